@@ -1,0 +1,36 @@
+"""What the run files share: the argument after the colon, and smoke sizes."""
+
+import ml_collections
+
+# A run of two steps on the smallest data, to see that a configuration works.
+SMOKE_DATA = dict(num_examples=dict(train=32, val=8, test=8))
+
+
+def parse(arg, **defaults):
+  """Reads 'size=base,data=terramesh' into an attribute dict.
+
+  Args:
+    arg: comma-separated `name=value`; a bare `name` means `name=True`.
+    **defaults: every argument there is, with its default; a value is read as
+      its default's type.
+
+  Raises:
+    ValueError: for a name that is not among the defaults.
+  """
+  values = dict(defaults)
+  for item in filter(None, arg.split(',')):
+    name, _, value = item.partition('=')
+    if name not in defaults:
+      raise ValueError(f'Unknown argument {name!r} after the colon of --config; '
+                       f'choose among {sorted(defaults)}.')
+    kind = type(defaults[name])
+    values[name] = (value in ('', 'True', 'true', '1') if kind is bool
+                    else kind(value))
+  return ml_collections.ConfigDict(values)
+
+
+def choose(table, name, what):
+  """`table[name]`, or an error that lists the choices."""
+  if name not in table:
+    raise ValueError(f'{what}={name} is not one of {sorted(table)}.')
+  return table[name]
