@@ -52,7 +52,7 @@ def keep_top_p(logits, top_p):
 
 
 def keep_allowed(logits, allowed):
-  """Sets the logits [..., V] of codes that `allowed` bool [V] forbids to -inf."""
+  """Sets logits [..., V] of codes not in `allowed`, bool [V], to -inf."""
   return jnp.where(jnp.broadcast_to(allowed, logits.shape), logits, -jnp.inf)
 
 
