@@ -1,0 +1,305 @@
+"""Writes whole shards, in any number of processes, and finishes the folder.
+
+A shard is written under a temporary name and renamed, then a note beside it
+(`.notes/*.json`: its length, statistics, what was skipped) says that it is
+whole. So a killed run goes on with the first shard that has no note, and any
+process that finds the last note writes the metadata of the folder.
+"""
+
+import dataclasses
+import datetime
+import json
+import os
+import pathlib
+import pickle
+import subprocess
+import sys
+from typing import Any
+
+from absl import logging
+import tensorflow_datasets as tfds
+import tqdm
+
+from array_record.python import array_record_module
+from fusion_jax.data.builders import examples
+from fusion_jax.data.builders import statistics
+
+TEMPLATE = '{SPLIT}-{SHARD_X_OF_Y}.{FILEFORMAT}'
+VERSION = '1.0.0'  # Of the layout of examples and statistics.
+
+
+class TooManyBadExamples(ValueError):
+  """More of an archive is unreadable than the caller accepts."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Indexed:
+  """The parts of a source of random access: ranges of its examples.
+
+  Attributes:
+    source: has `splits`, {name: number of examples}, and `example(split, i)`.
+    examples_per_shard: at most so many examples in one file.
+  """
+  source: Any
+  examples_per_shard: int = 256
+
+  @property
+  def schema(self):
+    split = next(iter(self.source.splits))
+    return examples.schema_of(self.source.example(split, 0))
+
+  def parts(self):
+    size = self.examples_per_shard
+    return {split: [(start, min(start + size, total))
+                    for start in range(0, total, size)]
+            for split, total in self.source.splits.items()}
+
+  def read(self, split, part):
+    for i in range(*part):
+      yield self.source.example(split, i)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+  """One shard to write.
+
+  Attributes:
+    out: the data set's folder.
+    split: 'train' or 'val'.
+    index: number of the shard, from 0.
+    total: shards of the split.
+    part: what the source calls it.
+  """
+  out: str
+  split: str
+  index: int
+  total: int
+  part: Any
+
+  @property
+  def path(self):
+    name = f'{self.split}-{self.index:05d}-of-{self.total:05d}.array_record'
+    return pathlib.Path(self.out) / name
+
+  @property
+  def note_path(self):
+    return self.path.parent / '.notes' / f'{self.path.name}.json'
+
+  def note(self):
+    """What was noted when the shard was whole; None before."""
+    if self.path.exists() and self.note_path.exists():
+      return json.loads(self.note_path.read_text())
+    return None
+
+
+def jobs(source, out):
+  """All shards of a data set, in the order of their names."""
+  return [Job(str(out), split, index, len(parts), part)
+          for split, parts in source.parts().items()
+          for index, part in enumerate(parts)]
+
+
+def write(source, job, schema, compression='zstd:1'):
+  """Writes one shard and its note; returns the note.
+
+  Args:
+    source: see the package's docstring.
+    job: which shard.
+    schema: of the data set; the same for every shard.
+    compression: of ArrayRecord: 'zstd:1', 'uncompressed', ...
+  """
+  codec = examples.Codec(schema)
+  counted = statistics.Statistics(schema)
+  note = {'num_examples': 0, 'num_bytes': 0, 'skipped': []}
+  job.note_path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = f'{job.path}.tmp-{os.getpid()}'
+  # One record a group: what is asked for is all that is decompressed.
+  writer = array_record_module.ArrayRecordWriter(
+      temporary, f'group_size:1,{compression}')
+  try:
+    for example in source.read(job.split, job.part):
+      if isinstance(example, examples.Skipped):
+        note['skipped'].append(list(example))
+        continue
+      example = codec.complete(example)
+      record = codec.encode(example)
+      writer.write(record)
+      note['num_examples'] += 1
+      note['num_bytes'] += len(record)
+      if job.split == 'train':
+        counted.add(example)
+    writer.close()
+    os.replace(temporary, job.path)
+  finally:
+    pathlib.Path(temporary).unlink(missing_ok=True)
+  note['statistics'] = counted.state()
+  _write_whole(job.note_path, json.dumps(note))
+  return note
+
+
+def build(source, out, *, schema=None, num_workers=1, share=(0, 1),
+          max_bad=0.01, compression='zstd:1', command=''):
+  """Writes this process's share of the shards, and the metadata when all are.
+
+  Args:
+    source: see the package's docstring.
+    out: folder of the data set; shards already there are kept.
+    schema: fields of the examples, by default the source's.
+    num_workers: processes on this machine.
+    share: (i, n): every n-th shard from the i-th, for job arrays.
+    max_bad: share of the examples, 0..1, that may be unreadable.
+    compression: see `write`.
+    command: kept in `statistics.json`.
+
+  Returns:
+    Whether the data set is complete: False while other processes' shards are
+    missing.
+
+  Raises:
+    TooManyBadExamples: as soon as more than `max_bad` of the archive is bad.
+  """
+  schema = schema or source.schema
+  every = jobs(source, out)
+  mine = [job for job in every[share[0]::share[1]] if job.note() is None]
+  done = _run(source, mine, schema, min(num_workers, len(mine)), compression)
+  for _ in tqdm.tqdm(done, 'shards', len(mine), disable=not _on_terminal()):
+    _check_bad(every, max_bad)
+  notes = _check_bad(every, max_bad)
+  if len(notes) < len(every):
+    logging.info('%d of %d shards are written; the process that writes the '
+                 'last one finishes %s.', len(notes), len(every), out)
+    return False
+  finish(out, schema, every, command)
+  return True
+
+
+def _run(source, mine, schema, num_workers, compression):
+  """Writes shards, here or in worker processes; yields once a shard."""
+  if num_workers <= 1:
+    for job in mine:
+      write(source, job, schema, compression)
+      logging.info('Wrote %s.', job.path)
+      yield
+    return
+  # Own processes, not `multiprocessing`: that would import the caller's main
+  # module, and JAX with it, in every worker.
+  workers = []
+  try:
+    for i in range(num_workers):
+      workers.append(_start((source, mine[i::num_workers], schema,
+                             compression)))
+    for i in range(len(mine)):
+      worker = workers[i % num_workers]
+      answer = worker.stdout.readline().decode().strip()
+      if answer != 'done':
+        raise RuntimeError(
+            f'A worker stopped at {mine[i].path}: '
+            f'{answer or f"exit code {worker.wait()}"}. The same command '
+            'continues with the missing shards.')
+      logging.info('Wrote %s.', mine[i].path)
+      yield
+  finally:
+    for worker in workers:
+      worker.kill()
+      worker.wait()
+      worker.stdout.close()
+
+
+def _start(task):
+  """A process that runs `work` on `task`; each line it prints is a shard."""
+  if type(task[0]).__module__ == '__main__':
+    raise ValueError(
+        f'{type(task[0]).__name__} is defined in the main script, where '
+        'worker processes cannot find it: move it into a module, or pass '
+        'num_workers=1.')
+  worker = subprocess.Popen(
+      [sys.executable, '-c', 'import sys; sys.path[:] = sys.argv[1:]; '
+       f'from {__name__} import work; work()', *sys.path],
+      stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+  pickle.dump(task, worker.stdin)
+  worker.stdin.close()
+  return worker
+
+
+def work():
+  """Main function of a worker: the task arrives pickled on stdin."""
+  source, mine, schema, compression = pickle.load(sys.stdin.buffer)
+  for job in mine:
+    try:
+      write(source, job, schema, compression)
+    except Exception as error:
+      answer = ' '.join(f'{type(error).__name__}: {error}'.split())
+      sys.stdout.write(f'{answer}\n')
+      raise
+    sys.stdout.write('done\n')
+    sys.stdout.flush()
+
+
+def _check_bad(every, max_bad):
+  """The notes so far, if not too many examples are bad.
+
+  Raises:
+    TooManyBadExamples: if so many were skipped that more than `max_bad` of the
+      archive is bad even when all that is to come is good. Its size is
+      estimated from the shards so far.
+  """
+  notes = [note for note in (job.note() for job in every) if note]
+  skipped = [tuple(bad) for note in notes for bad in note['skipped']]
+  seen = sum(note['num_examples'] for note in notes) + len(skipped)
+  expected = seen * len(every) / max(len(notes), 1)
+  if len(skipped) > max_bad * expected:
+    raise TooManyBadExamples(
+        f'{len(skipped)} of {seen} examples could not be read, more than '
+        f'{max_bad:.1%} of the archive: ' + _name_some(skipped) +
+        '. Repair the files, or accept more with --max_bad.')
+  return notes
+
+
+def _name_some(skipped, limit=10):
+  named = '; '.join(f'{key} ({reason})' for key, reason in skipped[:limit])
+  more = len(skipped) - limit
+  return named + (f'; and {more} more' if more > 0 else '')
+
+
+def finish(out, schema, every, command=''):
+  """Writes `dataset_info.json`, `features.json` and `statistics.json`."""
+  notes = {job: job.note() for job in every}
+  splits = {}
+  for job, note in notes.items():
+    splits.setdefault(job.split, []).append(note)
+  template = tfds.core.ShardedFileTemplate(
+      data_dir=out, template=TEMPLATE, filetype_suffix='array_record')
+  tfds.folder_dataset.write_metadata(
+      data_dir=out, features=schema.features(), version=VERSION,
+      filename_template=template, check_data=False, split_infos=[
+          tfds.core.SplitInfo(
+              name=name, filename_template=template,
+              shard_lengths=[note['num_examples'] for note in split],
+              num_bytes=sum(note['num_bytes'] for note in split))
+          for name, split in splits.items()])
+  total = statistics.Statistics(schema)
+  for note in splits.get('train', ()):
+    total.merge(statistics.Statistics.from_state(schema, note['statistics']))
+  skipped = [bad for note in notes.values() for bad in note['skipped']]
+  if skipped:
+    logging.warning('Left out %d unreadable examples: %s.', len(skipped),
+                    _name_some(skipped))
+  _write_whole(pathlib.Path(out) / 'statistics.json', json.dumps({
+      'version': VERSION,
+      'command': command,
+      'created': datetime.datetime.now(datetime.UTC).isoformat('T', 'seconds'),
+      'num_examples': {name: sum(note['num_examples'] for note in split)
+                       for name, split in splits.items()},
+      'skipped': [{'key': key, 'reason': reason} for key, reason in skipped],
+  } | total.summary(), allow_nan=False))
+
+
+def _write_whole(path, text):
+  """Writes a file that is never seen half-written."""
+  temporary = pathlib.Path(f'{path}.tmp-{os.getpid()}')
+  temporary.write_text(text)
+  os.replace(temporary, path)
+
+
+def _on_terminal():
+  return sys.stderr.isatty()
