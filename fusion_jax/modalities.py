@@ -176,9 +176,10 @@ def get(name, role='input'):
 
 def select(names, image_size=224):
   """The modalities of a model, sorted by name, for images of `image_size`."""
-  if len(set(names)) != len(names):
+  found = sorted((get(name) for name in names), key=lambda m: m.name)
+  if len({m.name for m in found}) != len(found):
     raise ValueError(f'A modality is named twice in {sorted(names)}.')
-  return tuple(get(name).at(image_size) for name in sorted(names))
+  return tuple(modality.at(image_size) for modality in found)
 
 
 assert len({m.id for m in _ALL}) == len(_ALL), 'Two modalities share an id.'
