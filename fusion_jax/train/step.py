@@ -1,0 +1,79 @@
+"""One training step: gradients of k micro-batches, one update."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from fusion_jax.train import optim, rng, sharding
+
+
+def make_train_step(task, tx, seed, *, schedule=None, accumulate=1,
+                    ema_decay=0.0):
+  """Binds what never changes; returns `(state, batch) -> state, metrics`.
+
+  Args:
+    task: has `weigh` and `loss`; see loop.py.
+    tx: `optax.GradientTransformation`.
+    seed: int, the run's.
+    schedule: step -> learning rate, only to report it.
+    accumulate: micro-batches a step. The batch is weighed whole, then split,
+      so losses, gradients and metrics add up to those of one batch.
+    ema_decay: of the running mean of the parameters; used where the state
+      keeps one.
+
+  Returns:
+    A function for `jax.jit`. Its metrics are {name: (sum, count)}, those of
+    the task and 'loss', 'grad_norm' (before clipping), 'lr' and 'skipped'.
+  """
+  def train_step(state, batch):
+    key = rng.key_for(seed, 'train', state.step)
+    grads, loss, metrics, extra = gradients(
+        task, state.params, state.extra, batch, key, accumulate)
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    metrics |= {'loss': (loss, 1), 'grad_norm': (optax.tree.norm(grads), 1)}
+    if schedule is not None:
+      metrics['lr'] = (schedule(state.step), 1)
+    if (skipped := optim.num_skipped(opt_state)) is not None:
+      metrics['skipped'] = (skipped, 1)
+    ema = jax.tree.map(lambda mean, new: mean + (1 - ema_decay) * (new - mean),
+                       state.ema, params) if state.ema else state.ema
+    return state.replace(step=state.step + 1, params=params,
+                         opt_state=opt_state, extra=extra, ema=ema), metrics
+
+  return train_step
+
+
+def gradients(task, params, extra, batch, key, accumulate=1):
+  """Gradients, loss and metrics of a batch in `accumulate` parts.
+
+  Returns:
+    (grads, loss, metrics, extra); `extra` is what the last part returned.
+  """
+  batch = task.weigh(batch)  # On the whole batch: counts are global.
+  grad_fn = jax.value_and_grad(task.loss, has_aux=True)
+  if accumulate == 1:
+    (loss, (metrics, extra)), grads = grad_fn(params, extra, batch, key)
+    return grads, loss, dict(metrics), extra
+
+  def add_part(carry, part):
+    sums, extra = carry
+    index, micro_batch = part
+    (loss, (metrics, extra)), grads = grad_fn(
+        params, extra, micro_batch, jax.random.fold_in(key, index))
+    sums = jax.tree.map(jnp.add, sums, (grads, loss, dict(metrics)))
+    return (sums, extra), None
+
+  parts = (jnp.arange(accumulate), sharding.split_batch(batch, accumulate))
+  first = jax.tree.map(lambda x: x[0], parts)
+  shapes = jax.eval_shape(
+      lambda part: _sums(grad_fn, params, extra, part[1], key), first)
+  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+  ((grads, loss, metrics), extra), _ = jax.lax.scan(
+      add_part, (zeros, extra), parts)
+  return grads, loss, metrics, extra
+
+
+def _sums(grad_fn, params, extra, batch, key):
+  (loss, (metrics, _)), grads = grad_fn(params, extra, batch, key)
+  return grads, loss, dict(metrics)
