@@ -164,4 +164,4 @@ def _look_up(table, codes, member, modality, dtype):
 
 
 def _rows(table, indices):
-  return table.at[indices].get(mode='fill', fill_value=0)
+  return jnp.asarray(table).at[indices].get(mode='fill', fill_value=0)

@@ -243,12 +243,18 @@ class DecoderBlock(nn.Module):
     return self.cross_attention.keys_values(self.context_norm(context))
 
   def step(self, token, self_cache, keys_values, visible, index):
-    """`__call__` for one new token [B, 1, D]; also returns the cache."""
+    """`__call__` for one new token [B, 1, D]; also returns the cache.
+
+    Where the context has B / S rows, each belongs to S tokens in a row: the
+    samples of one condition look at it together, and it is never repeated.
+    """
     mixed, self_cache = self.self_attention.step(
         self.norm1(token), self_cache, index)
     token += mixed
+    samples = self.query_norm(token).reshape(
+        keys_values.shape[1], -1, self.width)
     token += self.cross_attention.look(
-        self.query_norm(token), keys_values, visible)
+        samples, keys_values, visible).reshape(token.shape)
     return token + self.feed(self.norm2(token)), self_cache
 
 
