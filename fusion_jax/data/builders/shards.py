@@ -16,13 +16,12 @@ import subprocess
 import sys
 from typing import Any
 
-from absl import logging
 import tensorflow_datasets as tfds
 import tqdm
-
+from absl import logging
 from array_record.python import array_record_module
-from fusion_jax.data.builders import examples
-from fusion_jax.data.builders import statistics
+
+from fusion_jax.data.builders import examples, statistics
 
 TEMPLATE = '{SPLIT}-{SHARD_X_OF_Y}.{FILEFORMAT}'
 VERSION = '1.0.0'  # Of the layout of examples and statistics.

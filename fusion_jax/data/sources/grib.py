@@ -1,0 +1,144 @@
+"""GRIB 1 and 2: the 2 m temperature and precipitation messages of a file.
+
+Read with ecCodes directly: one pass over the headers, then single messages by
+their offset. `stepRange` tells a 6-hour bucket from an accumulation since the
+start of the run, which GFS files hold side by side.
+"""
+
+import calendar
+import contextlib
+import functools
+
+with contextlib.suppress(ImportError):
+  import rasterio  # noqa: F401  Before eccodes, or PROJ loses its database.
+import eccodes
+import numpy as np
+
+from fusion_jax import geo
+from fusion_jax.data.sources import weather_units
+
+_UNIT_SECONDS = {0: 60, 1: 3600, 2: 86_400, 10: 3 * 3600, 11: 6 * 3600,
+                 12: 12 * 3600, 13: 1, 254: 1}
+_GRIDS = ('regular_ll', 'regular_gg')
+
+
+class GribFile:
+  """The weather records of one GRIB file; see `gridded.Record`."""
+
+  def __init__(self, path, names):
+    """Scans the headers.
+
+    Args:
+      path: of a GRIB file.
+      names: {'t2m': short names, 'tp': ..., 'rate': ...}.
+
+    Raises:
+      ValueError: if none of the variables is there; it lists what is.
+    """
+    self.path = str(path)
+    self.records = []
+    others = set()
+    with open(path, 'rb') as file:
+      while True:
+        message = eccodes.codes_grib_new_from_file(file, headers_only=True)
+        if message is None:
+          break
+        try:
+          self._scan(message, names, others)
+        finally:
+          eccodes.codes_release(message)
+    if not self.records:
+      raise ValueError(_nothing(self.path, names, others))
+
+  def _scan(self, message, names, others):
+    """Adds the record of one message, if it is one of ours."""
+    get = functools.partial(eccodes.codes_get, message)
+    known = {get('shortName'), get('cfVarName')}
+    role = next((r for r in names if known & set(names[r])), None)
+    step_type = get('stepType')
+    right = {'t2m': step_type == 'instant', 'tp': step_type == 'accum',
+             'rate': step_type == 'avg'}.get(role, False)
+    if not right:
+      others.add(f'{get("shortName")} ({get("typeOfLevel")}, {step_type})')
+      return
+    unit = _UNIT_SECONDS[get('stepUnits', int)]
+    base = _seconds(get('dataDate', int), get('dataTime', int))
+    end = base + get('endStep', int) * unit
+    start = end if role == 't2m' else base + get('startStep', int) * unit
+    if role != 't2m' and start == end:
+      start = base  # A bare end step: since the start of the run.
+    if role != 't2m' and start == end:
+      return  # Step 0 has accumulated nothing yet.
+    self.records.append(weather_units.Record(
+        't2m' if role == 't2m' else 'tp', start, end, base, self,
+        (get('offset', int), role, get('units'))))
+
+  def grid(self, record):
+    """The `geo.Grid` of a record's field."""
+    with _Message(self.path, record.where[0]) as message:
+      if eccodes.codes_get(message, 'gridType') not in _GRIDS:
+        raise ValueError(
+            f'{self.path} is on a {eccodes.codes_get(message, "gridType")} '
+            f'grid; only {_GRIDS} are read. Regrid it, for instance with CDO.')
+      return _grid(self.path, record.where[0],
+                   eccodes.codes_get(message, 'md5GridSection'))
+
+  def read(self, record):
+    """The field, ravelled, in K or in mm of the record's interval."""
+    offset, role, unit = record.where
+    with _Message(self.path, offset) as message:
+      eccodes.codes_set(message, 'missingValue', 1e20)
+      values = eccodes.codes_get_values(message)
+    values[values >= 1e20] = np.nan
+    return weather_units.convert(
+        values, role, unit, record.end - record.start, self.path)
+
+
+class _Message:
+  """The message at an offset of a file, as a context."""
+
+  def __init__(self, path, offset):
+    self.path, self.offset = path, offset
+
+  def __enter__(self):
+    with open(self.path, 'rb') as file:
+      file.seek(self.offset)
+      self.handle = eccodes.codes_grib_new_from_file(file)
+    return self.handle
+
+  def __exit__(self, *unused):
+    eccodes.codes_release(self.handle)
+
+
+_grids = {}  # By checksum of the grid section: many files, few grids.
+
+
+def _grid(path, offset, checksum):
+  """The grid of a message; equal for equal checksums."""
+  if checksum not in _grids:
+    with _Message(path, offset) as message:
+      shape = tuple(eccodes.codes_get(message, key, int)
+                    for key in ('Nj', 'Ni'))
+      if (eccodes.codes_get(message, 'jPointsAreConsecutive', int)
+          or eccodes.codes_get(message, 'alternativeRowScanning', int)):
+        raise ValueError(f'{path} does not store its grid row by row in one '
+                         'direction; rewrite it, for instance with CDO.')
+      lats = eccodes.codes_get_array(message, 'latitudes').reshape(shape)
+      lons = eccodes.codes_get_array(message, 'longitudes').reshape(shape)
+    _grids[checksum] = geo.Grid(lats[:, 0], lons[0])
+  return _grids[checksum]
+
+
+def _seconds(date, time):
+  """Seconds since 1970 of a date 20190331 and a time 1800."""
+  return calendar.timegm((date // 10_000, date // 100 % 100, date % 100,
+                          time // 100, time % 100, 0))
+
+
+def _nothing(path, names, others):
+  wanted = ', '.join(n for role in names for n in names[role])
+  return (
+      f'{path} holds neither 2 m temperature nor precipitation over an '
+      f'interval (looked for {wanted}); it holds {", ".join(sorted(others))}. '
+      'GFS analysis files (.anl) have neither: take f000 for temperature and '
+      'forecast steps for precipitation.')

@@ -1,0 +1,210 @@
+"""Gridded weather at places: GRIB 1/2, NetCDF or Zarr, told by content.
+
+A reader goes by variable and coordinate, not by file ending. `Weather` scans
+the headers of its files once, then reads each field that any of the asked
+places needs exactly once: ask for many places together.
+"""
+
+import collections
+import dataclasses
+import functools
+import os
+import pathlib
+from typing import Literal
+
+import numpy as np
+from absl import logging
+
+from fusion_jax import geo, modalities
+from fusion_jax.data import windows
+from fusion_jax.data.sources import xarray_fields
+
+NAMES = {
+    't2m': ('2t', 't2m', 'tas', '2m_temperature'),
+    'tp': ('tp', 'total_precipitation', 'precip', 'APCP_surface'),
+    'rate': ('prate', 'pr', 'mtpr', 'avg_tprate', 'PRATE_surface'),
+    't2m_min_daily': ('tasmin', 't2m_min'),
+    't2m_max_daily': ('tasmax', 't2m_max'),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Weather:
+  """Weather files, and how to take a place's series from them.
+
+  Attributes:
+    paths: files, Zarr folders, or folders of files.
+    alignment: 'nearest' grid cell, or 'bilinear' between four.
+    outside: 'error' raises for a place off a regional grid, 'missing' leaves
+      its series NaN.
+    temperature: name of the temperature variable, if it is not a usual one;
+      the value must be the air temperature near the ground, in K.
+    precipitation: the same for an amount of precipitation.
+    reset_hours: of NetCDF and Zarr without forecast steps: hours of the UTC
+      day at whose multiples precipitation starts from zero again (6 for GFS
+      buckets, 24 for ERA5-Land); 0 if each value is the sum since the last
+      time. GRIB says it itself.
+  """
+  paths: tuple[str, ...]
+  alignment: geo.Alignment = 'nearest'
+  outside: Literal['error', 'missing'] = 'error'
+  temperature: str = ''
+  precipitation: str = ''
+  reset_hours: int = 0
+
+  def __post_init__(self):
+    object.__setattr__(self, 'paths', tuple(map(str, self.paths)))
+    if self.outside not in ('error', 'missing'):
+      raise ValueError(f'outside={self.outside!r} is neither error nor '
+                       'missing.')
+
+  def __getstate__(self):  # Open files stay behind.
+    return {field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)}
+
+  @functools.cached_property
+  def records(self):
+    """All fields of all files, `weather_units.Record`."""
+    names = dict(NAMES)
+    if self.temperature:
+      names['t2m'] = (self.temperature,)
+    if self.precipitation:
+      names |= {'tp': (self.precipitation,), 'rate': ()}
+    records = []
+    for path in _files(self.paths):
+      records += _open(path, names, self.reset_hours).records
+    return records
+
+  def series(self, lat, lon, time):
+    """Every series around acquisitions, NaN where no file has the weather.
+
+    Args:
+      lat: [P] degrees.
+      lon: [P] degrees, any range.
+      time: [P] seconds since 1970 UTC.
+
+    Returns:
+      {series modality: [P, T] float32, K or mm}.
+
+    Raises:
+      geo.OutsideGridError: for a place off a grid, if `outside='error'`.
+    """
+    look = _Look(self, lat, lon, np.asarray(time, np.int64))
+    found = windows.series(look.time, look.temperatures(), look.rain())
+    for name, values in look.daily().items():
+      found[name] = np.where(np.isnan(found[name]), values, found[name])
+    empty = sum(np.isnan(values).all(-1) for values in found.values())
+    empty = int((empty == len(found)).sum())
+    if empty:
+      logging.warning('No weather in the windows of %d of %d places.', empty,
+                      len(look.time))
+    return found
+
+  def at(self, record, lat, lon):
+    """Values [P] of one record at places [P]."""
+    return _Look(self, lat, lon, np.zeros(len(lat), np.int64)).values(record)
+
+
+class _Look:
+  """One question: the places, and where they lie in each grid met so far."""
+
+  def __init__(self, weather, lat, lon, time):
+    self.weather = weather
+    self.lat = np.asarray(lat, np.float64)
+    self.lon = np.asarray(lon, np.float64)
+    self.time = time
+    self.start = windows.first_hour(time)  # [P]
+    self.cells = {}
+
+  def values(self, record):
+    """The record's field at the places, [P]."""
+    grid = record.file.grid(record)
+    if id(grid) not in self.cells:
+      index, weights = grid.cells(self.lat, self.lon, self.weather.alignment)
+      if self.weather.outside == 'error':
+        geo.check_inside(grid, self.lat, self.lon, weights, record.file.path)
+      self.cells[id(grid)] = grid, index, weights  # The grid keeps its id.
+    _, index, weights = self.cells[id(grid)]
+    return geo.interpolate(record.file.read(record), index, weights)
+
+  def wanted(self, variable):
+    """The records that overlap some place's window, oldest run first."""
+    first = self.start.min(initial=2**40) * windows.HOUR
+    last = (self.start.max(initial=0) + windows.NUM_HOURS) * windows.HOUR
+    records = [r for r in self.weather.records
+               if r.variable == variable and r.start <= last and r.end >= first]
+    return sorted(records, key=lambda r: (r.base, r.end))
+
+  def temperatures(self):
+    """[P, 960] K from the first hour; of equal times, the latest run's."""
+    records = {r.end: r for r in self.wanted('t2m')}
+    table = np.full((len(self.time), windows.NUM_HOURS), np.nan)
+    for time, record in records.items():
+      if time % windows.HOUR == 0:
+        self._fill(table, time // windows.HOUR - self.start, record)
+    return table
+
+  def _fill(self, table, columns, record):
+    """Writes a record into the column [P] of each place that needs it."""
+    inside = (columns >= 0) & (columns < table.shape[1])
+    if inside.any():
+      table[inside, columns[inside]] = self.values(record)[inside]
+
+  def rain(self):
+    """[P, 960] mm, hourly sums; of equal hours, the latest run's."""
+    table = np.full((len(self.time), windows.NUM_HOURS), np.nan)
+    runs = collections.defaultdict(list)
+    for record in self.wanted('tp'):
+      runs[record.base].append(record)
+    for base in sorted(runs):
+      sums = windows.hourly_sums([(r.start, r.end, self.values(r))
+                                  for r in runs[base]])
+      for hour, amount in sums.items():
+        columns = hour - 1 - self.start
+        use = ((columns >= 0) & (columns < table.shape[1])
+               & np.isfinite(amount))
+        table[use, columns[use]] = amount[use]
+    return table
+
+  def daily(self):
+    """{daily modality: [P, 40]} from files of daily values."""
+    found = {}
+    for name, modality in modalities.MODALITIES.items():
+      if modality.leads != modalities.DAILY_LEADS:
+        continue
+      table = np.full((len(self.time), windows.NUM_DAYS), np.nan)
+      for record in self.wanted(name):
+        days = record.start // windows.DAY - self.start // 24
+        self._fill(table, days, record)
+      found[name] = table.astype(np.float32)
+    return found
+
+
+def _files(paths):
+  """Files and Zarr stores; a plain folder stands for the files in it."""
+  for path in map(pathlib.Path, paths):
+    if path.is_dir() and not xarray_fields.is_zarr(path):
+      yield from sorted(p for p in path.iterdir()
+                        if p.suffix not in ('.md', '.idx', '.txt', '.csv'))
+    else:
+      yield path
+
+
+def _open(path, names, reset_hours):
+  """The file behind a path, by its content.
+
+  Raises:
+    ValueError: if it is of no known kind.
+  """
+  if xarray_fields.is_zarr(path):
+    return xarray_fields.XarrayFile(path, names, reset_hours)
+  with open(path, 'rb') as file:
+    head = file.read(1024)
+  if b'GRIB' in head:  # Bulletins put a few bytes before it.
+    from fusion_jax.data.sources import grib  # Needs ecCodes.
+    roles = {role: names[role] for role in ('t2m', 'tp', 'rate')}
+    return grib.GribFile(path, roles)
+  if head.startswith((b'CDF', b'\x89HDF')):
+    return xarray_fields.XarrayFile(path, names, reset_hours)
+  raise ValueError(f'{os.fspath(path)} is neither GRIB, NetCDF nor Zarr (it '
+                   f'starts with {head[:4]!r}).')
