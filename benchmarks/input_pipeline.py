@@ -1,0 +1,157 @@
+r"""Examples a second from ArrayRecord files to slots, and where the time goes.
+
+  python benchmarks/input_pipeline.py                # 60 s a row
+  python benchmarks/input_pipeline.py --seconds 10
+
+Random S2L2A images, 12 x 264 x 264 int16, the worst case for compression, and
+eight weather series; cropped to 224, both components of the mixture, 128 slots
+on either side. A core's figure divides by the processor time that was used.
+"""
+
+import argparse
+import collections
+import importlib.metadata
+import os
+import pathlib
+import platform
+import sys
+import tempfile
+import time
+
+import grain
+import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+from fusion_jax import modalities
+from fusion_jax.data import budgets, normalize, pipelines, transforms
+from fusion_jax.data.builders import shards
+from fusion_jax.models import coordinate_tokenizer
+
+SERIES = tuple(name for name, m in modalities.MODALITIES.items()
+               if m.kind == 'series')
+PACKAGES = ('numpy', 'grain', 'array_record', 'jax')
+
+
+class RandomExamples:
+  """A source of noise in the form of real examples."""
+
+  def __init__(self, count):
+    self.splits = {'train': count}
+
+  def example(self, split, i):
+    del split
+    rng = np.random.default_rng(i)
+    series = {name: rng.gamma(1, 5, len(modalities.MODALITIES[name].leads))
+              for name in SERIES}
+    return {'key': str(i), 'lat': rng.uniform(-80, 80),
+            'lon': rng.uniform(-180, 180), 'time': np.int64(i),
+            'S2L2A': rng.integers(0, 10_000, (264, 264, 12), np.int16),
+            **{name: values.astype(np.float32)
+               for name, values in series.items()}}
+
+
+def steps(folder):
+  """Source and transforms of the pretraining task."""
+  selected = modalities.select(['untok_sen2l2a@224', 'coords', *SERIES])
+  statistics = normalize.load_statistics(folder)
+  made = transforms.pretraining(
+      selected, image_size=224, mixture=budgets.all_to_all(selected),
+      quantizers=normalize.quantizers(selected, statistics),
+      tokenizer=coordinate_tokenizer.build(),
+      standards=normalize.standards(selected), num_inputs=128, num_targets=128)
+  return pipelines.open_source(folder, 'train', selected), made
+
+
+def forget(folder):
+  """Asks the kernel to drop the data set from its page cache."""
+  for path in pathlib.Path(folder).glob('*.array_record'):
+    with path.open('rb') as file:
+      os.fsync(file.fileno())
+      os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def measure(batches, batch_size, seconds, forget_in=None):
+  """Examples a second, by the clock and by the processor."""
+  for _ in range(4):
+    next(batches)  # Opens files, starts threads.
+  count, clock, used = 0, time.perf_counter(), time.process_time()
+  while (passed := time.perf_counter() - clock) < seconds:
+    if forget_in and count % 256 == 0:
+      forget(forget_in)
+    next(batches)
+    count += batch_size
+  return count / passed, count / (time.process_time() - used)
+
+
+def costs(source, made, count=300):
+  """Milliseconds of processor time an example, of reading and each step."""
+  spent = collections.Counter()
+  rng = np.random.default_rng(0)
+  batch = []
+  for i in rng.integers(len(source), size=count).tolist():
+    start = time.thread_time()
+    example = source[i]
+    spent['read'] += time.thread_time() - start
+    for step in made:
+      start = time.thread_time()
+      if isinstance(step, grain.transforms.RandomMap):
+        example = step.random_map(example, rng)
+      else:
+        example = step.map(example)
+      spent[type(step).__name__] += time.thread_time() - start
+    batch.append(example)
+    if len(batch) == 16:
+      start = time.thread_time()
+      {k: np.stack([e['encoder']['patches'][k] for e in batch])
+       for k in example['encoder']['patches']}
+      spent['batch'] += time.thread_time() - start
+      batch = []
+  return {name: 1e3 * total / count for name, total in spent.items()}
+
+
+def machine():
+  info = pathlib.Path('/proc/cpuinfo')
+  names = [line.split(':')[1].strip()
+           for line in info.read_text().splitlines()
+           if line.startswith('model name')] if info.exists() else []
+  cpu = names[0] if names else platform.processor()
+  versions = ', '.join(
+      f'{name} {importlib.metadata.version(name)}' for name in PACKAGES)
+  return (f'{os.cpu_count()} x {cpu}; Python {platform.python_version()}, '
+          f'{versions}; python {" ".join(sys.argv)}')
+
+
+def main():
+  parser = argparse.ArgumentParser(
+      description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+  parser.add_argument('--seconds', type=float, default=60., help='a row')
+  parser.add_argument('--examples', type=int, default=512)
+  parser.add_argument('--batch_size', type=int, default=32)
+  parser.add_argument('--threads', type=int, default=os.cpu_count())
+  args = parser.parse_args()
+  print(machine())
+  print('| pipeline | threads | examples/s | examples/s a core |')
+  print('| --- | --- | --- | --- |')
+  for compression in ('uncompressed', 'zstd:1'):
+    with tempfile.TemporaryDirectory() as folder:
+      shards.build(shards.Indexed(RandomExamples(args.examples), 128), folder,
+                   compression=compression)
+      source, made = steps(folder)
+      for cold in (False, True):
+        batches = pipelines.train_batches(
+            source, made, batch_size=args.batch_size, seed=0,
+            num_threads=args.threads)
+        wall, core = measure(batches, args.batch_size, args.seconds,
+                             folder if cold else None)
+        batches.close()
+        print(f'| {compression}, {"cold" if cold else "warm"} cache '
+              f'| {args.threads} | {wall:.0f} | {core:.0f} |', flush=True)
+      found = costs(source, made)
+      print(f'ms an example, {compression}: ' + ', '.join(
+          f'{name} {spent:.3f}' for name, spent in found.items()) +
+          f'; sum {sum(found.values()):.2f}')
+
+
+if __name__ == '__main__':
+  main()
