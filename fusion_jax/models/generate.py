@@ -52,7 +52,7 @@ def series(backbone, params, slots, key, target, *, num_samples=1,
     ValueError: if the model has no such series.
   """
   index, modality = _find(backbone, target, 'series')
-  codes = _decode(
+  codes = decode(
       backbone, params, slots, key, index, length=len(modality.leads),
       num_samples=num_samples, sampling=sampling, stops=False,
       allowed=series_codes(modality))
@@ -70,7 +70,7 @@ def text(backbone, params, slots, key, target='coords', *, num_samples=1,
     sequence, then [PAD].
   """
   index, modality = _find(backbone, target, 'text')
-  codes = _decode(
+  codes = decode(
       backbone, params, slots, key, index, length=modality.max_tokens,
       num_samples=num_samples, sampling=sampling, stops=True, allowed=None)
   codes = first_run(codes)
@@ -104,8 +104,8 @@ def _find(backbone, target, kind):
   return targets[target]
 
 
-def _decode(backbone, params, slots, key, index, *, length, num_samples,
-            sampling, stops, allowed):
+def decode(backbone, params, slots, key, index, *, length, num_samples=1,
+           sampling=Sampling(), stops=False, allowed=None):
   """Codes [B * S, length] that follow [S_1], drawn in one compiled loop.
 
   With `stops` the loop ends as soon as every sequence has drawn [S_2]; what
