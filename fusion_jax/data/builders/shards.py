@@ -25,6 +25,7 @@ from fusion_jax.data.builders import examples, statistics
 
 TEMPLATE = '{SPLIT}-{SHARD_X_OF_Y}.{FILEFORMAT}'
 VERSION = '1.0.0'  # Of the layout of examples and statistics.
+_MIN_SHARDS = 8
 
 
 class TooManyBadExamples(ValueError):
@@ -37,7 +38,8 @@ class Indexed:
 
   Attributes:
     source: has `splits`, {name: number of examples}, and `example(split, i)`.
-    examples_per_shard: at most so many examples in one file.
+    examples_per_shard: at most so many examples in one file; also, a split
+      has at least `_MIN_SHARDS` files, for as many processes.
   """
   source: Any
   examples_per_shard: int = 256
@@ -48,10 +50,12 @@ class Indexed:
     return examples.schema_of(self.source.example(split, 0))
 
   def parts(self):
-    size = self.examples_per_shard
-    return {split: [(start, min(start + size, total))
-                    for start in range(0, total, size)]
-            for split, total in self.source.splits.items()}
+    parts = {}
+    for split, total in self.source.splits.items():
+      size = max(min(self.examples_per_shard, -(-total // _MIN_SHARDS)), 1)
+      parts[split] = [(start, min(start + size, total))
+                      for start in range(0, total, size)]
+    return parts
 
   def read(self, split, part):
     for i in range(*part):
@@ -132,7 +136,7 @@ def write(source, job, schema, compression='zstd:1'):
   finally:
     pathlib.Path(temporary).unlink(missing_ok=True)
   note['statistics'] = counted.state()
-  _write_whole(job.note_path, json.dumps(note))
+  write_whole(job.note_path, json.dumps(note))
   return note
 
 
@@ -161,8 +165,11 @@ def build(source, out, *, schema=None, num_workers=1, share=(0, 1),
   every = jobs(source, out)
   mine = [job for job in every[share[0]::share[1]] if job.note() is None]
   done = _run(source, mine, schema, min(num_workers, len(mine)), compression)
-  for _ in tqdm.tqdm(done, 'shards', len(mine), disable=not _on_terminal()):
+  on_terminal = sys.stderr.isatty()
+  for job in tqdm.tqdm(done, 'shards', len(mine), disable=not on_terminal):
     _check_bad(every, max_bad)
+    if not on_terminal:
+      logging.info('Wrote %s.', job.path)
   notes = _check_bad(every, max_bad)
   if len(notes) < len(every):
     logging.info('%d of %d shards are written; the process that writes the '
@@ -173,12 +180,11 @@ def build(source, out, *, schema=None, num_workers=1, share=(0, 1),
 
 
 def _run(source, mine, schema, num_workers, compression):
-  """Writes shards, here or in worker processes; yields once a shard."""
+  """Writes shards, here or in worker processes; yields each when done."""
   if num_workers <= 1:
     for job in mine:
       write(source, job, schema, compression)
-      logging.info('Wrote %s.', job.path)
-      yield
+      yield job
     return
   # Own processes, not `multiprocessing`: that would import the caller's main
   # module, and JAX with it, in every worker.
@@ -195,8 +201,7 @@ def _run(source, mine, schema, num_workers, compression):
             f'A worker stopped at {mine[i].path}: '
             f'{answer or f"exit code {worker.wait()}"}. The same command '
             'continues with the missing shards.')
-      logging.info('Wrote %s.', mine[i].path)
-      yield
+      yield mine[i]
   finally:
     for worker in workers:
       worker.kill()
@@ -283,7 +288,7 @@ def finish(out, schema, every, command=''):
   if skipped:
     logging.warning('Left out %d unreadable examples: %s.', len(skipped),
                     _name_some(skipped))
-  _write_whole(pathlib.Path(out) / 'statistics.json', json.dumps({
+  write_whole(pathlib.Path(out) / 'statistics.json', json.dumps({
       'version': VERSION,
       'command': command,
       'created': datetime.datetime.now(datetime.UTC).isoformat('T', 'seconds'),
@@ -293,12 +298,8 @@ def finish(out, schema, every, command=''):
   } | total.summary(), allow_nan=False))
 
 
-def _write_whole(path, text):
+def write_whole(path, text):
   """Writes a file that is never seen half-written."""
   temporary = pathlib.Path(f'{path}.tmp-{os.getpid()}')
   temporary.write_text(text)
   os.replace(temporary, path)
-
-
-def _on_terminal():
-  return sys.stderr.isatty()

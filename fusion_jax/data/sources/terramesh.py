@@ -1,0 +1,239 @@
+"""TerraMesh shards as published: aligned tars of zipped Zarr version 2.
+
+`{root}/{train,val}/{modality}/{shard}.tar` holds members `{key}.zarr.zip`; a
+shard has the same keys under every modality. S1GRD exists only in shards of
+SSL4EO-S12, S1RTC only in those of MajorTOM. Read with plain `tarfile`. What is
+kept of a sample is its images, place and time; its cloud mask is not.
+"""
+
+import dataclasses
+import functools
+import io
+import pathlib
+import tarfile
+import zipfile
+
+import numpy as np
+import zarr
+from absl import logging
+from zarr.core.buffer import cpu
+
+from fusion_jax import geo, modalities
+from fusion_jax.data.builders import examples
+
+OFFSET = 1000  # Added to L1C counts by processing baselines since 04.00.
+_CIRRUS_LIMIT = 900  # A larger B10 median has the offset in it.
+_SUFFIX = '.zarr.zip'
+_OPTICAL = ('S2L2A', 'S2L1C', 'S2RGB', 'NDVI', 'LULC')  # Their time counts.
+_RADAR = ('S1GRD', 'S1RTC')
+_NAMED_BANDS = ('S2L2A', 'S2L1C', 'S1GRD', 'S1RTC')  # Published by name.
+
+
+@dataclasses.dataclass(frozen=True)
+class TerraMesh:
+  """A builder's source (see `data.builders`): one part is one published tar.
+
+  Attributes:
+    root: folder that holds `train` and `val`.
+    images: modalities to read; by default all that have a folder.
+    splits: folders under `root`; by default those that exist.
+  """
+  root: str
+  images: tuple[str, ...] = ()
+  splits: tuple[str, ...] = ()
+
+  def __post_init__(self):
+    root = pathlib.Path(self.root)
+    splits = self.splits or tuple(s for s in ('train', 'val')
+                                  if (root / s).is_dir())
+    images = self.images or tuple(
+        name for name in examples.IMAGE_TYPES
+        if any((root / split / name).is_dir() for split in splits))
+    if not splits or not images:
+      raise FileNotFoundError(
+          f'{root} holds no TerraMesh: wanted are train/ or val/ and in them '
+          f'a folder for each modality ({", ".join(examples.IMAGE_TYPES)}).')
+    object.__setattr__(self, 'images', tuple(images))
+    object.__setattr__(self, 'splits', tuple(splits))
+
+  @functools.cached_property
+  def schema(self):
+    split, part = next((split, part) for split, parts in self.parts().items()
+                       for part in parts)
+    for example in self.read(split, part):
+      if not isinstance(example, examples.Skipped):
+        return examples.Schema(self.images, examples.schema_of(example).width)
+    raise ValueError(f'No sample of {split}/*/{part} can be read.')
+
+  def parts(self):
+    """{split: names of its shards}.
+
+    Raises:
+      FileNotFoundError: if a modality lacks a shard that it should have.
+    """
+    return {split: self._shards(split) for split in self.splits}
+
+  def _shards(self, split):
+    """Names of the tars of one split, checked for gaps."""
+    found = {name: {path.name for path in (
+        pathlib.Path(self.root) / split / name).glob('*.tar')}
+             for name in self.images}
+    every = sorted(set().union(*found.values()))
+    gaps = [f'{name}/{shard}' for name in self.images if name not in _RADAR
+            for shard in every if shard not in found[name]]
+    if gaps or not every:
+      raise FileNotFoundError(
+          f'{self.root}/{split} lacks {len(gaps) or "all"} shards, for '
+          f'example {gaps[0] if gaps else "*.tar"}: fetch them, or leave the '
+          'modality out with --images.')
+    return every
+
+  def read(self, split, part):
+    """The samples of one shard, in the order of its first modality."""
+    tars = self._open(split, part)
+    shifted = 0
+    try:
+      for key in _keys(tars):
+        try:
+          example = _example(key, tars)
+        except Exception as error:  # Whatever broken bytes make zarr raise.
+          reason = f'{split}/{part}: {type(error).__name__}: {error}'
+          logging.warning('Left out sample %s, %s', key, reason)
+          yield examples.Skipped(key, reason)
+          continue
+        shifted += bool(example.get('S2L1C_offset'))
+        yield example
+    finally:
+      for tar in tars.values():
+        tar.close()
+    if shifted:
+      logging.warning('%d samples of %s/S2L1C/%s carry the offset of +%d; it '
+                      'is kept with each as S2L1C_offset.', shifted, split,
+                      part, OFFSET)
+
+  def places(self, split, part):
+    """{key: (latitude, longitude, time)} of one shard's readable samples."""
+    tars = self._open(split, part)
+    name = next((n for n in _OPTICAL + _RADAR if n in tars), 'DEM')
+    places = {}
+    for key in _keys(tars):
+      try:
+        store = _open_store(tars[name].read(key))
+        places[key] = _place(store) + (_time(store),)
+      except Exception as error:  # `read` skips it, and says so.
+        logging.debug('No place of %s: %s', key, error)
+    for tar in tars.values():
+      tar.close()
+    return places
+
+  def _open(self, split, part):
+    """{modality: its tar of this shard}, where it has one."""
+    paths = {name: pathlib.Path(self.root) / split / name / part
+             for name in self.images}
+    return {name: _Tar(path) for name, path in paths.items() if path.exists()}
+
+
+class _Tar:
+  """The members of a tar by key, whole ones and a truncated last one."""
+
+  def __init__(self, path):
+    self.path = path
+    self.members = {}
+    self.damage = ''
+    self._file = open(path, 'rb')
+    try:
+      with tarfile.open(fileobj=self._file, mode='r:') as tar:
+        for member in tar:
+          if member.name.endswith(_SUFFIX):
+            key = pathlib.PurePosixPath(member.name).name[:-len(_SUFFIX)]
+            self.members[key] = member.offset_data, member.size
+    except tarfile.TarError as error:
+      self.damage = f' (the tar is damaged: {error})'
+
+  def read(self, key):
+    """The bytes of a member.
+
+    Raises:
+      ValueError: if it is not there, or not all of it.
+    """
+    if key not in self.members:
+      raise ValueError(f'{self.path.parent.name} lacks the key{self.damage}')
+    offset, size = self.members[key]
+    self._file.seek(offset)
+    content = self._file.read(size)
+    if len(content) < size:
+      raise ValueError(f'{self.path.parent.name} ends in the middle of it')
+    return content
+
+  def close(self):
+    self._file.close()
+
+
+def _keys(tars):
+  """The keys of all tars: in the first one's order, then what it lacks."""
+  return dict.fromkeys(key for tar in tars.values() for key in tar.members)
+
+
+def _example(key, tars):
+  """One sample of all modalities."""
+  example = {'key': key}
+  times = {}
+  for name, tar in tars.items():
+    store = _open_store(tar.read(key))
+    example[name] = _image(name, store)
+    times[name] = _time(store)
+    example['lat'], example['lon'] = _place(store)
+  example['time'] = next(
+      (times[name] for name in _OPTICAL + _RADAR if times.get(name)), None)
+  if example['time'] is None:
+    raise ValueError('no modality has a time')
+  if 'S2L1C' in example:
+    cirrus = example['S2L1C'][..., modalities.S2L1C_BANDS.index('B10')]
+    shifted = np.median(cirrus) > _CIRRUS_LIMIT
+    example['S2L1C_offset'] = np.int16(OFFSET if shifted else 0)
+  return example
+
+
+def _open_store(content):
+  """The Zarr group in the bytes of a zip."""
+  with zipfile.ZipFile(io.BytesIO(content)) as archive:
+    store = {name: cpu.Buffer.from_bytes(archive.read(name))
+             for name in archive.namelist() if not name.endswith('/')}
+  return zarr.open_group(store, mode='r', zarr_format=2)
+
+
+def _image(name, store):
+  """Image [Y, X, C] of a sample, north up, bands in the published order."""
+  image = store['bands'][0]  # [C, Y, X]
+  wanted = modalities.IMAGE_FIELDS[name].bands
+  if len(image) != len(wanted):
+    raise ValueError(f'{name} has {len(image)} bands, not {len(wanted)}')
+  if name in _NAMED_BANDS:
+    bands = [str(band).lower() for band in np.atleast_1d(store['band'][...])]
+    if sorted(bands) != sorted(band.lower() for band in wanted):
+      raise ValueError(f'{name} has the bands {bands}, not {wanted}')
+    image = image[[bands.index(band.lower()) for band in wanted]]
+  if 'y' in store and np.diff(store['y'][...][:2]) > 0:
+    image = image[:, ::-1]
+  image = np.moveaxis(image, 0, -1)
+  return np.ascontiguousarray(image, examples.IMAGE_TYPES[name])
+
+
+def _place(store):
+  """Latitude and longitude of a sample's centre in degrees."""
+  lat, lon = (float(np.ravel(store[name][...])[0])
+              for name in ('center_lat', 'center_lon'))
+  if not (np.isfinite([lat, lon]).all() and abs(lat) <= 90):
+    raise ValueError(f'there is no place {lat} N, {lon} E')
+  return np.float64(lat), np.float64(geo.wrap_longitude(lon))
+
+
+def _time(store):
+  """Seconds since 1970 of the acquisition; 0 where a modality has none."""
+  if 'time' not in store:
+    return 0
+  times = np.ravel(store['time'][...])
+  if times.dtype.kind != 'M':
+    times = times.astype('datetime64[ns]')
+  seconds = times[:1].astype('datetime64[s]').astype(np.int64)
+  return int(seconds[0]) if len(seconds) and not np.isnat(times[0]) else 0

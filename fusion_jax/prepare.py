@@ -1,0 +1,261 @@
+"""Prepares a data set: raw archive or simulated Earth -> ArrayRecord.
+
+  python -m fusion_jax.prepare simulated --out data/simulated
+  python -m fusion_jax.prepare samples --source examples --weather gfs --out d
+  python -m fusion_jax.prepare terramesh --source TerraMesh --weather era5 \
+      --out DIR --shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT
+
+Killed, it continues; done, it is reused; any process that finds the last
+shard written finishes the folder.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import shlex
+import sys
+
+from absl import flags, logging
+
+import fusion_jax
+from fusion_jax.data.builders import examples, shards, weather
+
+DATASETS = ('simulated', 'samples', 'terramesh')
+_ARGUMENTS = 'prepare.json'  # Beside the data: what it was made from.
+_SPLITS = {'train': 6_000, 'val': 256, 'test': 512}
+
+
+def prepare(dataset, out, *, source='', images=(), val=(), weather_paths=(),
+            alignment='nearest', outside='error', temperature='',
+            precipitation='', reset_hours=0, seed=0, image_size=264,
+            splits=None, examples_per_shard=256, num_workers=0, share=(0, 1),
+            max_bad=0.01, compression='zstd:1', overwrite=False,
+            beam_runner=''):
+  """Writes a data set, or finds it written.
+
+  Args:
+    dataset: 'simulated', 'samples' or 'terramesh'.
+    out: folder to write.
+    source: folder of the archive; not for 'simulated'.
+    images: image modalities; by default all that the source has.
+    val: sample_ids of the validation split of 'samples'; by default the last.
+    weather_paths: files or folders of gridded weather, for 'samples' and
+      'terramesh'; without any, the series are missing.
+    alignment: 'nearest' or 'bilinear'.
+    outside: 'error' or 'missing', for places off a regional grid.
+    temperature: see `data.sources.gridded.Weather`.
+    precipitation: the same.
+    reset_hours: the same.
+    seed: of the simulated Earth.
+    image_size: pixels a side of simulated images.
+    splits: {name: number of examples} to simulate.
+    examples_per_shard: of 'simulated'; an archive keeps its own shards.
+    num_workers: processes; 0 is one for each processor.
+    share: (i, n) of a job array: write every n-th shard from the i-th.
+    max_bad: share of the examples, 0..1, that may be unreadable.
+    compression: of the records: 'zstd:1', or 'uncompressed', which reads
+      faster and takes about twice the space.
+    overwrite: replace a data set made with other arguments.
+    beam_runner: name of an Apache Beam runner; then TFDS writes the shards
+      through Beam, and `num_workers` and `share` do nothing.
+
+  Returns:
+    Path of the folder.
+
+  Raises:
+    ValueError: for arguments that do not fit, or a folder with another data
+      set.
+    shards.TooManyBadExamples: if too much cannot be read.
+  """
+  made_from = {
+      'dataset': dataset, 'layout': shards.VERSION, 'images': sorted(images),
+      'compression': compression}
+  if dataset == 'simulated':
+    splits = dict(splits or _SPLITS)
+    made_from |= {'version': fusion_jax.__version__, 'seed': seed,
+                  'image_size': image_size, 'splits': splits,
+                  'examples_per_shard': examples_per_shard}
+  else:
+    made_from |= {
+        'source': _absolute(source), 'val': sorted(val),
+        'weather': [_absolute(path) for path in weather_paths],
+        'alignment': alignment, 'outside': outside,
+        'temperature': temperature, 'precipitation': precipitation,
+        'reset_hours': reset_hours}
+  out = pathlib.Path(out)
+  if _is_done(out, made_from, overwrite, share):
+    logging.info('%s is already prepared.', out)
+    return out
+  if dataset == 'simulated':
+    reader = _simulated(seed, image_size, splits, images, examples_per_shard)
+  else:
+    reader = _archive(dataset, source, images, val)
+    if weather_paths:
+      from fusion_jax.data.sources import gridded  # Needs xarray.
+      reader = weather.WithWeather(reader, gridded.Weather(
+          tuple(weather_paths), alignment, outside, temperature, precipitation,
+          reset_hours))
+  command = shlex.join(['prepare', json.dumps(made_from)])
+  if beam_runner:
+    from fusion_jax.data.builders import tfds_builder
+    tfds_builder.build(reader, out, beam_runner=beam_runner, command=command,
+                       max_bad=max_bad)
+  else:
+    shards.build(
+        reader, out, num_workers=num_workers or os.cpu_count(), share=share,
+        max_bad=max_bad, compression=compression, command=command)
+  return out
+
+
+def _absolute(path):
+  return os.path.abspath(os.path.expanduser(path)) if path else ''
+
+
+def _is_done(out, made_from, overwrite, share):
+  """Whether the folder holds just this data set; else makes it ready.
+
+  Raises:
+    ValueError: if it holds another one, and `overwrite` is false.
+  """
+  note = out / _ARGUMENTS
+  if note.exists():
+    there = json.loads(note.read_text())
+    if there == made_from:
+      return not overwrite and all((out / name).exists() for name in (
+          'dataset_info.json', 'features.json', 'statistics.json'))
+    changed = sorted(key for key in there | made_from
+                     if there.get(key) != made_from.get(key))
+    if not overwrite:
+      raise ValueError(
+          f'{out} holds a data set made with other arguments: ' + ', '.join(
+              f'{key}={there.get(key)!r} (now {made_from.get(key)!r})'
+              for key in changed) + '. Choose another folder, or pass '
+          '--overwrite to replace it.')
+  elif out.exists() and any(out.glob('*.array_record')):
+    raise ValueError(f'{out} holds records of unknown origin (there is no '
+                     f'{_ARGUMENTS}); choose another folder.')
+  if overwrite and note.exists():
+    if share != (0, 1):
+      raise ValueError('--overwrite and --shard together would delete what '
+                       'the other jobs write; remove the folder first.')
+    _remove(out)
+  out.mkdir(parents=True, exist_ok=True)
+  shards.write_whole(note, json.dumps(made_from, indent=1))
+  return False
+
+
+def _remove(out):
+  """Deletes a data set's files, and nothing else."""
+  for pattern in ('*.array_record*', '.notes/*', '*_info.json',
+                  'features.json', 'statistics.json', _ARGUMENTS):
+    for path in out.glob(pattern):
+      path.unlink()
+
+
+def _simulated(seed, image_size, splits, images, examples_per_shard):
+  """The simulated Earth in parts."""
+  from fusion_jax.data.sources import simulated
+  chosen = {'fields': tuple(images)} if images else {}
+  earth = simulated.SimulatedEarth(
+      seed=seed, image_size=image_size, splits=splits, **chosen)
+  return shards.Indexed(earth, examples_per_shard)
+
+
+def _archive(dataset, source, images, val):
+  """The reader of a folder of images."""
+  if dataset not in DATASETS:
+    raise ValueError(f'There is no data set {dataset!r}; there are '
+                     f'{", ".join(DATASETS)}.')
+  if not source or not pathlib.Path(source).is_dir():
+    raise ValueError(f'--source={source!r} is no folder; {dataset} needs the '
+                     'folder of its files.')
+  if dataset == 'terramesh':
+    from fusion_jax.data.sources import terramesh
+    return terramesh.TerraMesh(source, tuple(images))
+  from fusion_jax.data.sources import geotiff
+  return geotiff.SampleFolder(source, tuple(val), tuple(images))
+
+
+def _parser():
+  """The command line."""
+  parser = argparse.ArgumentParser(
+      'python -m fusion_jax.prepare', description=__doc__,
+      formatter_class=argparse.RawDescriptionHelpFormatter)
+  add = parser.add_argument
+  add('dataset', choices=DATASETS)
+  add('--out', required=True, metavar='DIR', help='folder to write')
+  add('--source', default='', metavar='DIR',
+      help='folder of the archive (samples: GeoTIFFs and samples.csv; '
+      'terramesh: train/ and val/)')
+  add('--images', nargs='+', default=[], metavar='NAME',
+      choices=list(examples.IMAGE_TYPES),
+      help='image modalities: %(choices)s (default: all that are there)')
+  add('--val', nargs='+', default=[], metavar='ID',
+      help='samples: sample_ids of the validation split (default: the last)')
+  add('--weather', nargs='+', default=[], metavar='PATH', dest='weather_paths',
+      help='GRIB, NetCDF or Zarr files, or folders of them '
+      '(default: weather is missing)')
+  add('--alignment', choices=('nearest', 'bilinear'), default='nearest',
+      help='place on the weather grid (default: %(default)s)')
+  add('--outside', choices=('error', 'missing'), default='error',
+      help='what to do with a place off a regional grid '
+      '(default: %(default)s)')
+  add('--temperature', default='', metavar='NAME',
+      help='variable of the air temperature in K (default: 2t, t2m, tas)')
+  add('--precipitation', default='', metavar='NAME',
+      help='variable of the precipitation (default: tp, prate, pr, ...)')
+  add('--reset_hours', type=int, default=0, metavar='H',
+      help='NetCDF and Zarr: precipitation accumulates from multiples of H '
+      'UTC; 0: since the last time (default: %(default)s)')
+  add('--seed', type=int, default=0,
+      help='simulated: which Earth (default: %(default)s)')
+  add('--image_size', type=int, default=264,
+      help='simulated: pixels a side (default: %(default)s)')
+  for split, number in _SPLITS.items():
+    add(f'--num_{split}', type=int, default=number, metavar='N',
+        help='simulated: examples (default: %(default)s)')
+  add('--examples_per_shard', type=int, default=256, metavar='N',
+      help='simulated: in one file (default: %(default)s)')
+  add('--num_workers', type=int, default=0, metavar='N',
+      help='processes (default: one for each processor)')
+  add('--shard', dest='share', type=_share, default=(0, 1), metavar='I/N',
+      help='write every N-th shard from the I-th, I = 0 .. N-1, for a job '
+      'array (default: all)')
+  add('--max_bad', type=float, default=0.01, metavar='SHARE',
+      help='stop if more of the archive is unreadable (default: %(default)s)')
+  add('--compression', default='zstd:1', metavar='NAME',
+      help='of the records; uncompressed reads faster '
+      '(default: %(default)s)')
+  add('--overwrite', action='store_true',
+      help='replace a data set made with other arguments')
+  add('--beam_runner', default='', metavar='NAME',
+      help='write through TFDS and Apache Beam with this runner: '
+      'DirectRunner, FlinkRunner, ... (default: own processes)')
+  return parser
+
+
+def _share(text):
+  """'3/16' as (3, 16)."""
+  try:
+    i, n = (int(number) for number in text.split('/'))
+  except ValueError:
+    i, n = 0, 0
+  if not 0 <= i < n:
+    raise argparse.ArgumentTypeError(f'{text!r} is not I/N with 0 <= I < N')
+  return i, n
+
+
+def main(argv=None):
+  arguments = vars(_parser().parse_args(argv))
+  flags.FLAGS.mark_as_parsed()  # Or absl warns that it logs too early.
+  logging.use_absl_handler()
+  logging.set_verbosity(logging.INFO)
+  numbers = {split: arguments.pop(f'num_{split}') for split in _SPLITS}
+  splits = {split: number for split, number in numbers.items() if number}
+  out = prepare(**arguments, splits=splits)
+  logging.info('The data set is in %s.', out)
+
+
+if __name__ == '__main__':
+  sys.exit(main())
