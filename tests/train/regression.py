@@ -99,12 +99,17 @@ def _examples(count=100):
   return [{'x': x[i], 'y': y[i], 'id': np.int32(i)} for i in range(count)]
 
 
-def run(workdir, *, num_steps=6, batch_size=16, fsdp=1, devices=None, seed=0,
-        noise=0.1, bad_step=None, optimizer=None, **kwargs):
-  """Trains the task in this process; arguments of `loop.train` pass on."""
+def optimizer(num_steps, **changes):
+  """(tx, schedule) of `OPTIMIZER` with some fields changed."""
   section = OPTIMIZER.copy_and_resolve_references()
-  section.update(optimizer or {})
-  tx, schedule = optim.make(section, num_steps)
+  section.update(changes)
+  return optim.make(section, num_steps)
+
+
+def run(workdir, *, num_steps=6, batch_size=16, fsdp=1, devices=None, seed=0,
+        noise=0.1, bad_step=None, **kwargs):
+  """Trains the task in this process; arguments of `loop.train` pass on."""
+  tx, schedule = optimizer(num_steps, warmup_steps=min(2, num_steps))
   kwargs = {'log_every': 1, 'checkpoint_every': 2,
             'checkpoints': {'keep_last': 3}} | kwargs
   return loop.train(

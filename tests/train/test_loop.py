@@ -1,16 +1,22 @@
 """The loop: resume, stop, devices, bad losses."""
 
+import json
 import os
+import pathlib
 import signal
+import threading
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec as P
 
-from fusion_jax.train import checkpoint, log, loop
+from fusion_jax.train import checkpoint, log, loop, sharding
 from tests.train import harness, regression
 
 pytestmark = pytest.mark.multi_device
+SCRIPT = pathlib.Path(__file__).with_name('regression.py')
 
 
 def test_resume_is_exact(tmp_path):
@@ -22,3 +28,234 @@ def test_resume_is_exact(tmp_path):
   harness.assert_same_run(tmp_path / 'whole', tmp_path / 'halves')
   assert [r['step'] for r in resumed] == [r['step'] for r in history]
   assert len({r['train/data/ids'] for r in history}) == 5
+
+
+def test_resume_between_two_log_lines_is_exact(tmp_path):
+  kwargs = {'num_steps': 7, 'log_every': 4, 'ema_decay': 0.9,
+            'accumulate': 2, 'fsdp': 2}
+  regression.run(tmp_path / 'whole', **kwargs)
+  regression.run(tmp_path / 'halves', stop_after=3, **kwargs)
+  state, _ = regression.run(tmp_path / 'halves', **kwargs)
+  harness.assert_same_run(tmp_path / 'whole', tmp_path / 'halves')
+  assert list(harness.losses(tmp_path / 'halves')) == [4, 7]
+  assert all(isinstance(x.sharding, jax.sharding.NamedSharding)
+             for x in jax.tree.leaves(state))
+  assert state.ema['hidden']['kernel'].sharding.spec == P('fsdp')
+
+
+def test_a_complete_run_is_left_as_it_is(tmp_path):
+  first, history = regression.run(tmp_path, num_steps=2)
+  again, same = regression.run(tmp_path, num_steps=2)
+  jax.tree.map(np.testing.assert_array_equal, first, again)
+  assert history == same
+
+
+def test_lines_behind_the_checkpoint_are_written_anew(tmp_path):
+  """A kill leaves lines of steps that no checkpoint holds, the last torn."""
+  regression.run(tmp_path, num_steps=4, stop_after=2)
+  path = tmp_path / log.METRICS_FILE
+  whole = path.read_text()
+  path.write_text(whole + '{"step": 3, "train/loss": 9}\n{"step": 4, "tra')
+  _, history = regression.run(tmp_path, num_steps=4)
+  assert [r['step'] for r in history] == [1, 2, 3, 4]
+  assert history == log.read_history(path)
+  assert history[2]['train/loss'] != 9
+
+
+def test_sigterm_saves_and_stops(tmp_path):
+  def stop(state, step):
+    del state, step
+    os.kill(os.getpid(), signal.SIGTERM)
+    return {'eval/x': 1.0}
+
+  before = signal.getsignal(signal.SIGTERM)
+  state, _ = regression.run(
+      tmp_path / 'run', evals={'stop': (3, stop)}, checkpoint_every=0)
+  # The signal came after step 3 had been asked for; the next one heeds it.
+  assert state.step == 4
+  assert checkpoint.list_steps(tmp_path / 'run') == [4]
+  assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_evaluations_run_when_due_and_at_the_end(tmp_path):
+  calls = []
+
+  def evaluate(name):
+    def run(state, step):
+      assert int(state.step) == step
+      calls.append((name, step))
+      return {f'eval/{name}': step}
+    return run
+
+  _, history = regression.run(
+      tmp_path, num_steps=5, checkpoint_every=0,
+      evals={'often': (2, evaluate('often')), 'end': (0, evaluate('end'))})
+  assert calls == [('often', 2), ('often', 4), ('often', 5), ('end', 5)]
+  assert {'step': 5, 'eval/often': 5.0, 'eval/end': 5.0} in history
+
+
+def losses(history):
+  return np.array([r['train/loss'] for r in history])
+
+
+def test_any_mesh_gives_the_same_losses(tmp_path):
+  _, one = regression.run(tmp_path / '1', devices=jax.devices()[:1])
+  _, eight = regression.run(tmp_path / '8')
+  _, split = regression.run(tmp_path / '2x4', fsdp=4)
+  np.testing.assert_allclose(losses(eight), losses(one), atol=1e-5)
+  np.testing.assert_allclose(losses(split), losses(one), atol=1e-5)
+
+
+def test_saved_on_8_restored_on_2(tmp_path):
+  _, whole = regression.run(tmp_path / 'whole')
+  regression.run(tmp_path / 'moved', fsdp=4, stop_after=3)
+  state, moved = regression.run(
+      tmp_path / 'moved', fsdp=2, devices=jax.devices()[:2])
+  np.testing.assert_allclose(losses(moved), losses(whole), atol=1e-5)
+  assert all(len(x.sharding.device_set) == 2 for x in jax.tree.leaves(state))
+
+
+def test_micro_batches_train_as_one_batch(tmp_path):
+  _, one = regression.run(tmp_path / '1', num_steps=4, noise=0.0)
+  _, two = regression.run(tmp_path / '2', num_steps=4, noise=0.0,
+                          accumulate=2)
+  np.testing.assert_allclose(losses(two), losses(one), atol=1e-5)
+
+
+def test_non_finite_loss_names_step_and_modality(tmp_path):
+  with pytest.raises(loop.NonFiniteError, match='Step 4: loss of rain = inf'):
+    regression.run(tmp_path, bad_step=3)
+  assert checkpoint.list_steps(tmp_path) == [2]
+
+
+def test_non_finite_gradient_stops_unless_it_may_be_skipped():
+  bad = {'loss': (1.0, 1.0), 'grad_norm': (float('nan'), 1.0)}
+  with pytest.raises(loop.NonFiniteError, match='Step 7: gradient norm nan'):
+    loop.check_finite(7, bad)
+  loop.check_finite(7, bad | {'skipped': (1.0, 1.0)})
+
+
+def test_batches_of_another_size_are_an_error(tmp_path):
+  task = regression.Regression(batch_size=24)
+  with pytest.raises(ValueError, match=r'batches of \[24\].*set it to 24'):
+    loop.train(task, None, workdir=str(tmp_path), num_steps=1, batch_size=16,
+               seed=0, mesh=sharding.make_mesh())
+
+
+def test_best_metric_without_evaluation_is_an_error(tmp_path):
+  with pytest.raises(ValueError, match="best='eval/x' .* no evaluation"):
+    regression.run(tmp_path, checkpoints={'best': 'eval/x'})
+
+
+def test_end_of_data_is_an_error(tmp_path):
+  class Short(regression.Regression):
+    def batches(self, split):
+      class Two:
+        def __init__(self, inner):
+          self._inner = inner
+          self.get_state = inner.get_state
+          self.set_state = inner.set_state
+
+        def __next__(self):
+          if self.get_state()['next_index'] == 2:
+            raise StopIteration
+          return next(self._inner)
+      return Two(super().batches(split))
+
+  tx, _ = regression.optimizer(5)
+  with pytest.raises(ValueError, match='data ended.*repeat'):
+    loop.train(Short(), tx, workdir=str(tmp_path), num_steps=5, batch_size=16,
+               seed=0, mesh=sharding.make_mesh())
+
+
+def test_start_from_given_parameters(tmp_path):
+  batch = next(regression.Regression().batches('train'))
+  params, _ = regression.Regression().init(jax.random.key(9), batch)
+  state, _ = regression.run(
+      tmp_path, num_steps=1, initial_params=params, ema_decay=0.5)
+  # The first learning rate is 0, so they are still there.
+  jax.tree.map(np.testing.assert_array_equal, params, state.params)
+  jax.tree.map(np.testing.assert_array_equal, params, state.ema)
+
+
+def test_runs_outside_the_main_thread(tmp_path):
+  results = []
+  thread = threading.Thread(target=lambda: results.append(
+      regression.run(tmp_path, num_steps=1)))
+  thread.start()
+  thread.join()
+  assert results[0][0].step == 1
+
+
+@pytest.mark.slow
+def test_killed_at_any_step_and_in_a_save(tmp_path):
+  """kill -9 five times, then the run equals the one that was not killed."""
+  whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+  args = ('--num_steps', 14)
+  harness.run(SCRIPT, '--workdir', whole, *args)
+  conditions = [harness.steps_logged(killed, 1), harness.saving(killed, 4),
+                harness.steps_logged(killed, 7), harness.saving(killed, 8),
+                harness.saving(killed, 12)]
+  torn = 0
+  for condition in conditions:
+    with harness.start(SCRIPT, '--workdir', killed, *args) as process:
+      assert harness.signal_when(condition, process)
+      process.wait()
+    torn += len(harness.torn_folders(killed / checkpoint.DIRECTORY))
+  assert torn, 'No kill fell into a save; look at harness.saving.'
+  harness.run(SCRIPT, '--workdir', killed, *args)
+  harness.assert_same_run(whole, killed)
+  assert not harness.torn_folders(killed / checkpoint.DIRECTORY)
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(tmp_path):
+  harness.run(SCRIPT, '--workdir', tmp_path / 'one', '--fsdp', 2)
+  harness.run_processes(SCRIPT, '--workdir', tmp_path / 'two', '--fsdp', 2)
+  one, two = (harness.losses(tmp_path / name) for name in ('one', 'two'))
+  assert list(one) == list(two)
+  for step in one:
+    np.testing.assert_allclose(two[step]['train/loss'],
+                               one[step]['train/loss'], atol=1e-5)
+  # Saved by two processes, resumed by one.
+  state, history = regression.run(tmp_path / 'two', num_steps=8)
+  assert state.step == 8 and len(history) == 8
+
+
+@pytest.mark.slow
+def test_sigterm_to_one_process_stops_both_at_the_same_step(tmp_path):
+  args = ('--workdir', tmp_path / 'run', '--num_steps', 100_000)
+  with harness.start_processes(SCRIPT, *args) as processes:
+    assert harness.signal_when(harness.steps_logged(tmp_path / 'run', 3),
+                               processes[1], signal.SIGTERM)
+    for process in processes:
+      harness.finish(process)
+  step = checkpoint.list_steps(tmp_path / 'run')[-1]
+  positions = harness.final_data_state(tmp_path / 'run')
+  assert len(positions) == 2
+  assert {json.loads(p)['next_index'] for p in positions.values()} == {step}
+
+
+@pytest.mark.slow
+def test_sigterm_to_a_run_of_its_own(tmp_path):
+  args = ('--workdir', tmp_path / 'run', '--num_steps', 100_000)
+  with harness.start(SCRIPT, *args) as process:
+    assert harness.signal_when(harness.steps_logged(tmp_path / 'run', 3),
+                               process, signal.SIGTERM)
+    harness.finish(process)
+  step = checkpoint.list_steps(tmp_path / 'run')[-1]
+  assert max(harness.losses(tmp_path / 'run')) == step
+
+
+def test_step_makes_no_hidden_copies(tmp_path, monkeypatch):
+  """The guard is on around the step: a NumPy batch would raise."""
+  monkeypatch.setattr(sharding, 'place', lambda batch, mesh: batch)
+  with pytest.raises(Exception, match='transfer|sharding|NamedSharding'):
+    regression.run(tmp_path, num_steps=1)
+
+
+def test_parameters_are_float32_and_counters_are_replicated(tmp_path):
+  state, _ = regression.run(tmp_path, num_steps=1, fsdp=4)
+  assert {x.dtype for x in jax.tree.leaves(state.params)} == {
+      jnp.dtype('float32')}
+  assert state.step.sharding.is_fully_replicated
