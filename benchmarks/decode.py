@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from fusion_jax import modalities
-from fusion_jax.data import conditions
 from fusion_jax.models import backbone as backbone_lib
 from fusion_jax.models import generate
 
@@ -82,9 +81,12 @@ def measure(function, *args):
 def main(_):
   backbone = backbone_lib.Backbone(
       modalities.select([RAW, TARGET]), **SIZES[_SIZE.value])
-  rng = np.random.default_rng(0)
-  images = 2_000 + 1_500 * rng.normal(size=(_BATCH.value, 224, 224, 12))
-  slots = conditions.encoder_slots({RAW: images}, backbone.modalities)
+  slots = {key: np.zeros((_BATCH.value, 196), np.int32)
+           for key in ('modality', 'code')}
+  slots['modality'] += [m.name for m in backbone.modalities].index(RAW)
+  slots['position'] = slots['code'] + np.arange(196, dtype=np.int32)
+  patches = np.random.default_rng(0).normal(size=(_BATCH.value, 196, 256 * 12))
+  slots['patches'] = {RAW: patches.astype(np.float32)}
   targets = {key: np.zeros((_BATCH.value, 4), np.int32)
              for key in ('modality', 'position', 'code', 'attention')}
   params = jax.jit(backbone.init)(

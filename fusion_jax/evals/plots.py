@@ -42,19 +42,19 @@ def _figure(path, width, height):
     figure.savefig(path)
 
 
-def true_colour(image, red_green_blue=(3, 2, 1)):
-  """Display image [Y, X, 3] in [0, 1] of Sentinel-2 bands [Y, X, C].
+def stretch(image):
+  """Display image [Y, X, 3] in [0, 1] of red, green and blue counts.
 
   Each scene is stretched between its own 2 % and 98 %, all bands alike, so
   that hues stay comparable within a scene.
   """
-  rgb = np.asarray(image, np.float32)[..., list(red_green_blue)]
-  low, high = np.percentile(rgb, [2, 98])
-  return np.clip((rgb - low) / max(high - low, 1e-6), 0, 1)**0.8
+  image = np.asarray(image, np.float32)
+  low, high = np.percentile(image, [2, 98])
+  return np.clip((image - low) / max(high - low, 1e-6), 0, 1)**0.8
 
 
 def profiles(path, images, leads, truth, samples, oracle=None, titles=None,
-             unit='K', name='2 m temperature'):
+             unit='K', per='hours'):
   """Series of single places beside the image they were generated from.
 
   Args:
@@ -66,7 +66,7 @@ def profiles(path, images, leads, truth, samples, oracle=None, titles=None,
     oracle: [P, T] or None.
     titles: P strings, e.g. places and dates.
     unit: of the values.
-    name: of the variable.
+    per: what leads count, 'hours' or 'days'.
   """
   num_places = len(images)
   columns = min(2, num_places)
@@ -86,10 +86,9 @@ def profiles(path, images, leads, truth, samples, oracle=None, titles=None,
                None if oracle is None else oracle[place])
       ax.set_ylabel(unit)
     for ax in axes[-1, 1::2]:
-      ax.set_xlabel(f'{_time_unit(leads)} from the acquisition')
+      ax.set_xlabel(f'{per} from the acquisition')
     figure.legend(*axes[0, 1].get_legend_handles_labels(), ncols=4,
-                  loc='outside upper center',
-                  title=f'{name} generated from the image alone')
+                  loc='outside upper center')
 
 
 def _profile(ax, leads, truth, samples, oracle):
@@ -108,7 +107,8 @@ def _profile(ax, leads, truth, samples, oracle):
   ax.set_xlim(leads[0], leads[-1])
 
 
-def series(path, leads, samples, image=None, title='', unit='K'):
+def series(path, leads, samples, image=None, title='', unit='K',
+           per='hours'):
   """One generated series, mean and bands of the samples [S, T]."""
   with _figure(path, 7.5 if image is not None else 5.5, 2.8) as figure:
     if image is None:
@@ -123,12 +123,12 @@ def series(path, leads, samples, image=None, title='', unit='K'):
     ax.fill_between(leads, *half, color=COLOURS['model'], alpha=0.25,
                     linewidth=0, label='50 % of samples')
     ax.set_ylabel(unit)
-    ax.set_xlabel(f'{_time_unit(leads)} from the acquisition')
+    ax.set_xlabel(f'{per} from the acquisition')
     ax.set_title(title)
     ax.legend(loc='best')
 
 
-def parity(path, truth, predictions, r2, unit='K', title=''):
+def parity(path, truth, predictions, r2, unit='K'):
   """Prediction against truth as shaded density, one panel a predictor.
 
   Args:
@@ -137,7 +137,6 @@ def parity(path, truth, predictions, r2, unit='K', title=''):
     predictions: {name: [P]}.
     r2: {name: number} for the panels' titles.
     unit: of the values.
-    title: of the figure.
   """
   valid = ~np.isnan(truth)
   low, high = np.percentile(truth[valid], [0, 100])
@@ -146,7 +145,6 @@ def parity(path, truth, predictions, r2, unit='K', title=''):
   with _figure(path, 2.9 * len(predictions) + 0.7, 3.4) as figure:
     axes = figure.subplots(1, len(predictions), sharex=True, sharey=True,
                            squeeze=False)[0]
-    figure.suptitle(title)
     for ax, (name, predicted) in zip(axes, predictions.items()):
       x, y = truth[valid], predicted[valid]
       density = _density(x, y, window)
@@ -172,7 +170,7 @@ def _density(x, y, window, bins=40):
   return near[cell(x), cell(y)]
 
 
-def error_by_lead(path, leads, rmse, unit='K', title=''):
+def error_by_lead(path, leads, rmse, unit='K', per='hours'):
   """Root mean squared error over lead time, one line a predictor.
 
   Args:
@@ -180,7 +178,7 @@ def error_by_lead(path, leads, rmse, unit='K', title=''):
     leads: [T] hours or days from the acquisition.
     rmse: {name: [T]}.
     unit: of the error.
-    title: of the figure.
+    per: what leads count, 'hours' or 'days'.
   """
   with _figure(path, 6.2, 3.4) as figure:
     ax = figure.subplots()
@@ -191,8 +189,8 @@ def error_by_lead(path, leads, rmse, unit='K', title=''):
       ax.plot(leads, errors, color=COLOURS.get(name, INK),
               linestyle=DASHES.get(name, '-'), label=LABELS.get(name, name),
               linewidth=2 if name == 'model' else 1.4)
-    ax.set(xlim=(leads[0], leads[-1]), title=title,
-           xlabel=f'{_time_unit(leads)} from the acquisition',
+    ax.set(xlim=(leads[0], leads[-1]),
+           xlabel=f'{per} from the acquisition',
            ylabel=f'root mean squared error ({unit})')
     ax.set_ylim(bottom=0)
     ax.legend(loc='center left', bbox_to_anchor=(1.0, 0.5))
@@ -231,7 +229,3 @@ def _running_mean(values, window=21):
   high = np.minimum(np.arange(len(values)) + half + 1, len(values))
   return (sums[high] - sums[low]) / (high - low)
 
-
-def _time_unit(leads):
-  """Hourly windows have 60 leads, daily ones 40 (-29..+10)."""
-  return 'days' if leads[0] == -29 else 'hours'

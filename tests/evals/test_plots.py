@@ -67,7 +67,7 @@ def test_the_running_mean_keeps_constants_and_shortens_at_the_ends():
       plots._running_mean(np.arange(5.0), window=3), [0.5, 1, 2, 3, 3.5])
 
 
-def test_true_colour_takes_red_green_blue_in_this_order():
-  bands = np.zeros((10, 10, 12))
-  bands[..., 3] = 3_000  # B04, red.
-  assert plots.true_colour(bands)[0, 0].tolist() == [1, 0, 0]
+def test_pictures_are_stretched_over_all_bands_alike():
+  counts = np.zeros((10, 10, 3))
+  counts[..., 0] = 3_000
+  assert plots.stretch(counts)[0, 0].tolist() == [1, 0, 0]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fusion_jax import modalities
-from fusion_jax.data import conditions
+from fusion_jax.data import normalize, transforms
 from fusion_jax.models import backbone as backbone_lib
 from fusion_jax.models import generate
 
@@ -33,8 +33,17 @@ def model():
 
 def condition(backbone, num_places=2):
   rng = np.random.default_rng(0)
-  images = 2_000 + 1_500 * rng.normal(size=(num_places, 32, 32, 12))
-  return conditions.encoder_slots({RAW: images}, backbone.modalities)
+  shown = transforms.showing(
+      backbone.modalities, [RAW], image_size=32, quantizers={}, tokenizer=None,
+      standards=normalize.standards(backbone.modalities))
+  slots = []
+  for _ in range(num_places):
+    example = {'lat': np.nan, 'lon': np.nan,
+               'S2L2A': 2_000 + 1_500 * rng.normal(size=(32, 32, 12))}
+    for transform in shown:
+      example = transform.map(example)
+    slots.append(example['encoder'])
+  return jax.tree.map(lambda *rows: np.stack(rows), *slots)
 
 
 def decoder_slots(batch, modality, length, code=0):

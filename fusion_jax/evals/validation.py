@@ -1,0 +1,48 @@
+"""Loss of every modality over a whole split, the same on any mesh."""
+
+import jax
+import numpy as np
+
+
+class Validation:
+  """Evaluates a task's own losses on held-out batches.
+
+  Sums and counts are added over all batches before anything is divided, so
+  the numbers do not depend on how the split is cut into batches.
+  """
+
+  def __init__(self, task, batches, *, place=jax.device_put, prefix='val'):
+    """Prepares; nothing runs yet.
+
+    Args:
+      task: see train/loop.py; only `weigh` and `loss` are called. Losses are
+        the metrics called 'loss/<modality>'.
+      batches: function without arguments that returns an iterable of one pass
+        over the split, this process's share of each batch. Slots of examples
+        that only fill the last batch up are padding.
+      place: from such a share to global arrays.
+      prefix: of the metric paths.
+    """
+    self._batches = batches
+    self._place = place
+    self._prefix = prefix
+    self._metrics = jax.jit(
+        lambda params, extra, batch: task.loss(
+            params, extra, task.weigh(batch), jax.random.key(0))[1][0])
+
+  def __call__(self, state, step):
+    """{path: mean} of every metric, and the mean of all modalities' losses."""
+    del step
+    totals = {}
+    for batch in self._batches():
+      metrics = jax.device_get(self._metrics(
+          state.eval_params, state.extra, self._place(batch)))
+      for name, pair in metrics.items():
+        totals[name] = totals.get(name, 0) + np.asarray(pair, np.float64)
+    means = {name: total / count for name, (total, count) in totals.items()
+             if count > 0}
+    # As in training: over all modalities, also those without a target.
+    losses = [name for name in totals if name.startswith('loss/')]
+    mean = sum(means.get(name, 0) for name in losses) / max(1, len(losses))
+    return {f'{self._prefix}/{name}': value for name, value in
+            (means | {'loss': mean}).items()}
