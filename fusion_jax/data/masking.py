@@ -35,29 +35,38 @@ def mask_image(num_tokens, input_budget, target_budget, rng):
           'decoder_attention_mask': attention}
 
 
-def mask_spans(ids, keep, rng):
+def mask_spans(ids, hidden):
   """Replaces every run of hidden tokens by a sentinel [S_1], [S_2], ...
 
   Args:
     ids: [n] int, at least one.
-    keep: probability that a token stays.
-    rng: NumPy generator.
+    hidden: [n] bool.
 
   Returns:
     What is seen; what is to be predicted: sentinel, run, sentinel, run, ...,
     and one more sentinel that closes; where in this the sentinels stand.
   """
-  hidden = rng.random(len(ids)) > keep
-  starts = hidden & ~np.concatenate([[False], hidden[:-1]])
+  starts = hidden.copy()
+  starts[1:] &= ~hidden[:-1]
   runs = np.cumsum(starts)
   sentinels = modalities.FIRST_SENTINEL + runs
   seen = np.where(starts, sentinels, ids)[starts | ~hidden]
-  pairs = np.stack([sentinels, ids], -1)
-  to_predict = pairs[np.stack([starts, hidden], -1)]
-  closing = modalities.FIRST_SENTINEL + runs[-1] + 1
-  before = np.cumsum(hidden) - 1 + runs - 1  # Hidden tokens and sentinels.
-  where = np.append(before[starts], len(to_predict))
-  return seen, np.append(to_predict, closing), where
+  where = (np.cumsum(hidden) + runs)[starts] - 2  # Of hidden and sentinels.
+  to_predict = np.empty(hidden.sum() + len(where) + 1, ids.dtype)
+  is_sentinel = np.zeros(len(to_predict), bool)
+  is_sentinel[where] = is_sentinel[-1] = True
+  to_predict[~is_sentinel] = ids[hidden]
+  where = np.flatnonzero(is_sentinel)
+  to_predict[where] = modalities.FIRST_SENTINEL + 1 + np.arange(len(where))
+  return seen, to_predict, where
+
+
+def _hide(count, keep, rng):
+  """Hidden tokens [count] bool, and how many tokens remain with sentinels."""
+  hidden = rng.random(count) > keep
+  kept = ~hidden
+  num_runs = hidden[0] + np.count_nonzero(hidden[1:] & kept[:-1])
+  return hidden, np.count_nonzero(kept) + num_runs
 
 
 def mask_sequence(ids, max_tokens, input_budget, target_budget, keep, rng):
@@ -77,10 +86,11 @@ def mask_sequence(ids, max_tokens, input_budget, target_budget, keep, rng):
     in 'decoder_attention_mask' on every target.
   """
   share = _keep(keep, input_budget, rng)
-  seen, to_predict, sentinels = mask_spans(ids, share, rng)
-  while input_budget and len(seen) > input_budget:
+  hidden, count = _hide(len(ids), share, rng)
+  while input_budget and count > input_budget:
     share *= 0.9
-    seen, to_predict, sentinels = mask_spans(ids, share, rng)
+    hidden, count = _hide(len(ids), share, rng)
+  seen, to_predict, sentinels = mask_spans(ids, hidden)
   seen = seen[:input_budget]
   to_predict = _cut_targets(to_predict, sentinels, target_budget, rng)
   grid = {'tensor': np.zeros((max_tokens + 1) * 2, np.int32)}

@@ -48,8 +48,13 @@ class Examples:
           f'{self.path} lacks {len(missing)} of {len(names)} shards of '
           f'{split!r}, among them {missing[0]}; copy them, or prepare the '
           'data set again.')
-    self._records = array_record_data_source.ArrayRecordDataSource(
-        [str(self.path / name) for name in names])
+    try:
+      self._records = array_record_data_source.ArrayRecordDataSource(
+          [str(self.path / name) for name in names])
+    except RuntimeError as error:
+      raise ValueError(
+          f'A shard of {split!r} in {self.path} is damaged; copy it, or '
+          f'prepare the data set again. {error}') from error
     if len(self._records) != sum(lengths):
       raise ValueError(
           f'The shards of {split!r} in {self.path} hold {len(self._records)} '

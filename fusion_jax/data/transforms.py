@@ -16,7 +16,8 @@ from fusion_jax import modalities as modality_table
 from fusion_jax.data import budgets, crops, masking
 
 Modalities = Sequence[modality_table.Modality]
-_EOS, _NULL = modality_table.EOS, modality_table.NULL
+_END = np.array([modality_table.EOS], np.int32)
+_NULL = modality_table.NULL
 
 
 def pretraining(selected, *, image_size, mixture, quantizers, tokenizer,
@@ -72,7 +73,7 @@ class QuantizeSeries(grain.transforms.Map):
     for name, quantizer in self.quantizers.items():
       if name in example:
         values = example[name]
-        ids[name] = np.append(quantizer.encode(values), np.int32(_EOS))
+        ids[name] = np.concatenate([quantizer.encode(values), _END])
         clipped += int(quantizer.clipped(values).sum())
     return {**example, 'ids': ids, 'clipped': np.int32(clipped)}
 
