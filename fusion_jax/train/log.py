@@ -1,11 +1,13 @@
 """What a run says: progress, speed, metrics.jsonl, TensorBoard."""
 
+import contextlib
 import json
 import os
 import platform
 import statistics
 import sys
 import time
+from importlib import metadata
 
 import jax
 import jax.numpy as jnp
@@ -114,10 +116,17 @@ class Log:
     self.history.append(record)
     if not self._main:
       return
-    self._file.write(json.dumps(record) + '\n')
-    self._file.flush()
-    self._writer.write_scalars(step, values)
     self._say(step, values)
+    try:
+      self._file.write(json.dumps(record) + '\n')
+      self._file.flush()
+      self._writer.write_scalars(step, values)
+      self._writer.flush()
+    except OSError as error:
+      raise OSError(
+          error.errno, f'Cannot write metrics of step {step} ({error}). Free '
+          'some space, then run the same command to resume', self._workdir,
+      ) from error
 
   def texts(self, step, texts):
     """Writes {name: Markdown} to TensorBoard."""
@@ -128,7 +137,8 @@ class Log:
     """Closes what `start` opened."""
     for output in (self._file, self._writer, self._bar):
       if output is not None:
-        output.close()
+        with contextlib.suppress(OSError):  # Raised by `write` before.
+          output.close()
     self._file = self._writer = self._bar = None
 
   def _speed(self):
@@ -201,7 +211,6 @@ def read_history(path):
 
 def versions():
   """{package: version} of what decides the numbers."""
-  from importlib import metadata
   return {'python': platform.python_version()} | {
       name: metadata.version(name) for name in PACKAGES}
 

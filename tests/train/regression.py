@@ -124,10 +124,12 @@ def main():
   parser.add_argument('--workdir', required=True)
   parser.add_argument('--num_steps', type=int, default=6)
   parser.add_argument('--fsdp', type=int, default=1)
+  parser.add_argument('--noise', type=float, default=0.1)
   harness.add_arguments(parser)
   args = parser.parse_args()
   harness.initialize(args)
-  run(args.workdir, num_steps=args.num_steps, fsdp=args.fsdp)
+  run(args.workdir, num_steps=args.num_steps, fsdp=args.fsdp,
+      noise=args.noise)
 
 
 if __name__ == '__main__':
