@@ -1,0 +1,54 @@
+"""Fractal noise with one spectrum for every image size."""
+
+import functools
+
+import numpy as np
+
+_REFERENCE = 512  # Pixels; what is longer is an offset of the whole image.
+
+
+def _power(size, roughness, scale):
+  ky = np.fft.fftfreq(size)[:, None]
+  kx = np.fft.rfftfreq(size)[None]
+  return (ky**2 + kx**2 + scale**-2.0)**-roughness, kx
+
+
+@functools.cache
+def _filter(size, roughness, scale):
+  """(amplitudes [size, size // 2 + 1], offset) for unit total variance."""
+  def energy(n):
+    power, kx = _power(n, roughness, scale)
+    twice = np.where((kx == 0) | (kx == 0.5), 1, 2)  # Half spectrum.
+    power[0, 0] = 0
+    return power, np.sum(power * twice) / n**2
+
+  _, whole = energy(_REFERENCE)
+  power, part = energy(size)
+  # The real transform keeps one half of the variance of its first column.
+  lone = np.where(np.fft.rfftfreq(size) % 0.5 == 0, np.sqrt(2), 1)
+  amplitude = np.sqrt(power / whole / 2) * lone
+  offset = np.sqrt(max(1 - part / whole, 0))
+  return amplitude.astype(np.float32), np.float32(offset)
+
+
+def fractal(rng, size, count, roughness, scale):
+  """Random fields, smooth where `roughness` is high.
+
+  Args:
+    rng: NumPy generator.
+    size: pixels a side.
+    count: number of independent fields.
+    roughness: exponent of the power spectrum over k^2; 1.2 is ragged, 2.2 is
+      like terrain.
+    scale: pixels, above which the spectrum is flat.
+
+  Returns:
+    float32 [count, size, size] of about unit variance over a large area; a
+    small image sees less of it around an offset of its own.
+  """
+  amplitude, offset = _filter(size, roughness, scale)
+  parts = rng.standard_normal((2, count, *amplitude.shape), np.float32)
+  waves = (parts[0] + 1j * parts[1]) * amplitude
+  fields = np.fft.irfft2(waves, (size, size)) * np.float32(size)
+  means = offset * rng.standard_normal((count, 1, 1), np.float32)
+  return fields + means
