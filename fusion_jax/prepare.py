@@ -31,7 +31,7 @@ def prepare(dataset, out, *, source='', images=(), val=(), weather_paths=(),
             precipitation='', reset_hours=0, seed=0, image_size=264,
             splits=None, examples_per_shard=256, num_workers=0, share=(0, 1),
             max_bad=0.01, compression='zstd:1', overwrite=False,
-            beam_runner=''):
+            beam_runner='', beam_options=()):
   """Writes a data set, or finds it written.
 
   Args:
@@ -59,6 +59,7 @@ def prepare(dataset, out, *, source='', images=(), val=(), weather_paths=(),
     overwrite: replace a data set made with other arguments.
     beam_runner: name of an Apache Beam runner; then TFDS writes the shards
       through Beam, and `num_workers` and `share` do nothing.
+    beam_options: flags of that runner, without their leading dashes.
 
   Returns:
     Path of the folder.
@@ -99,8 +100,9 @@ def prepare(dataset, out, *, source='', images=(), val=(), weather_paths=(),
   command = shlex.join(['prepare', json.dumps(made_from)])
   if beam_runner:
     from fusion_jax.data.builders import tfds_builder
-    tfds_builder.build(reader, out, beam_runner=beam_runner, command=command,
-                       max_bad=max_bad)
+    tfds_builder.build(
+        reader, out, beam_runner=beam_runner, max_bad=max_bad, command=command,
+        beam_options=[f'--{flag}' for flag in beam_options])
   else:
     shards.build(
         reader, out, num_workers=num_workers or os.cpu_count(), share=share,
@@ -232,6 +234,9 @@ def _parser():
   add('--beam_runner', default='', metavar='NAME',
       help='write through TFDS and Apache Beam with this runner: '
       'DirectRunner, FlinkRunner, ... (default: own processes)')
+  add('--beam_options', nargs='+', default=[], metavar='FLAG',
+      help='flags of the runner, written without their leading dashes: '
+      'flink_master=host:8081 (default: none)')
   return parser
 
 

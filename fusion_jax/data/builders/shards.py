@@ -102,8 +102,34 @@ def jobs(source, out):
           for index, part in enumerate(parts)]
 
 
+def read(source, split, part, schema, note):
+  """The complete examples of a part; counts them into a note on the way.
+
+  Args:
+    source: see the package's docstring.
+    split: its name.
+    part: one of `source.parts()[split]`.
+    schema: of the data set; the same for every part.
+    note: dict, filled: 'num_examples', 'skipped', [[key, reason], ...], and,
+      when the last example is through, 'statistics' (of 'train' only).
+  """
+  codec = examples.Codec(schema)
+  counted = statistics.Statistics(schema)
+  note |= {'num_examples': 0, 'skipped': []}
+  for example in source.read(split, part):
+    if isinstance(example, examples.Skipped):
+      note['skipped'].append(list(example))
+      continue
+    example = codec.complete(example)
+    note['num_examples'] += 1
+    if split == 'train':
+      counted.add(example)
+    yield example
+  note['statistics'] = counted.state()
+
+
 def write(source, job, schema, compression='zstd:1'):
-  """Writes one shard and its note; returns the note.
+  """Writes one shard, then its note, which it returns.
 
   Args:
     source: see the package's docstring.
@@ -112,30 +138,21 @@ def write(source, job, schema, compression='zstd:1'):
     compression: of ArrayRecord: 'zstd:1', 'uncompressed', ...
   """
   codec = examples.Codec(schema)
-  counted = statistics.Statistics(schema)
-  note = {'num_examples': 0, 'num_bytes': 0, 'skipped': []}
-  job.note_path.parent.mkdir(parents=True, exist_ok=True)
+  note = {'num_bytes': 0}
+  job.path.parent.mkdir(parents=True, exist_ok=True)
   temporary = f'{job.path}.tmp-{os.getpid()}'
   # One record a group: what is asked for is all that is decompressed.
   writer = array_record_module.ArrayRecordWriter(
       temporary, f'group_size:1,{compression}')
   try:
-    for example in source.read(job.split, job.part):
-      if isinstance(example, examples.Skipped):
-        note['skipped'].append(list(example))
-        continue
-      example = codec.complete(example)
+    for example in read(source, job.split, job.part, schema, note):
       record = codec.encode(example)
       writer.write(record)
-      note['num_examples'] += 1
       note['num_bytes'] += len(record)
-      if job.split == 'train':
-        counted.add(example)
     writer.close()
     os.replace(temporary, job.path)
   finally:
     pathlib.Path(temporary).unlink(missing_ok=True)
-  note['statistics'] = counted.state()
   write_whole(job.note_path, json.dumps(note))
   return note
 
@@ -167,16 +184,27 @@ def build(source, out, *, schema=None, num_workers=1, share=(0, 1),
   done = _run(source, mine, schema, min(num_workers, len(mine)), compression)
   on_terminal = sys.stderr.isatty()
   for job in tqdm.tqdm(done, 'shards', len(mine), disable=not on_terminal):
-    _check_bad(every, max_bad)
+    check_bad(_notes(every).values(), len(every), max_bad)
     if not on_terminal:
       logging.info('Wrote %s.', job.path)
-  notes = _check_bad(every, max_bad)
+  notes = _notes(every)
+  check_bad(notes.values(), len(every), max_bad)
   if len(notes) < len(every):
     logging.info('%d of %d shards are written; the process that writes the '
                  'last one finishes %s.', len(notes), len(every), out)
     return False
-  finish(out, schema, every, command)
+  sizes = {}
+  for job, note in notes.items():
+    sizes.setdefault(job.split, []).append(
+        (note['num_examples'], note['num_bytes']))
+  finish(out, schema, sizes, notes.values(), command)
   return True
+
+
+def _notes(every):
+  """{job: its note} of the shards that are whole."""
+  notes = {job: job.note() for job in every}
+  return {job: note for job, note in notes.items() if note}
 
 
 def _run(source, mine, schema, num_workers, compression):
@@ -239,24 +267,26 @@ def work():
     sys.stdout.flush()
 
 
-def _check_bad(every, max_bad):
-  """The notes so far, if not too many examples are bad.
+def check_bad(notes, total, max_bad):
+  """Stops a build that leaves out too much.
+
+  Args:
+    notes: of the parts so far.
+    total: parts in all; the archive's size is estimated from those so far.
+    max_bad: share of the archive, 0..1, that may be unreadable.
 
   Raises:
-    TooManyBadExamples: if so many were skipped that more than `max_bad` of the
-      archive is bad even when all that is to come is good. Its size is
-      estimated from the shards so far.
+    TooManyBadExamples: if more of it is bad even should all that is still to
+      come be good.
   """
-  notes = [note for note in (job.note() for job in every) if note]
-  skipped = [tuple(bad) for note in notes for bad in note['skipped']]
+  notes = list(notes)
+  skipped = [bad for note in notes for bad in note['skipped']]
   seen = sum(note['num_examples'] for note in notes) + len(skipped)
-  expected = seen * len(every) / max(len(notes), 1)
-  if len(skipped) > max_bad * expected:
+  if len(skipped) > max_bad * seen * total / max(len(notes), 1):
     raise TooManyBadExamples(
         f'{len(skipped)} of {seen} examples could not be read, more than '
         f'{max_bad:.1%} of the archive: ' + _name_some(skipped) +
         '. Repair the files, or accept more with --max_bad.')
-  return notes
 
 
 def _name_some(skipped, limit=10):
@@ -265,26 +295,31 @@ def _name_some(skipped, limit=10):
   return named + (f'; and {more} more' if more > 0 else '')
 
 
-def finish(out, schema, every, command=''):
-  """Writes `dataset_info.json`, `features.json` and `statistics.json`."""
-  notes = {job: job.note() for job in every}
-  splits = {}
-  for job, note in notes.items():
-    splits.setdefault(job.split, []).append(note)
+def finish(out, schema, sizes, notes, command=''):
+  """Writes `dataset_info.json`, `features.json` and `statistics.json`.
+
+  Args:
+    out: the data set's folder.
+    schema: its fields.
+    sizes: {split: [(examples, bytes) of each shard]}.
+    notes: of all parts, see `read`.
+    command: kept in `statistics.json`.
+  """
+  notes = list(notes)
   template = tfds.core.ShardedFileTemplate(
       data_dir=out, template=TEMPLATE, filetype_suffix='array_record')
   tfds.folder_dataset.write_metadata(
       data_dir=out, features=schema.features(), version=VERSION,
       filename_template=template, check_data=False, split_infos=[
           tfds.core.SplitInfo(
-              name=name, filename_template=template,
-              shard_lengths=[note['num_examples'] for note in split],
-              num_bytes=sum(note['num_bytes'] for note in split))
-          for name, split in splits.items()])
+              name=split, filename_template=template,
+              shard_lengths=[length for length, _ in shards],
+              num_bytes=sum(size for _, size in shards))
+          for split, shards in sizes.items()])
   total = statistics.Statistics(schema)
-  for note in splits.get('train', ()):
+  for note in notes:
     total.merge(statistics.Statistics.from_state(schema, note['statistics']))
-  skipped = [bad for note in notes.values() for bad in note['skipped']]
+  skipped = [bad for note in notes for bad in note['skipped']]
   if skipped:
     logging.warning('Left out %d unreadable examples: %s.', len(skipped),
                     _name_some(skipped))
@@ -292,14 +327,15 @@ def finish(out, schema, every, command=''):
       'version': VERSION,
       'command': command,
       'created': datetime.datetime.now(datetime.UTC).isoformat('T', 'seconds'),
-      'num_examples': {name: sum(note['num_examples'] for note in split)
-                       for name, split in splits.items()},
+      'num_examples': {split: sum(length for length, _ in shards)
+                       for split, shards in sizes.items()},
       'skipped': [{'key': key, 'reason': reason} for key, reason in skipped],
   } | total.summary(), allow_nan=False))
 
 
 def write_whole(path, text):
   """Writes a file that is never seen half-written."""
+  path.parent.mkdir(parents=True, exist_ok=True)
   temporary = pathlib.Path(f'{path}.tmp-{os.getpid()}')
   temporary.write_text(text)
   os.replace(temporary, path)

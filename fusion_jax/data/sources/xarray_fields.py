@@ -90,9 +90,10 @@ class XarrayFile:
     """Seconds since 1970 of run and valid time, each [n], as `dims` run."""
     name = next((t for t in _TIMES if t in dims),
                 next(t for t in _TIMES if t in array.coords))
-    base = end = array[name]
+    end = array[name]
+    base = end.min()  # Without steps, all times are one run.
     if 'step' in array.coords and name == 'time':
-      end = base + array.coords['step']
+      base, end = end, end + array.coords['step']
     shape = xr.DataArray(np.zeros([array.sizes[d] for d in dims], np.int64),
                          dims=dims)
     return [(times.astype('datetime64[s]').astype(np.int64) + shape)
@@ -119,10 +120,8 @@ class XarrayFile:
     if role == 'tp' and self.reset_hours:
       reset = self.reset_hours * windows.HOUR
       return (end - 1) // reset * reset
-    if role == 'tp' and base < end:  # A forecast: since its start.
-      return base
-    if role == 'tp' and 'step' in self.data.coords:
-      return None
+    if role == 'tp' and 'step' in self.data.coords:  # Since the run's start.
+      return base if base < end else None
     if not step:
       raise ValueError(
           f'Precipitation in {self.path} has a single time, so the hours it '
