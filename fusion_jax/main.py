@@ -1,0 +1,134 @@
+"""Trains, evaluates, resumes: `python -m fusion_jax.main --config FILE`.
+
+  python -m fusion_jax.main --config configs/pretrain.py
+  python -m fusion_jax.main --config configs/pretrain.py:size=base \
+      --config.data.dir=$DATA --workdir $OUT
+
+The same command goes on where a stopped run was. It ends with report.md and
+metrics.json in the work directory.
+"""
+
+import json
+import pathlib
+import shutil
+import time
+
+import jax
+from absl import app, flags, logging
+from jax.experimental import multihost_utils
+from ml_collections import config_flags
+
+from fusion_jax import prepare
+from fusion_jax.evals import pretraining
+from fusion_jax.tasks import pretrain
+from fusion_jax.train import loop, optim, sharding
+
+CONFIG = config_flags.DEFINE_config_file(
+    'config', None, 'Python file with the configuration, FILE:name=value,... '
+    'Any field can be set, as --config.batch_size=64.', lock_config=True)
+WORKDIR = flags.DEFINE_string(
+    'workdir', '', 'Where checkpoints, logs and results go; by default '
+    'runs/<name of the configuration>.')
+DISTRIBUTED = flags.DEFINE_bool(
+    'distributed', False, 'Join the other processes of a SLURM job, a TPU pod '
+    'or the addresses given below before anything else.')
+COORDINATOR = flags.DEFINE_string(
+    'coordinator_address', None, 'HOST:PORT of process 0; found by itself '
+    'under SLURM and on TPU pods.')
+NUM_PROCESSES = flags.DEFINE_integer(
+    'num_processes', None, 'Processes in all; found likewise.')
+PROCESS_ID = flags.DEFINE_integer(
+    'process_id', None, 'Of this process, from 0; found likewise.')
+
+TASKS = {'pretrain': (pretrain.Pretrain, pretraining.Pretraining)}
+
+
+def run(config, workdir):
+  """Trains what `config` describes in `workdir`; returns the last state."""
+  start = time.perf_counter()
+  if config.task not in TASKS:
+    raise ValueError(
+        f'config.task={config.task!r} is not one of {sorted(TASKS)}.')
+  make_task, make_evals = TASKS[config.task]
+  workdir = pathlib.Path(workdir)
+  workdir.mkdir(parents=True, exist_ok=True)
+  mesh = sharding.make_mesh(config.mesh.fsdp)
+  sharding.check_batch_size(config.batch_size, mesh, config.accumulate)
+  data_dir, oracle = prepare_data(config.data, workdir)
+  task = make_task(config, data_dir)
+  tokens_per_step = config.batch_size * sum(config.slots.values())
+  tx, schedule = optim.make(
+      config.optimizer, config.num_steps, tokens_per_step)
+  keep_for_use(task, config, data_dir, workdir)
+  evals = make_evals(task, config, workdir, oracle=oracle,
+                     place=lambda batch: sharding.place(batch, mesh))
+  state, history = loop.train(
+      task, tx, workdir=workdir, num_steps=config.num_steps,
+      batch_size=config.batch_size, seed=config.seed, mesh=mesh,
+      schedule=schedule, accumulate=config.accumulate,
+      ema_decay=config.ema_decay, evals=evals.hooks(),
+      log_every=config.log_every, checkpoint_every=config.checkpoint.every,
+      checkpoints=dict(keep_last=config.checkpoint.keep, best='val/loss',
+                       best_mode='min'),
+      config=json.loads(config.to_json()), tokens_per_step=tokens_per_step)
+  if int(state.step) == config.num_steps:
+    with jax.set_mesh(mesh):
+      evals.write(state, history, duration_s=time.perf_counter() - start)
+  return state
+
+
+def prepare_data(data, workdir):
+  """Makes the data set where it is not there yet.
+
+  Args:
+    data: the section `data` of a configuration.
+    workdir: gets the data set if `data.dir` is ''.
+
+  Returns:
+    Its folder; and a function from an example to the best possible
+    predictions, where the data are simulated, else None.
+  """
+  path = pathlib.Path(data.dir or workdir / 'data')
+  if jax.process_index() == 0 and data.name != 'terramesh':
+    prepare.prepare(data.name, path, **data.prepare)
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices('prepared')
+  if data.name != 'simulated':
+    return path, None
+  from fusion_jax.data.sources import simulated
+  earth = simulated.SimulatedEarth(
+      seed=data.prepare.seed, image_size=data.prepare.image_size,
+      splits=data.prepare.splits)
+
+  def oracle(example):
+    _, split, index = str(example['key']).split('_')
+    return earth.oracle(split, int(index))
+
+  return path, oracle
+
+
+def keep_for_use(task, config, data_dir, workdir):
+  """Writes beside the checkpoints what `fusion_jax.load` needs."""
+  if jax.process_index():
+    return
+  (workdir / 'config.json').write_text(config.to_json(indent=1) + '\n')
+  shutil.copyfile(data_dir / 'statistics.json', workdir / 'statistics.json')
+  task.tokenizer.save(workdir / 'coords_tokenizer.json')
+
+
+def main(argv):
+  if len(argv) > 1:
+    raise app.UsageError(f'{argv[1:]} is not understood; see --help.')
+  if DISTRIBUTED.value or COORDINATOR.value:
+    jax.distributed.initialize(
+        COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+  config = CONFIG.value
+  workdir = WORKDIR.value or f'runs/{config.name}'
+  logging.info('The run writes to %s.', workdir)
+  run(config, workdir)
+
+
+if __name__ == '__main__':
+  flags.mark_flag_as_required('config')
+  jax.config.config_with_absl()
+  app.run(main)

@@ -1,0 +1,141 @@
+"""Masked modelling of images, places and weather: any from any other.
+
+Source: the fusion paper, Sec. 3.3; what its code base does where the two
+differ is decided in configs/pretrain.py.
+"""
+
+import pathlib
+
+import jax.numpy as jnp
+
+from fusion_jax import modalities
+from fusion_jax.data import budgets, normalize, pipelines, transforms
+from fusion_jax.models import backbone, coordinate_tokenizer
+from fusion_jax.ops import losses
+
+_WEIGHTS = {'mod': losses.modality_weights, 'token': losses.token_weights}
+
+
+class Pretrain:
+  """The task of `configs/pretrain.py`; see train/loop.py for its methods.
+
+  Attributes:
+    modalities: of the model, sorted by name.
+    backbone: the model.
+    heads: `losses.Head` of every modality that is predicted.
+    tokenizer: of coordinates.
+    quantizers: {series: Quantizer}, fitted on the training split.
+    statistics: of the training split, as stored with the data.
+  """
+
+  def __init__(self, config, data_dir):
+    """Builds the model and checks the configuration; reads no examples.
+
+    Args:
+      config: of configs/pretrain.py.
+      data_dir: folder of the prepared data set. A `coords_tokenizer.json` in
+        it replaces our own vocabulary of coordinates.
+
+    Raises:
+      ValueError: for a modality, a weighting or a quantizer that does not
+        exist, or statistics without one of the modalities.
+    """
+    if config.loss.weighting not in _WEIGHTS:
+      raise ValueError(f'config.loss.weighting={config.loss.weighting!r} is '
+                       f'not one of {sorted(_WEIGHTS)}.')
+    self._config = config
+    self._data_dir = data_dir
+    self.backbone = make_backbone(config)
+    self.modalities = self.backbone.modalities
+    self.heads = self.backbone.heads
+    self.tokenizer = _coordinate_tokenizer(data_dir)
+    self.statistics = normalize.load_statistics(data_dir)
+    self.quantizers = normalize.quantizers(
+        self.modalities, self.statistics, config.quantizer)
+    self._standards = normalize.standards(self.modalities)
+    self._weigh = _WEIGHTS[config.loss.weighting]
+
+  def init(self, key, batch):
+    """Fresh parameters; no other arrays."""
+    return self.backbone.init(key, batch)['params'], {}
+
+  def weigh(self, batch):
+    """Adds the weight of every target, from counts over the whole batch."""
+    slots = batch['decoder']
+    ordinal = losses.ordinal_weights(
+        slots['modality'], slots['trainable'], slots['target'], self.heads)
+    weights = {
+        'ce_weight': self._weigh(
+            slots['modality'], slots['trainable'], self.heads),
+        'emd_weight': ordinal * self._config.loss.emd_weight}
+    return batch | {'decoder': slots | weights}
+
+  def loss(self, params, extra, batch, key):
+    """Sum over weighed targets; cross-entropy and ordinal distance apart."""
+    del key  # Nothing is random: tokens are chosen on the host.
+    outputs = self.backbone.apply({'params': params}, batch)
+    slots = {name: jnp.ravel(x) for name, x in batch['decoder'].items()}
+    loss, sums = losses.grouped_cross_entropy(
+        outputs.reshape(-1, outputs.shape[-1]), slots['modality'],
+        slots['target'], slots['ce_weight'], slots['emd_weight'],
+        self.backbone.output_tables(params), self.heads)
+    metrics = {f'loss/{name}': part['ce'] for name, part in sums.items()}
+    metrics |= {f'emd/{head.name}': sums[head.name]['emd']
+                for head in self.heads if head.num_values}
+    return loss, (metrics, extra)
+
+  def source(self, split):
+    """The examples of a split: `len`, and `[i]`."""
+    return pipelines.open_source(self._data_dir, split, self.modalities)
+
+  def batches(self, split):
+    """Batches of this process's share: endless and shuffled for 'train'.
+
+    Of any other split every example once, cropped at the centre and always
+    with the same tokens hidden, see `pipelines.eval_batches`.
+    """
+    config = self._config
+    train = split == 'train'
+    steps = transforms.pretraining(
+        self.modalities, image_size=config.image_size,
+        mixture=make_mixture(config), quantizers=self.quantizers,
+        tokenizer=self.tokenizer, standards=self._standards,
+        num_inputs=config.slots.encoder, num_targets=config.slots.decoder,
+        keep=config.keep, train=train)
+    batches = pipelines.train_batches if train else pipelines.eval_batches
+    return batches(self.source(split), steps, batch_size=config.batch_size,
+                   seed=config.seed)
+
+  def showing(self, inputs):
+    """Transforms from an example to encoder slots that show `inputs` whole."""
+    return transforms.showing(
+        self.modalities, inputs, image_size=self._config.image_size,
+        quantizers=self.quantizers, tokenizer=self.tokenizer,
+        standards=self._standards)
+
+
+def make_backbone(config):
+  """The model that a configuration describes."""
+  settings = dict(config.model, dtype=jnp.dtype(config.model.dtype))
+  return backbone.Backbone(
+      modalities.select(config.modalities.keys(), config.image_size),
+      image_size=config.image_size, **settings)
+
+
+def make_mixture(config):
+  """The mixture of Dirichlets that a configuration describes."""
+  table = {modalities.get(name).name: alphas
+           for name, alphas in config.modalities.items()}
+  return budgets.Mixture(
+      {name: alphas.input_alphas for name, alphas in table.items()},
+      {name: alphas.target_alphas for name, alphas in table.items()},
+      weights=config.mixture,
+      num_inputs=(config.slots.encoder,) * 2,
+      num_targets=(config.slots.decoder,) * 2)
+
+
+def _coordinate_tokenizer(data_dir):
+  path = pathlib.Path(data_dir) / 'coords_tokenizer.json'
+  if path.exists():
+    return coordinate_tokenizer.load(path)
+  return coordinate_tokenizer.build()
