@@ -66,14 +66,13 @@ def text(backbone, params, slots, key, target='coords', *, num_samples=1,
   Args: as of `series`.
 
   Returns:
-    [B, S, max_tokens] int32: the codes up to the first sentinel, which ends a
-    sequence, then [PAD].
+    [B, S, max_tokens] int32: codes of `run_of_first_sentinel`, then [PAD].
   """
   index, modality = _find(backbone, target, 'text')
   codes = decode(
       backbone, params, slots, key, index, length=modality.max_tokens,
       num_samples=num_samples, sampling=sampling, stops=True, allowed=None)
-  codes = first_run(codes)
+  codes, _ = run_of_first_sentinel(codes)
   return codes.reshape(-1, num_samples, codes.shape[-1])
 
 
@@ -86,12 +85,30 @@ def series_codes(modality):
   return is_value
 
 
-def first_run(codes):
-  """Codes [..., T] up to the first sentinel, [PAD] from there on."""
+def run_of_first_sentinel(codes,
+                          num_sentinels=modality_table.NUM_SENTINELS):
+  """What a prediction puts in place of the [S_1] that it was to replace.
+
+  That is the run behind the last [S_1] (the one decoding starts with is not in
+  `codes`), up to the next sentinel of any kind.
+
+  Args:
+    codes: int [..., T], as decoded.
+    num_sentinels: how many the vocabulary has.
+
+  Returns:
+    int [..., T] codes of the run, then [PAD]; int [...] its length.
+  """
+  length = codes.shape[-1]
+  index = jnp.broadcast_to(jnp.arange(length), codes.shape)
+  start = jnp.where(codes == FIRST, index + 1, 0).max(axis=-1, keepdims=True)
   first = modality_table.FIRST_SENTINEL
-  sentinel = (codes >= first) & (codes < first + modality_table.NUM_SENTINELS)
-  ended = jnp.cumsum(sentinel, axis=-1) > 0
-  return jnp.where(ended, modality_table.PAD, codes)
+  sentinel = (codes >= first) & (codes < first + num_sentinels)
+  stop = jnp.where(sentinel & (index >= start), index, length).min(
+      axis=-1, keepdims=True)
+  moved = jnp.take_along_axis(codes, (index + start) % length, axis=-1)
+  run = jnp.where(index < stop - start, moved, modality_table.PAD)
+  return run, (stop - start)[..., 0]
 
 
 def _find(backbone, target, kind):

@@ -119,9 +119,12 @@ def test_padding_slots_do_not_change_what_is_generated(model):
       series((backbone, params, padded), sampling=generate.GREEDY))
 
 
-def test_text_ends_at_the_first_sentinel():
-  codes = jnp.array([[9_000, 9_500, 6, 9_000], [5, 1_000, 1_000, 6]])
-  assert generate.first_run(codes).tolist() == [[9_000, 9_500, 0, 0], [0] * 4]
+def test_text_is_the_run_behind_the_last_first_sentinel():
+  codes = jnp.array([[9_000, 9_500, 6, 9_000], [14, 1_000, 1_000, 6],
+                     [9_000, 5, 9_500, 3]])
+  run, length = generate.run_of_first_sentinel(codes)
+  assert run.tolist() == [[9_000, 9_500, 0, 0], [0] * 4, [9_500, 3, 0, 0]]
+  assert length.tolist() == [2, 0, 2]
 
 
 def test_text_stops_when_every_sequence_has(model):
