@@ -150,6 +150,16 @@ def test_least_budgets_are_met():
   assert min(totals) == 20 and max(totals) == 30
 
 
+def test_targets_of_an_image_fit_beside_what_is_seen():
+  selected = (modality('a', 16), modality('s', 12, 'series'))
+  mixture = budgets.Mixture({'a': [1.], 's': [1.]}, {'a': [1.], 's': [1.]},
+                            num_inputs=(20, 20), num_targets=(20, 20))
+  rng = np.random.default_rng(3)
+  draws = [budgets.sample_budgets(mixture, selected, rng) for _ in range(200)]
+  assert max(seen['a'] + predicted['a'] for seen, predicted in draws) == 16
+  assert max(seen['s'] + predicted['s'] for seen, predicted in draws) > 12
+
+
 def test_mixtures_that_do_not_fit_together_raise():
   with pytest.raises(ValueError, match='one number a component'):
     budgets.Mixture({'a': [1.]}, {'a': [1., 2.]})
@@ -220,6 +230,20 @@ def test_missing_measurements_are_inputs_but_not_trained_on():
   np.testing.assert_array_equal(decoder['target'][:5], ids)
   np.testing.assert_array_equal(
       decoder['trainable'], [True, False, True, False, True] + [False] * 3)
+
+
+def test_positions_in_a_sequence_are_ranks():
+  text = modality('t', 3, 'text')
+  hidden = np.array([True, False, True, False, False, False, True])
+  grid = {'tensor': np.arange(7), 'input_mask': hidden, 'target_mask': hidden,
+          'decoder_attention_mask': (~hidden).astype(np.int32)}
+  slots = masking.pack({'t': grid}, (text,), 5, 3)
+  np.testing.assert_array_equal(slots['encoder']['code'], [1, 3, 4, 5, 0])
+  np.testing.assert_array_equal(slots['encoder']['position'], [0, 1, 2, 3, 0])
+  # Index 1 is a target that no target follows: it is not an input.
+  np.testing.assert_array_equal(slots['decoder']['code'], [3, 4, 0])
+  np.testing.assert_array_equal(slots['decoder']['target'], [4, 5, 0])
+  np.testing.assert_array_equal(slots['decoder']['position'], [1, 2, 0])
 
 
 def test_patches_hold_the_pixels_row_by_row_with_the_channel_fastest():
