@@ -13,8 +13,7 @@ from safetensors import numpy as safetensors
 from fusion_jax import modalities as modality_table
 from fusion_jax.convert import terramind
 from fusion_jax.data import masking
-from fusion_jax.models import backbone
-from fusion_jax.models import encoder
+from fusion_jax.models import backbone, encoder
 
 _FOLDER = pathlib.Path(__file__).parent / 'testdata' / 'terramind'
 FAMILIES = ('gelu', 'swiglu')

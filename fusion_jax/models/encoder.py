@@ -7,14 +7,12 @@ Source: TerraMind (terrastackai/terratorch, commit 85467a9,
 import math
 from typing import Any
 
-from flax import linen as nn
 import jax.numpy as jnp
+from flax import linen as nn
 
 from fusion_jax import modalities as modality_table
 from fusion_jax.models import backbone
-from fusion_jax.nn import embeddings
-from fusion_jax.nn import layers
-from fusion_jax.nn import positions
+from fusion_jax.nn import embeddings, layers, positions
 from fusion_jax.ops import patches
 
 MERGES = ('mean', 'max', 'concat', 'dict', 'none')

@@ -6,14 +6,13 @@ Source: 4M `fourm/models/encoder_embeddings.py`, `decoder_embeddings.py`.
 
 from typing import Any
 
-from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from fusion_jax import modalities as modality_table
-from fusion_jax.nn import layers
-from fusion_jax.nn import positions
+from fusion_jax.nn import layers, positions
 
 _PATCH_PIXELS = modality_table.PATCH**2
 
@@ -64,11 +63,13 @@ class EncoderEmbeddings(nn.Module):
     """Content of slots, [B, N, D]; 0 in padding."""
     content = jnp.zeros((*slots['modality'].shape, self.width), self.dtype)
     for i, modality in enumerate(self.modalities):
+      member = slots['modality'] == i
       if modality.vocab_size:
-        content += _look_up(self.weights[modality.name], slots['code'],
-                            slots['modality'] == i, modality, self.dtype)
-      else:  # Rows of other modalities are 0, and so is their product.
-        content += self.embed(modality.name, slots['patches'][modality.name])
+        content += _look_up(self.weights[modality.name], slots['code'], member,
+                            modality, self.dtype)
+      else:
+        vectors = self.embed(modality.name, slots['patches'][modality.name])
+        content += jnp.where(member[..., None], vectors, 0)
     return content
 
 
