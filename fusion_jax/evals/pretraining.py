@@ -6,7 +6,8 @@ from absl import logging
 import jax
 
 from fusion_jax import modalities
-from fusion_jax.evals import generation, plots, report, tables, validation
+from fusion_jax.evals import forecasts, generation, plots, report
+from fusion_jax.evals import tables, validation
 
 _IMAGE, _FIELD = 'untok_sen2l2a@224', 'S2L2A'
 
@@ -61,11 +62,11 @@ class Pretraining:
     pictures = self._workdir / 'pictures'
     pictures.mkdir(exist_ok=True)
     sections = [(f'`{target}` from one Sentinel-2 image', [
-        generation.table(run.forecast),
-        *generation.figures(run.forecast, pictures)])
+        forecasts.table(run.forecast),
+        *forecasts.figures(run.forecast, pictures)])
                 for target, run in self._generations.items()]
     for run in self._generations.values():
-      generation.write_by_lead(run.forecast, self._workdir)
+      forecasts.write_by_lead(run.forecast, self._workdir)
     path = report.write(
         self._workdir, 'Pretraining', numbers,
         sections=[*sections, self._learning(history, pictures)],

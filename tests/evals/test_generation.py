@@ -8,7 +8,7 @@ import pytest
 
 from fusion_jax import modalities
 from fusion_jax.data import normalize, transforms
-from fusion_jax.evals import generation
+from fusion_jax.evals import forecasts, generation
 from fusion_jax.models import backbone as backbone_lib
 from fusion_jax.ops import quantize
 from fusion_jax.train import sharding
@@ -108,17 +108,17 @@ def test_a_mesh_generates_the_same_series(model, source, run):
 
 
 def test_the_table_and_the_figures_show_every_prediction(run, tmp_path):
-  table = generation.table(run[1])
+  table = forecasts.table(run[1])
   for name in ('model', 'oracle', 'climatology', 'linear regression',
                'greedy decoding', 'one sample'):
     assert f'| {name}' in table
-  figures = generation.figures(run[1], tmp_path, num_places=3)
+  figures = forecasts.figures(run[1], tmp_path, num_places=3)
   assert len(figures) == 3
   assert all(path.stat().st_size > 10_000 for path, _ in figures)
 
 
 def test_the_table_by_lead_holds_all_leads(run, tmp_path):
-  path = generation.write_by_lead(run[1], tmp_path)
+  path = forecasts.write_by_lead(run[1], tmp_path)
   header, *rows = path.read_text().splitlines()
   assert header.startswith('lead,model_r2,model_rmse')
   assert [int(row.split(',')[0]) for row in rows] == list(LEADS)
