@@ -97,7 +97,9 @@ def prepare(dataset, out, *, source='', images=(), val=(), weather_paths=(),
       reader = weather.WithWeather(reader, gridded.Weather(
           tuple(weather_paths), alignment, outside, temperature, precipitation,
           reset_hours))
-  command = shlex.join(['prepare', json.dumps(made_from)])
+  out.mkdir(parents=True, exist_ok=True)
+  shards.write_whole(out / _ARGUMENTS, json.dumps(made_from, indent=1))
+  command = shlex.join(sys.argv)
   if beam_runner:
     from fusion_jax.data.builders import tfds_builder
     tfds_builder.build(
@@ -115,7 +117,7 @@ def _absolute(path):
 
 
 def _is_done(out, made_from, overwrite, share):
-  """Whether the folder holds just this data set; else makes it ready.
+  """Whether the folder holds just this data set; if not, makes it free.
 
   Raises:
     ValueError: if it holds another one, and `overwrite` is false.
@@ -142,8 +144,6 @@ def _is_done(out, made_from, overwrite, share):
       raise ValueError('--overwrite and --shard together would delete what '
                        'the other jobs write; remove the folder first.')
     _remove(out)
-  out.mkdir(parents=True, exist_ok=True)
-  shards.write_whole(note, json.dumps(made_from, indent=1))
   return False
 
 

@@ -121,9 +121,10 @@ class Codec:
     return value.astype(dtype)
 
   def encode(self, example):
-    """The record (bytes) of a complete example."""
-    return self._serializer.serialize_example(
+    """The record (bytes) of a complete example, the same in every process."""
+    message = self._serializer.get_tf_example(
         self.features.encode_example(example))
+    return message.SerializeToString(deterministic=True)
 
   def decode(self, record):
     """The example of a record, read by TFDS."""

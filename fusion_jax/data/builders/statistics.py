@@ -105,12 +105,13 @@ class Series:
   """What `statistics.json` says of one weather series."""
 
   def __init__(self, name, leads=None, histogram=None, low=np.inf,
-               high=-np.inf, steps=0):
+               high=-np.inf, fitted_low=np.inf, steps=0):
     self.modality = modalities.MODALITIES[name]
     num_leads = len(self.modality.leads)
     self.leads = leads or Moments(*np.zeros((3, num_leads)))
     self.histogram = histogram or Histogram()
     self.low, self.high = low, high
+    self.fitted_low = fitted_low  # Of precipitation: the driest wet value.
     self.steps = steps  # Values and gaps together.
 
   def add(self, values):
@@ -123,23 +124,24 @@ class Series:
     part = Series(
         self.modality.name, Moments.of(values), Histogram.of(fitted),
         float(found.min(initial=np.inf)), float(found.max(initial=-np.inf)),
-        values.size)
+        float(fitted.min(initial=np.inf)), values.size)
     self.__dict__ = self.merge(part).__dict__
 
   def merge(self, other):
     return Series(
         self.modality.name, self.leads.merge(other.leads),
         self.histogram.merge(other.histogram), min(self.low, other.low),
-        max(self.high, other.high), self.steps + other.steps)
+        max(self.high, other.high), min(self.fitted_low, other.fitted_low),
+        self.steps + other.steps)
 
   def state(self):
     return [self.leads.state(), self.histogram.state(), self.low, self.high,
-            self.steps]
+            self.fitted_low, self.steps]
 
   @classmethod
   def from_state(cls, name, state):
-    leads, histogram, low, high, steps = state
-    return cls(name, Moments(*leads), Histogram(*histogram), low, high, steps)
+    leads, histogram, *others = state
+    return cls(name, Moments(*leads), Histogram(*histogram), *others)
 
   def summary(self):
     """The entry of `statistics.json`; numbers without a value are null."""
@@ -163,11 +165,8 @@ class Series:
   def _bins(self):
     """Edges of equal width and of equal share, and the latter's medians."""
     fitted = len(self.histogram.bins) > 0
-    if fitted:
-      low = max(self.low, WET_MM) if self.modality.unit == 'mm' else self.low
-      high = self.high
-    else:
-      low, high = _UNFITTED[self.modality.unit]
+    low, high = ((self.fitted_low, self.high) if fitted
+                 else _UNFITTED[self.modality.unit])
     if low == high:
       low, high = low - 0.5, high + 0.5
     uniform = np.linspace(low, high, NUM_BINS + 1)
@@ -175,6 +174,7 @@ class Series:
     values = (self.histogram.quantiles(shares) if fitted
               else np.linspace(low, high, len(shares)))
     values = np.clip(values, low, high)
+    values[0], values[-1] = low, high
     return {'uniform': {'edges': uniform.tolist()},
             'quantile': {'edges': values[::2].tolist(),
                          'medians': values[1::2].tolist()}}

@@ -29,8 +29,8 @@ class WithWeather:
 
   def read(self, split, part):
     places = self.source.places(split, part)
-    lat, lon, time = (np.array(x) for x in zip(*places.values()))
-    series = self.weather.series(lat, lon, time)
+    lat, lon, time = np.reshape(list(places.values()), (-1, 3)).T
+    series = self.weather.series(lat, lon, time.astype(np.int64))
     rows = {key: i for i, key in enumerate(places)}
     for example in self.source.read(split, part):
       if not isinstance(example, examples.Skipped):

@@ -1,0 +1,348 @@
+"""Examples on disk: written, counted, resumed, and read without TensorFlow."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import grain
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from array_record.python import array_record_module
+
+from fusion_jax import modalities
+from fusion_jax.data.builders import (
+  examples,
+  shards,
+  statistics,
+  tfds_builder,
+  weather,
+)
+from fusion_jax.data.sources import simulated
+
+
+@dataclasses.dataclass(frozen=True)
+class Earth:
+  """A tiny source of random access, a pure function of its seed."""
+  seed: int = 0
+  splits: dict = dataclasses.field(
+      default_factory=lambda: {'train': 20, 'val': 5})
+
+  def example(self, split, i):
+    rng = np.random.default_rng([self.seed, len(split), i])
+    wet = rng.random(60) < 0.5
+    gaps = np.where(rng.random(60) < 0.1, np.nan, 0)
+    return {
+        'key': f'{split}_{i}', 'lat': 1 / 3 + i, 'lon': -179.9, 'time': 10**9,
+        'S2L2A': rng.integers(-5, 9000, (4, 4, 12)).astype(np.int16),
+        'S2L1C': rng.integers(1000, 9000, (4, 4, 13)).astype(np.int16),
+        'S2L1C_offset': np.int16(1000 if i % 2 else 0),
+        'S1RTC': (rng.normal(-12, 3, (4, 4, 2)).astype(np.float16) if i % 3
+                  else np.zeros((0, 0, 2), np.float16)),
+        't2m_hourly': (gaps + rng.normal(285, 9, 60)).astype(np.float32),
+        'tp_hourly': np.where(wet, rng.gamma(0.5, 2, 60), 0)
+                     .astype(np.float32),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Flaky(shards.Indexed):
+  """As `Indexed`, but some examples are unreadable."""
+  bad: tuple = ()
+
+  def read(self, split, part):
+    for example in super().read(split, part):
+      yield (examples.Skipped(example['key'], 'torn')
+             if example['key'] in self.bad else example)
+
+
+def parts(**kwargs):
+  return shards.Indexed(Earth(), **kwargs)
+
+
+def names(folder):
+  return sorted(p.name for p in folder.iterdir() if p.name != '.notes')
+
+
+def content(folder):
+  return {p.name: p.read_bytes() for p in folder.glob('*.array_record')}
+
+
+def all_values(field, split='train'):
+  return [Earth().example(split, i)[field] for i in range(20)]
+
+
+def test_tfds_reads_back_what_was_written(tmp_path):
+  assert shards.build(parts(), tmp_path)
+  source = tfds.builder_from_directory(tmp_path).as_data_source('train')
+  assert len(source) == 20
+  for i in (0, 7, 19):
+    expected = Earth().example('train', i)
+    found = source[i]
+    assert found['key'].decode() == expected['key']
+    for name in set(expected) - {'key'}:
+      value = np.asarray(found[name])
+      assert value.dtype == np.asarray(expected[name]).dtype, name
+      wanted = np.reshape(expected[name], value.shape)
+      np.testing.assert_array_equal(value, wanted, name)
+    assert found['lat'] == 1 / 3 + i  # Exactly: no float32 on the way.
+
+
+def test_absent_image_has_no_rows_and_missing_series_is_nan():
+  codec = examples.Codec(examples.Schema(('S2L2A', 'DEM'), 4))
+  example = codec.complete(
+      {'key': 'a', 'lat': 1., 'lon': 2., 'time': 3,
+       'S2L2A': np.ones((4, 4, 12), np.int64)})
+  assert example['DEM'].shape == (0, 4, 1)
+  assert example['S2L2A'].dtype == np.int16
+  assert np.isnan(example['tp_min_daily']).all()
+  again = codec.decode(codec.encode(example))
+  for name, value in example.items():
+    np.testing.assert_array_equal(again[name], value)
+
+
+@pytest.mark.parametrize('field, value, message', [
+    ('S2L2A', np.zeros((4, 5, 12), np.int16), r'S2L2A of example .a. is int16 '
+     r'\(4, 5, 12\)'),
+    ('S2L2A', np.zeros((4, 4, 12)), 'float64'),
+    ('t2m_hourly', np.zeros(59, np.float32), 't2m_hourly'),
+    ('NDVI', np.zeros((4, 4, 1)), 'NDVI.*lacks'),
+])
+def test_example_that_does_not_fit_raises(field, value, message):
+  codec = examples.Codec(examples.Schema(('S2L2A',), 4, ('t2m_hourly',)))
+  with pytest.raises(ValueError, match=message):
+    codec.complete({'key': 'a', 'lat': 1., 'lon': 2., 'time': 3,
+                    field: value})
+
+
+def test_example_needs_place_and_time():
+  codec = examples.Codec(examples.Schema((), 4, ()))
+  with pytest.raises(ValueError, match='no time'):
+    codec.complete({'key': 'a', 'lat': 1., 'lon': 2.})
+
+
+def test_numpy_and_grain_are_enough_to_read(tmp_path):
+  shards.build(parts(), tmp_path)
+  paths = sorted(map(str, tmp_path.glob('train-*.array_record')))
+  source = grain.sources.ArrayRecordDataSource(paths)
+  assert len(source) == 20
+  codec = examples.Codec(shards.Indexed(Earth()).schema)
+  image = codec.decode(source[3])['S2L2A']
+  np.testing.assert_array_equal(image, Earth().example('train', 3)['S2L2A'])
+
+
+def test_no_tensorflow_and_no_jax_to_build_or_read(tmp_path):
+  program = (
+      'import sys; import tensorflow_datasets as tfds\n'
+      'from fusion_jax.data.builders import shards\n'
+      'from fusion_jax.data.sources import simulated\n'
+      "earth = simulated.SimulatedEarth(image_size=16, fields=('DEM',), "
+      "splits={'train': 2})\n"
+      'shards.build(shards.Indexed(earth), sys.argv[1])\n'
+      "source = tfds.builder_from_directory(sys.argv[1])\\\n"
+      "    .as_data_source('train')\n"
+      "assert source[1]['DEM'].shape == (16, 16, 1)\n"
+      "assert not {'tensorflow', 'jax'} & set(sys.modules)\n")
+  subprocess.run([sys.executable, '-c', program, str(tmp_path)], check=True,
+                 env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)))
+
+
+def test_worker_processes_write_the_same_bytes(tmp_path):
+  source = shards.Indexed(simulated.SimulatedEarth(
+      image_size=16, fields=('S2L2A',), splits={'train': 16, 'val': 2}))
+  shards.build(source, tmp_path / 'one')
+  shards.build(source, tmp_path / 'two', num_workers=2)
+  assert content(tmp_path / 'one') == content(tmp_path / 'two')
+  one, two = (json.loads((tmp_path / n / 'statistics.json').read_text())
+              for n in ('one', 'two'))
+  assert one['images'] == two['images'] and one['series'] == two['series']
+
+
+def test_shares_of_a_job_array_make_the_whole(tmp_path):
+  done = [shards.build(parts(), tmp_path / 'jobs', share=(i, 3))
+          for i in (2, 0, 1)]
+  assert done == [False, False, True]
+  shards.build(parts(), tmp_path / 'whole')
+  assert names(tmp_path / 'jobs') == names(tmp_path / 'whole')
+  assert content(tmp_path / 'jobs') == content(tmp_path / 'whole')
+
+
+class _Stop(Exception):
+  pass
+
+
+def test_stopped_build_continues_with_the_missing_shards(
+    tmp_path, monkeypatch):
+  written = []
+  write = shards.write
+
+  def stopping(source, job, *args):
+    if len(written) == 3:
+      # A torn file under the temporary name, as a killed process leaves it.
+      (tmp_path / f'{job.path.name}.tmp-1').write_bytes(b'torn')
+      raise _Stop
+    written.append(job.path.name)
+    return write(source, job, *args)
+
+  monkeypatch.setattr(shards, 'write', stopping)
+  with pytest.raises(_Stop):
+    shards.build(parts(), tmp_path)
+  assert not (tmp_path / 'statistics.json').exists()
+  first = content(tmp_path)
+  again = []
+  monkeypatch.setattr(shards, 'write', lambda source, job, *args: (
+      again.append(job.path.name), write(source, job, *args)))
+  assert shards.build(parts(), tmp_path)
+  assert len(written) == 3 and not set(written) & set(again)
+  assert first.items() <= content(tmp_path).items()
+  assert len(tfds.builder_from_directory(tmp_path).as_data_source('val')) == 5
+
+
+def test_unreadable_examples_are_counted_named_and_limited(tmp_path):
+  source = Flaky(Earth(), bad=('train_3', 'val_0'))
+  with pytest.raises(shards.TooManyBadExamples, match='train_3 .torn'):
+    shards.build(source, tmp_path / 'strict')
+  assert shards.build(source, tmp_path / 'lenient', max_bad=0.4)
+  note = json.loads((tmp_path / 'lenient' / 'statistics.json').read_text())
+  assert note['num_examples'] == {'train': 19, 'val': 4}
+  assert note['skipped'] == [{'key': 'train_3', 'reason': 'torn'},
+                             {'key': 'val_0', 'reason': 'torn'}]
+
+
+def test_failure_in_a_worker_is_told_by_the_builder(tmp_path):
+  earth = simulated.SimulatedEarth(image_size=16, fields=('DEM',),
+                                   splits={'train': 4})
+  source = shards.Indexed(earth)
+  wrong = examples.Schema(('S2L2A',), 16)
+  with pytest.raises(RuntimeError, match='ValueError.*DEM.*which'):
+    shards.build(source, tmp_path, schema=wrong, num_workers=2)
+
+
+@pytest.mark.parametrize('runner', ['', 'DirectRunner'])
+def test_tfds_route_ends_with_the_same_examples_and_statistics(
+    tmp_path, runner):
+  if runner:
+    pytest.importorskip('apache_beam')
+  shards.build(parts(), tmp_path / 'own')
+  tfds_builder.build(parts(), tmp_path / 'tfds', beam_runner=runner)
+  own, other = (
+      {e['key']: e for e in tfds.builder_from_directory(tmp_path / n)
+       .as_data_source('train')} for n in ('own', 'tfds'))
+  assert set(own) == set(other)
+  for key in own:
+    np.testing.assert_array_equal(own[key]['S2L2A'], other[key]['S2L2A'])
+  notes = [json.loads((tmp_path / n / 'statistics.json').read_text())
+           for n in ('own', 'tfds')]
+  assert notes[0]['images'] == notes[1]['images']
+  assert notes[0]['series'] == notes[1]['series']
+  assert names(tmp_path / 'tfds')[-2:] == [
+      'train-00000-of-00001.array_record', 'val-00000-of-00001.array_record']
+
+
+def test_statistics_are_those_of_the_training_split(tmp_path):
+  shards.build(parts(), tmp_path)
+  found = json.loads((tmp_path / 'statistics.json').read_text())
+  pixels = np.concatenate([x.reshape(-1, 12) for x in all_values('S2L2A')])
+  np.testing.assert_allclose(found['images']['S2L2A']['mean'], pixels.mean(0))
+  np.testing.assert_allclose(found['images']['S2L2A']['std'], pixels.std(0))
+  radar = np.concatenate([x.reshape(-1, 2) for x in all_values('S1RTC')])
+  np.testing.assert_allclose(found['images']['S1RTC']['mean'],
+                             radar.astype(float).mean(0))
+  corrected = np.concatenate([
+      x.reshape(-1, 13).astype(float) - offset for x, offset in zip(
+          all_values('S2L1C'), all_values('S2L1C_offset'))])
+  np.testing.assert_allclose(found['images']['S2L1C']['mean'],
+                             corrected.mean(0))
+  values = np.stack(all_values('t2m_hourly')).astype(float)
+  series = found['series']['t2m_hourly']
+  assert series['count'] == np.isfinite(values).sum()
+  assert series['missing'] == np.isnan(values).sum() > 0
+  np.testing.assert_allclose(
+      [series[k] for k in ('mean', 'std', 'min', 'max')],
+      [f(values) for f in (np.nanmean, np.nanstd, np.nanmin, np.nanmax)])
+  np.testing.assert_allclose(series['mean_by_lead'], np.nanmean(values, 0))
+
+
+def test_bins_are_quantiles_and_of_wet_hours_only(tmp_path):
+  shards.build(parts(), tmp_path)
+  found = json.loads((tmp_path / 'statistics.json').read_text())['series']
+  for name in ('t2m_hourly', 'tp_hourly'):
+    values = np.stack(all_values(name)).astype(float)
+    values = values[np.isfinite(values)]
+    if name == 'tp_hourly':
+      assert (values == 0).any()
+      values = values[values >= 0.01]
+    assert found[name]['fitted_on'] == len(values)
+    edges = np.array(found[name]['quantile']['edges'])
+    assert len(edges) == 501 and (np.diff(edges) >= 0).all()
+    assert edges[0] == values.min() and edges[-1] == values.max()
+    share = np.searchsorted(np.sort(values), edges) / len(values)
+    np.testing.assert_allclose(share, np.linspace(0, 1, 501), atol=2e-3)
+    medians = found[name]['quantile']['medians']
+    assert len(medians) == 500
+    assert (edges[:-1] <= medians).all() and (medians <= edges[1:]).all()
+    np.testing.assert_allclose(found[name]['uniform']['edges'],
+                               np.linspace(values.min(), values.max(), 501))
+
+
+def test_quantiles_of_a_large_sample_are_exact_to_a_bin():
+  values = np.random.default_rng(0).normal(285, 12, 200_000).astype(np.float32)
+  found = statistics.Histogram.of(values).quantiles(np.linspace(0, 1, 501))
+  exact = np.quantile(values, np.linspace(0, 1, 501))
+  np.testing.assert_allclose(found[1:-1], exact[1:-1], atol=0.032)
+
+
+def test_histograms_merge_exactly_in_any_order():
+  rng = np.random.default_rng(1)
+  pieces = [rng.gamma(0.5, size=n).astype(np.float32) + 0.01
+            for n in (5, 100, 1)]
+  whole = statistics.Histogram.of(np.concatenate(pieces))
+  for order in ((0, 1, 2), (2, 0, 1)):
+    merged = statistics.Histogram()
+    for i in order:
+      merged = merged.merge(statistics.Histogram.of(pieces[i]))
+    assert merged.state() == whole.state()
+
+
+def test_series_without_a_value_keeps_the_size_of_its_vocabulary():
+  summary = statistics.Series('tp_hourly').summary()
+  assert summary['count'] == 0 and summary['mean'] is None
+  assert summary['fitted_on'] == 0
+  assert len(summary['uniform']['edges']) == modalities.SERIES_BINS + 1
+  assert np.isfinite(summary['quantile']['edges']).all()
+
+
+class Thermometer:
+  """Weather whose temperature is the latitude."""
+
+  def series(self, lat, lon, time):
+    del lon, time
+    return {'t2m_hourly': np.broadcast_to(
+        np.float32(lat)[:, None], (len(lat), 60))}
+
+
+@dataclasses.dataclass(frozen=True)
+class Placed(shards.Indexed):
+
+  def places(self, split, part):
+    found = (self.source.example(split, i) for i in range(*part))
+    return {e['key']: (e['lat'], e['lon'], e['time']) for e in found}
+
+
+def test_weather_joins_its_own_place():
+  source = weather.WithWeather(Placed(Earth()), Thermometer())
+  assert source.schema.series == examples.SERIES
+  for part in source.parts()['train']:
+    for example in source.read('train', part):
+      np.testing.assert_array_equal(example['t2m_hourly'],
+                                    np.float32(example['lat']))
+
+
+def test_only_one_record_is_decompressed_for_one_example(tmp_path):
+  shards.build(parts(), tmp_path)
+  path = next(tmp_path.glob('train-*.array_record'))
+  reader = array_record_module.ArrayRecordReader(str(path))
+  assert 'group_size:1' in reader.writer_options_string()
+  reader.close()

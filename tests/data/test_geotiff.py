@@ -1,0 +1,181 @@
+import calendar
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+import rasterio
+
+from fusion_jax import modalities
+from fusion_jax.data.builders import examples
+from fusion_jax.data.sources import geotiff
+
+SAMPLES = pathlib.Path(__file__).parents[1] / 'testdata' / 'terramesh'
+CHILE = SAMPLES / 'S2L2A' / '433D_629L_3_1.tif'
+CHILE_TIME = calendar.timegm((2020, 4, 8, 14, 37, 29))
+
+
+def write(path, image, names=(), tags=None, north_up=True, crs='EPSG:32718',
+          shear=0.):
+  """A GeoTIFF of image [C, Y, X]."""
+  step, top = (-10., 5_700_000.) if north_up else (10., 5_699_960.)
+  with rasterio.open(
+      path, 'w', driver='GTiff', count=len(image), height=image.shape[1],
+      width=image.shape[2], dtype=image.dtype, crs=crs,
+      transform=rasterio.Affine(10, shear, 717_000, shear, step, top)) as out:
+    out.write(image)
+    for i, name in enumerate(names):
+      out.set_band_description(i + 1, name)
+    out.update_tags(**(tags or {}))
+  return path
+
+
+def image_of(bands, dtype=np.int16, scale=1000):
+  """Band b holds scale * (b + 1) + row."""
+  rows = np.arange(4)[None, :, None] + np.zeros((1, 1, 4))
+  values = scale * (np.arange(bands)[:, None, None] + 1) + rows
+  return values.astype(dtype)
+
+
+def test_scene_has_its_image_place_and_time():
+  scene = geotiff.read_scene(CHILE, time='2020-04-08T14:37:29Z')
+  with rasterio.open(CHILE) as raster:
+    np.testing.assert_array_equal(scene.image,
+                                  np.moveaxis(raster.read(), 0, -1))
+  assert scene.image.dtype == np.int16 and scene.crs == 'EPSG:32718'
+  np.testing.assert_allclose([scene.lat, scene.lon], [-38.830853, -72.478793],
+                             atol=2e-6)
+  assert scene.time == CHILE_TIME
+  assert set(scene.example) == {'key', 'lat', 'lon', 'time', 'S2L2A'}
+
+
+@pytest.mark.parametrize('text', [
+    '2020-04-08T14:37:29.000000000', '2020:04:08 14:37:29',
+    '2020-04-08T16:37:29+02:00'])
+def test_time_is_taken_from_the_tags(tmp_path, text):
+  path = write(tmp_path / 'a.tif', image_of(12), tags={'datetime': text})
+  assert geotiff.read_scene(path).time == CHILE_TIME
+
+
+def test_scene_without_a_time_asks_for_it():
+  with pytest.raises(ValueError, match='no tag of the acquisition time'):
+    geotiff.read_scene(CHILE)
+
+
+@pytest.mark.parametrize('style', ['B{:02d}', 'B{}', 'b{:02d} - band'])
+def test_bands_are_found_by_name_in_any_order_among_others(tmp_path, style):
+  names = [name if name == 'B8A' else style.format(int(name[1:]))
+           for name in modalities.S2L1C_BANDS] + ['SCL']
+  path = write(tmp_path / 'a.tif', image_of(14)[::-1], names[::-1])
+  scene = geotiff.read_scene(path, time=0)
+  expected = [modalities.S2L1C_BANDS.index(b) + 1
+              for b in modalities.S2L2A_BANDS]
+  np.testing.assert_array_equal(scene.image[0, 0] // 1000, expected)
+
+
+def test_lacking_band_is_named(tmp_path):
+  names = [b for b in modalities.S2L2A_BANDS if b != 'B8A'] + ['SCL']
+  path = write(tmp_path / 'a.tif', image_of(12), names)
+  with pytest.raises(ValueError, match=r"a.tif lacks the bands \['B8A'\]"):
+    geotiff.read_scene(path, time=0)
+
+
+@pytest.mark.parametrize('count, message', [
+    (3, '3 bands without names; wanted are 12'),
+    (13, 'Thirteen bands are those of L1C')])
+def test_wrong_number_of_bands_says_what_is_wanted(tmp_path, count, message):
+  path = write(tmp_path / 'a.tif', image_of(count))
+  with pytest.raises(ValueError, match=message):
+    geotiff.read_scene(path, time=0)
+  if count == 13:
+    assert geotiff.read_scene(path, 'S2L1C', time=0).image.shape == (4, 4, 13)
+
+
+def test_reflectance_instead_of_counts_says_how_to_convert(tmp_path):
+  path = write(tmp_path / 'a.tif', image_of(12, np.float32, 0.05) / 10)
+  with pytest.raises(ValueError, match='wanted is reflectance x 10,000'):
+    geotiff.read_scene(path, time=0)
+
+
+def test_offset_is_subtracted_when_asked(tmp_path):
+  path = write(tmp_path / 'a.tif', image_of(12, np.uint16))
+  whole = geotiff.read_scene(path, time=0)
+  less = geotiff.read_scene(path, time=0, offset=1000)
+  np.testing.assert_array_equal(less.image, whole.image - 1000)
+  assert less.image.min() == 0
+
+
+def test_south_up_scene_is_turned_and_keeps_its_place(tmp_path):
+  up = geotiff.read_scene(write(tmp_path / 'n.tif', image_of(12)), time=0)
+  down = geotiff.read_scene(
+      write(tmp_path / 's.tif', image_of(12)[:, ::-1], north_up=False), time=0)
+  np.testing.assert_array_equal(up.image, down.image)
+  np.testing.assert_allclose([up.lat, up.lon], [down.lat, down.lon])
+  assert up.transform == down.transform
+
+
+def test_scene_without_a_coordinate_system_raises(tmp_path):
+  path = write(tmp_path / 'a.tif', image_of(12), crs=None)
+  with pytest.raises(ValueError, match='no coordinate system'):
+    geotiff.read_scene(path, time=0)
+
+
+def test_rotated_scene_raises(tmp_path):
+  path = write(tmp_path / 'a.tif', image_of(12), shear=1.)
+  with pytest.raises(ValueError, match='rotated'):
+    geotiff.read_scene(path, time=0)
+
+
+def test_file_that_is_no_image_raises(tmp_path):
+  path = tmp_path / 'a.tif'
+  path.write_text('hello')
+  with pytest.raises(ValueError, match='cannot be read as an image'):
+    geotiff.read_scene(path, time=0)
+
+
+def test_the_five_real_samples():
+  source = geotiff.SampleFolder(str(SAMPLES))
+  assert source.schema.images == ('S2L2A',) and source.schema.width == 224
+  (train,), (val,) = source.parts()['train'], source.parts()['val']
+  assert len(train) == 4 and val == ('637U_59R_1_3',)
+  found = {e['key']: e for e in source.read('train', train)}
+  chile = found['433D_629L_3_1']
+  assert (chile['lat'], chile['lon'], chile['time']) == (
+      -38.830853, -72.478793, CHILE_TIME)
+  with rasterio.open(CHILE) as raster:
+    np.testing.assert_array_equal(chile['S2L2A'][..., 3], raster.read(4))
+
+
+def test_validation_samples_can_be_chosen_and_are_checked():
+  source = geotiff.SampleFolder(str(SAMPLES), val=('38D_378R_2_3',))
+  assert source.parts()['val'] == [('38D_378R_2_3',)]
+  with pytest.raises(ValueError, match='nowhere'):
+    geotiff.SampleFolder(str(SAMPLES), val=('nowhere',)).parts()
+
+
+def test_broken_sample_is_skipped_and_an_image_may_be_absent(tmp_path):
+  shutil.copytree(SAMPLES, tmp_path / 'copy')
+  folder = tmp_path / 'copy' / 'S2L2A'
+  (folder / '433D_629L_3_1.tif').write_bytes(CHILE.read_bytes()[:5000])
+  (folder / '38D_378R_2_3.tif').unlink()
+  source = geotiff.SampleFolder(str(tmp_path / 'copy'))
+  found = list(source.read('train', source.parts()['train'][0]))
+  assert [e.key for e in found if isinstance(e, examples.Skipped)] == [
+      '433D_629L_3_1']
+  absent = [e['key'] for e in found
+            if not isinstance(e, examples.Skipped) and 'S2L2A' not in e]
+  assert absent == ['38D_378R_2_3']
+
+
+def test_offset_of_l1c_samples_is_kept(tmp_path):
+  (tmp_path / 'S2L1C').mkdir()
+  (tmp_path / 'samples.csv').write_text(
+      'sample_id,lat,lon,s2_datetime_utc\n'
+      'a,1,2,2020-04-08T14:37:29Z\nb,1,2,2020-04-08T14:37:29Z\n')
+  for key, level in (('a', 1016), ('b', 16)):
+    write(tmp_path / 'S2L1C' / f'{key}.tif',
+          np.full((13, 4, 4), level, np.int16))
+  source = geotiff.SampleFolder(str(tmp_path))
+  offsets = [e['S2L1C_offset'] for split, (part,) in source.parts().items()
+             for e in source.read(split, part)]
+  assert offsets == [1000, 0]
