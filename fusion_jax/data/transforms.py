@@ -155,6 +155,11 @@ class MaskSequences(grain.transforms.RandomMap):
   selected: Modalities
   keep: str = 'random'
 
+  def __post_init__(self):
+    if self.keep not in masking.KEEP_SCHEMES:
+      raise ValueError(f'There is no keep scheme {self.keep!r}; choose one of '
+                       f'{masking.KEEP_SCHEMES}.')
+
   def random_map(self, example, rng):
     grids = dict(example.get('grids', {}))
     for m in self.selected:

@@ -250,6 +250,8 @@ def test_mistakes_in_a_config_raise_at_construction():
   with pytest.raises(ValueError, match='cannot be predicted'):
     transforms.SampleTokenBudgets(
         SELECTED, budgets.Mixture(mixture.input_alphas, alphas))
+  with pytest.raises(ValueError, match="keep scheme 'some'.*'binary'"):
+    transforms.MaskSequences(SELECTED, 'some')
   with pytest.raises(ValueError, match="cannot see .'dem'"):
     transforms.ShowInputs(SELECTED, ('dem',))
 
