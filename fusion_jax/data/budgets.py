@@ -20,7 +20,7 @@ class Mixture:
   Attributes:
     input_alphas: {modality name: one concentration a component}.
     target_alphas: the same, of targets; 0 for modalities never predicted.
-    weights: probability of each component; empty for equal ones.
+    weights: of the components, in any unit; empty for equal ones.
     num_inputs: (least, most) tokens seen, both included.
     num_targets: (least, most) tokens predicted.
     min_tokens: {name: least budget}; 0 where not named. After 100 draws that
@@ -82,9 +82,10 @@ def sample_budgets(mixture, selected, rng, inputs=None, targets=None):
     targets: names of what it has to predict; None for all.
 
   Returns:
-    {name: tokens seen}, {name: tokens predicted}.
+    {name: tokens seen}, {name: tokens predicted}. Components that would show
+    nothing of this example are not drawn, unless all are such.
   """
-  weights = mixture.weights or None
+  weights = _weights(mixture, selected, inputs)
   component = int(rng.choice(mixture.num_components, p=weights))
   num_inputs, num_targets = (
       int(rng.integers(low, high + 1))
@@ -107,6 +108,16 @@ def component_budgets(mixture, selected, component, num_inputs, num_targets,
   predicted = _budgets(alphas, num_targets, least, most, rng)
   return (dict(zip(names, seen.tolist())),
           dict(zip(names, predicted.tolist())))
+
+
+def _weights(mixture, selected, inputs):
+  """Probabilities of the components, for an example with these inputs."""
+  shown = [m.name for m in selected if inputs is None or m.name in inputs]
+  weights = np.array(mixture.weights or [1.] * mixture.num_components)
+  alphas = np.array([mixture.input_alphas[name] for name in shown])
+  usable = weights * (alphas > 0).any(0) if shown else weights
+  weights = usable if usable.any() else weights
+  return weights / weights.sum()
 
 
 def _alphas(table, names, component, available: Collection[str] | None):

@@ -134,6 +134,7 @@ def test_a_missing_modality_gets_no_tokens_and_the_others_share_them():
     seen, predicted = budgets.sample_budgets(
         mixture, selected, rng, inputs={'coords', 'weather_demo'},
         targets={'weather_demo'})
+    assert sum(seen.values())  # The component of raw pixels is not drawn.
     assert {name for name, n in seen.items() if n} <= {'coords',
                                                        'weather_demo'}
     assert {name for name, n in predicted.items() if n} == {'weather_demo'}
