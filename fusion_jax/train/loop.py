@@ -217,14 +217,17 @@ def check_finite(step, metrics):
   Raises:
     NonFiniteError: names the step and the modalities.
   """
-  bad = [name for name in metrics if name.split('/')[0] == 'loss'
-         and not math.isfinite(metrics[name][0])]
-  norm = metrics['grad_norm'][0]
-  if not bad and (math.isfinite(norm) or 'skipped' in metrics):
+  bad = {name: total for name, (total, _) in metrics.items()
+         if not math.isfinite(total)}
+  loss_is_bad = any(name.split('/')[0] == 'loss' for name in bad)
+  norm_is_bad = 'grad_norm' in bad and 'skipped' not in metrics
+  if not loss_is_bad and not norm_is_bad:
     return
-  what = ', '.join(f'{n.removeprefix("loss/")} = {metrics[n][0]}'
-                   for n in bad if n != 'loss') or ', '.join(bad)
-  what = f'loss of {what}' if bad else f'gradient norm {norm}'
+  causes = {name.removeprefix('loss/'): total for name, total in bad.items()
+            if name not in ('loss', 'grad_norm')} if loss_is_bad else {}
+  what = ', '.join(f'{name} = {total}' for name, total in causes.items()) or (
+      f'all modalities = {bad["loss"]}' if loss_is_bad else '')
+  what = f'loss of {what}' if what else f'gradient norm {bad["grad_norm"]}'
   raise NonFiniteError(
       f'Step {step}: {what} is not finite. Nothing was saved since the last '
       'checkpoint. Look at the data of this step; a lower peak_lr, clip_norm '

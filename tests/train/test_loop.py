@@ -135,6 +135,15 @@ def test_non_finite_gradient_stops_unless_it_may_be_skipped():
   loop.check_finite(7, bad | {'skipped': (1.0, 1.0)})
 
 
+def test_bad_part_of_a_loss_is_named_too():
+  bad = {'loss': (float('inf'), 1.0), 'loss/heat': (1.0, 1.0),
+         'emd/heat': (float('inf'), 1.0), 'grad_norm': (1.0, 1.0)}
+  with pytest.raises(loop.NonFiniteError, match='loss of emd/heat = inf is'):
+    loop.check_finite(7, bad)
+  loop.check_finite(7, {'loss': (1.0, 1.0), 'grad_norm': (1.0, 1.0),
+                        'data/x': (float('nan'), 0.0)})
+
+
 def test_batches_of_another_size_are_an_error(tmp_path):
   task = regression.Regression(batch_size=24)
   with pytest.raises(ValueError, match=r'batches of \[24\].*set it to 24'):
