@@ -148,10 +148,14 @@ class Backbone(nn.Module):
         visible[:, None, None, :])
     return self.decoder_norm(tokens)
 
-  def start_decoding(self, encoded, emb, visible, max_length):
+  def start_decoding(self, encoded, emb, visible, max_length, num_samples=1):
     """A cache for decoding `max_length` tokens, one after the other.
 
-    Args: as of `decode`.
+    Args:
+      encoded: [B, N, D], emb: [B, N, D], visible: [B, N], all of `encode`.
+      max_length: T, the most tokens there will be.
+      num_samples: S, sequences a condition; they stand in a row, so that
+        `decode_step` takes B * S codes.
     """
     context = self.project_context(encoded) + emb
     stacked = self.decoder.variables['params']['blocks']
@@ -161,7 +165,7 @@ class Backbone(nn.Module):
     context = tuple(
         block.apply({'params': layer}, context, method='keys_values')
         for layer in weights)
-    shape = (encoded.shape[0], self.num_heads, max_length,
+    shape = (encoded.shape[0] * num_samples, self.num_heads, max_length,
              self.width // self.num_heads)
     empty = tuple(jnp.zeros(shape, self.dtype) for _ in weights)
     return DecodeCache(empty, empty, context, visible, weights, jnp.int32(0))
