@@ -178,13 +178,13 @@ def test_stopped_build_continues_with_the_missing_shards(
   written = []
   write = shards.write
 
-  def stopping(source, job, *args):
+  def stopping(job, *args):
     if len(written) == 3:
       # A torn file under the temporary name, as a killed process leaves it.
       (tmp_path / f'{job.path.name}.tmp-1').write_bytes(b'torn')
       raise _Stop
     written.append(job.path.name)
-    return write(source, job, *args)
+    return write(job, *args)
 
   monkeypatch.setattr(shards, 'write', stopping)
   with pytest.raises(_Stop):
@@ -192,8 +192,8 @@ def test_stopped_build_continues_with_the_missing_shards(
   assert not (tmp_path / 'statistics.json').exists()
   first = content(tmp_path)
   again = []
-  monkeypatch.setattr(shards, 'write', lambda source, job, *args: (
-      again.append(job.path.name), write(source, job, *args)))
+  monkeypatch.setattr(shards, 'write', lambda job, *args: (
+      again.append(job.path.name), write(job, *args)))
   assert shards.build(parts(), tmp_path)
   assert len(written) == 3 and not set(written) & set(again)
   assert first.items() <= content(tmp_path).items()
@@ -211,6 +211,13 @@ def test_unreadable_examples_are_counted_named_and_limited(tmp_path):
                              {'key': 'val_0', 'reason': 'torn'}]
 
 
+def test_source_of_the_main_script_is_refused_by_workers(
+    tmp_path, monkeypatch):
+  monkeypatch.setattr(shards.Indexed, '__module__', '__main__')
+  with pytest.raises(ValueError, match='Indexed is defined in the main script'):
+    shards.build(parts(), tmp_path, num_workers=2)
+
+
 def test_failure_in_a_worker_is_told_by_the_builder(tmp_path):
   earth = simulated.SimulatedEarth(image_size=16, fields=('DEM',),
                                    splits={'train': 4})
@@ -220,6 +227,8 @@ def test_failure_in_a_worker_is_told_by_the_builder(tmp_path):
     shards.build(source, tmp_path, schema=wrong, num_workers=2)
 
 
+# Beam keeps protobuf below 7, which warns of how TFDS uses it.
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')
 @pytest.mark.parametrize('runner', ['', 'DirectRunner'])
 def test_tfds_route_ends_with_the_same_examples_and_statistics(
     tmp_path, runner):

@@ -346,7 +346,10 @@ def test_missing_hour_does_not_hide_the_hours_after_it():
 def test_mixed_intervals_are_solved_for_every_connected_hour():
   hour = 3600
   truth = np.random.default_rng(0).gamma(0.5, size=13)
-  total = lambda a, b: (a * hour, b * hour, np.array([truth[a:b].sum()]))
+
+  def total(a, b):
+    return a * hour, b * hour, np.array([truth[a:b].sum()])
+
   found = windows.hourly_sums(
       [total(0, 6), total(0, 12), total(1, 6), total(6, 12), total(6, 11),
        total(12, 13)])

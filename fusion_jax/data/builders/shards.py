@@ -11,8 +11,6 @@ import datetime
 import json
 import os
 import pathlib
-import pickle
-import subprocess
 import sys
 from typing import Any
 
@@ -21,7 +19,7 @@ import tqdm
 from absl import logging
 from array_record.python import array_record_module
 
-from fusion_jax.data.builders import examples, statistics
+from fusion_jax.data.builders import examples, statistics, workers
 
 TEMPLATE = '{SPLIT}-{SHARD_X_OF_Y}.{FILEFORMAT}'
 VERSION = '1.0.0'  # Of the layout of examples and statistics.
@@ -84,6 +82,9 @@ class Job:
     name = f'{self.split}-{self.index:05d}-of-{self.total:05d}.array_record'
     return pathlib.Path(self.out) / name
 
+  def __str__(self):
+    return str(self.path)
+
   @property
   def note_path(self):
     return self.path.parent / '.notes' / f'{self.path.name}.json'
@@ -128,12 +129,12 @@ def read(source, split, part, schema, note):
   note['statistics'] = counted.state()
 
 
-def write(source, job, schema, compression='zstd:1'):
+def write(job, source, schema, compression='zstd:1'):
   """Writes one shard, then its note, which it returns.
 
   Args:
-    source: see the package's docstring.
     job: which shard.
+    source: see the package's docstring.
     schema: of the data set; the same for every shard.
     compression: of ArrayRecord: 'zstd:1', 'uncompressed', ...
   """
@@ -177,11 +178,13 @@ def build(source, out, *, schema=None, num_workers=1, share=(0, 1),
 
   Raises:
     TooManyBadExamples: as soon as more than `max_bad` of the archive is bad.
+    RuntimeError: if a worker fails. The same call continues after either.
   """
   schema = schema or source.schema
   every = jobs(source, out)
   mine = [job for job in every[share[0]::share[1]] if job.note() is None]
-  done = _run(source, mine, schema, min(num_workers, len(mine)), compression)
+  done = workers.run(write, mine, (source, schema, compression),
+                     min(num_workers, len(mine)))
   on_terminal = sys.stderr.isatty()
   for job in tqdm.tqdm(done, 'shards', len(mine), disable=not on_terminal):
     check_bad(_notes(every).values(), len(every), max_bad)
@@ -205,66 +208,6 @@ def _notes(every):
   """{job: its note} of the shards that are whole."""
   notes = {job: job.note() for job in every}
   return {job: note for job, note in notes.items() if note}
-
-
-def _run(source, mine, schema, num_workers, compression):
-  """Writes shards, here or in worker processes; yields each when done."""
-  if num_workers <= 1:
-    for job in mine:
-      write(source, job, schema, compression)
-      yield job
-    return
-  # Own processes, not `multiprocessing`: that would import the caller's main
-  # module, and JAX with it, in every worker.
-  workers = []
-  try:
-    for i in range(num_workers):
-      workers.append(_start((source, mine[i::num_workers], schema,
-                             compression)))
-    for i in range(len(mine)):
-      worker = workers[i % num_workers]
-      answer = worker.stdout.readline().decode().strip()
-      if answer != 'done':
-        raise RuntimeError(
-            f'A worker stopped at {mine[i].path}: '
-            f'{answer or f"exit code {worker.wait()}"}. The same command '
-            'continues with the missing shards.')
-      yield mine[i]
-  finally:
-    for worker in workers:
-      worker.kill()
-      worker.wait()
-      worker.stdout.close()
-
-
-def _start(task):
-  """A process that runs `work` on `task`; each line it prints is a shard."""
-  if type(task[0]).__module__ == '__main__':
-    raise ValueError(
-        f'{type(task[0]).__name__} is defined in the main script, where '
-        'worker processes cannot find it: move it into a module, or pass '
-        'num_workers=1.')
-  worker = subprocess.Popen(
-      [sys.executable, '-c', 'import sys; sys.path[:] = sys.argv[1:]; '
-       f'from {__name__} import work; work()', *sys.path],
-      stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-  pickle.dump(task, worker.stdin)
-  worker.stdin.close()
-  return worker
-
-
-def work():
-  """Main function of a worker: the task arrives pickled on stdin."""
-  source, mine, schema, compression = pickle.load(sys.stdin.buffer)
-  for job in mine:
-    try:
-      write(source, job, schema, compression)
-    except Exception as error:
-      answer = ' '.join(f'{type(error).__name__}: {error}'.split())
-      sys.stdout.write(f'{answer}\n')
-      raise
-    sys.stdout.write('done\n')
-    sys.stdout.flush()
 
 
 def check_bad(notes, total, max_bad):
