@@ -218,18 +218,17 @@ def versions():
 def describe_run(mesh, batch_size, accumulate):
   """Logs versions, devices, mesh and the batch of a device."""
   devices = list(mesh.devices.flat)
-  logging.info('Versions: %s', versions())
-  logging.info('%d x %s in %d processes, mesh %s.', len(devices),
-               devices[0].device_kind, jax.process_count(), dict(mesh.shape))
-  logging.info(
-      'Batch: %d examples a step, %d a device%s.', batch_size,
-      batch_size // len(devices),
-      f' in {accumulate} micro-batches' if accumulate > 1 else '')
+  _info('Versions: %s', versions())
+  _info('%d x %s in %d processes, mesh %s.', len(devices),
+        devices[0].device_kind, jax.process_count(), dict(mesh.shape))
+  _info('Batch: %d examples a step, %d a device%s.', batch_size,
+        batch_size // len(devices),
+        f' in {accumulate} micro-batches' if accumulate > 1 else '')
 
 
 def describe_params(params):
   """Logs a table of the parameters: path, shape, size."""
-  logging.info('Parameters:\n%s', parameter_overview.get_parameter_overview(
+  _info('Parameters:\n%s', parameter_overview.get_parameter_overview(
       params, include_stats=False))
 
 
@@ -241,7 +240,13 @@ def describe_batch(batch):
     x = np.asarray(x)
     span = f'{x.min():.4g} .. {x.max():.4g}' if x.size else 'empty'
     lines.append(f'  {name} {x.dtype} {list(x.shape)}: {span}')
-  logging.info('One batch, this process\'s share:\n%s', '\n'.join(lines))
+  _info('One batch, this process\'s share:\n%s', '\n'.join(lines))
+
+
+def _info(*args):
+  """Logs once, not on every process."""
+  if jax.process_index() == 0:
+    logging.info(*args)
 
 
 def peak_flops():

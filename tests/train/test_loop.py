@@ -1,5 +1,6 @@
 """The loop: resume, stop, devices, bad losses."""
 
+import gc
 import json
 import os
 import pathlib
@@ -120,6 +121,21 @@ def test_micro_batches_train_as_one_batch(tmp_path):
   _, two = regression.run(tmp_path / '2', num_steps=4, noise=0.0,
                           accumulate=2)
   np.testing.assert_allclose(losses(two), losses(one), atol=1e-5)
+
+
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
+def test_run_goes_on_after_a_full_disk(tmp_path, small_disk):
+  """A checkpoint takes 3 MB, and the one before is still there meanwhile."""
+  kwargs = {'checkpoints': {'keep_last': 1}}
+  _, whole = regression.run(tmp_path / 'whole', **kwargs)
+  with pytest.raises(checkpoint.CheckpointError,
+                     match='the disk is full.*step 2 is the last good one'):
+    regression.run(small_disk(5), **kwargs)
+  gc.collect()  # Coroutines that Orbax left unfinished.
+  assert checkpoint.list_steps(small_disk(20)) == [2]
+  _, resumed = regression.run(small_disk(20), **kwargs)
+  assert harness.losses(small_disk(20)) == harness.losses(tmp_path / 'whole')
+  assert len(resumed) == len(whole)
 
 
 def test_non_finite_loss_names_step_and_modality(tmp_path):
