@@ -11,6 +11,7 @@ from fusion_jax import modalities
 from fusion_jax.data.builders import examples
 
 NUM_BINS = modalities.SERIES_BINS
+_BATCH = 256  # Series counted at once: a histogram merges slowly.
 WET_MM = 0.01  # ops.quantize.DRY_MM; importing it would import JAX.
 
 # Bins of a series without a single value: they keep the vocabulary's size.
@@ -187,6 +188,7 @@ class Statistics:
     self.schema = schema
     self.images = {}
     self.series = {name: Series(name) for name in schema.series}
+    self._waiting = []  # Examples whose series are not yet counted in.
 
   def add(self, example):
     """Counts a complete example in."""
@@ -197,14 +199,24 @@ class Statistics:
         if name == 'S2L1C':  # What is left when its offset is subtracted.
           values = values.astype(np.float64) - example['S2L1C_offset']
         self._add_image(name, Moments.of(values))
-    for name, series in self.series.items():
-      series.add(example[name][None])
+    self._waiting.append({name: example[name] for name in self.series})
+    if len(self._waiting) >= _BATCH:
+      self._count()
+
+  def _count(self):
+    """Counts in the series that wait."""
+    if self._waiting:
+      for name, series in self.series.items():
+        series.add(np.stack([waiting[name] for waiting in self._waiting]))
+    self._waiting = []
 
   def _add_image(self, name, moments):
     known = self.images.get(name)
     self.images[name] = known.merge(moments) if known else moments
 
   def merge(self, other):
+    self._count()
+    other._count()
     for name, moments in other.images.items():
       self._add_image(name, moments)
     for name, series in other.series.items():
@@ -212,6 +224,7 @@ class Statistics:
     return self
 
   def state(self):
+    self._count()
     return {'images': {k: v.state() for k, v in self.images.items()},
             'series': {k: v.state() for k, v in self.series.items()}}
 
@@ -225,6 +238,7 @@ class Statistics:
 
   def summary(self):
     """The 'images' and 'series' entries of `statistics.json`."""
+    self._count()
     return {
         'images': {name: {'mean': moments.mean.tolist(),
                           'std': moments.std.tolist()}
