@@ -210,15 +210,19 @@ def _mix(cover, green, snow, fields):
   put(dead, BARE, soil=1)
   put(dead, WATER, water=1)
   put(dead, SNOW, soil=1)
-  green, snow = green[..., None], snow[..., None]
-  mixed = leaf[cover] * green + dead[cover] * (1 - green)
-  stubble = ((fields > 0.75) & (cover == CROPS))[..., None] * 0.6
-  straw = np.eye(len(spectra.PURE), dtype=np.float32)[
-      spectra.PURE.index('straw')]
-  mixed += stubble * (1 - green) * (straw - mixed)
-  mixed *= 1 - snow
-  mixed[..., spectra.PURE.index('snow')] = snow[..., 0]
-  return mixed.astype(np.float32)
+  mixed = leaf[cover]
+  mixed *= green[..., None]
+  rest = dead[cover]
+  rest *= (1 - green)[..., None]
+  mixed += rest
+  stubble = (fields > 0.75) & (cover == CROPS)
+  straw = np.zeros(len(spectra.PURE), np.float32)
+  straw[spectra.PURE.index('straw')] = 1
+  bare = (1 - green[stubble])[:, None].astype(np.float64)
+  mixed[stubble] += 0.6 * bare * (straw - mixed[stubble])
+  mixed *= (1 - snow)[..., None]
+  mixed[..., spectra.PURE.index('snow')] = snow
+  return mixed
 
 
 def _texture(rng, cover, size):
@@ -247,11 +251,15 @@ def _absorbed(scene):
 
 def _sense(light, rng):
   """int16 counts: noise of the detector, and the coarse bands' own pixels."""
-  light += (0.0015 + 0.008 * light) * rng.standard_normal(
-      light.shape, np.float32)
+  noise_sd = 0.008 * light
+  noise_sd += 0.0015
+  noise_sd *= rng.standard_normal(light.shape, np.float32)
+  light += noise_sd
   for cell, bands in _COARSE.items():
     light[..., bands] = _blocks(light[..., bands], cell)
-  return np.clip(np.rint(light * 1e4), 1, 16_000).astype(np.int16)
+  light *= 1e4
+  np.rint(light, light)
+  return np.clip(light, 1, 16_000, light).astype(np.int16)
 
 
 def _blocks(image, cell):

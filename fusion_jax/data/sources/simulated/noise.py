@@ -48,7 +48,8 @@ def fractal(rng, size, count, roughness, scale):
   """
   amplitude, offset = _filter(size, roughness, scale)
   parts = rng.standard_normal((2, count, *amplitude.shape), np.float32)
-  waves = (parts[0] + 1j * parts[1]) * amplitude
+  waves = np.empty(parts.shape[1:], np.complex64)
+  waves.real, waves.imag = parts * amplitude
   fields = np.fft.irfft2(waves, (size, size)) * np.float32(size)
   means = offset * rng.standard_normal((count, 1, 1), np.float32)
   return fields + means
