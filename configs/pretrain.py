@@ -64,7 +64,7 @@ DATA = {
     'samples': dict(
         data=dict(name='samples', dir='', prepare=dict(
             source='tests/testdata/terramesh',
-            weather_paths=('tests/testdata/weather',))),
+            weather_paths=('tests/testdata/weather/gfs',))),
         modalities=IMAGE | COORDS | WEATHER, generate=()),
     'terramesh': dict(
         data=dict(name='terramesh', dir='', prepare=dict()),

@@ -8,8 +8,7 @@ import tensorflow_datasets as tfds
 from fusion_jax import prepare
 
 DATA = pathlib.Path(__file__).parent / 'testdata'
-RAIN = [str(DATA / 'weather' / f'gfs.20200325.t18z.pgrb2.0p25.{s}.APCP.grib2')
-        for s in ('f006', 'f018')]
+GFS = [str(DATA / 'weather' / 'gfs')]  # Six files; two hold what is needed.
 SMALL = dict(image_size=16, splits={'train': 9, 'val': 2}, images=('S2L2A',),
              num_workers=1)
 
@@ -21,7 +20,7 @@ def read(out, split):
 
 def test_real_scenes_with_the_real_rain_that_falls_into_their_window(tmp_path):
   prepare.prepare('samples', tmp_path, source=str(DATA / 'terramesh'),
-                  weather_paths=RAIN, num_workers=1)
+                  weather_paths=GFS, num_workers=1)
   train = read(tmp_path, 'train')
   assert set(train) == {'282D_485L_3_3', '38D_378R_2_3', '433D_629L_3_1',
                         '609U_541L_3_0'}

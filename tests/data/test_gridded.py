@@ -14,6 +14,7 @@ from fusion_jax.data import windows
 from fusion_jax.data.sources import gridded
 
 FILES = pathlib.Path(__file__).parents[1] / 'testdata' / 'weather'
+GFS = FILES / 'gfs'
 LAT = [-25.315945, -3.401355, -38.830853, 54.780029, 57.226878]
 LON = [-48.106045, 34.066031, -72.478793, -83.95224, 9.844905]
 # From the README of the original files; K, at the five TerraMesh examples.
@@ -28,7 +29,7 @@ TABLE = {
         (296.700, 293.240, 280.180, 262.860, 277.420),
         (294.036, 293.203, 280.376, 262.747, 278.079)),
 }
-RAIN = tuple(FILES / f'gfs.20200325.t18z.pgrb2.0p25.{step}.APCP.grib2'
+RAIN = tuple(GFS / f'gfs.20200325.t18z.pgrb2.0p25.{step}.APCP.grib2'
              for step in ('f006', 'f018'))
 ERA5 = FILES / 'era5-2mt-2019-03-01-to-06-uk.grib'
 CITIES = FILES / 'daily_surface_cancities_1990-1993.nc'
@@ -42,7 +43,7 @@ def seconds(*date):
 @pytest.mark.parametrize('alignment', ['nearest', 'bilinear'])
 @pytest.mark.parametrize('name', TABLE)
 def test_temperatures_equal_the_published_table(name, alignment):
-  weather = gridded.Weather([FILES / name], alignment)
+  weather = gridded.Weather([GFS / name], alignment)
   (record,) = weather.records
   expected = TABLE[name][alignment == 'bilinear']
   np.testing.assert_allclose(weather.at(record, LAT, LON), expected, rtol=0,
@@ -50,7 +51,7 @@ def test_temperatures_equal_the_published_table(name, alignment):
 
 
 def test_places_may_be_counted_east_of_greenwich():
-  weather = gridded.Weather([FILES / next(iter(TABLE))], 'bilinear')
+  weather = gridded.Weather([GFS / next(iter(TABLE))], 'bilinear')
   (record,) = weather.records
   np.testing.assert_allclose(
       weather.at(record, LAT, np.array(LON) % 360),
@@ -311,7 +312,7 @@ def test_file_of_another_kind_is_named(tmp_path):
 
 def test_skin_temperature_and_averages_are_not_taken_for_air_temperature():
   weather = gridded.Weather(
-      [FILES / 'gfs.20110110.t12z.pgrb2.2p5.f120.sfc.grib2'])
+      [GFS / 'gfs.20110110.t12z.pgrb2.2p5.f120.sfc.grib2'])
   kinds = [(r.variable, (r.end - r.start) // 3600) for r in weather.records]
   assert sorted(kinds) == [('t2m', 0), ('tp', 6), ('tp', 6)]  # Rate, amount.
   rate, amount = (weather.at(r, [0., 5.], [100., 100.])

@@ -1,8 +1,8 @@
 """Writes whole shards, in any number of processes, and finishes the folder.
 
 A shard is written under a temporary name and renamed, then a note beside it
-(`.notes/*.json`: its length, statistics, what was skipped) says that it is
-whole. So a killed run goes on with the first shard that has no note, and any
+(`.notes/*.json`: its length and what was skipped; `*.statistics`) says that it
+is whole. So a killed run goes on with the first shard that has no note, and any
 process that finds the last note writes the metadata of the folder.
 """
 
@@ -89,6 +89,10 @@ class Job:
   def note_path(self):
     return self.path.parent / '.notes' / f'{self.path.name}.json'
 
+  @property
+  def statistics_path(self):
+    return self.note_path.with_suffix('.statistics')
+
   def note(self):
     """What was noted when the shard was whole; None before."""
     if self.path.exists() and self.note_path.exists():
@@ -130,7 +134,7 @@ def read(source, split, part, schema, note):
 
 
 def write(job, source, schema, compression='zstd:1'):
-  """Writes one shard, then its note, which it returns.
+  """Writes one shard, then its note.
 
   Args:
     job: which shard.
@@ -154,8 +158,8 @@ def write(job, source, schema, compression='zstd:1'):
     os.replace(temporary, job.path)
   finally:
     pathlib.Path(temporary).unlink(missing_ok=True)
+  write_whole(job.statistics_path, json.dumps(note.pop('statistics')))
   write_whole(job.note_path, json.dumps(note))
-  return note
 
 
 def build(source, out, *, schema=None, num_workers=1, share=(0, 1),
@@ -185,9 +189,11 @@ def build(source, out, *, schema=None, num_workers=1, share=(0, 1),
   mine = [job for job in every[share[0]::share[1]] if job.note() is None]
   done = workers.run(write, mine, (source, schema, compression),
                      min(num_workers, len(mine)))
+  notes = _notes(every)
   on_terminal = sys.stderr.isatty()
   for job in tqdm.tqdm(done, 'shards', len(mine), disable=not on_terminal):
-    check_bad(_notes(every).values(), len(every), max_bad)
+    notes[job] = job.note()
+    check_bad(notes.values(), len(every), max_bad)
     if not on_terminal:
       logging.info('Wrote %s.', job.path)
   notes = _notes(every)
@@ -200,7 +206,11 @@ def build(source, out, *, schema=None, num_workers=1, share=(0, 1),
   for job, note in notes.items():
     sizes.setdefault(job.split, []).append(
         (note['num_examples'], note['num_bytes']))
-  finish(out, schema, sizes, notes.values(), command)
+  finish(out, schema, sizes, (
+      note | {'statistics': json.loads(job.statistics_path.read_text())}
+      for job, note in notes.items()), command)
+  for leftover in pathlib.Path(out).glob('*.tmp-*'):  # Of killed processes.
+    leftover.unlink()
   return True
 
 
@@ -245,10 +255,9 @@ def finish(out, schema, sizes, notes, command=''):
     out: the data set's folder.
     schema: its fields.
     sizes: {split: [(examples, bytes) of each shard]}.
-    notes: of all parts, see `read`.
+    notes: iterator over those of all parts, see `read`.
     command: kept in `statistics.json`.
   """
-  notes = list(notes)
   template = tfds.core.ShardedFileTemplate(
       data_dir=out, template=TEMPLATE, filetype_suffix='array_record')
   tfds.folder_dataset.write_metadata(
@@ -260,9 +269,10 @@ def finish(out, schema, sizes, notes, command=''):
               num_bytes=sum(size for _, size in shards))
           for split, shards in sizes.items()])
   total = statistics.Statistics(schema)
+  skipped = []
   for note in notes:
     total.merge(statistics.Statistics.from_state(schema, note['statistics']))
-  skipped = [bad for note in notes for bad in note['skipped']]
+    skipped += note['skipped']
   if skipped:
     logging.warning('Left out %d unreadable examples: %s.', len(skipped),
                     _name_some(skipped))

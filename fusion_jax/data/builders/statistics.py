@@ -14,6 +14,9 @@ NUM_BINS = modalities.SERIES_BINS
 _BATCH = 256  # Series counted at once: a histogram merges slowly.
 WET_MM = 0.01  # ops.quantize.DRY_MM; importing it would import JAX.
 
+# Of `Histogram`: bins of 0.016 K at 300 K, and of 0.05 % of an amount.
+_DROPPED_BITS = {'K': 9, 'mm': 12}
+
 # Bins of a series without a single value: they keep the vocabulary's size.
 _UNFITTED = {'K': (200., 320.), 'mm': (WET_MM, 100.)}
 
@@ -60,29 +63,30 @@ class Moments:
 
 
 class Histogram:
-  """Counts of positive values in fixed bins, 2^14 an octave.
+  """Counts of positive values in fixed bins, so many to the octave.
 
-  A bin is the leading 23 bits of the float32: 0.016 K wide at 300 K, 0.006 %
-  of a precipitation. Counts are integers, so merging is exact in any order.
+  A bin is what the leading bits of a float32 leave open. Counts are integers,
+  so merging is exact in any order.
   """
-  DROPPED_BITS = 9
 
-  def __init__(self, bins=(), counts=()):
+  def __init__(self, dropped_bits, bins=(), counts=()):
+    self.dropped_bits = dropped_bits  # 2^(23 - dropped_bits) bins an octave.
     self.bins = np.asarray(bins, np.int64)  # [n], ascending.
     self.counts = np.asarray(counts, np.int64)  # [n]
 
   @classmethod
-  def of(cls, values):
+  def of(cls, values, dropped_bits):
     """The histogram of positive finite values [n]."""
     bits = np.asarray(values, np.float32).view(np.uint32)
-    return cls(*np.unique(bits >> cls.DROPPED_BITS, return_counts=True))
+    return cls(dropped_bits,
+               *np.unique(bits >> dropped_bits, return_counts=True))
 
   def merge(self, other):
     bins, where = np.unique(np.concatenate([self.bins, other.bins]),
                             return_inverse=True)
     counts = np.zeros(len(bins), np.int64)
     np.add.at(counts, where, np.concatenate([self.counts, other.counts]))
-    return Histogram(bins, counts)
+    return Histogram(self.dropped_bits, bins, counts)
 
   def quantiles(self, shares):
     """The values below which `shares` [Q] of all lie, to within one bin."""
@@ -95,11 +99,11 @@ class Histogram:
     return low + inside * (high - low)
 
   def _edge(self, bins):
-    bits = (bins << self.DROPPED_BITS).astype(np.uint32)
+    bits = (bins << self.dropped_bits).astype(np.uint32)
     return bits.view(np.float32).astype(np.float64)
 
   def state(self):
-    return [self.bins.tolist(), self.counts.tolist()]
+    return [self.dropped_bits, self.bins.tolist(), self.counts.tolist()]
 
 
 class Series:
@@ -110,7 +114,7 @@ class Series:
     self.modality = modalities.MODALITIES[name]
     num_leads = len(self.modality.leads)
     self.leads = leads or Moments(*np.zeros((3, num_leads)))
-    self.histogram = histogram or Histogram()
+    self.histogram = histogram or Histogram(_DROPPED_BITS[self.modality.unit])
     self.low, self.high = low, high
     self.fitted_low = fitted_low  # Of precipitation: the driest wet value.
     self.steps = steps  # Values and gaps together.
@@ -123,7 +127,8 @@ class Series:
     else:
       fitted = found
     part = Series(
-        self.modality.name, Moments.of(values), Histogram.of(fitted),
+        self.modality.name, Moments.of(values),
+        Histogram.of(fitted, self.histogram.dropped_bits),
         float(found.min(initial=np.inf)), float(found.max(initial=-np.inf)),
         float(fitted.min(initial=np.inf)), values.size)
     self.__dict__ = self.merge(part).__dict__
