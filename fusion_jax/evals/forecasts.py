@@ -88,9 +88,9 @@ def score(forecast):
 
 def table(forecast):
   """Markdown: one row a prediction; R2 with its 95 % interval over places."""
-  shown = [lead for lead in (forecast.leads[0], 0, forecast.leads[-1])]
+  shown = (forecast.leads[0], 0, forecast.leads[-1])
   unit = forecast.modality.unit
-  header = ['prediction', *(f'R² at {lead:+d}' for lead in shown), 'R², all',
+  header = ['prediction', *(f'R² at {lead}' for lead in shown), 'R², all',
             f'MAE ({unit})', f'RMSE ({unit})', f'CRPS ({unit})',
             '90 % interval covers']
   scores, rows = score(forecast), []
@@ -199,6 +199,6 @@ def _named_leads(forecast):
 
 def _title(forecast, place):
   lat, lon = forecast.lat[place], forecast.lon[place]
-  day = np.datetime64(int(forecast.time[place]), 'h').astype('datetime64[h]')
+  day, hour = str(np.datetime64(int(forecast.time[place]), 'h')).split('T')
   return (f'{abs(lat):.1f}°{"N" if lat >= 0 else "S"} '
-          f'{abs(lon):.1f}°{"E" if lon >= 0 else "W"}\n{day}h')
+          f'{abs(lon):.1f}°{"E" if lon >= 0 else "W"}\n{day} {hour} UTC')

@@ -8,7 +8,7 @@ import contextlib
 
 import matplotlib.figure
 import numpy as np
-from matplotlib import style
+from matplotlib import style, ticker
 from matplotlib.backends import backend_agg
 
 INK = '#222222'
@@ -94,8 +94,8 @@ def profiles(path, images, leads, truth, samples, oracle=None, titles=None,
 def _profile(ax, leads, truth, samples, oracle):
   tails = np.quantile(samples, [0.05, 0.95], axis=0, method='weibull')
   ax.axvline(0, color='#bbbbbb', linewidth=0.8)
-  ax.fill_between(leads, *tails, color=COLOURS['model'], alpha=0.22,
-                  linewidth=0, label='90 % of samples')
+  ax.fill_between(leads, *tails, color='#c9e0f2', linewidth=0,
+                  label='90 % of samples')
   ax.plot(leads, samples.mean(0), color=COLOURS['model'], linewidth=1.6,
           label=LABELS['model'])
   if oracle is not None:
@@ -110,7 +110,7 @@ def _profile(ax, leads, truth, samples, oracle):
 def series(path, leads, samples, image=None, title='', unit='K',
            per='hours'):
   """One generated series, mean and bands of the samples [S, T]."""
-  with _figure(path, 7.5 if image is not None else 5.5, 2.8) as figure:
+  with _figure(path, 7.5 if image is not None else 5.5, 3.0) as figure:
     if image is None:
       ax = figure.subplots()
     else:
@@ -120,12 +120,13 @@ def series(path, leads, samples, image=None, title='', unit='K',
       picture.set_title('input', fontsize=8)
     _profile(ax, leads, None, samples, None)
     half = np.quantile(samples, [0.25, 0.75], axis=0, method='weibull')
-    ax.fill_between(leads, *half, color=COLOURS['model'], alpha=0.25,
-                    linewidth=0, label='50 % of samples')
+    ax.fill_between(leads, *half, color='#8fbfe0', linewidth=0,
+                    label='50 % of samples', zorder=1.5)
     ax.set_ylabel(unit)
     ax.set_xlabel(f'{per} from the acquisition')
     ax.set_title(title)
-    ax.legend(loc='best')
+    figure.legend(*ax.get_legend_handles_labels(), ncols=3,
+                  loc='outside lower right')
 
 
 def parity(path, truth, predictions, r2, unit='K'):
@@ -152,6 +153,8 @@ def parity(path, truth, predictions, r2, unit='K'):
       dots = ax.scatter(x[order], y[order], c=density[order], s=9,
                         cmap='viridis', linewidths=0, rasterized=True)
       ax.plot(window, window, color=INK, linewidth=0.8)
+      for axis in ax.xaxis, ax.yaxis:
+        axis.set_major_locator(ticker.MaxNLocator(4))
       ax.set(xlim=window, ylim=window, aspect='equal',
              title=f'{LABELS.get(name, name)}: R² = {r2[name]:.3f}',
              xlabel=f'truth ({unit})')

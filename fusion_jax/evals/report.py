@@ -11,11 +11,12 @@ import time
 
 import jax
 
+import fusion_jax
 from fusion_jax.evals import tables
 
 SIMULATED = ('All figures here come from the **simulated Earth**: images and '
              'weather are made by the simulator of this package, not measured.')
-_PACKAGES = ('fusion_jax', 'jax', 'jaxlib', 'flax', 'optax',
+_PACKAGES = ('jax', 'jaxlib', 'flax', 'optax',
              'orbax-checkpoint', 'grain', 'numpy')
 
 
@@ -68,8 +69,10 @@ def facts(duration_s=None, command=None):
       ('devices', f'{len(devices)} x {devices[0].device_kind}, '
                   f'{jax.process_count()} process(es), '
                   f'{platform.machine()}'),
-      ('versions', f'Python {platform.python_version()}, ' + ', '.join(
-          f'{name} {_version(name)}' for name in _PACKAGES))]
+      ('versions', ', '.join([
+          f'Python {platform.python_version()}',
+          f'fusion_jax {fusion_jax.__version__}',
+          *(f'{name} {_version(name)}' for name in _PACKAGES)]))]
   if duration_s is not None:
     minutes, seconds = divmod(round(duration_s), 60)
     rows.append(('duration', f'{minutes} min {seconds} s'))
