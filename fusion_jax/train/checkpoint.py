@@ -16,9 +16,8 @@ import grain
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from absl import logging
 
-from fusion_jax.train import sharding
+from fusion_jax.train import data_position, sharding
 
 DIRECTORY = 'checkpoints'
 _policies = ocp.checkpoint_managers
@@ -88,7 +87,7 @@ class Checkpoints:
     with self._explain_failed_save():
       self._manager.save(step, metrics=ranked, force=True, args=_composite(
           state=ocp.args.StandardSave(state),
-          batches=grain.checkpoint.CheckpointSave(_DataState(data_state)),
+          batches=grain.checkpoint.CheckpointSave(data_position.Saved(data_state)),
           metadata=ocp.args.JsonSave(metadata)))
 
   def wait(self):
@@ -124,7 +123,7 @@ class Checkpoints:
       restored = self._manager.restore(step, args=_composite(
           state=ocp.args.StandardRestore(shapes),
           metadata=ocp.args.JsonRestore()))
-      batches.set_state(_read_data_state(path))
+      batches.set_state(data_position.read(path))
     return restored.state, restored.metadata
 
   @contextlib.contextmanager
@@ -214,42 +213,13 @@ def explain_damage(path):
   """Turns what Orbax raises for an unreadable folder into the way out."""
   try:
     yield
-  except CheckpointError:
+  except (CheckpointError, data_position.ProcessCountError):
     raise
   except Exception as error:
     raise CheckpointError(
         f'The checkpoint {path} is damaged or half-written: {error!r}. Delete '
         'this folder; the run then resumes from the checkpoint before it, or '
         'from the start.') from error
-
-
-class _DataState:
-  """Hands a saved iterator state to Grain's checkpoint handler."""
-
-  def __init__(self, state):
-    self._state = state
-
-  def get_state(self):
-    return json.dumps(self._state).encode()
-
-
-def _read_data_state(path):
-  """This process's iterator state, or everyone's if their number changed."""
-  folder = os.path.join(path, 'batches')
-  states = {}
-  for name in os.listdir(folder):
-    if name.startswith('process_'):
-      with open(os.path.join(folder, name)) as file:
-        states[name] = json.load(file)
-  own = f'process_{jax.process_index()}-of-{jax.process_count()}.json'
-  if own in states:
-    return states[own]
-  first, *others = states.values()
-  if any(other != first for other in others):
-    raise CheckpointError(
-        f'{folder} was written by {len(states)} processes whose positions in '
-        f'the data differ; resume with {len(states)} processes.')
-  return first  # Batches are global: position n is the same for any number.
 
 
 def _check_same_model(path, saved, shapes):
@@ -322,19 +292,3 @@ def _is_full(error):
       return True
     error = error.__cause__ or error.__context__
   return False
-
-
-def log_config_changes(saved, config):
-  """Warns of every field that differs from what the checkpoint holds."""
-  old, new = _flatten(saved), _flatten(config)
-  for name in sorted(old.keys() | new.keys()):
-    if old.get(name) != new.get(name):
-      logging.warning('config.%s was %r in the checkpoint and is now %r.',
-                      name, old.get(name), new.get(name))
-
-
-def _flatten(tree, prefix=''):
-  if not isinstance(tree, dict):
-    return {prefix[:-1]: tree}
-  return {name: value for key, child in tree.items()
-          for name, value in _flatten(child, f'{prefix}{key}.').items()}

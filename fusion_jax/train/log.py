@@ -2,40 +2,39 @@
 
 import contextlib
 import json
+import logging as py_logging
 import os
+import pathlib
 import platform
-import statistics
 import sys
-import time
 from importlib import metadata
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tqdm
 from absl import logging
 from clu import parameter_overview
 
-from fusion_jax.train import tensorboard
+from fusion_jax.train import speed, tensorboard
 
 METRICS_FILE = 'metrics.jsonl'
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain',
             'numpy')
+_LOUD = {'orbax', 'grain', 'etils'}  # Packages that log a lot.
 
-# Dense bfloat16 FLOP/s of one device, by what `device_kind` contains; the
-# first that fits. Source: data sheets of NVIDIA and Google Cloud.
-PEAK_FLOPS = {
-    'A100': 312e12,
-    'H100 PCIe': 756e12,
-    'H100': 989e12,
-    'H200': 989e12,
-    'TPU v4': 275e12,
-    'TPU v5 lite': 197e12,
-    'TPU v5e': 197e12,
-    'TPU v5': 459e12,
-    'TPU v6': 918e12,
-    'TPU7x': 2307e12,
-}
+
+def show_progress():
+  """Makes absl show progress, without the thirty lines of Orbax a checkpoint.
+
+  For the commands to call. Errors of other libraries are still shown.
+  """
+  logging.set_verbosity(logging.INFO)
+
+  def is_ours(record):
+    parts = pathlib.PurePath(record.pathname).parts
+    return record.levelno >= py_logging.ERROR or not _LOUD & set(parts)
+
+  logging.get_absl_handler().addFilter(is_ours)
 
 
 class Log:
@@ -65,8 +64,8 @@ class Log:
     self._every = every
     self._tokens = tokens_per_step
     self._flops = flops_per_step
-    self._peak = peak_flops() if flops_per_step else 0
-    self._clock = Clock()
+    self._peak = speed.peak_flops() if flops_per_step else 0
+    self._clock = speed.Clock()
     self._main = jax.process_index() == 0
     self._file = self._writer = self._bar = None
 
@@ -167,37 +166,6 @@ class Log:
           f'{k} {v}' for k, v in shown.items()))
 
 
-class Clock:
-  """Mean seconds of a step since the last question, pauses left out."""
-
-  def __init__(self):
-    self._last = None
-    self._seconds = 0.0
-    self._steps = 0
-
-  def tick(self):
-    """A step is done."""
-    now = time.perf_counter()
-    if self._last is not None:
-      self._seconds += now - self._last
-      self._steps += 1
-      self._last = now
-
-  def pause(self):
-    """Leaves out the time until `resume`."""
-    self._last = None
-
-  def resume(self):
-    """Counts from now on."""
-    self._last = time.perf_counter()
-
-  def step_seconds(self):
-    """Mean seconds a step, 0 if there was none; starts anew."""
-    mean = self._seconds / self._steps if self._steps else 0.0
-    self._seconds, self._steps = 0.0, 0
-    return mean
-
-
 def read_history(path):
   """The records of a `metrics.jsonl`; a torn last line is left out."""
   records = []
@@ -238,9 +206,24 @@ def describe_batch(batch):
   for path, x in jax.tree_util.tree_leaves_with_path(batch):
     name = jax.tree_util.keystr(path, simple=True, separator='/')
     x = np.asarray(x)
-    span = f'{x.min():.4g} .. {x.max():.4g}' if x.size else 'empty'
-    lines.append(f'  {name} {x.dtype} {list(x.shape)}: {span}')
+    lines.append(f'  {name} {x.dtype} {list(x.shape)}: {_range(x)}')
   _info('One batch, this process\'s share:\n%s', '\n'.join(lines))
+
+
+def describe_config_changes(saved, config):
+  """Warns of every field that differs from what the checkpoint holds."""
+  old, new = _flatten(saved), _flatten(config)
+  for name in sorted(old.keys() | new.keys()):
+    if old.get(name) != new.get(name):
+      logging.warning('config.%s was %r in the checkpoint and is now %r.',
+                      name, old.get(name), new.get(name))
+
+
+def _range(x):
+  finite = x[np.isfinite(x)]
+  span = f'{finite.min():.4g} .. {finite.max():.4g}' if finite.size else 'none'
+  missing = x.size - finite.size
+  return span + (f', {missing} not finite' if missing else '')
 
 
 def _info(*args):
@@ -249,38 +232,15 @@ def _info(*args):
     logging.info(*args)
 
 
-def peak_flops():
-  """FLOP/s that all devices reach at best; 0 where it is not known.
-
-  By the table for accelerators; on CPU, whose virtual devices share the cores,
-  by a float32 product of 2048^3 for each process.
-  """
-  device = jax.devices()[0]
-  if device.platform == 'cpu':
-    return measure_product() * jax.process_count()
-  for kind, flops in PEAK_FLOPS.items():
-    if kind.lower() in device.device_kind.lower():
-      return flops * jax.device_count()
-  return 0
-
-
-def measure_product(size=2048, repeats=5):
-  """FLOP/s of a float32 product [size, size] x [size, size], the median."""
-  x = jax.device_put(
-      np.random.default_rng(0).random((size, size), np.float32),
-      jax.local_devices()[0])
-  product = jax.jit(jnp.matmul)
-  product(x, x).block_until_ready()
-  seconds = []
-  for _ in range(repeats):
-    start = time.perf_counter()
-    product(x, x).block_until_ready()
-    seconds.append(time.perf_counter() - start)
-  return 2 * size**3 / statistics.median(seconds)
-
-
 def _rewrite(path, records):
   """Replaces the file in one go, so that a kill leaves the old or the new."""
   with open(path + '.tmp', 'w') as file:
     file.writelines(json.dumps(record) + '\n' for record in records)
   os.replace(path + '.tmp', path)
+
+
+def _flatten(tree, prefix=''):
+  if not isinstance(tree, dict):
+    return {prefix[:-1]: tree}
+  return {name: value for key, child in tree.items()
+          for name, value in _flatten(child, f'{prefix}{key}.').items()}

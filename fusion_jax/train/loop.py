@@ -15,7 +15,6 @@ and knows nothing of what is here.
 """
 
 import contextlib
-import math
 import os
 import signal
 import threading
@@ -29,10 +28,6 @@ from fusion_jax.train import checkpoint, rng, sharding
 from fusion_jax.train import log as log_lib
 from fusion_jax.train import state as state_lib
 from fusion_jax.train import step as step_lib
-
-
-class NonFiniteError(FloatingPointError):
-  """The loss or the gradient is not finite; names the step and modality."""
 
 
 def train(task, tx, *, workdir, num_steps, batch_size, seed, mesh,
@@ -76,7 +71,7 @@ def train(task, tx, *, workdir, num_steps, batch_size, seed, mesh,
 
   Raises:
     ValueError: if the batch does not divide over the devices.
-    NonFiniteError: names the step and the modality.
+    step.NonFiniteError: names the step and the modality.
     checkpoint.CheckpointError: a checkpoint of another model, a damaged one,
       or a full disk.
   """
@@ -169,7 +164,7 @@ class _Run:
     """Fetches the metrics of a step, checks them, hands them to the log."""
     metrics = {name: (float(total), float(count))
                for name, (total, count) in jax.device_get(metrics).items()}
-    check_finite(step, metrics)
+    step_lib.check_finite(step, metrics)
     self.log.step(step, metrics)
 
   def should_stop(self, step):
@@ -207,33 +202,6 @@ class _Run:
     return self._eval_due(self._checkpoint_every, step)
 
 
-def check_finite(step, metrics):
-  """Raises if the loss or the gradient norm is not finite.
-
-  Args:
-    step: steps done.
-    metrics: {name: (sum, count)} on the host.
-
-  Raises:
-    NonFiniteError: names the step and the modalities.
-  """
-  bad = {name: total for name, (total, _) in metrics.items()
-         if not math.isfinite(total)}
-  loss_is_bad = any(name.split('/')[0] == 'loss' for name in bad)
-  norm_is_bad = 'grad_norm' in bad and 'skipped' not in metrics
-  if not loss_is_bad and not norm_is_bad:
-    return
-  causes = {name.removeprefix('loss/'): total for name, total in bad.items()
-            if name not in ('loss', 'grad_norm')} if loss_is_bad else {}
-  what = ', '.join(f'{name} = {total}' for name, total in causes.items()) or (
-      f'all modalities = {bad["loss"]}' if loss_is_bad else '')
-  what = f'loss of {what}' if what else f'gradient norm {bad["grad_norm"]}'
-  raise NonFiniteError(
-      f'Step {step}: {what} is not finite. Nothing was saved since the last '
-      'checkpoint. Look at the data of this step; a lower peak_lr, clip_norm '
-      'or skip_norm in config.optimizer, or dtype float32, may help.')
-
-
 def _start(task, tx, seed, batch, mesh, ema_decay, initial_params, saver,
            batches, log, config):
   """The first state, or that of the latest checkpoint; opens the log."""
@@ -251,7 +219,7 @@ def _start(task, tx, seed, batch, mesh, ema_decay, initial_params, saver,
     return create(batch, initial_params), shardings
   state, metadata = saver.restore(
       sharding.with_shardings(shapes, shardings), batches)
-  checkpoint.log_config_changes(metadata['config'], config)
+  log_lib.describe_config_changes(metadata['config'], config)
   logging.info('Resumed from step %d in %s.', int(state.step),
                saver.directory)
   log.start(int(state.step), metadata['log'])

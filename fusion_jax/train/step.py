@@ -1,10 +1,16 @@
 """One training step: gradients of k micro-batches, one update."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import optax
 
 from fusion_jax.train import optim, rng, sharding
+
+
+class NonFiniteError(FloatingPointError):
+  """The loss or the gradient is not finite; names the step and modality."""
 
 
 def make_train_step(task, tx, seed, *, schedule=None, accumulate=1,
@@ -72,6 +78,33 @@ def gradients(task, params, extra, batch, key, accumulate=1):
   ((grads, loss, metrics), extra), _ = jax.lax.scan(
       add_part, (zeros, extra), parts)
   return grads, loss, metrics, extra
+
+
+def check_finite(step, metrics):
+  """Raises if the loss or the gradient norm is not finite.
+
+  Args:
+    step: steps done.
+    metrics: {name: (sum, count)} on the host.
+
+  Raises:
+    NonFiniteError: names the step and the modalities.
+  """
+  bad = {name: total for name, (total, _) in metrics.items()
+         if not math.isfinite(total)}
+  loss_is_bad = any(name.split('/')[0] == 'loss' for name in bad)
+  norm_is_bad = 'grad_norm' in bad and 'skipped' not in metrics
+  if not loss_is_bad and not norm_is_bad:
+    return
+  causes = {name.removeprefix('loss/'): total for name, total in bad.items()
+            if name not in ('loss', 'grad_norm')} if loss_is_bad else {}
+  what = ', '.join(f'{name} = {total}' for name, total in causes.items()) or (
+      f'all modalities = {bad["loss"]}' if loss_is_bad else '')
+  what = f'loss of {what}' if what else f'gradient norm {bad["grad_norm"]}'
+  raise NonFiniteError(
+      f'Step {step}: {what} is not finite. Nothing was saved since the last '
+      'checkpoint. Look at the data of this step; a lower peak_lr, clip_norm '
+      'or skip_norm in config.optimizer, or dtype float32, may help.')
 
 
 def _sums(grad_fn, params, extra, batch, key):

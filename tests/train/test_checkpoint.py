@@ -14,7 +14,7 @@ import optax
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from fusion_jax.train import checkpoint, sharding, state
+from fusion_jax.train import checkpoint, data_position, log, sharding, state
 from tests.train import harness
 
 pytestmark = [
@@ -268,12 +268,12 @@ def test_any_number_of_processes_goes_on_at_the_same_batch(tmp_path):
   restore(tmp_path, position=position)
   assert position.state == {'next_index': 7}
   write_positions(folder, [{'next_index': 7}, {'next_index': 8}])
-  with pytest.raises(checkpoint.CheckpointError, match='with 2 processes'):
+  with pytest.raises(data_position.ProcessCountError, match='with 2 proc'):
     restore(tmp_path)
 
 
 def test_changed_config_is_said(caplog):
-  checkpoint.log_config_changes(
+  log.describe_config_changes(
       {'a': {'b': 1, 'c': 2}}, {'a': {'b': 1, 'c': 3}, 'd': 4})
   assert [r.getMessage() for r in caplog.records] == [
       'config.a.c was 2 in the checkpoint and is now 3.',

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tensorboardX.proto import event_pb2
 
-from fusion_jax.train import log, sharding, tensorboard
+from fusion_jax.train import log, sharding, speed, tensorboard
 
 
 def read_events(folder):
@@ -91,8 +91,8 @@ def test_floats_survive_the_file_exactly(tmp_path):
 
 def test_speed_counts_steps_and_leaves_out_pauses(tmp_path, monkeypatch):
   now = [0.0]
-  monkeypatch.setattr(log.time, 'perf_counter', lambda: now[0])
-  monkeypatch.setattr(log, 'peak_flops', lambda: 1e9)
+  monkeypatch.setattr(speed.time, 'perf_counter', lambda: now[0])
+  monkeypatch.setattr(speed, 'peak_flops', lambda: 1e9)
   made = new_log(tmp_path, tokens_per_step=100, flops_per_step=1e8)
 
   def step(number, seconds):
@@ -126,11 +126,11 @@ class Device:
 def test_peak_of_known_devices(monkeypatch, kind, tera):
   monkeypatch.setattr(jax, 'devices', lambda: [Device(kind)] * 4)
   monkeypatch.setattr(jax, 'device_count', lambda: 4)
-  assert log.peak_flops() == 4 * tera * 1e12
+  assert speed.peak_flops() == 4 * tera * 1e12
 
 
 def test_peak_of_a_cpu_is_measured():
-  assert log.measure_product(size=256, repeats=2) > 1e8
+  assert speed.measure_product(size=256, repeats=2) > 1e8
 
 
 @pytest.mark.multi_device
@@ -138,11 +138,30 @@ def test_start_says_versions_devices_parameters_and_ranges(caplog):
   with caplog.at_level(logging.INFO):
     log.describe_run(sharding.make_mesh(2), 16, 2)
     log.describe_params({'dense': {'kernel': np.zeros((3, 4))}})
-    log.describe_batch({'x': {'y': np.array([-1.5, 2.0])}})
+    log.describe_batch({'x': {'y': np.array([-1.5, 2.0])},
+                        'gaps': np.array([np.nan, 3.0]),
+                        'flag': np.array([True, False])})
   for part in ('orbax-checkpoint', "'data': 4, 'fsdp': 2", '2 a device',
                '2 micro-batches', 'dense/kernel', '(3, 4)',
-               'x/y float64 [2]: -1.5 .. 2'):
+               'x/y float64 [2]: -1.5 .. 2\n', '3 .. 3, 1 not finite',
+               'flag bool [2]: 0 .. 1'):
     assert part in caplog.text
+
+
+def test_progress_shows_our_lines_and_only_errors_of_orbax(monkeypatch):
+  filters = []
+  monkeypatch.setattr(
+      log.logging.get_absl_handler(), 'addFilter', filters.append)
+  before = log.logging.get_verbosity()
+  log.show_progress()
+  log.logging.set_verbosity(before)
+
+  def shown(path, level):
+    return filters[0](logging.LogRecord('absl', level, path, 1, '', (), None))
+
+  assert shown('/x/fusion_jax/train/log.py', logging.INFO)
+  assert not shown('/x/orbax/checkpoint/y.py', logging.WARNING)
+  assert shown('/x/orbax/checkpoint/y.py', logging.ERROR)
 
 
 def test_progress_bar_on_a_terminal(tmp_path, monkeypatch, capsys):

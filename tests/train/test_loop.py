@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from fusion_jax.train import checkpoint, log, loop, sharding
+from fusion_jax.train import checkpoint, log, loop, sharding, step
 from tests.train import harness, regression
 
 pytestmark = pytest.mark.multi_device
@@ -139,24 +139,24 @@ def test_run_goes_on_after_a_full_disk(tmp_path, small_disk):
 
 
 def test_non_finite_loss_names_step_and_modality(tmp_path):
-  with pytest.raises(loop.NonFiniteError, match='Step 4: loss of rain = inf'):
+  with pytest.raises(step.NonFiniteError, match='Step 4: loss of rain = inf'):
     regression.run(tmp_path, bad_step=3)
   assert checkpoint.list_steps(tmp_path) == [2]
 
 
 def test_non_finite_gradient_stops_unless_it_may_be_skipped():
   bad = {'loss': (1.0, 1.0), 'grad_norm': (float('nan'), 1.0)}
-  with pytest.raises(loop.NonFiniteError, match='Step 7: gradient norm nan'):
-    loop.check_finite(7, bad)
-  loop.check_finite(7, bad | {'skipped': (1.0, 1.0)})
+  with pytest.raises(step.NonFiniteError, match='Step 7: gradient norm nan'):
+    step.check_finite(7, bad)
+  step.check_finite(7, bad | {'skipped': (1.0, 1.0)})
 
 
 def test_bad_part_of_a_loss_is_named_too():
   bad = {'loss': (float('inf'), 1.0), 'loss/heat': (1.0, 1.0),
          'emd/heat': (float('inf'), 1.0), 'grad_norm': (1.0, 1.0)}
-  with pytest.raises(loop.NonFiniteError, match='loss of emd/heat = inf is'):
-    loop.check_finite(7, bad)
-  loop.check_finite(7, {'loss': (1.0, 1.0), 'grad_norm': (1.0, 1.0),
+  with pytest.raises(step.NonFiniteError, match='loss of emd/heat = inf is'):
+    step.check_finite(7, bad)
+  step.check_finite(7, {'loss': (1.0, 1.0), 'grad_norm': (1.0, 1.0),
                         'data/x': (float('nan'), 0.0)})
 
 

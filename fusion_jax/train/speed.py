@@ -1,0 +1,84 @@
+"""Speed: seconds a step, and the FLOP/s that the devices could reach."""
+
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# Dense bfloat16 FLOP/s of one device, by what `device_kind` contains; the
+# first that fits. Source: data sheets of NVIDIA and Google Cloud.
+PEAK_FLOPS = {
+    'A100': 312e12,
+    'H100 PCIe': 756e12,
+    'H100': 989e12,
+    'H200': 989e12,
+    'TPU v4': 275e12,
+    'TPU v5 lite': 197e12,
+    'TPU v5e': 197e12,
+    'TPU v5': 459e12,
+    'TPU v6': 918e12,
+    'TPU7x': 2307e12,
+}
+
+
+class Clock:
+  """Mean seconds of a step since the last question, pauses left out."""
+
+  def __init__(self):
+    self._last = None
+    self._seconds = 0.0
+    self._steps = 0
+
+  def tick(self):
+    """A step is done."""
+    now = time.perf_counter()
+    if self._last is not None:
+      self._seconds += now - self._last
+      self._steps += 1
+      self._last = now
+
+  def pause(self):
+    """Leaves out the time until `resume`."""
+    self._last = None
+
+  def resume(self):
+    """Counts from now on."""
+    self._last = time.perf_counter()
+
+  def step_seconds(self):
+    """Mean seconds a step, 0 if there was none; starts anew."""
+    mean = self._seconds / self._steps if self._steps else 0.0
+    self._seconds, self._steps = 0.0, 0
+    return mean
+
+
+def peak_flops():
+  """FLOP/s that all devices reach at best; 0 where it is not known.
+
+  By the table for accelerators; on CPU, whose virtual devices share the cores,
+  by a float32 product of 2048^3 for each process.
+  """
+  device = jax.devices()[0]
+  if device.platform == 'cpu':
+    return measure_product() * jax.process_count()
+  for kind, flops in PEAK_FLOPS.items():
+    if kind.lower() in device.device_kind.lower():
+      return flops * jax.device_count()
+  return 0
+
+
+def measure_product(size=2048, repeats=5):
+  """FLOP/s of a float32 product [size, size] x [size, size], the median."""
+  x = jax.device_put(
+      np.random.default_rng(0).random((size, size), np.float32),
+      jax.local_devices()[0])
+  product = jax.jit(jnp.matmul)
+  product(x, x).block_until_ready()
+  seconds = []
+  for _ in range(repeats):
+    start = time.perf_counter()
+    product(x, x).block_until_ready()
+    seconds.append(time.perf_counter() - start)
+  return 2 * size**3 / statistics.median(seconds)
