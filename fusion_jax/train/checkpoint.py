@@ -87,7 +87,8 @@ class Checkpoints:
     with self._explain_failed_save():
       self._manager.save(step, metrics=ranked, force=True, args=_composite(
           state=ocp.args.StandardSave(state),
-          batches=grain.checkpoint.CheckpointSave(data_position.Saved(data_state)),
+          batches=grain.checkpoint.CheckpointSave(
+              data_position.Saved(data_state)),
           metadata=ocp.args.JsonSave(metadata)))
 
   def wait(self):
