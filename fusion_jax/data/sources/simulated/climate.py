@@ -81,7 +81,7 @@ def diurnal_normal(place, time):
   half_range = (2.0 + 4.5 * place.continentality) * (
       1.25 - 0.6 * place.wetness) * (0.35 + 0.8 * np.maximum(noon, 0))
   angle = 2 * np.pi * (sun.solar_hour(place.lon, time) - 14.6) / 24
-  return half_range * (np.cos(angle) + 0.2 * np.sin(2 * angle + 1.5))
+  return half_range * (np.cos(angle) + 0.3 * np.sin(2 * angle + 1.75))
 
 
 def persistence(hours, tau):
