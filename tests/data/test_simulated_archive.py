@@ -1,0 +1,68 @@
+"""The simulated Earth in real file formats, read back by the real readers."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip('zarr')
+pytest.importorskip('rasterio')
+pytest.importorskip('netCDF4')
+
+from fusion_jax.data.builders import examples
+from fusion_jax.data.sources import gridded, simulated, terramesh
+from fusion_jax.data.sources.simulated import archive
+
+COUNT = 12
+
+
+@pytest.fixture(scope='module')
+def earth():
+  return simulated.SimulatedEarth(seed=2, image_size=32,
+                                  splits={'val': COUNT})
+
+
+@pytest.fixture(scope='module')
+def folder(earth, tmp_path_factory):
+  root = tmp_path_factory.mktemp('archive')
+  archive.write_terramesh(earth, root / 'terramesh', 'val')
+  return root
+
+
+def test_terramesh_shards_give_back_the_example(earth, folder):
+  source = terramesh.TerraMesh(str(folder / 'terramesh'))
+  read = {example['key']: example for part in source.parts()['val']
+          for example in source.read('val', part)}
+  assert len(read) == COUNT
+  assert {'S1GRD', 'S1RTC'} == {
+      name for example in read.values() for name in example if 'S1' in name}
+  for i in range(COUNT):
+    wanted = earth.example('val', i)
+    found = read[wanted['key']]
+    assert found['time'] == wanted['time']
+    np.testing.assert_allclose(
+        [found['lat'], found['lon']], [wanted['lat'], wanted['lon']],
+        rtol=0, atol=1e-9)
+    for name in simulated.FIELDS:
+      if not wanted[name].size:
+        assert name not in found
+        continue
+      stored = wanted[name].astype(examples.IMAGE_TYPES[name])
+      np.testing.assert_array_equal(found[name], stored, err_msg=name)
+
+
+def test_gridded_weather_gives_back_the_series(earth, folder):
+  keys = [('val', 0), ('val', 1)]
+  path = folder / 'weather.nc'
+  archive.write_weather(earth, path, keys)
+  wanted = [earth.example(*key) for key in keys]
+  found = gridded.Weather((path,), 'bilinear').series(
+      *([example[name] for example in wanted]
+        for name in ('lat', 'lon', 'time')))
+  for name in examples.SERIES:
+    np.testing.assert_allclose(
+        found[name], [example[name] for example in wanted], rtol=1e-6,
+        err_msg=name)
+
+
+def test_too_many_places_for_a_grid_raise(earth, tmp_path):
+  with pytest.raises(ValueError, match='at most 32'):
+    archive.write_weather(earth, tmp_path / 'weather.nc', [('val', 0)] * 33)
