@@ -45,6 +45,7 @@ def test_one_place_needs_no_leading_axis(model, images):
   one = model.generate({'S2L2A': images[0]}, num_samples=2, temperature=0)
   both = model.generate({'S2L2A': images}, num_samples=2, temperature=0)
   assert one.shape == (2, 60)
+  np.testing.assert_array_equal(one[0], one[1])  # Temperature 0: greedy.
   np.testing.assert_array_equal(one, both[0])
 
 
