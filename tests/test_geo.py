@@ -105,8 +105,17 @@ def test_place_outside_a_regional_grid_raises(alignment, place):
 def test_nearest_reaches_half_a_cell_beyond_the_edge_and_bilinear_does_not():
   grid = geo.Grid(*REGION)
   for alignment, inside in (('nearest', True), ('bilinear', False)):
-    _, weights = grid.cells(np.array([51.2]), np.array([9.2]), alignment)
-    assert np.isfinite(weights).all() == inside
+    _, weights = grid.cells(np.array([51.2, 50.8]), np.array([9.2, -5.2]),
+                            alignment)
+    assert np.isfinite(weights).all(-1).tolist() == [inside, inside]
+
+
+def test_columns_may_run_westwards():
+  lons = np.arange(20., 10., -0.5)
+  values = field(REGION[0], lons)
+  np.testing.assert_allclose(
+      at(geo.Grid(REGION[0], lons), values, [45.1], [17.3], 'bilinear'),
+      [45.1 * 3 + 17.3], rtol=1e-12)
 
 
 def test_poles_belong_to_the_rows_around_them():

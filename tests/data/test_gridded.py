@@ -11,7 +11,7 @@ import xarray as xr
 
 from fusion_jax import geo
 from fusion_jax.data import windows
-from fusion_jax.data.sources import gridded
+from fusion_jax.data.sources import gridded, weather_units
 
 FILES = pathlib.Path(__file__).parents[1] / 'testdata' / 'weather'
 GFS = FILES / 'gfs'
@@ -318,6 +318,25 @@ def test_skin_temperature_and_averages_are_not_taken_for_air_temperature():
   rate, amount = (weather.at(r, [0., 5.], [100., 100.])
                   for r in weather.records if r.variable == 'tp')
   np.testing.assert_allclose(rate, amount, atol=0.2)
+
+
+def test_rate_of_one_moment_is_not_taken_for_an_amount(tmp_path):
+  path = tmp_path / 'moment.grib2'
+  with open(GFS / 'gfs.20110110.t12z.pgrb2.2p5.f120.sfc.grib2', 'rb') as file:
+    while (message := eccodes.codes_grib_new_from_file(file)) is not None:
+      if eccodes.codes_get(message, 'shortName') == 'prate':
+        eccodes.codes_set(message, 'productDefinitionTemplateNumber', 0)
+        assert eccodes.codes_get(message, 'stepType') == 'instant'
+        path.write_bytes(eccodes.codes_get_message(message))
+      eccodes.codes_release(message)
+  with pytest.raises(ValueError, match='it holds prate .surface, instant'):
+    _ = gridded.Weather([path]).records
+
+
+def test_amounts_below_zero_that_packing_leaves_are_zero():
+  found = weather_units.convert(np.array([-5e-10, 2e-5, np.nan]), 'rate',
+                                'kg m-2 s-1', 3600, 'file.nc')
+  np.testing.assert_allclose(found, [0, 0.072, np.nan])
 
 
 def test_weather_can_be_sent_to_another_process():
