@@ -1,4 +1,4 @@
-"""Prepares a data set: raw archive or simulated Earth -> ArrayRecord.
+r"""Prepares a data set: raw archive or simulated Earth -> ArrayRecord.
 
   python -m fusion_jax.prepare simulated --out data/simulated
   python -m fusion_jax.prepare samples --source examples --weather gfs --out d
