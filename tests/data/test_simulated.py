@@ -18,6 +18,7 @@ from fusion_jax.data.sources.simulated import (
     planet,
     spectra,
     sun,
+    surface,
 )
 
 DAY = 86_400
@@ -287,7 +288,7 @@ def test_warm_air_darkens_the_water_vapour_band(earth):
   ratios = []
   for anomaly in (-6.0, 0.0, 6.0):
     weather = dataclasses.replace(known.weather, anomaly=anomaly)
-    scene = imagery.scene(a_place(), JULY + 37_800, weather, 32,
+    scene = surface.scene(a_place(), JULY + 37_800, weather, 32,
                           np.random.default_rng(0))
     counts = imagery.s2l2a(scene, np.random.default_rng(1)).astype(float)
     ratios.append(counts[..., spectra.B09].mean() /
@@ -308,7 +309,7 @@ def test_snow_lies_only_where_it_is_cold():
   seen = 0
   for i in range(150):
     known = earth.latents('train', i)
-    scene = imagery.scene(known.place, known.time, known.weather, 24, rng)
+    scene = surface.scene(known.place, known.time, known.weather, 24, rng)
     day_k = (climate.daily_normal(known.place, known.time) +
              known.weather.anomaly)
     pixel_k = day_k - climate.LAPSE_K_PER_M * (
@@ -331,7 +332,7 @@ def test_leaves_are_green_in_a_wet_summer_only():
   def ndvi(place, time):
     weather = climate.simulate(place, time, np.random.default_rng(0))
     weather = dataclasses.replace(weather, anomaly=0.0)
-    scene = imagery.scene(place, time, weather, 48, np.random.default_rng(0))
+    scene = surface.scene(place, time, weather, 48, np.random.default_rng(0))
     counts = imagery.s2l2a(scene, np.random.default_rng(1))
     return imagery.ndvi(counts).mean()
 
@@ -346,7 +347,7 @@ def test_rain_darkens_the_soil_and_brightens_the_radar():
   counts, decibel = [], []
   for moisture in (0.0, 0.9):
     weather = dataclasses.replace(dry, moisture=moisture)
-    scene = imagery.scene(place, JULY + 32_000, weather, 32,
+    scene = surface.scene(place, JULY + 32_000, weather, 32,
                           np.random.default_rng(3))
     counts.append(imagery.s2l2a(scene, np.random.default_rng(1))[..., 10])
     decibel.append(imagery.sentinel1(
@@ -358,9 +359,9 @@ def test_rain_darkens_the_soil_and_brightens_the_radar():
 def test_slopes_that_face_the_sun_are_bright():
   slope = np.arange(32, dtype=np.float32)[None] * np.ones((32, 1), np.float32)
   morning = JULY + 10 * 3_600 - 11 * 240
-  east = imagery._shade(a_place(), morning, -5 * slope)
-  west = imagery._shade(a_place(), morning, 5 * slope)
-  flat = imagery._shade(a_place(), morning, 0 * slope)
+  east = surface._shade(a_place(), morning, -5 * slope)
+  west = surface._shade(a_place(), morning, 5 * slope)
+  flat = surface._shade(a_place(), morning, 0 * slope)
   assert east.mean() > 1.02 and west.mean() < 0.9
   np.testing.assert_allclose(flat, 1, rtol=1e-6)
 
@@ -372,8 +373,8 @@ def test_water_is_dark_to_every_sensor():
   near, decibel = [], []
   for seed in range(12):
     rng = np.random.default_rng(seed)
-    scene = imagery.scene(place, JULY + 37_800, weather, 160, rng)
-    water = scene.cover == imagery.WATER
+    scene = surface.scene(place, JULY + 37_800, weather, 160, rng)
+    water = scene.cover == surface.WATER
     if 0.02 < water.mean() < 0.9:
       counts = imagery.s2l2a(scene, rng)[..., 7].astype(float)
       radar = imagery.sentinel1(scene, rng, True)[..., 0].astype(float)

@@ -9,7 +9,13 @@ import zlib
 
 import numpy as np
 
-from fusion_jax.data.sources.simulated import climate, imagery, oracle, planet
+from fusion_jax.data.sources.simulated import (
+    climate,
+    imagery,
+    oracle,
+    planet,
+    surface,
+)
 
 SPLITS = {'train': 6_000, 'val': 256, 'test': 512}
 FIELDS = ('S2L2A', 'S2L1C', 'S2RGB', 'S1GRD', 'S1RTC', 'DEM', 'NDVI', 'LULC')
@@ -106,7 +112,7 @@ class SimulatedEarth:
     """The chosen image fields of example `i`."""
     if not self.fields:
       return {}
-    scene = imagery.scene(
+    scene = surface.scene(
         known.place, known.time, known.weather, self.image_size,
         self._rng(split, i, 'scene'))
     counts = None

@@ -14,7 +14,7 @@ import zipfile
 import numpy as np
 
 from fusion_jax import modalities
-from fusion_jax.data.sources.simulated import imagery
+from fusion_jax.data.sources.simulated import surface
 
 _OPTICAL = ('S2L2A', 'S2L1C', 'S2RGB', 'NDVI', 'LULC')
 _SHARD = {False: 'majortom_shard_000001', True: 'ssl4eos12_shard_000794'}
@@ -74,7 +74,7 @@ def _variables(field, example):
   image = example[field]
   size = image.shape[0]
   x, y, epsg = _utm(example['lat'], example['lon'])
-  steps = (np.arange(size) - (size - 1) / 2) * imagery.PIXEL_M
+  steps = (np.arange(size) - (size - 1) / 2) * surface.PIXEL_M
   time = 0 if field == 'DEM' else int(example['time']) * 10**9
   variables = {
       'bands': (['time', 'band', 'y', 'x'], np.moveaxis(image, -1, 0)[None],

@@ -1,8 +1,8 @@
 """Reflectance of pure surfaces, and what the air does to it on the way.
 
 Bands are those of Sentinel-2 L2A in storage order. Values are rounded from
-the usual shapes of spectral libraries (USGS, ECOSTRESS); absorption of B09 is
-fitted by eye to the five TerraMesh example scenes.
+the usual shapes of spectral libraries (USGS, ECOSTRESS); B09 is absorbed a
+little more strongly than in the L1C scenes among the TerraMesh examples.
 """
 
 import numpy as np
