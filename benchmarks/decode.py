@@ -1,35 +1,35 @@
 r"""Times KV-cached decoding against re-running the decoder on the prefix.
 
-  python benchmarks/decode.py [--size=base] [--batch=8] [--tokens=60]
+  python -m benchmarks.decode [--size=base] [--batch=8] [--tokens=60]
 
 Both decoders are jitted, encode once and draw greedily in float32; the other
-one runs the whole prefix, of static length, for every token. Prints one row of
-the table in benchmarks/README.md.
+one runs the whole prefix, of static length, for every token. Prints a Markdown
+table of one row; processor seconds stand beside the clock's, which other
+processes on the machine lengthen.
 """
 
 import functools
+import os
 import platform
 import time
 
-from absl import app
-from absl import flags
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import app, flags
 
+from configs import pretrain
 from fusion_jax import modalities
 from fusion_jax.models import backbone as backbone_lib
 from fusion_jax.models import generate
 
-SIZES = {
-    'demo': dict(width=128, encoder_depth=3, decoder_depth=3, num_heads=4),
-    'base': dict(width=768, encoder_depth=12, decoder_depth=12, num_heads=12)}
 RAW, TARGET = 'untok_sen2l2a@224', 't2m_hourly'  # 196 tokens of context.
 
-_SIZE = flags.DEFINE_enum('size', 'base', sorted(SIZES), 'Model size.')
+_SIZE = flags.DEFINE_enum('size', 'base', sorted(pretrain.SIZES),
+                          'Model size.')
 _BATCH = flags.DEFINE_integer('batch', 8, 'Sequences decoded together.')
 _TOKENS = flags.DEFINE_integer('tokens', 60, 'Tokens a sequence.')
-_REPEATS = flags.DEFINE_integer('repeats', 3, 'Timed runs; the median counts.')
+_REPEATS = flags.DEFINE_integer('repeats', 3, 'Runs; the median counts.')
 
 
 def without_cache(backbone, params, slots, *, length):
@@ -66,21 +66,28 @@ def with_cache(backbone, params, slots, *, length):
 
 
 def measure(function, *args):
-  """Result, seconds to compile, and median seconds of a run."""
+  """Result, and seconds: to compile, of the median run, of processors in it."""
   start = time.perf_counter()
   compiled = jax.jit(function).lower(*args).compile()
-  compile_s = time.perf_counter() - start
-  times = []
-  for _ in range(_REPEATS.value + 1):  # The first touches memory.
-    start = time.perf_counter()
+  compile_s, times = time.perf_counter() - start, []
+  for _ in range(_REPEATS.value):
+    start = time.perf_counter(), time.process_time()
     result = jax.block_until_ready(compiled(*args))
-    times.append(time.perf_counter() - start)
-  return np.asarray(result), compile_s, float(np.median(times[1:]))
+    times.append((time.perf_counter() - start[0],
+                  time.process_time() - start[1]))
+  return np.asarray(result), compile_s, *np.median(times, axis=0)
+
+
+def cells(compile_s, wall_s, cpu_s):
+  """Seconds, tokens/s, processor seconds and seconds to compile, as text."""
+  rate = _BATCH.value * _TOKENS.value / wall_s
+  return (f'{wall_s:.2f} s, {rate:.1f} tokens/s | {cpu_s:.1f} s | '
+          f'{compile_s:.1f} s')
 
 
 def main(_):
   backbone = backbone_lib.Backbone(
-      modalities.select([RAW, TARGET]), **SIZES[_SIZE.value])
+      modalities.select([RAW, TARGET]), **pretrain.SIZES[_SIZE.value])
   slots = {key: np.zeros((_BATCH.value, 196), np.int32)
            for key in ('modality', 'code')}
   slots['modality'] += [m.name for m in backbone.modalities].index(RAW)
@@ -93,22 +100,23 @@ def main(_):
       jax.random.key(0), {'encoder': slots, 'decoder': targets})['params']
   slots = jax.device_put(slots)
 
-  cached, cached_compile, cached_s = measure(
+  cached, *cached_s = measure(
       functools.partial(with_cache, backbone, length=_TOKENS.value),
       params, slots)
-  plain, plain_compile, plain_s = measure(
+  plain, *plain_s = measure(
       functools.partial(without_cache, backbone, length=_TOKENS.value),
       params, slots)
-  num_codes = _BATCH.value * _TOKENS.value
-  print('| size | batch | tokens | cached s (tokens/s, compile s) | prefix s '
-        '(tokens/s, compile s) | ratio | same tokens | device | versions |\n'
-        '| --- | --- | --- | --- | --- | --- | --- | --- | --- |')
-  print(f'| {_SIZE.value} | {_BATCH.value} | {_TOKENS.value} | {cached_s:.2f} '
-        f'({num_codes / cached_s:.0f}, {cached_compile:.1f}) | {plain_s:.2f} '
-        f'({num_codes / plain_s:.1f}, {plain_compile:.1f}) | '
-        f'{plain_s / cached_s:.1f} | {(cached == plain).mean():.1%} | '
-        f'{jax.devices()[0].device_kind} {platform.machine()} | '
-        f'jax {jax.__version__} |')
+  header = ['size', 'batch x tokens', 'cached', 'its CPU', 'its compile',
+            'prefix', 'its CPU', 'its compile', 'ratio', 'ratio of CPU',
+            'same tokens', 'device', 'versions']
+  row = [_SIZE.value, f'{_BATCH.value} x {_TOKENS.value}', cells(*cached_s),
+         cells(*plain_s), f'{plain_s[1] / cached_s[1]:.1f}',
+         f'{plain_s[2] / cached_s[2]:.1f}', f'{(cached == plain).mean():.1%}',
+         f'{os.cpu_count()} x {jax.devices()[0].device_kind} '
+         f'{platform.machine()}',
+         f'Python {platform.python_version()}, jax {jax.__version__}']
+  for line in header, ['---'] * len(header), row:
+    print('| ' + ' | '.join(line) + ' |')
 
 
 if __name__ == '__main__':
