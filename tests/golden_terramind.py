@@ -14,6 +14,7 @@ from fusion_jax import modalities as modality_table
 from fusion_jax.convert import terramind
 from fusion_jax.data import masking
 from fusion_jax.models import backbone, encoder
+from fusion_jax.ops import losses
 
 _FOLDER = pathlib.Path(__file__).parent / 'testdata' / 'terramind'
 FAMILIES = ('gelu', 'swiglu')
@@ -131,3 +132,41 @@ def reference_ids(case, modality):
   """Indices of modalities as the reference's ids; -1 stays."""
   ids = np.array([m.id for m in case.modalities] + [-1])
   return ids[np.asarray(modality)]
+
+
+@functools.cache
+def converted(family):
+  """Case, model, packed batch and converted parameters.
+
+  Padding slots get noise for pixels: nothing may depend on it.
+  """
+  case = load(f'encdec_{family}')
+  model, batch = make_backbone(case), make_batch(case)
+  encoder = batch['encoder']
+  ((name, patches),) = encoder['patches'].items()
+  noise = np.random.default_rng(0).normal(size=patches.shape)
+  hidden = np.asarray(encoder['modality'] < 0)[..., None]
+  patches = np.where(hidden, noise.astype('f'), patches)
+  batch['encoder']['patches'] = {name: patches}
+  return case, model, batch, params(case, model, batch)
+
+
+def total_loss(model, params, batch, weights=losses.modality_weights):
+  """Loss of a batch without the ordinal term, and its sums."""
+  outputs = model.apply({'params': params}, batch)
+  slots = batch['decoder']
+  weight = weights(slots['modality'], slots['trainable'], model.heads)
+  flat = [x.reshape(-1) for x in (
+      slots['modality'], slots['target'], weight, jnp.zeros_like(weight))]
+  return losses.grouped_cross_entropy(
+      outputs.reshape(-1, model.width), *flat, model.output_tables(params),
+      model.heads)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def gradients(model, params, batch):
+  """Loss; its gradients by parameters and by patches."""
+  def loss(params, patches):
+    encoder = batch['encoder'] | {'patches': patches}
+    return total_loss(model, params, batch | {'encoder': encoder})[0]
+  return jax.value_and_grad(loss, (0, 1))(params, batch['encoder']['patches'])

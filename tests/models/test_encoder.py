@@ -103,17 +103,17 @@ def test_embeddings_are_the_references(family, which):
       near(emb, case[f'embedding_emb/{name}'])
 
 
-def test_parameters_of_a_backbone_serve_its_encoder():
+def test_backbone_encodes_a_wide_image_as_its_encoder_alone_does():
   case = golden.load('encdec_swiglu')
   whole, batch = golden.make_backbone(case), golden.make_batch(case)
   params = golden.params(case, whole, batch)
-  sizes = dict(width=64, num_heads=4, image_size=64, depth=2)
-  alone = encoder.Encoder(case.modalities, merge='none', **sizes)
-  name = 'untok_sen2l2a@224'
-  images = np.moveaxis(case.inputs()[f'{name}/tensor'], 1, -1)
-  ids = np.full((4, 16), len(case.modalities) - 1)
+  whole = whole.clone(grid=(4, 6))
+  alone = encoder.Encoder(case.modalities, 64, 2, 4, image_size=64,
+                          merge='none')
+  images = np.random.default_rng(0).normal(size=(2, 64, 96, 12)).astype('f')
+  name, ids = 'untok_sen2l2a@224', np.full((2, 24), len(case.modalities) - 1)
   slots = {'modality': ids, 'code': np.zeros_like(ids),
-           'position': np.arange(16)[None].repeat(4, 0),
+           'position': np.arange(24)[None].repeat(2, 0),
            'patches': {name: patches.patchify(images)}}
   expected, *_ = jax.jit(functools.partial(whole.apply, method='encode'))(
       {'params': params}, slots)
