@@ -8,14 +8,12 @@ slots, chosen on the host: numerically the same, without the hidden tokens.
 from typing import Any
 
 import flax
-from flax import linen as nn
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 
 from fusion_jax import modalities as modality_table
-from fusion_jax.nn import embeddings
-from fusion_jax.nn import layers
-from fusion_jax.nn import positions
+from fusion_jax.nn import embeddings, layers, positions
 from fusion_jax.ops import losses
 
 

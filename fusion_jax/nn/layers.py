@@ -6,9 +6,9 @@ large). Source: 4M `fourm/models/fm_utils.py`.
 
 from typing import Any
 
-from flax import linen as nn
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 
 
 class Linear(nn.Module):
