@@ -19,6 +19,7 @@ from fusion_jax.data.builders import (
   statistics,
   tfds_builder,
   weather,
+  workers,
 )
 from fusion_jax.data.sources import simulated
 
@@ -217,6 +218,19 @@ def test_source_of_the_main_script_is_refused_by_workers(
   monkeypatch.setattr(shards.Indexed, '__module__', '__main__')
   with pytest.raises(ValueError, match='Indexed is defined in the main script'):
     shards.build(parts(), tmp_path, num_workers=2)
+
+
+class Unreadable:
+  """Can be pickled, but not read again."""
+
+  def __reduce__(self):
+    return int, ('no number',)
+
+
+def test_worker_that_dies_at_once_is_noticed():
+  done = workers.run(print, [1, 2], (Unreadable(), bytes(10**6)), 2)
+  with pytest.raises(RuntimeError, match='stopped at 1: exit code 1'):
+    list(done)
 
 
 def test_failure_in_a_worker_is_told_by_the_builder(tmp_path):

@@ -6,6 +6,7 @@ is whole. So a killed run goes on with the first shard that has no note, and any
 process that finds the last note writes the metadata of the folder.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import json
@@ -191,11 +192,12 @@ def build(source, out, *, schema=None, num_workers=1, share=(0, 1),
                      min(num_workers, len(mine)))
   notes = _notes(every)
   on_terminal = sys.stderr.isatty()
-  for job in tqdm.tqdm(done, 'shards', len(mine), disable=not on_terminal):
-    notes[job] = job.note()
-    check_bad(notes.values(), len(every), max_bad)
-    if not on_terminal:
-      logging.info('Wrote %s.', job.path)
+  with contextlib.closing(done):  # Stops the workers if too much is bad.
+    for job in tqdm.tqdm(done, 'shards', len(mine), disable=not on_terminal):
+      notes[job] = job.note()
+      check_bad(notes.values(), len(every), max_bad)
+      if not on_terminal:
+        logging.info('Wrote %s.', job.path)
   notes = _notes(every)
   check_bad(notes.values(), len(every), max_bad)
   if len(notes) < len(every):

@@ -4,6 +4,7 @@ Not `multiprocessing`: its fresh processes import the caller's main module
 first, and with it JAX, which building needs nowhere.
 """
 
+import contextlib
 import pickle
 import subprocess
 import sys
@@ -29,10 +30,13 @@ def run(function, items, arguments, num_workers):
       function(item, *arguments)
       yield item
     return
+  _check_importable(arguments)
   processes = []
   try:
-    for i in range(num_workers):
-      processes.append(_start((function, items[i::num_workers], arguments)))
+    for _ in range(num_workers):  # All load their modules before one is sent
+      processes.append(_start())  # its task.
+    for i, process in enumerate(processes):
+      _send(process, (function, items[i::num_workers], arguments))
     for i, item in enumerate(items):
       process = processes[i % num_workers]
       answer = process.stdout.readline().decode().strip()
@@ -46,23 +50,31 @@ def run(function, items, arguments, num_workers):
       process.kill()
       process.wait()
       process.stdout.close()
+      with contextlib.suppress(BrokenPipeError):
+        process.stdin.close()
 
 
-def _start(task):
-  """A process that runs `work` on `task`."""
-  for part in task[2]:
+def _check_importable(arguments):
+  for part in arguments:
     if type(part).__module__ == '__main__':
       raise ValueError(
           f'{type(part).__name__} is defined in the main script, where worker '
           'processes cannot find it: move it into a module, or use one '
           'process.')
-  process = subprocess.Popen(
+
+
+def _start():
+  """A process that runs `work`."""
+  return subprocess.Popen(
       [sys.executable, '-c', 'import sys; sys.path[:] = sys.argv[1:]; '
        f'from {__name__} import work; work()', *sys.path],
       stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-  pickle.dump(task, process.stdin)
-  process.stdin.close()
-  return process
+
+
+def _send(process, task):
+  """Gives a process its task; one that is dead is noticed by its answer."""
+  with contextlib.suppress(BrokenPipeError), process.stdin:
+    pickle.dump(task, process.stdin)
 
 
 def work():
