@@ -233,10 +233,13 @@ def test_oracle_is_the_mean_of_conditional_draws(earth):
 
 
 def test_oracle_misses_the_mesoscale_only_at_lead_0(earth):
+  drawn = [earth.latents('train', i) for i in range(600)]
   misses = np.array([
       climate.hourly(known.weather.t2m, known.weather.origin) -
       oracle.conditional_mean(known.place, known.weather)['t2m_hourly']
-      for known in (earth.latents('train', i) for i in range(600))])
+      for known in drawn])
+  anomalies = [known.weather.anomaly for known in drawn]
+  assert abs(np.corrcoef(misses[:, LEAD_0], anomalies)[0, 1]) < 0.13
   spread = misses.std(0)
   assert abs(misses[:, LEAD_0].mean()) < 0.4
   np.testing.assert_allclose(
@@ -357,13 +360,15 @@ def test_rain_darkens_the_soil_and_brightens_the_radar():
 
 
 def test_slopes_that_face_the_sun_are_bright():
-  slope = np.arange(32, dtype=np.float32)[None] * np.ones((32, 1), np.float32)
-  morning = JULY + 10 * 3_600 - 11 * 240
-  east = surface._shade(a_place(), morning, -5 * slope)
-  west = surface._shade(a_place(), morning, 5 * slope)
-  flat = surface._shade(a_place(), morning, 0 * slope)
-  assert east.mean() > 1.02 and west.mean() < 0.9
-  np.testing.assert_allclose(flat, 1, rtol=1e-6)
+  ramp = np.arange(32, dtype=np.float32) * np.ones((32, 1), np.float32)
+  morning = JANUARY + 10 * 3_600 - 11 * 240  # The sun is in the south-east.
+  def shade(height):
+    return surface._shade(a_place(), morning, height).mean()
+
+  east, west, south, north = (
+      shade(height) for height in (-ramp, ramp, -ramp.T, ramp.T))
+  assert south > east > 1.02 and west < 0.95 and north < 0.9
+  np.testing.assert_allclose(shade(0 * ramp), 1, rtol=1e-6)
 
 
 def test_water_is_dark_to_every_sensor():
@@ -403,6 +408,9 @@ def test_noise_has_one_spectrum_for_every_size():
     steps = np.mean(np.diff(fields, axis=-1)**2)
     np.testing.assert_allclose(
         np.mean(np.diff(fields, axis=-2)**2), steps, rtol=0.1)
+    fields -= fields.mean((1, 2), keepdims=True)
+    np.testing.assert_allclose(
+        np.std(fields.mean(1)), np.std(fields.mean(2)), rtol=0.15)
 
 
 def test_wrong_arguments_say_what_there_is():

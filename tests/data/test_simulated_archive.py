@@ -50,13 +50,14 @@ def test_terramesh_shards_give_back_the_example(earth, folder):
 
 
 def test_gridded_weather_gives_back_the_series(earth, folder):
-  keys = [('val', 0), ('val', 1)]
+  keys = [('val', 5), ('val', 6)]
   path = folder / 'weather.nc'
   archive.write_weather(earth, path, keys)
   wanted = [earth.example(*key) for key in keys]
   found = gridded.Weather((path,), 'bilinear').series(
       *([example[name] for example in wanted]
         for name in ('lat', 'lon', 'time')))
+  assert max(example['tp_hourly'].max() for example in wanted) > 0
   for name in examples.SERIES:
     np.testing.assert_allclose(
         found[name], [example[name] for example in wanted], rtol=1e-6,

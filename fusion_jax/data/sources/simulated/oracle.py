@@ -3,7 +3,9 @@
 The image is drawn from the place, the time, the persisting anomaly at the
 acquisition and the clouds and rain until then, and from nothing else of the
 weather. Given exactly these, hourly values and daily means and sums have
-closed forms; daily extremes do not and are averages of conditional draws.
+closed forms; daily extremes do not and are averages of conditional draws. For
+temperature this is exact; past precipitation uses the clouds that made it but
+not what the moisture of the soil adds.
 """
 
 import numpy as np

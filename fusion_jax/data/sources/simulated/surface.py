@@ -71,7 +71,11 @@ class Scene:
 
 
 def scene(place, time, weather, size, rng):
-  """Draws the `Scene` [size, size] of a place at UTC seconds `time`."""
+  """Draws the `Scene` [size, size] of a place at UTC seconds `time`.
+
+  Of the weather only the anomaly at the acquisition, the cloud index then and
+  the moisture that past rain left are read: `oracle.py` relies on it.
+  """
   smooth = noise.fractal(rng, size, 2, 2.1, 250.0)
   rough = noise.fractal(rng, size, 3, 1.5, 120.0)
   height = place.elevation + place.relief * smooth[0] + _tilt(
@@ -86,6 +90,8 @@ def scene(place, time, weather, size, rng):
   zenith = sun.cos_zenith(place.lat, place.lon, time)
   humidity = (0.6 + 0.2 * place.wetness) * np.exp(
       0.03 * rng.standard_normal() + 0.02 * weather.cloud[-1])
+  # Brightness varies far more than any band's ratio to another, so that no
+  # straight line through the bands tells the warmth of the air.
   lit = shade * zenith**0.5 * np.exp(rng.uniform(-1.3, 0.35))
   pure = spectra.endmembers(place.soil, weather.moisture,
                             np.exp([0.4, 0.3] * rng.standard_normal(2)))
