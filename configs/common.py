@@ -2,8 +2,11 @@
 
 import ml_collections
 
-# A run of two steps on the smallest data, to see that a configuration works.
-SMOKE_DATA = dict(num_examples=dict(train=32, val=8, test=8))
+# A run of two steps, to see that a configuration works.
+SMOKE = dict(
+    num_steps=2, batch_size=8, log_every=1, optimizer=dict(warmup_steps=1),
+    evals=dict(every=2, num_examples=8, batch_size=8),
+    checkpoint=dict(every=2))
 
 
 def parse(arg, **defaults):
@@ -21,8 +24,8 @@ def parse(arg, **defaults):
   for item in filter(None, arg.split(',')):
     name, _, value = item.partition('=')
     if name not in defaults:
-      raise ValueError(f'Unknown argument {name!r} after the colon of --config; '
-                       f'choose among {sorted(defaults)}.')
+      raise ValueError(f'Unknown argument {name!r} after the colon of '
+                       f'--config; choose among {sorted(defaults)}.')
     kind = type(defaults[name])
     values[name] = (value in ('', 'True', 'true', '1') if kind is bool
                     else kind(value))

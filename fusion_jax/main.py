@@ -21,7 +21,7 @@ from ml_collections import config_flags
 from fusion_jax import prepare
 from fusion_jax.evals import pretraining
 from fusion_jax.tasks import pretrain
-from fusion_jax.train import loop, optim, sharding
+from fusion_jax.train import log, loop, optim, sharding
 
 CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'Python file with the configuration, FILE:name=value,... '
@@ -70,7 +70,8 @@ def run(config, workdir):
       log_every=config.log_every, checkpoint_every=config.checkpoint.every,
       checkpoints=dict(keep_last=config.checkpoint.keep, best='val/loss',
                        best_mode='min'),
-      config=json.loads(config.to_json()), tokens_per_step=tokens_per_step)
+      config=json.loads(config.to_json()), tokens_per_step=tokens_per_step,
+      flops=task.flops)
   if int(state.step) == config.num_steps:
     with jax.set_mesh(mesh):
       evals.write(state, history, duration_s=time.perf_counter() - start)
@@ -82,12 +83,19 @@ def prepare_data(data, workdir):
 
   Args:
     data: the section `data` of a configuration.
-    workdir: gets the data set if `data.dir` is ''.
+    workdir: gets a small data set if `data.dir` is ''.
 
   Returns:
     Its folder; and a function from an example to the best possible
     predictions, where the data are simulated, else None.
+
+  Raises:
+    ValueError: if TerraMesh is not prepared yet: that is no part of a run.
   """
+  if data.name == 'terramesh' and not data.dir:
+    raise ValueError(
+        'config.data.dir is not set; `python -m fusion_jax.prepare terramesh` '
+        'makes the folder that it should name.')
   path = pathlib.Path(data.dir or workdir / 'data')
   if jax.process_index() == 0 and data.name != 'terramesh':
     prepare.prepare(data.name, path, **data.prepare)
@@ -122,6 +130,7 @@ def main(argv):
   if DISTRIBUTED.value or COORDINATOR.value:
     jax.distributed.initialize(
         COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+  log.show_progress()
   config = CONFIG.value
   workdir = WORKDIR.value or f'runs/{config.name}'
   logging.info('The run writes to %s.', workdir)

@@ -4,7 +4,8 @@ B batch, N encoder tokens, M decoder tokens, D width, H heads, K head width,
 V codes, C channels, T time, Y X pixels, L layers.
 """
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np

@@ -2,12 +2,18 @@
 
 import pathlib
 
-from absl import logging
 import jax
+from absl import logging
 
 from fusion_jax import modalities
-from fusion_jax.evals import forecasts, generation, plots, report
-from fusion_jax.evals import tables, validation
+from fusion_jax.evals import (
+  forecasts,
+  generation,
+  plots,
+  report,
+  tables,
+  validation,
+)
 
 _IMAGE, _FIELD = 'untok_sen2l2a@224', 'S2L2A'
 
@@ -98,8 +104,8 @@ class Pretraining:
             for name, value in last.items() if name.startswith('val/loss')]
     return 'Learning', [
         tables.markdown(('modality', 'validation loss (nats)'), rows),
-        (path, 'Training loss (mean over modalities, with the ordinal term) and '
-         'validation cross-entropy of every modality')]
+        (path, 'Training loss (mean over modalities, with the ordinal term) '
+         'and validation cross-entropy of every modality')]
 
 
 def _curve(history, path):

@@ -4,13 +4,14 @@ Source: the fusion paper, Sec. 3.3; what its code base does where the two
 differ is decided in configs/pretrain.py.
 """
 
+import dataclasses
 import pathlib
 
 import jax.numpy as jnp
 
 from fusion_jax import modalities
 from fusion_jax.data import budgets, normalize, pipelines, transforms
-from fusion_jax.models import backbone, coordinate_tokenizer
+from fusion_jax.models import backbone, coordinate_tokenizer, costs
 from fusion_jax.ops import losses
 
 _WEIGHTS = {'mod': losses.modality_weights, 'token': losses.token_weights}
@@ -49,10 +50,16 @@ class Pretrain:
     self.modalities = self.backbone.modalities
     self.heads = self.backbone.heads
     self.tokenizer = _coordinate_tokenizer(data_dir)
+    if self.tokenizer.num_words > config.coords_vocab_size:
+      raise ValueError(
+          f'config.coords_vocab_size={config.coords_vocab_size} has no room '
+          f'for the {self.tokenizer.num_words} words of the coordinate '
+          'tokenizer; set it to that, or to 30000.')
     self.statistics = normalize.load_statistics(data_dir)
     self.quantizers = normalize.quantizers(
         self.modalities, self.statistics, config.quantizer)
-    self._standards = normalize.standards(self.modalities)
+    self._standards = make_standards(
+        config.standardise, self.modalities, self.statistics)
     self._weigh = _WEIGHTS[config.loss.weighting]
 
   def init(self, key, batch):
@@ -106,6 +113,10 @@ class Pretrain:
     return batches(self.source(split), steps, batch_size=config.batch_size,
                    seed=config.seed)
 
+  def flops(self, batch):
+    """Model FLOPs of a training step on a batch."""
+    return costs.training_flops(self.backbone, batch)
+
   def showing(self, inputs):
     """Transforms from an example to encoder slots that show `inputs` whole."""
     return transforms.showing(
@@ -117,9 +128,31 @@ class Pretrain:
 def make_backbone(config):
   """The model that a configuration describes."""
   settings = dict(config.model, dtype=jnp.dtype(config.model.dtype))
+  selected = modalities.select(config.modalities.keys(), config.image_size)
+  selected = tuple(
+      dataclasses.replace(m, vocab_size=config.coords_vocab_size)
+      if m.kind == 'text' else m for m in selected)
   return backbone.Backbone(
-      modalities.select(config.modalities.keys(), config.image_size),
-      image_size=config.image_size, **settings)
+      selected, image_size=config.image_size, **settings)
+
+
+def make_standards(scheme, selected, statistics):
+  """Mean and standard deviation of raw bands, see `normalize.standards`.
+
+  Args:
+    scheme: 'terramind', its own, which its weights need; or 'data', those of
+      the training split.
+    selected: modalities.
+    statistics: of the training split.
+
+  Raises:
+    ValueError: if `scheme` is neither.
+  """
+  if scheme not in ('terramind', 'data'):
+    raise ValueError(f"config.standardise={scheme!r} is neither 'terramind' "
+                     "nor 'data'.")
+  return normalize.standards(
+      selected, statistics if scheme == 'data' else None)
 
 
 def make_mixture(config):

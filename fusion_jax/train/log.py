@@ -18,6 +18,7 @@ from clu import parameter_overview
 from fusion_jax.train import speed, tensorboard
 
 METRICS_FILE = 'metrics.jsonl'
+_MOST_SHOWN = 20  # Numbers of one step on the console.
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain',
             'numpy')
 _LOUD = {'orbax', 'grain', 'etils'}  # Packages that log a lot.
@@ -153,6 +154,10 @@ class Log:
 
   def _say(self, step, values):
     shown = {k.removeprefix('train/'): f'{v:.4g}' for k, v in values.items()}
+    if len(shown) > _MOST_SHOWN:
+      rest = len(shown) - _MOST_SHOWN
+      shown = dict(list(shown.items())[:_MOST_SHOWN])
+      shown[f'and {rest} more in'] = METRICS_FILE
     if self._bar is None:
       logging.info('step %d/%d  %s', step, self._num_steps,
                    '  '.join(f'{k} {v}' for k, v in shown.items()))

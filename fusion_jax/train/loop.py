@@ -33,7 +33,7 @@ from fusion_jax.train import step as step_lib
 def train(task, tx, *, workdir, num_steps, batch_size, seed, mesh,
           schedule=None, accumulate=1, ema_decay=0.0, evals=None,
           log_every=100, checkpoint_every=1000, checkpoints=None, config=None,
-          tokens_per_step=0, flops_per_step=0, initial_params=None,
+          tokens_per_step=0, flops=None, initial_params=None,
           stop_after=0):
   """Trains, or goes on where the run in `workdir` stopped.
 
@@ -61,7 +61,8 @@ def train(task, tx, *, workdir, num_steps, batch_size, seed, mesh,
       best, best_mode.
     config: JSON-like dict, stored with every checkpoint.
     tokens_per_step: input and target slots of the global batch, for tokens/s.
-    flops_per_step: model FLOPs of a step, for the utilisation.
+    flops: function from this process's share of a batch to its model FLOPs,
+      for the utilisation.
     initial_params: start from these instead of the task's, same tree.
     stop_after: save and stop once this many steps are done; 0 does not.
 
@@ -88,7 +89,8 @@ def train(task, tx, *, workdir, num_steps, batch_size, seed, mesh,
   log_lib.describe_batch(first)
   log = log_lib.Log(workdir, num_steps=num_steps, every=log_every,
                     tokens_per_step=tokens_per_step,
-                    flops_per_step=flops_per_step)
+                    flops_per_step=flops(first) * jax.process_count()
+                    if flops else 0)
   with contextlib.ExitStack() as stack:
     stack.enter_context(jax.set_mesh(mesh))
     stack.callback(_close, batches)

@@ -1,0 +1,107 @@
+"""The command: configurations, bad arguments, a run from start to report."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import jax
+import ml_collections
+import pytest
+
+from configs import common
+from configs import pretrain as pretrain_config
+from fusion_jax import main
+from fusion_jax.tasks import pretrain
+from tests.train import harness
+
+ROOT = pathlib.Path(harness.ROOT)
+SIZES = sorted(pretrain_config.SIZES)
+
+
+@pytest.mark.parametrize('data', sorted(pretrain_config.DATA))
+@pytest.mark.parametrize('size', SIZES)
+def test_every_configuration_describes_a_model(size, data):
+  config = pretrain_config.get_config(f'size={size},data={data}')
+  backbone = pretrain.make_backbone(config)
+  mixture = pretrain.make_mixture(config)
+  assert {m.name for m in backbone.modalities} == set(mixture.input_alphas)
+  assert mixture.num_components == 2
+
+
+def test_the_base_size_is_the_papers():
+  config = pretrain_config.get_config('size=base,data=terramesh')
+  assert dict(config.slots) == {'encoder': 128, 'decoder': 128}
+  assert config.num_steps * config.batch_size * 256 == pytest.approx(
+      1e10, rel=0.03)
+  assert config.optimizer.warmup_steps * config.batch_size * 256 == (
+      pytest.approx(1e9, rel=1e-3))
+
+
+def test_an_unknown_argument_after_the_colon_lists_the_choices():
+  with pytest.raises(ValueError, match='size'):
+    pretrain_config.get_config('sise=base')
+  with pytest.raises(ValueError, match='base'):
+    pretrain_config.get_config('size=huge')
+  with pytest.raises(ValueError, match='terramesh'):
+    pretrain_config.get_config('data=mars')
+
+
+def test_arguments_take_the_type_of_their_default():
+  parsed = common.parse('size=base,smoke', size='demo', smoke=False, n=3)
+  assert parsed.to_dict() == {'size': 'base', 'smoke': True, 'n': 3}
+
+
+def test_a_batch_that_does_not_divide_names_the_nearest(tmp_path):
+  config = pretrain_config.get_config('smoke')
+  config.batch_size = 100
+  assert jax.device_count() == 8
+  with pytest.raises(ValueError, match='batch_size=100.*try 96'):
+    main.run(config, tmp_path)
+
+
+def test_an_unknown_task_lists_the_choices(tmp_path):
+  with pytest.raises(ValueError, match='pretrain'):
+    main.run(ml_collections.ConfigDict({'task': 'classify'}), tmp_path)
+
+
+def run_command(*arguments):
+  return subprocess.run(
+      [sys.executable, '-m', 'fusion_jax.main', *map(str, arguments)],
+      cwd=ROOT, capture_output=True, text=True, timeout=400, check=False)
+
+
+@pytest.mark.slow
+def test_a_misspelt_field_names_the_right_one():
+  done = run_command('--config', 'configs/pretrain.py',
+                     '--config.num_step=5')
+  assert done.returncode
+  assert 'num_steps' in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_run_ends_with_a_report_and_goes_on_when_called_again(tmp_path):
+  arguments = ('--config', 'configs/pretrain.py:smoke', '--workdir', tmp_path)
+  done = run_command(*arguments)
+  assert not done.returncode, done.stderr[-3000:]
+  report = (tmp_path / 'report.md').read_text()
+  assert 'simulated Earth' in report
+  for picture in (tmp_path / 'pictures').iterdir():
+    assert f'pictures/{picture.name}' in report
+  numbers = json.loads((tmp_path / 'metrics.json').read_text())
+  assert numbers['train/steps'] == 2
+  for lead in (-47, 0, 12):
+    for name in ('', 'climatology/', 'linear_regression/', 'oracle/'):
+      assert f'eval/t2m_hourly/{name}r2_lead_{lead}' in numbers
+  again = run_command(*arguments)
+  assert not again.returncode, again.stderr[-3000:]
+  assert json.loads((tmp_path / 'metrics.json').read_text()) == numbers
+
+
+@pytest.mark.slow
+def test_the_real_samples_train(tmp_path):
+  done = run_command('--config', 'configs/pretrain.py:data=samples,smoke',
+                     '--workdir', tmp_path)
+  assert not done.returncode, done.stderr[-3000:]
+  numbers = json.loads((tmp_path / 'metrics.json').read_text())
+  assert 'train/loss/coords' in numbers and 'val/loss' in numbers
