@@ -151,11 +151,12 @@ def converted(family):
   return case, model, batch, params(case, model, batch)
 
 
-def total_loss(model, params, batch, weights=losses.modality_weights):
-  """Loss of a batch without the ordinal term, and its sums."""
+def total_loss(model, params, batch):
+  """`mod` loss of a batch without the ordinal term, and its sums."""
   outputs = model.apply({'params': params}, batch)
   slots = batch['decoder']
-  weight = weights(slots['modality'], slots['trainable'], model.heads)
+  weight = losses.modality_weights(
+      slots['modality'], slots['trainable'], model.heads)
   flat = [x.reshape(-1) for x in (
       slots['modality'], slots['target'], weight, jnp.zeros_like(weight))]
   return losses.grouped_cross_entropy(

@@ -109,7 +109,8 @@ def test_initialisation_is_the_references():
   assert np.any(layers[0] != layers[1])
 
 
-@BOTH
+@pytest.mark.parametrize(
+    'family', ['gelu', pytest.param('swiglu', marks=pytest.mark.slow)])
 def test_cached_decoding_equals_the_causal_decoder(family):
   case, model, batch, params = golden.converted(family)
   model = model.clone(causal=True)
@@ -144,6 +145,7 @@ def test_cached_decoding_equals_the_causal_decoder(family):
       one_by_one(params, encoded), expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_bfloat16_computes_near_float32_with_float32_parameters():
   case, model, batch, params = golden.converted('swiglu')
   half = model.clone(dtype=jnp.bfloat16)
