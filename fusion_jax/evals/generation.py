@@ -5,12 +5,12 @@ Source: the fusion paper, Fig. 12: hourly temperature from Sentinel-2.
 
 import dataclasses
 import functools
+import zlib
 from typing import Any
 
 import grain
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
 from fusion_jax.data import pipelines
 from fusion_jax.evals import forecasts, plots
@@ -51,13 +51,18 @@ class Generation:
     self._modality = next(m for m in backbone.modalities if m.name == target)
     self._yardsticks = yardsticks or {}
     self._oracle = oracle
-    self._seed = seed
     self._place = place
     steps = (*showing, _Outcome(target, field, oracle))
     self._batches = lambda: pipelines.eval_batches(
         source, steps, batch_size=batch_size, seed=seed,
         num_examples=num_examples)
-    draw = functools.partial(generate.series, backbone, target=target)
+    def draw(params, slots, places, **kwargs):
+      # A place's own key: its draws depend on no other place or process.
+      keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(
+          jax.random.key(seed), places)
+      return generate.series(
+          backbone, params, slots, keys, target, **kwargs)
+
     self._sample = jax.jit(functools.partial(draw, num_samples=num_samples))
     self._greedy = jax.jit(functools.partial(draw, sampling=generate.GREEDY))
 
@@ -70,12 +75,12 @@ class Generation:
   def generate(self, params):
     """The `forecasts.Forecast` of the split; the same on every process."""
     parts = []
-    for index, batch in enumerate(self._batches()):
-      key = jax.random.fold_in(jax.random.key(self._seed), index)
-      slots = self._place(batch.pop('encoder'))
-      batch['samples'] = self._sample(params, slots, key)
-      batch['greedy'] = self._greedy(params, slots, key)
-      batch = jax.tree.map(_fetch, batch)
+    for batch in self._batches():
+      batch = self._place(dict(batch))
+      shown = batch.pop('encoder'), batch.pop('place')
+      batch['samples'] = self._sample(params, *shown)
+      batch['greedy'] = self._greedy(params, *shown)
+      batch = _fetch(batch)
       parts.append({name: x[batch['valid']] for name, x in batch.items()})
     whole = {name: np.concatenate([part[name] for part in parts])
              for name in parts[0]}
@@ -95,7 +100,7 @@ class Generation:
 class _Outcome(grain.transforms.Map):
   """What is compared, beside the condition `encoder`.
 
-  Reads the target series, the (cropped) image and the place.
+  Reads the target series, the (cropped) image, the place and its key.
   """
   target: str
   field: str
@@ -108,6 +113,7 @@ class _Outcome(grain.transforms.Map):
         self.oracle(example), np.float32)
     return {
         'encoder': example['encoder'], 'truth': truth, 'oracle': best,
+        'place': np.uint32(zlib.crc32(example['key'].encode())),
         'features': yardsticks_lib.band_means(image).astype(np.float32),
         'picture': image[..., list(_RED_GREEN_BLUE)].astype(np.float32),
         **{name: np.float32(example[name]) for name in ('lat', 'lon')},
@@ -143,6 +149,15 @@ def fit_yardsticks(source, target='t2m_hourly', field='S2L2A', *,
           'linear_regression': regression.predict}
 
 
-def _fetch(array):
-  """The rows of all processes, on each, of a global or a local array."""
-  return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+def _fetch(batch):
+  """The rows of all processes, on each, of a tree of global arrays."""
+  first = next(iter(batch.values()))
+  if not first.is_fully_addressable:
+    batch = _to_all(first.sharding.mesh)(batch)
+  return jax.device_get(batch)
+
+
+@functools.cache
+def _to_all(mesh):
+  return jax.jit(lambda tree: tree, out_shardings=jax.NamedSharding(
+      mesh, jax.P()))

@@ -40,7 +40,8 @@ def series(backbone, params, slots, key, target, *, num_samples=1,
     backbone: `Backbone`.
     params: its parameters.
     slots: what the encoder sees; `conditions.encoder_slots` makes them.
-    key: of all draws.
+    key: of all draws; or [B] keys, one a condition, which then draws the same
+      whatever else is in the batch.
     target: name of the modality.
     num_samples: series a condition.
     sampling: how codes are drawn.
@@ -121,6 +122,13 @@ def _find(backbone, target, kind):
   return targets[target]
 
 
+def _keys(key, batch_size, num_samples):
+  """One key a sequence, [B * S], of one key or of one a condition."""
+  keys = jax.random.split(key, batch_size) if key.ndim == 0 else key
+  keys = jax.vmap(lambda k: jax.random.split(k, num_samples))(keys)
+  return keys.reshape(-1)
+
+
 def decode(backbone, params, slots, key, index, *, length, num_samples=1,
            sampling=Sampling(), stops=False, allowed=None):
   """Codes [B * S, length] that follow [S_1], drawn in one compiled loop.
@@ -133,10 +141,18 @@ def decode(backbone, params, slots, key, index, *, length, num_samples=1,
   cache = backbone.apply(
       variables, *encoded, length, num_samples, method='start_decoding')
   table = backbone.output_tables(params)[backbone.modalities[index].name]
-  rows = encoded[0].shape[0] * num_samples
+  keys = _keys(key, encoded[0].shape[0], num_samples)
+  rows = len(keys)
+
+  def draw(key, logits, step):
+    return decoding.sample(
+        jax.random.fold_in(key, step), logits, sampling.temperature,
+        sampling.top_k, sampling.top_p, allowed)
 
   def unfinished(carry):
     step, _, _, stopped, _ = carry
+    if not stops:  # No talk between devices about what never happens.
+      return step < length
     return (step < length) & ~stopped.all()
 
   def decode_one(carry):
@@ -145,9 +161,7 @@ def decode(backbone, params, slots, key, index, *, length, num_samples=1,
         variables, cache, code, step, jnp.int32(index), method='decode_step')
     logits = jnp.matmul(token, table.T.astype(token.dtype),
                         preferred_element_type=jnp.float32)
-    code = decoding.sample(
-        jax.random.fold_in(key, step), logits, sampling.temperature,
-        sampling.top_k, sampling.top_p, allowed)
+    code = jax.vmap(draw, in_axes=(0, 0, None))(keys, logits, step)
     if stops:
       code = jnp.where(stopped, modality_table.PAD, code)
       stopped |= code == STOP
