@@ -4,10 +4,10 @@ import json
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import optax
 
+from configs import pretrain as pretrain_config
 from fusion_jax.tasks import pretrain
 from fusion_jax.train import checkpoint, sharding
 from fusion_jax.train import state as state_lib
@@ -19,14 +19,14 @@ _RAW_ALPHAS = {'input_alphas': (.5,), 'target_alphas': (0.,)}
 
 def write_workdir(folder):
   """Writes checkpoint and statistics of a small model; returns its config."""
-  config = ml_collections.ConfigDict(dict(
-      task='pretrain', seed=0, batch_size=2, image_size=32, keep='random',
-      quantizer='uniform', mixture=(1.,), slots=dict(encoder=8, decoder=8),
-      loss=dict(weighting='mod', emd_weight=1.),
-      model=dict(width=16, encoder_depth=1, decoder_depth=1, num_heads=2,
-                 mlp='swiglu', use_bias=False, dtype='float32', unroll=1),
-      modalities={RAW: _RAW_ALPHAS, 'coords': _ALPHAS,
-                  't2m_hourly': _ALPHAS, 'tp_sum_daily': _ALPHAS}))
+  config = pretrain_config.get_config('smoke=True')
+  with config.unlocked():
+    config.update(image_size=32, standardise='terramind', mixture=(1.,))
+    config.model = dict(width=16, encoder_depth=1, decoder_depth=1,
+                        num_heads=2, mlp='swiglu', use_bias=False,
+                        dtype='float32', unroll=1)
+    config.modalities = {RAW: _RAW_ALPHAS, 'coords': _ALPHAS,
+                         't2m_hourly': _ALPHAS, 'tp_sum_daily': _ALPHAS}
   (folder / 'statistics.json').write_text(json.dumps({
       'images': {}, 'series': {
           't2m_hourly': {'uniform': {
