@@ -224,9 +224,9 @@ def learning_curve(path, train, validation, ylabel='loss (nats)'):
     ax.legend(loc='center left', bbox_to_anchor=(1.0, 0.5))
 
 
-def _running_mean(values, window=21):
-  """Centred mean over up to `window` values, shorter at the ends."""
-  half = min(window, len(values)) // 2
+def _running_mean(values, share=0.1):
+  """Centred mean over a `share` of the values, shorter at the ends."""
+  half = int(share * len(values)) // 2
   sums = np.cumsum(np.concatenate([[0.0], values]))
   low = np.maximum(np.arange(len(values)) - half, 0)
   high = np.minimum(np.arange(len(values)) + half + 1, len(values))

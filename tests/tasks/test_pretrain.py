@@ -51,7 +51,7 @@ def test_the_loss_is_the_mean_over_modalities_of_their_means(
   mean = {name: float(total / max(count, 1))
           for name, (total, count) in metrics.items()}
   expected = (mean['loss/coords'] + mean['loss/t2m_hourly'] +
-              10 * mean['emd/t2m_hourly']) / 2
+              60 * mean['emd/t2m_hourly']) / 2
   assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
@@ -106,7 +106,7 @@ def test_a_head_without_targets_still_divides(task, params, batch):
   mean = {name: float(total / max(count, 1))
           for name, (total, count) in metrics.items()}
   assert float(loss) == pytest.approx(
-      (mean['loss/t2m_hourly'] + 10 * mean['emd/t2m_hourly']) / 2, rel=1e-5)
+      (mean['loss/t2m_hourly'] + 60 * mean['emd/t2m_hourly']) / 2, rel=1e-5)
 
 
 def train(data_dir, workdir, devices, fsdp, **changes):
