@@ -64,7 +64,7 @@ def test_learning_curve_is_drawn(tmp_path):
 def test_the_running_mean_keeps_constants_and_shortens_at_the_ends():
   np.testing.assert_allclose(plots._running_mean(np.ones(50)), 1)
   np.testing.assert_allclose(
-      plots._running_mean(np.arange(5.0), window=3), [0.5, 1, 2, 3, 3.5])
+      plots._running_mean(np.arange(5.0), share=0.6), [0.5, 1, 2, 3, 3.5])
 
 
 def test_pictures_are_stretched_over_all_bands_alike():
