@@ -1,7 +1,7 @@
 """How many tokens of each modality are seen and predicted.
 
 The arithmetic and the order of the draws are 4M's (apple/ml-4m,
-`fourm/data/masking.py`; reference/terramind.md 8.1), so that recorded draws
+`fourm/data/masking.py`), so that recorded draws
 give recorded budgets.
 """
 
@@ -59,8 +59,8 @@ def all_to_all(selected, alpha=0.5, raw_alpha=1000., **settings):
     raw_alpha: of raw pixels in the first component, where all else is 0.
     **settings: further fields of `Mixture`.
 
-  Source: 4M `mix_mod7_all2all_rgb2all_a0.5` (reference/terramind.md 14,
-  row 12). Without raw pixels only the second component remains.
+  Source: 4M `mix_mod7_all2all_rgb2all_a0.5`. Without raw pixels only the second
+  component remains.
   """
   raw = {m.name for m in selected if m.kind == 'image'}
   first = {m.name: (raw_alpha * (m.name in raw),) * bool(raw)

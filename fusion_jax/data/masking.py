@@ -1,7 +1,7 @@
 """Which tokens an encoder sees and a decoder predicts, and their slots.
 
 The arithmetic and the order of the draws are 4M's (apple/ml-4m,
-`fourm/data/masking.py`; reference/terramind.md 8), so that recorded draws give
+`fourm/data/masking.py`), so that recorded draws give
 recorded masks. As there, **True in a mask means hidden**; `pack` turns such
 masks over full grids into slots, in which only what is used remains.
 """

@@ -1,6 +1,6 @@
 """Generated series beside the truth: scores, a table, figures.
 
-Scores as design.md 6 defines them: a point prediction is the mean of the
+A point prediction is the mean of the
 samples, R2 is 1 - SSE / SST pooled over held-out places.
 """
 

@@ -3,8 +3,7 @@
 A place is rounded to the 0.25 degree grid and written
 `lat=47.25 lon=8.50 [EOS]`, one token a word. The ids come from the file, so
 TerraMind's own vocabulary (30,000 entries) can replace ours.
-Source: terrastackai/terratorch, `tokenizer/text/text_tokenizer.py`
-(reference/terramind.md 11.6).
+Source: terrastackai/terratorch, `tokenizer/text/text_tokenizer.py`.
 """
 
 import numpy as np

@@ -1,9 +1,9 @@
 """Generation of sequences, one token after the other, with a KV cache.
 
-Source: 4M `fourm/models/generate.py` as used by TerraMind, in words in
-reference/terramind.md 10.2. Differs from the reference, which re-runs the whole
-prefix for every token and lets a weather series end where it likes: keys and
-values are kept, and a series has exactly its leads.
+Source: 4M `fourm/models/generate.py` as TerraMind uses it. Differs from
+it, which re-runs the whole prefix for every token and lets a weather series
+end where it likes: keys and values are kept, and a series has exactly its
+leads.
 """
 
 import dataclasses

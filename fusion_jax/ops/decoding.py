@@ -1,7 +1,6 @@
 """Drawing codes from logits: temperature, top-k, top-p, allowed ids.
 
-Source: 4M `fourm/models/generate.py` as used by TerraMind, in words in
-reference/terramind.md 10.2.
+Source: 4M `fourm/models/generate.py` as TerraMind uses it.
 """
 
 import jax

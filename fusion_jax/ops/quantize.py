@@ -1,7 +1,7 @@
 """Values of a weather series <-> the ids of its vocabulary.
 
 Works on NumPy and JAX arrays alike; bins are fitted with NumPy. The
-vocabulary (design.md 3): 0..3 [PAD] [UNK] [SOS] [EOS], 4..203 sentinels,
+vocabulary: 0..3 [PAD] [UNK] [SOS] [EOS], 4..203 sentinels,
 204 [NULL] missing, 205 [ZERO] dry, from 206 the value bins in ascending order.
 """
 

@@ -1,7 +1,7 @@
 """AdamW with the reference's decay rule, and its warm-up and cosine schedule.
 
 Source: apple/ml-4m (commit cda590f), `fourm/utils/optim_factory.py` and
-`fourm/utils/scheduler.py`; reference/terramind.md 9.
+`fourm/utils/scheduler.py`.
 """
 
 import math

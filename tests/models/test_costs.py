@@ -3,7 +3,7 @@ import pytest
 from fusion_jax import modalities
 from fusion_jax.models import backbone, costs
 
-# Forward GFLOP a sample, 128 + 128 slots: reference/terramind.md 13.
+# Forward GFLOP a sample of 128 + 128 slots, counted by hand for TerraMind.
 SIZES = {'tiny': (2.22, 192, 12, 4, 3, 'gelu'),
          'small': (9.70, 384, 12, 6, 6, 'gelu'),
          'base': (52.70, 768, 12, 12, 12, 'swiglu'),
