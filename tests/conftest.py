@@ -14,5 +14,5 @@ jax.config.update('jax_default_matmul_precision', 'highest')
 jax.config.update(
     'jax_compilation_cache_dir',
     os.path.join(tempfile.gettempdir(), f'fusion_jax_cache_{os.getuid()}'))
-# Most programs of the tests are small: keep those that took a tenth of a second.
+# The programs of the tests are small: keep those that took a tenth of a second.
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
