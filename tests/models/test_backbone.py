@@ -109,6 +109,19 @@ def test_initialisation_is_the_references():
   assert np.any(layers[0] != layers[1])
 
 
+def test_positions_of_long_target_sequences_start_over():
+  case, model, _, params = golden.converted('gelu')
+  index = [m.name for m in case.modalities].index('demo_seq')
+  position = np.array([[0, 11, 12, 13]])  # Its longest sequence has 12.
+  slots = {'modality': np.full_like(position, index), 'position': position,
+           'code': np.full_like(position, 7)}
+  first, last, *beyond = model.apply(
+      {'params': params}, slots, method='_embed_targets')[0]
+  assert np.any(first != last)
+  for tokens in beyond:
+    np.testing.assert_array_equal(tokens, first)
+
+
 @pytest.mark.parametrize(
     'family', ['gelu', pytest.param('swiglu', marks=pytest.mark.slow)])
 def test_cached_decoding_equals_the_causal_decoder(family):
