@@ -91,7 +91,7 @@ def _block(block, workdir):
     return block
   path, caption = block
   path = pathlib.Path(path)
-  path = path.relative_to(workdir) if path.is_absolute() else path
+  path = path.relative_to(workdir) if path.is_relative_to(workdir) else path
   return f'![{caption}]({path.as_posix()})\n\n{caption}'
 
 

@@ -1,6 +1,7 @@
 """What a run leaves behind can be read by people and by programs."""
 
 import json
+import pathlib
 
 from fusion_jax.evals import report
 
@@ -22,6 +23,14 @@ def test_a_report_names_command_versions_devices_and_duration(tmp_path):
 
 def test_pictures_are_linked_relative_to_the_report(tmp_path):
   assert '![A picture.](plots/a.png)' in write(tmp_path)
+
+
+def test_pictures_of_a_relative_work_directory_are_found(
+    tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  path = report.write('runs/one', 'Title', {}, sections=[
+      ('Part', [(pathlib.Path('runs/one/pictures/x.png'), 'An x')])])
+  assert '![An x](pictures/x.png)' in path.read_text()
 
 
 def test_only_simulated_figures_are_called_simulated(tmp_path):
