@@ -39,7 +39,7 @@ def series(backbone, params, slots, key, target, *, num_samples=1,
   Args:
     backbone: `Backbone`.
     params: its parameters.
-    slots: what the encoder sees; `conditions.encoder_slots` makes them.
+    slots: what the encoder sees; `transforms.showing` makes them.
     key: of all draws; or [B] keys, one a condition, which then draws the same
       whatever else is in the batch.
     target: name of the modality.
