@@ -56,9 +56,8 @@ def run(config, workdir):
   sharding.check_batch_size(config.batch_size, mesh, config.accumulate)
   data_dir, oracle = prepare_data(config.data, workdir)
   task = make_task(config, data_dir)
-  tokens_per_step = config.batch_size * sum(config.slots.values())
   tx, schedule = optim.make(
-      config.optimizer, config.num_steps, tokens_per_step)
+      config.optimizer, config.num_steps, task.tokens_per_step)
   keep_for_use(task, config, data_dir, workdir)
   evals = make_evals(task, config, workdir, oracle=oracle,
                      place=lambda batch: sharding.place(batch, mesh))
@@ -68,9 +67,9 @@ def run(config, workdir):
       schedule=schedule, accumulate=config.accumulate,
       ema_decay=config.ema_decay, evals=evals.hooks(),
       log_every=config.log_every, checkpoint_every=config.checkpoint.every,
-      checkpoints=dict(keep_last=config.checkpoint.keep, best='val/loss',
-                       best_mode='min'),
-      config=json.loads(config.to_json()), tokens_per_step=tokens_per_step,
+      checkpoints=dict(keep_last=config.checkpoint.keep, best=config.checkpoint.best,
+                       best_mode=config.checkpoint.best_mode),
+      config=json.loads(config.to_json()), tokens_per_step=task.tokens_per_step,
       flops=task.flops)
   if int(state.step) == config.num_steps:
     with jax.set_mesh(mesh):
@@ -121,7 +120,7 @@ def keep_for_use(task, config, data_dir, workdir):
     return
   (workdir / 'config.json').write_text(config.to_json(indent=1) + '\n')
   shutil.copyfile(data_dir / 'statistics.json', workdir / 'statistics.json')
-  task.tokenizer.save(workdir / 'coords_tokenizer.json')
+  task.keep(workdir)
 
 
 def main(argv):
