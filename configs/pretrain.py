@@ -83,6 +83,7 @@ PAPER = dict(
     num_steps=78_124, batch_size=512, image_size=224,
     slots=dict(encoder=128, decoder=128), coords_vocab_size=30_000,
     mixture=(.5, .5), standardise='terramind', emd_weight=1.,
+    word_dropout=0.,
     earth=dict(EARTH, image_size=264, splits=dict(train=6_000, val=256)),
     peak_lr=2e-5, warmup_steps=7_630, eval_every=5_000, unroll=1)
 # The small runs are ours. Sixty hours are easy to tell from the hours before
@@ -92,7 +93,7 @@ PAPER = dict(
 CPU = dict(
     batch_size=32, image_size=64, slots=dict(encoder=24, decoder=64),
     coords_vocab_size=2_366, mixture=(.8, .2), standardise='data',
-    peak_lr=1.5e-3,
+    word_dropout=.5, peak_lr=1.5e-3,
     unroll=4)  # Layers a loop turn: at this depth faster on a CPU.
 RUNS = {
     'demo': CPU | dict(
@@ -125,6 +126,7 @@ def get_config(arg=''):
   config.modalities = data['modalities']
   config.mixture = run['mixture']  # Weights of the components of the alphas.
   config.keep = 'random'  # Share of a sequence's tokens kept: uniform in 0..1.
+  config.word_dropout = run['word_dropout']  # Share without earlier values.
   config.standardise = run['standardise']  # Or TerraMind's own: 'terramind'.
   config.quantizer = 'uniform'  # Of weather values: or 'quantile'.
   config.model = dict(SIZES[arg.size], dtype='float32', unroll=run['unroll'])
@@ -138,7 +140,8 @@ def get_config(arg=''):
       clip_norm=1., skip_norm=0.)
   config.ema_decay = 0.  # 0: none.
   config.mesh = dict(fsdp=1)
-  config.checkpoint = dict(every=run['eval_every'], keep=2)
+  config.checkpoint = dict(
+      every=run['eval_every'], keep=2, best='val/loss', best_mode='min')
   config.evals = dict(every=run['eval_every'], generate=data['generate'],
                       num_examples=256, batch_size=64)
   config.log_every = 20

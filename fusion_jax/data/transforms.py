@@ -21,7 +21,8 @@ _NULL = modality_table.NULL
 
 
 def pretraining(selected, *, image_size, mixture, quantizers, tokenizer,
-                standards, num_inputs, num_targets, keep='random', train=True):
+                standards, num_inputs, num_targets, keep='random',
+                word_dropout=0., train=True):
   """The steps from an example to its slots, for `pipelines.train_batches`.
 
   Args:
@@ -34,9 +35,11 @@ def pretraining(selected, *, image_size, mixture, quantizers, tokenizer,
     num_inputs: N, encoder slots.
     num_targets: M, decoder slots.
     keep: scheme of `masking.mask_sequence`.
+    word_dropout: see `DropWords`; in training only.
     train: whether to crop at random.
   """
   crop = crops.RandomCrop if train else crops.CentreCrop
+  drop = (DropWords(selected, word_dropout),) if train and word_dropout else ()
   return (
       crop(selected, image_size),
       QuantizeSeries(quantizers),
@@ -45,6 +48,7 @@ def pretraining(selected, *, image_size, mixture, quantizers, tokenizer,
       MaskImages(selected),
       MaskSequences(selected, keep),
       PackSlots(selected, num_inputs, num_targets),
+      *drop,
       Standardise(selected, standards),
       Keep(('encoder', 'decoder', 'clipped')))
 
@@ -187,6 +191,34 @@ class PackSlots(grain.transforms.Map):
   def map(self, example):
     return {**example, **masking.pack(
         example['grids'], self.selected, self.num_inputs, self.num_targets)}
+
+
+@dataclasses.dataclass(frozen=True)
+class DropWords(grain.transforms.RandomMap):
+  """Hides from a decoder what came before, in a share of the examples.
+
+  The hours before a target tell more than any image. Where all of them are
+  [UNK], every target has to come from what the encoder saw. Reads and replaces
+  `decoder`: the inputs that are values of a series; targets stay.
+
+  Source: word dropout (Bowman et al. 2016, Sec. 3.1), for whole examples.
+  """
+  selected: Modalities
+  share: float  # Of the examples, 0..1.
+
+  def __post_init__(self):
+    if not 0 <= self.share <= 1:
+      raise ValueError(f'word_dropout={self.share} is not a share, 0..1.')
+
+  def random_map(self, example, rng):
+    if rng.uniform() >= self.share:
+      return example
+    slots = example['decoder']
+    series = [i for i, m in enumerate(self.selected) if m.kind == 'series']
+    values = np.isin(slots['modality'], series) & (
+        slots['code'] >= modality_table.NULL)
+    code = np.where(values, np.int32(modality_table.UNK), slots['code'])
+    return {**example, 'decoder': {**slots, 'code': code}}
 
 
 @dataclasses.dataclass(frozen=True)

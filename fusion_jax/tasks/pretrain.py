@@ -62,6 +62,15 @@ class Pretrain:
         config.standardise, self.modalities, self.statistics)
     self._weigh = _WEIGHTS[config.loss.weighting]
 
+  @property
+  def tokens_per_step(self):
+    """Input and target slots of a global batch."""
+    return self._config.batch_size * sum(self._config.slots.values())
+
+  def keep(self, workdir):
+    """Writes what using the model needs, besides its statistics."""
+    self.tokenizer.save(workdir / 'coords_tokenizer.json')
+
   def init(self, key, batch):
     """Fresh parameters; no other arrays."""
     return self.backbone.init(key, batch)['params'], {}
@@ -108,7 +117,7 @@ class Pretrain:
         mixture=make_mixture(config), quantizers=self.quantizers,
         tokenizer=self.tokenizer, standards=self._standards,
         num_inputs=config.slots.encoder, num_targets=config.slots.decoder,
-        keep=config.keep, train=train)
+        keep=config.keep, word_dropout=config.word_dropout, train=train)
     batches = pipelines.train_batches if train else pipelines.eval_batches
     return batches(self.source(split), steps, batch_size=config.batch_size,
                    seed=config.seed)
