@@ -67,10 +67,11 @@ def run(config, workdir):
       schedule=schedule, accumulate=config.accumulate,
       ema_decay=config.ema_decay, evals=evals.hooks(),
       log_every=config.log_every, checkpoint_every=config.checkpoint.every,
-      checkpoints=dict(keep_last=config.checkpoint.keep, best=config.checkpoint.best,
+      checkpoints=dict(keep_last=config.checkpoint.keep,
+                       best=config.checkpoint.best,
                        best_mode=config.checkpoint.best_mode),
-      config=json.loads(config.to_json()), tokens_per_step=task.tokens_per_step,
-      flops=task.flops)
+      config=json.loads(config.to_json()),
+      tokens_per_step=task.tokens_per_step, flops=task.flops)
   if int(state.step) == config.num_steps:
     with jax.set_mesh(mesh):
       evals.write(state, history, duration_s=time.perf_counter() - start)
