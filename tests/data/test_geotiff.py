@@ -135,7 +135,8 @@ def test_file_that_is_no_image_raises(tmp_path):
 
 def test_the_five_real_samples():
   source = geotiff.SampleFolder(str(SAMPLES))
-  assert source.schema.images == ('S2L2A',) and source.schema.width == 224
+  assert source.schema.images == ('S2L2A', 'S1RTC', 'DEM', 'NDVI', 'LULC')
+  assert source.schema.width == 224
   (train,), (val,) = source.parts()['train'], source.parts()['val']
   assert len(train) == 4 and val == ('637U_59R_1_3',)
   found = {e['key']: e for e in source.read('train', train)}
