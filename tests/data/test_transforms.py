@@ -38,11 +38,12 @@ def make_example(seed=0, size=72):
   return example
 
 
-def make_steps(selected=SELECTED, train=True, num_inputs=24, num_targets=40):
+def make_steps(selected=SELECTED, train=True, num_inputs=24, num_targets=40,
+               word_dropout=0.):
   return transforms.pretraining(
       selected, image_size=32, quantizers=QUANTIZERS, tokenizer=TOKENIZER,
       standards=normalize.standards(selected), num_inputs=num_inputs,
-      num_targets=num_targets, train=train,
+      num_targets=num_targets, train=train, word_dropout=word_dropout,
       mixture=budgets.all_to_all(selected, num_inputs=(24, 24),
                                  num_targets=(40, 40)))
 
@@ -240,6 +241,33 @@ def test_shown_inputs_are_whole_and_in_order():
   assert not shown[:68].any() and not shown[72:].any()
 
 
+def test_dropped_words_are_earlier_values_and_nothing_else():
+  dropped = 0
+  for seed in range(40):
+    # The same draws up to the packing, and none after it but this one.
+    whole = run(make_steps(), make_example(), seed)
+    made = run(make_steps(word_dropout=.5), make_example(), seed)
+    np.testing.assert_equal(made['encoder'], whole['encoder'])
+    code = whole['decoder'].pop('code')
+    series = np.concatenate(
+        [slots_of(whole, 'decoder', name) for name in SERIES])
+    values = series[code[series] >= modalities.NULL]
+    hidden = np.array(code)
+    hidden[values] = modalities.UNK
+    found = made['decoder'].pop('code')
+    np.testing.assert_equal(made['decoder'], whole['decoder'])
+    is_hidden = len(values) and found[values[0]] == modalities.UNK
+    np.testing.assert_array_equal(found, hidden if is_hidden else code)
+    dropped += bool(is_hidden)
+  assert 8 < dropped < 30
+
+
+def test_words_are_dropped_in_training_only():
+  names = [type(step).__name__
+           for step in make_steps(word_dropout=.5, train=False)]
+  assert 'DropWords' not in names
+
+
 def test_mistakes_in_a_config_raise_at_construction():
   with pytest.raises(ValueError, match='untok_sen2l2a@224'):
     modalities.select(['untok_sen2l2b@224'])
@@ -252,6 +280,8 @@ def test_mistakes_in_a_config_raise_at_construction():
         SELECTED, budgets.Mixture(mixture.input_alphas, alphas))
   with pytest.raises(ValueError, match="keep scheme 'some'.*'binary'"):
     transforms.MaskSequences(SELECTED, 'some')
+  with pytest.raises(ValueError, match='word_dropout=1.5'):
+    transforms.DropWords(SELECTED, 1.5)
   with pytest.raises(ValueError, match="cannot see .'dem'"):
     transforms.ShowInputs(SELECTED, ('dem',))
 
