@@ -134,7 +134,7 @@ def read(source, split, part, schema, note):
   note['statistics'] = counted.state()
 
 
-def write(job, source, schema, compression='zstd:1'):
+def write(job, source, schema, compression='uncompressed'):
   """Writes one shard, then its note.
 
   Args:
@@ -164,7 +164,7 @@ def write(job, source, schema, compression='zstd:1'):
 
 
 def build(source, out, *, schema=None, num_workers=1, share=(0, 1),
-          max_bad=0.01, compression='zstd:1', command=''):
+          max_bad=0.01, compression='uncompressed', command=''):
   """Writes this process's share of the shards, and the metadata when all are.
 
   Args:
