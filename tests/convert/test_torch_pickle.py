@@ -1,0 +1,159 @@
+"""Files of torch come as NumPy arrays; code in them never runs."""
+
+import pathlib
+import zipfile
+
+import numpy as np
+import pytest
+
+from fusion_jax.convert import torch_pickle
+
+FOLDER = pathlib.Path(__file__).parents[1] / 'testdata' / 'torch'
+
+
+@pytest.fixture(scope='module')
+def expected():
+  with np.load(FOLDER / 'expected.npz') as arrays:
+    return dict(arrays)
+
+
+def write_zip(path, pickled, storages=(), byteorder=b'little'):
+  """A file as torch lays it out, with any pickle."""
+  with zipfile.ZipFile(path, 'w') as archive:
+    archive.writestr('a/data.pkl', pickled)
+    archive.writestr('a/byteorder', byteorder)
+    for key, data in enumerate(storages):
+      archive.writestr(f'a/data/{key}', data)
+  return path
+
+
+def tensor(size, stride, offset=0, count=4):
+  """A pickle of a float32 tensor in storage 0."""
+  def numbers(values):
+    return '(' + ''.join(f'I{value}\n' for value in values) + 't'
+
+  return ('ctorch._utils\n_rebuild_tensor_v2\n((Vstorage\nctorch\nFloatStorage'
+          f'\nV0\nVcpu\nI{count}\ntQI{offset}\n{numbers(size)}'
+          f'{numbers(stride)}tR.').encode()
+
+
+@pytest.mark.parametrize('name', ['zip.pt', 'legacy.pt'])
+def test_every_dtype_and_view_is_read(name, expected):
+  found = torch_pickle.load_state(FOLDER / name)
+  assert found.keys() == expected.keys()
+  for key, value in expected.items():
+    if key == 'bfloat16':
+      assert found[key].dtype.name == 'bfloat16'
+      found[key] = found[key].astype(np.float32)
+    assert found[key].dtype == value.dtype, key
+    np.testing.assert_array_equal(found[key], value, err_msg=key)
+
+
+@pytest.mark.parametrize('name', ['zip.pt', 'legacy.pt'])
+def test_tensors_share_storages_as_they_did(name):
+  found = torch_pickle.load(FOLDER / name)
+  for view in ('transposed', 'steps', 'row'):
+    assert np.shares_memory(found['plain'], found[view])
+  assert not np.shares_memory(found['plain'], found['permuted'])
+  assert not found['plain'].flags.writeable
+
+
+def test_dtypes_without_a_storage_class_are_read():
+  found = torch_pickle.load_state(FOLDER / 'untyped.pt')
+  np.testing.assert_array_equal(found['wide'], np.arange(3, dtype=np.uint16))
+  assert found['narrow'].astype(np.float32).tolist() == [1, -2]
+
+
+def test_a_checkpoint_of_a_training_run_gives_its_model():
+  whole = torch_pickle.load(FOLDER / 'training.pt')
+  assert whole['epoch'] == 3 and whole['note'] == ('a', None, True)
+  assert whole['size'] == (2, 3) and whole['dtype'] == np.float16
+  state = torch_pickle.load_state(FOLDER / 'training.pt')
+  assert {key: x.shape for key, x in state.items()} == {
+      'weight': (2, 3), 'bias': (2,)}
+  assert whole['optimizer']['state'][0]['exp_avg'].shape == (2, 3)
+
+
+def test_a_script_is_flattened_without_its_code():
+  state = torch_pickle.load_state(FOLDER / 'script.pt')
+  assert {key: (x.shape, x.dtype.name) for key, x in state.items()} == {
+      'size': ((), 'int64'), 'inner.weight': ((2, 3), 'float16'),
+      'layers.0.weight': ((2, 3), 'float16'),
+      'layers.1.weight': ((1, 2), 'float32'),
+      'layers.1.bias': ((1,), 'float32')}
+  assert state['size'] == 224
+  np.testing.assert_array_equal(
+      state['inner.weight'], np.arange(6).reshape(2, 3))
+
+
+@pytest.mark.parametrize('name, wanted', [
+    ('code.pt', 'posix.system'), ('code_legacy.pt', 'posix.system'),
+    ('namespace.pt', 'argparse.Namespace'),
+    ('module.pt', r'torch\.nn\.modules\.linear\.Linear')])
+def test_anything_but_tensors_is_refused_by_name_and_not_executed(
+    name, wanted, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(torch_pickle.TorchFileError, match=wanted) as error:
+    torch_pickle.load_state(FOLDER / name)
+  assert name in str(error.value) and 'nothing was executed' in str(error.value)
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('pickled', [
+    b'cbuiltins\neval\n(V1\ntR.', b'c__builtin__\ngetattr\n(V1\nVreal\ntR.',
+    b'(Vtouch x\nios\nsystem\n.', b'ctorch\nload\n(Vx\ntR.',
+    b'ctorch._utils\n_rebuild_sparse_tensor\n.'])
+def test_no_other_name_is_known(pickled, tmp_path):
+  path = write_zip(tmp_path / 'evil.pt', pickled)
+  with pytest.raises(torch_pickle.TorchFileError, match='refused'):
+    torch_pickle.load(path)
+
+
+@pytest.mark.parametrize('size, stride, offset', [
+    ((5,), (1,), 0), ((2,), (1,), 3), ((2, 2), (3, 1), 0), ((2,), (-1,), 1),
+    ((2,), (1,), -1), ((2, 2), (1,), 0), ((2**62,), (2**62,), 0)])
+def test_a_tensor_outside_its_storage_is_refused(
+    size, stride, offset, tmp_path):
+  data = [np.arange(4, dtype=np.float32).tobytes()]
+  path = write_zip(tmp_path / 'good.pt', tensor((2, 2), (2, 1)), data)
+  assert torch_pickle.load(path).tolist() == [[0, 1], [2, 3]]
+  path = write_zip(tmp_path / 'bad.pt', tensor(size, stride, offset), data)
+  with pytest.raises(torch_pickle.TorchFileError, match='sizes'):
+    torch_pickle.load(path)
+
+
+def test_a_short_storage_is_refused(tmp_path):
+  path = write_zip(tmp_path / 'short.pt', tensor((1,), (1,)), [b'1234'])
+  with pytest.raises(torch_pickle.TorchFileError, match='4 of 16 bytes'):
+    torch_pickle.load(path)
+
+
+def test_a_file_of_another_byte_order_is_refused(tmp_path):
+  path = write_zip(tmp_path / 'big.pt', tensor((1,), (1,)), [bytes(16)],
+                   byteorder=b'big')
+  with pytest.raises(torch_pickle.TorchFileError, match='big-endian'):
+    torch_pickle.load(path)
+
+
+@pytest.mark.parametrize('name', ['zip.pt', 'legacy.pt', 'script.pt'])
+def test_a_truncated_file_names_itself(name, tmp_path):
+  whole = (FOLDER / name).read_bytes()
+  path = tmp_path / 'cut.pt'
+  for length in (0, 3, 20, len(whole) // 3, len(whole) // 2, len(whole) - 1):
+    path.write_bytes(whole[:length])
+    with pytest.raises(torch_pickle.TorchFileError, match='cut.pt'):
+      torch_pickle.load(path)
+
+
+@pytest.mark.parametrize('content', [b'hello, world', b'PK\x03\x04 no zip'])
+def test_a_file_of_another_format_names_itself(content, tmp_path):
+  path = tmp_path / 'text.pt'
+  path.write_bytes(content)
+  with pytest.raises(torch_pickle.TorchFileError, match='text.pt'):
+    torch_pickle.load(path)
+
+
+def test_a_file_without_a_state_says_what_it_holds(tmp_path):
+  path = write_zip(tmp_path / 'list.pt', b'(Vepoch\nI3\nd.')
+  with pytest.raises(torch_pickle.TorchFileError, match="'epoch': 'int'"):
+    torch_pickle.load_state(path)
