@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from fusion_jax.data import pipelines
-from fusion_jax.evals import forecasts, plots
+from fusion_jax.evals import forecasts, gather, plots
 from fusion_jax.evals import yardsticks as yardsticks_lib
 from fusion_jax.models import generate
 
@@ -80,7 +80,7 @@ class Generation:
       shown = batch.pop('encoder'), batch.pop('place')
       batch['samples'] = self._sample(params, *shown)
       batch['greedy'] = self._greedy(params, *shown)
-      batch = _fetch(batch)
+      batch = gather.fetch(batch)
       parts.append({name: x[batch['valid']] for name, x in batch.items()})
     whole = {name: np.concatenate([part[name] for part in parts])
              for name in parts[0]}
@@ -147,17 +147,3 @@ def fit_yardsticks(source, target='t2m_hourly', field='S2L2A', *,
   regression = yardsticks_lib.LinearRegression.fit(features, series)
   return {'climatology': lambda x: climatology.predict(len(x)),
           'linear_regression': regression.predict}
-
-
-def _fetch(batch):
-  """The rows of all processes, on each, of a tree of global arrays."""
-  first = next(iter(batch.values()))
-  if not first.is_fully_addressable:
-    batch = _to_all(first.sharding.mesh)(batch)
-  return jax.device_get(batch)
-
-
-@functools.cache
-def _to_all(mesh):
-  return jax.jit(lambda tree: tree, out_shardings=jax.NamedSharding(
-      mesh, jax.P()))

@@ -33,7 +33,7 @@ _STYLE = {
 
 
 @contextlib.contextmanager
-def _figure(path, width, height):
+def new_figure(path, width, height):
   """A figure of `width` x `height` inches, written to `path` at the end."""
   with style.context(_STYLE):
     figure = matplotlib.figure.Figure(figsize=(width, height))
@@ -71,7 +71,7 @@ def profiles(path, images, leads, truth, samples, oracle=None, titles=None,
   num_places = len(images)
   columns = min(2, num_places)
   rows = -(-num_places // columns)
-  with _figure(path, 5.2 * columns, 1.75 * rows + 0.5) as figure:
+  with new_figure(path, 5.2 * columns, 1.75 * rows + 0.5) as figure:
     axes = figure.subplots(rows, 2 * columns, squeeze=False,
                            width_ratios=(1, 2.3) * columns)
     for ax in axes.flat[2 * num_places:]:
@@ -110,7 +110,7 @@ def _profile(ax, leads, truth, samples, oracle):
 def series(path, leads, samples, image=None, title='', unit='K',
            per='hours'):
   """One generated series, mean and bands of the samples [S, T]."""
-  with _figure(path, 7.5 if image is not None else 5.5, 3.0) as figure:
+  with new_figure(path, 7.5 if image is not None else 5.5, 3.0) as figure:
     if image is None:
       ax = figure.subplots()
     else:
@@ -143,7 +143,7 @@ def parity(path, truth, predictions, r2, unit='K'):
   low, high = np.percentile(truth[valid], [0, 100])
   margin = 0.05 * max(high - low, 1e-6)
   window = (low - margin, high + margin)
-  with _figure(path, 2.9 * len(predictions) + 0.7, 3.4) as figure:
+  with new_figure(path, 2.9 * len(predictions) + 0.7, 3.4) as figure:
     axes = figure.subplots(1, len(predictions), sharex=True, sharey=True,
                            squeeze=False)[0]
     for ax, (name, predicted) in zip(axes, predictions.items()):
@@ -183,7 +183,7 @@ def error_by_lead(path, leads, rmse, unit='K', per='hours'):
     unit: of the error.
     per: what leads count, 'hours' or 'days'.
   """
-  with _figure(path, 6.2, 3.4) as figure:
+  with new_figure(path, 6.2, 3.4) as figure:
     ax = figure.subplots()
     ax.axvline(0, color='#bbbbbb', linewidth=0.8)
     ax.text(0, 0.99, ' acquisition', fontsize=7, color='#777777', va='top',
@@ -210,7 +210,7 @@ def learning_curve(path, train, validation, ylabel='loss (nats)'):
   """
   palette = ('#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#0072B2',
              INK, '#999999')
-  with _figure(path, 6.2, 3.4) as figure:
+  with new_figure(path, 6.2, 3.4) as figure:
     ax = figure.subplots()
     steps, losses = np.asarray(train[0]), np.asarray(train[1], float)
     ax.plot(steps, losses, color=COLOURS['model'], alpha=0.3, linewidth=0.8)
