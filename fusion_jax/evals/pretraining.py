@@ -101,7 +101,8 @@ class Pretraining:
     last = next(record for record in reversed(history)
                 if 'val/loss' in record)
     rows = [(name.removeprefix('val/loss/'), tables.number(value))
-            for name, value in last.items() if name.startswith('val/loss')]
+            for name, value in last.items() if name.startswith('val/loss/')]
+    rows.append(('mean', tables.number(last['val/loss'])))
     return 'Learning', [
         tables.markdown(('modality', 'validation loss (nats)'), rows),
         (path, 'Training loss (mean over modalities, with the ordinal term) '
