@@ -44,6 +44,8 @@ class Modality:
     mean: per band, subtracted before patches or tokenizer (TerraMind's own).
     std: per band, divided by.
     leads: offsets of a series from the acquisition, in hours or days.
+    seen: whether a model's encoder has an embedding of it.
+    predicted: whether its decoder has one; raw pixels never have.
   """
   name: str
   kind: Literal['image', 'tokens', 'text', 'series']
@@ -55,6 +57,8 @@ class Modality:
   mean: tuple[float, ...] = ()
   std: tuple[float, ...] = ()
   leads: tuple[int, ...] = ()
+  seen: bool = True
+  predicted: bool = True
 
   @property
   def id(self):
@@ -69,7 +73,7 @@ class Modality:
   @property
   def is_target(self):
     """Whether a decoder can predict it: raw pixels are input only."""
-    return self.vocab_size > 0
+    return self.predicted and self.vocab_size > 0
 
   def at(self, image_size):
     """The same modality for square images of `image_size` pixels a side."""

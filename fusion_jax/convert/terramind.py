@@ -33,6 +33,9 @@ def backbone_table(modalities, *, use_bias, mlp):
   rows += [Row(f'decoder_embeddings.{m.name}.token_emb.weight',
                f'decoder_embeddings/{m.name}')
            for m in modalities if m.is_target]
+  rows += [Row(f'decoder_embeddings.{m.name}.mod_emb',
+               f'modality_embeddings/{m.name}', 'vector')
+           for m in modalities if not m.seen]
   rows += [Row('mask_token', 'mask_token', 'vector'),
            Row('decoder_norm.weight', 'decoder_norm/scale')]
   rows += _linear('decoder_proj_context', 'project_context', True)
@@ -53,6 +56,8 @@ def encoder_table(modalities, *, use_bias, mlp, missing_token=False):
   """`Row`s of an encoder alone."""
   rows = []
   for m in modalities:
+    if not m.seen:
+      continue
     theirs = f'encoder_embeddings.{m.name}'
     ours = f'encoder_embeddings/{m.name}'
     rows.append(Row(f'{theirs}.token_emb.weight', ours) if m.vocab_size else
@@ -87,27 +92,34 @@ def from_terramind(state, rows, shapes):
     Nested dict of float32 NumPy arrays.
 
   Raises:
-    ValueError: if anything is left over on either side, a shape is wrong, or
-      what is dropped is not what it must be. The message lists all of it.
+    ValueError: if a key is missing or too many, a shape is wrong, or what is
+      dropped is not what it must be. The message lists all of it.
   """
-  state, wrong = _without_copies(state), []
-  wanted = _flatten(shapes)
-  params, used = {}, set()
+  state, wanted = _without_copies(state), _flatten(shapes)
+  params, used, missing, wrong = {}, set(), [], []
   for row in rows:
-    keys = _layer_keys(row.theirs, state)
-    if not keys or row.ours not in wanted:
+    if row.ours not in wanted:
       continue
-    found = [_to_ours(np.asarray(state[key]), row.layout) for key in keys]
-    params[row.ours] = np.stack(found) if '{}' in row.theirs else found[0]
+    shape = tuple(wanted[row.ours].shape)
+    keys, shape = _layer_keys(row.theirs, shape)
+    absent = [key for key in keys if key not in state]
     used.update(keys)
-    if params[row.ours].shape != tuple(wanted[row.ours].shape):
-      wrong.append(f'{row.ours} is {params[row.ours].shape}, should be '
-                   f'{tuple(wanted[row.ours].shape)}')
-  theirs, ours = sorted(set(state) - used), sorted(set(wanted) - set(params))
-  if theirs or ours or wrong:
+    missing += absent
+    found = [np.asarray(state[key]) for key in keys if key not in absent]
+    found = [_to_ours(value, row.layout) for value in found]
+    bad = [value.shape for value in found if value.shape != shape]
+    if bad:
+      wrong.append(f'{row.theirs} makes {row.ours} of {bad[0]}, should be '
+                   f'{shape}')
+    if not absent and not bad:
+      params[row.ours] = _stack(found) if '{}' in row.theirs else found[0]
+  known = {row.ours for row in rows}
+  missing += [f'(any for {path})' for path in wanted if path not in known]
+  surplus = sorted(set(state) - used)
+  if missing or surplus or wrong:
     raise ValueError(
-        f'Weights do not fit the model. Keys without a parameter: {theirs}. '
-        f'Parameters without a key: {ours}. Wrong shapes: {wrong}.')
+        f'Weights do not fit the model. Missing keys: {sorted(missing)}. '
+        f'Keys too many: {surplus}. Wrong shapes: {wrong}.')
   return _nest({path: np.asarray(value, np.float32)
                 for path, value in params.items()})
 
@@ -152,12 +164,19 @@ def _to_theirs(value, layout):
   return value.T if layout == 'transposed' else value
 
 
-def _layer_keys(pattern, state):
-  """The keys of `pattern` in `state`, one a layer from 0 up."""
+def _layer_keys(pattern, shape):
+  """The keys of `pattern`, one a layer, and the shape that each must have."""
   if '{}' not in pattern:
-    return [pattern] if pattern in state else []
-  keys = map(pattern.format, itertools.count())
-  return list(itertools.takewhile(state.__contains__, keys))
+    return [pattern], shape
+  return [pattern.format(layer) for layer in range(shape[0])], shape[1:]
+
+
+def _stack(found):
+  """Layers on top of each other, in float32 and without a second copy."""
+  stacked = np.empty((len(found), *found[0].shape), np.float32)
+  for layer, value in enumerate(found):
+    stacked[layer] = value
+  return stacked
 
 
 def _without_copies(state):

@@ -30,7 +30,8 @@ class EncoderEmbeddings(nn.Module):
   dtype: Any = jnp.float32
 
   def setup(self):
-    self.weights = {m.name: self._weight(m) for m in self.modalities}
+    self.weights = {
+        m.name: self._weight(m) for m in self.modalities if m.seen}
 
   def _weight(self, modality):
     if modality.vocab_size:
@@ -64,6 +65,8 @@ class EncoderEmbeddings(nn.Module):
     content = jnp.zeros((*slots['modality'].shape, self.width), self.dtype)
     for i, modality in enumerate(self.modalities):
       member = slots['modality'] == i
+      if not modality.seen:
+        continue
       if modality.vocab_size:
         content += _look_up(self.weights[modality.name], slots['code'], member,
                             modality, self.dtype)

@@ -42,13 +42,26 @@ def test_leftovers_of_both_sides_are_listed():
   state = dict(case.weights)
   state['surplus.weight'] = state.pop('mask_token')
   del state['encoder.1.mlp.fc1.bias']
+  state['encoder.3.mlp.fc1.bias'] = state['encoder.2.mlp.fc1.bias']
+  state['encoder_norm.weight'] = state['encoder_norm.weight'][:-1]
   with pytest.raises(ValueError) as error:
     terramind.from_terramind(state, golden.table(case), shapes_of(case))
   message = str(error.value)
-  assert "['encoder.2.mlp.fc1.bias', 'surplus.weight']" in message
-  assert "['mask_token']" in message
-  assert 'encoder/blocks/feed/fc1/bias is (1, 192), should be (3, 192)' in (
-      message)
+  assert "Missing keys: ['encoder.1.mlp.fc1.bias', 'mask_token']" in message
+  assert ("Keys too many: ['encoder.3.mlp.fc1.bias', 'surplus.weight']"
+          in message)
+  assert 'encoder_norm/scale of (47,), should be (48,)' in message
+
+
+def test_weights_of_another_family_are_refused():
+  case, other = golden.load('encdec_gelu'), golden.load('encdec_swiglu')
+  with pytest.raises(ValueError) as error:
+    terramind.from_terramind(other.weights, golden.table(case),
+                             shapes_of(case))
+  message = str(error.value)
+  assert "'encoder.0.attn.proj.bias'" in message.split('Keys too many')[0]
+  assert "'encoder.0.mlp.fc3.weight'" in message.split('Keys too many')[1]
+  assert 'of (64, 192), should be (48, 144)' in message
 
 
 @pytest.mark.parametrize('key', [
