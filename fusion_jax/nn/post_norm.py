@@ -1,0 +1,155 @@
+"""Post-norm transformer layers with dropout, as torch's encoder layer.
+
+Source: PyTorch `nn.TransformerEncoderLayer` with `norm_first=False`;
+initial values as there.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from fusion_jax.nn import layers
+
+ACTIVATIONS = {
+    'relu': jax.nn.relu,
+    'gelu': lambda x: jax.nn.gelu(x, approximate=False)}  # Exact: erf.
+_HIDDEN = jnp.finfo(jnp.float32).min  # Finite, so that no row becomes NaN.
+_LEVELS = 2**16  # Of the random numbers that dropout compares.
+
+
+class Linear(nn.Module):
+  """A linear map of the last axis, as one product of two matrices.
+
+  Attributes:
+    features: width of the output.
+    bound: kernel and bias start uniform in [-bound, bound); 0 takes
+      1 / sqrt(width of the input).
+    zero_bias: start the bias at 0 instead.
+    dtype: of the computation; parameters are float32.
+  """
+  features: int
+  bound: float = 0.
+  zero_bias: bool = False
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, inputs, part=slice(None)):
+    """[..., C] to [..., features], or only that part of the features."""
+    *leading, width = inputs.shape
+    start = layers.uniform(self.bound or width**-0.5)
+    kernel = self.param('kernel', start, (width, self.features))
+    bias = self.param('bias', nn.initializers.zeros if self.zero_bias
+                      else start, (self.features,))
+    kernel = kernel[:, part].astype(self.dtype)
+    bias = bias[part].astype(self.dtype)
+    outputs = inputs.reshape(-1, width).astype(self.dtype) @ kernel
+    return (outputs + bias[None, :]).reshape(*leading, -1)
+
+
+def layer_norm(dtype, name=None):
+  """Layer normalisation with scale and bias, torch's epsilon."""
+  return nn.LayerNorm(
+      epsilon=1e-5, use_fast_variance=False, dtype=dtype, name=name)
+
+
+class Dropout(nn.Module):
+  """Sets a share of the values to 0 and scales the others up.
+
+  The share is a multiple of 2^-16: two values are drawn from one random word,
+  for drawing takes a good part of a step on CPU. Draws belong to the example,
+  so they do not depend on the mesh.
+  """
+  rate: float
+
+  @nn.compact
+  def __call__(self, x, train):
+    """[B, ...] to [B, ...]; the key is that of the stream 'dropout'."""
+    threshold = round(self.rate * _LEVELS)
+    if not train or not threshold:
+      return x
+    size = x[0].size
+    words = jax.random.bits(
+        self.make_rng('dropout'), (len(x), -(-size // 2)), 'uint32')
+    draws = jax.lax.bitcast_convert_type(words, jnp.uint16)
+    keep = draws.reshape(len(x), -1)[:, :size].reshape(x.shape) >= threshold
+    return jnp.where(keep, x * (_LEVELS / (_LEVELS - threshold)), 0)
+
+
+class Attention(nn.Module):
+  """Multi-head attention with one product for queries, keys and values."""
+  num_heads: int  # Must divide the width.
+  dropout: float
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, tokens, visible, train, num_queries=0):
+    """Attention of tokens among themselves.
+
+    Args:
+      tokens: [B, N, D].
+      visible: bool [B or 1, 1, 1, N], the keys that exist.
+      train: whether to drop.
+      num_queries: M, only the first M tokens look; 0: all of them.
+
+    Returns:
+      [B, M, D].
+    """
+    width = tokens.shape[-1]
+    qkv = Linear(3 * width, (6 / (4 * width))**0.5, zero_bias=True,
+                 dtype=self.dtype, name='qkv')  # Xavier over all three.
+    if num_queries:
+      queries = layers.split_heads(
+          qkv(tokens[:, :num_queries], slice(width)), 1, self.num_heads)
+      rest = layers.split_heads(
+          qkv(tokens, slice(width, None)), 2, self.num_heads)
+      queries, keys, values = queries[0], *rest
+    else:
+      queries, keys, values = layers.split_heads(
+          qkv(tokens), 3, self.num_heads)
+    scores_BHMN = jnp.einsum(
+        'bhmk,bhnk->bhmn', queries * queries.shape[-1]**-0.5, keys,
+        preferred_element_type=jnp.float32)
+    weights_BHMN = jax.nn.softmax(jnp.where(visible, scores_BHMN, _HIDDEN))
+    weights_BHMN = Dropout(self.dropout)(weights_BHMN, train)
+    mixed_BHMK = jnp.einsum(
+        'bhmn,bhnk->bhmk', weights_BHMN.astype(self.dtype), values)
+    mixed_BMD = mixed_BHMK.swapaxes(1, 2).reshape(
+        len(tokens), num_queries or tokens.shape[1], width)
+    return Linear(width, zero_bias=True, dtype=self.dtype, name='out')(
+        mixed_BMD)
+
+
+class PostNormBlock(nn.Module):
+  """Attention and MLP, each added, then normalised.
+
+  Attributes:
+    num_heads: must divide the width.
+    hidden: width inside the MLP.
+    activation: a key of ACTIVATIONS.
+    dropout: rate, in four places: weights and output of the attention, inside
+      and after the MLP.
+    dtype: of the computation.
+  """
+  num_heads: int
+  hidden: int
+  activation: str
+  dropout: float
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, tokens, visible, train, num_queries=0):
+    """[B, N, D] to [B, M, D]; arguments as of `Attention`."""
+    width = tokens.shape[-1]
+    drop = lambda x: Dropout(self.dropout)(x, train)
+    mixed = Attention(
+        self.num_heads, self.dropout, self.dtype, name='attention')(
+            tokens, visible, train, num_queries)
+    if num_queries:
+      tokens = tokens[:, :num_queries]
+    tokens = layer_norm(self.dtype, 'norm1')(tokens + drop(mixed))
+    hidden = Linear(self.hidden, dtype=self.dtype, name='linear1')(tokens)
+    hidden = drop(ACTIVATIONS[self.activation](hidden))
+    fed = Linear(width, dtype=self.dtype, name='linear2')(hidden)
+    return layer_norm(self.dtype, 'norm2')(tokens + drop(fed))
