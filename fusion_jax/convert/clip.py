@@ -234,8 +234,8 @@ def _check_shapes(flat, model):
   shapes = jax.eval_shape(
       model.init, jax.random.key(0), np.zeros((1, side, side, 3), np.float32),
       np.zeros((1, model.context), np.int32))['params']
+  shapes = traverse_util.flatten_dict(shapes, sep='/')
   wrong = [f'{path} is {flat[path].shape}, should be {shape.shape}'
-           for path, shape in traverse_util.flatten_dict(shapes, sep='/').items()
-           if flat[path].shape != shape.shape]
+           for path, shape in shapes.items() if flat[path].shape != shape.shape]
   if wrong:
     raise ValueError(f'The weights contradict each other: {wrong}.')
