@@ -1,0 +1,319 @@
+"""TerraMind's image tokenizers <-> our parameters, by one table.
+
+Keys and layouts: terrastackai/terratorch, commit 85467a9,
+`tokenizer/models/vit_models.py` and `tokenizer/models/unet`. Theirs are flat
+and one a block; ours are nested, with the blocks of a transformer stacked. They
+flatten the pixels of a patch with the channel slowest, we with it fastest.
+"""
+
+import re
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from fusion_jax.models import image_tokenizer
+from fusion_jax.nn import positions
+
+_HEAD_WIDTH = 64  # Of all published tokenizers.
+_POSITIONS = ('encoder.pos_emb', 'decoder.pos_emb')  # Fixed; not kept.
+
+
+class Row(NamedTuple):
+  """One parameter under both names.
+
+  Attributes:
+    theirs: key; one that holds '{}' stands for all blocks.
+    ours: path, joined by '/'.
+    layout: 'same'; 'linear', [out, in] there, with further axes of length 1
+      as many as `ones`; 'convolution', [out, in, Y, X] there; or 'patches',
+      [D, C, Y, X] there and [Y * X * C, D] here.
+    ones: see `layout`.
+    pixels: (axis there, channels, pixels a side) of an axis that begins with
+      the pixels of a patch, or ().
+  """
+  theirs: str
+  ours: str
+  layout: str = 'same'
+  ones: int = 0
+  pixels: tuple[int, ...] = ()
+
+
+def model_of(state, num_heads=0):
+  """The tokenizer that a flat state belongs to, by its keys and shapes.
+
+  Args:
+    state: {key: what has a shape}.
+    num_heads: of its transformers; 0 for heads 64 wide.
+
+  Raises:
+    ValueError: if it is none, or its heads cannot be known.
+  """
+  if 'encoder.proj.weight' not in state or 'quant_proj.weight' not in state:
+    raise ValueError('The keys are of no image tokenizer, which has '
+                     f"'encoder.proj.weight': {sorted(state)[:10]}.")
+  width, channels, *_ = state['encoder.proj.weight'].shape
+  if not num_heads and width % _HEAD_WIDTH:
+    raise ValueError(f'A width of {width} is not published; give num_heads.')
+  common = dict(
+      channels=channels, width=width, depth=_count(state, 'encoder.blocks'),
+      num_heads=num_heads or width // _HEAD_WIDTH,
+      image_size=state['encoder.pos_emb'].shape[-1] * image_tokenizer.PATCH)
+  if 'post_quant_proj.weight' in state:
+    return image_tokenizer.ClassTokenizer(
+        decoder_depth=_count(state, 'decoder.blocks'), **common)
+  return image_tokenizer.ImageTokenizer(**common, **_unet(state))
+
+
+def table(model):
+  """The `Row`s of a tokenizer, without the fixed positions."""
+  rows = [Row('encoder.proj.weight', 'encoder/patches/kernel', 'patches'),
+          Row('encoder.proj.bias', 'encoder/patches/bias')]
+  rows += _transformer('encoder', 'encoder/transformer')
+  rows += _linear('quant_proj', 'to_latents', ones=2)
+  if isinstance(model, image_tokenizer.ImageTokenizer):
+    return rows + _unet_table(model)
+  rows += _linear('post_quant_proj', 'from_codes', ones=2)
+  rows += _transformer('decoder', 'decoder/transformer')
+  return rows + _linear('decoder.out_proj', 'decoder/pixels', pixels=(
+      0, model.channels, image_tokenizer.PATCH))
+
+
+def from_terramind(state, model):
+  """Our parameters from their flat state.
+
+  Args:
+    state: {key: array}; inside `jax.eval_shape` shapes alone are checked.
+    model: `ImageTokenizer` or `ClassTokenizer`, see `model_of`.
+
+  Returns:
+    Nested dict of float32 arrays, NumPy for NumPy.
+
+  Raises:
+    ValueError: if a key is missing or too many, a shape is wrong, or a
+      position table is not the fixed one. The message lists all of it.
+  """
+  wanted = param_shapes(model)
+  rows = [row for row in table(model) if row.ours in wanted]
+  missing = [f'(any for {path})' for path in
+             sorted(set(wanted) - {row.ours for row in rows})]
+  params, used, wrong = {}, set(), _wrong_positions(state, model)
+  for row in rows:
+    shape = wanted[row.ours].shape
+    keys = ([row.theirs.format(i) for i in range(shape[0])]
+            if '{}' in row.theirs else [row.theirs])
+    used.update(keys)
+    absent = [key for key in keys if key not in state]
+    missing += absent
+    if absent:
+      continue
+    try:
+      found = [_to_ours(state[key], row) for key in keys]
+      params[row.ours] = _stack(found) if '{}' in row.theirs else found[0]
+    except (ValueError, TypeError, IndexError):  # Of another number of axes.
+      wrong.append(f'{keys[0]} is {tuple(state[keys[0]].shape)}')
+      continue
+    if params[row.ours].shape != shape:
+      wrong.append(f'{row.theirs} makes {row.ours} of '
+                   f'{params[row.ours].shape}, should be {shape}')
+  surplus = sorted(set(state) - used - set(_positions(model)))
+  missing += [key for key in _positions(model) if key not in state]
+  if missing or surplus or wrong:
+    raise ValueError(
+        f'Weights do not fit the tokenizer. Missing keys: {sorted(missing)}. '
+        f'Keys too many: {surplus}. Wrong: {wrong}.')
+  return traverse_util.unflatten_dict(params, sep='/')
+
+
+def to_terramind(params, model):
+  """Their flat state, {key: array}, from our nested parameters."""
+  flat = traverse_util.flatten_dict(params, sep='/')
+  state = {key: _position_table(model) for key in _positions(model)}
+  for row in table(model):
+    if row.ours not in flat:
+      continue
+    value = np.asarray(flat[row.ours])
+    if '{}' not in row.theirs:
+      state[row.theirs] = _to_theirs(value, row)
+      continue
+    for layer, part in enumerate(value):
+      state[row.theirs.format(layer)] = _to_theirs(part, row)
+  return state
+
+
+def param_shapes(model):
+  """{path: shape and dtype} of a tokenizer's parameters; makes no array."""
+  side = 2 * image_tokenizer.PATCH
+  images = jax.ShapeDtypeStruct((1, side, side, model.channels), jnp.float32)
+  others = ()
+  if isinstance(model, image_tokenizer.ImageTokenizer):
+    side = max(side, model.unet.multiple)
+    images = jax.ShapeDtypeStruct((1, side, side, model.channels), jnp.float32)
+    others = images, jax.ShapeDtypeStruct((1,), jnp.int32)
+  shapes = jax.eval_shape(model.init, jax.random.key(0), images, *others)
+  return traverse_util.flatten_dict(shapes['params'], sep='/')
+
+
+def _transformer(theirs, ours):
+  rows = _norm(f'{theirs}.norm_mlp', f'{ours}/post_norm')
+  for name in ('fc1', 'fc2'):
+    rows += _linear(f'{theirs}.post_mlp.{name}', f'{ours}/post/{name}')
+  theirs, ours = f'{theirs}.blocks.{{}}', f'{ours}/blocks'
+  for name in ('norm1', 'norm2'):
+    rows += _norm(f'{theirs}.{name}', f'{ours}/{name}')
+  for their, our in (('attn.qkv', 'attention/qkv'),
+                     ('attn.proj', 'attention/out'),
+                     ('mlp.fc1', 'feed/fc1'), ('mlp.fc2', 'feed/fc2')):
+    rows += _linear(f'{theirs}.{their}', f'{ours}/{our}')
+  return rows
+
+
+def _unet_table(model):
+  pixels = (model.channels, model.unet.patch)
+  rows = [*_linear('decoder.time_embed.0', 'decoder/time/fc1'),
+          *_linear('decoder.time_embed.2', 'decoder/time/fc2'),
+          *_norm('decoder.out.0', 'decoder/norm'),
+          *_convolution('decoder.out.2', 'decoder/out', pixels=(0, *pixels))]
+  names = {'input': 'input_blocks', 'output': 'output_blocks'}
+  for place, blocks in model.unet.parts(len(model.levels)).items():
+    for i, block in enumerate(blocks):
+      theirs = f'{names[place]}.{i}' if place in names else 'middle_block'
+      for j, part in enumerate(block):
+        rows += _PARTS[part.kind](f'decoder.{theirs}.{j}',
+                                  f'decoder/{place}_{i}_{j}')
+  first = 'decoder.input_blocks.0.0.weight'
+  return [row._replace(pixels=(1, *pixels)) if row.theirs == first else row
+          for row in rows]
+
+
+def _residual(theirs, ours):
+  return [*_norm(f'{theirs}.in_layers.0', f'{ours}/norm1'),
+          *_convolution(f'{theirs}.in_layers.2', f'{ours}/conv1'),
+          *_linear(f'{theirs}.emb_layers.1', f'{ours}/time'),
+          *_norm(f'{theirs}.out_layers.0', f'{ours}/norm2'),
+          *_convolution(f'{theirs}.out_layers.3', f'{ours}/conv2'),
+          *_linear(f'{theirs}.skip_connection', f'{ours}/direct', ones=2)]
+
+
+def _attention(theirs, ours):
+  return [*_norm(f'{theirs}.norm', f'{ours}/norm'),
+          *_linear(f'{theirs}.qkv', f'{ours}/qkv', ones=1),
+          *_linear(f'{theirs}.proj_out', f'{ours}/out', ones=1)]
+
+
+def _convolution(theirs, ours, pixels=()):
+  return [Row(f'{theirs}.weight', f'{ours}/kernel', 'convolution', 0, pixels),
+          Row(f'{theirs}.bias', f'{ours}/bias', pixels=pixels)]
+
+
+def _linear(theirs, ours, ones=0, pixels=()):
+  return [Row(f'{theirs}.weight', f'{ours}/kernel', 'linear', ones, pixels),
+          Row(f'{theirs}.bias', f'{ours}/bias', pixels=pixels)]
+
+
+def _norm(theirs, ours):
+  return [Row(f'{theirs}.weight', f'{ours}/scale'),
+          Row(f'{theirs}.bias', f'{ours}/bias')]
+
+
+_PARTS = {  # Of a UNet, by `unet.Part.kind`.
+    'convolution': _convolution, 'residual': _residual,
+    'attention': _attention,
+    'down': lambda theirs, ours: _convolution(f'{theirs}.op', ours),
+    'up': lambda theirs, ours: _convolution(f'{theirs}.conv', ours)}
+
+
+def _to_ours(value, row):
+  if row.pixels:
+    axis, *_ = row.pixels
+    value = value.take(_order(row.pixels, value.shape[axis]), axis)
+  if row.layout == 'linear':
+    return value.reshape(value.shape[:2]).T
+  if row.layout == 'same':
+    return value
+  value = value.transpose(2, 3, 1, 0)
+  return (value if row.layout == 'convolution' else
+          value.reshape(-1, value.shape[-1]))
+
+
+def _to_theirs(value, row):
+  if row.layout == 'linear':
+    value = value.T.reshape(*value.shape[::-1], *(1,) * row.ones)
+  elif row.layout == 'patches':
+    side = image_tokenizer.PATCH
+    value = value.reshape(side, side, -1, value.shape[-1]).transpose(3, 2, 0, 1)
+  elif row.layout == 'convolution':
+    value = value.transpose(3, 2, 0, 1)
+  if row.pixels:
+    axis, *_ = row.pixels
+    value = value.take(np.argsort(_order(row.pixels, value.shape[axis])), axis)
+  return value
+
+
+def _order(pixels, length):
+  """Where our entries of an axis stand in theirs, [length]."""
+  _, channels, side = pixels
+  order = np.arange(length)
+  count = channels * side**2
+  order[:count] = order[:count].reshape(channels, side, side).transpose(
+      1, 2, 0).ravel()
+  return order
+
+
+def _stack(values):
+  return (jnp if isinstance(values[0], jax.Array) else np).stack(values)
+
+
+def _positions(model):
+  diffuses = isinstance(model, image_tokenizer.ImageTokenizer)
+  return _POSITIONS[:1] if diffuses else _POSITIONS
+
+
+def _position_table(model):
+  """Their positions [1, D, rows, columns]."""
+  side = model.image_size // image_tokenizer.PATCH
+  return positions.grid_table(side, side, model.width).T.reshape(
+      1, model.width, side, side)
+
+
+def _wrong_positions(state, model):
+  """What is wrong with the position tables, as messages."""
+  expected, wrong = _position_table(model), []
+  for key in set(_positions(model)) & set(state):
+    value = state[key]
+    if value.shape != expected.shape:
+      wrong.append(f'{key} is {tuple(value.shape)}, should be '
+                   f'{expected.shape}')
+    elif not isinstance(value, jax.core.Tracer) and not np.allclose(
+        value, expected, rtol=0, atol=1e-4):
+      wrong.append(f'{key} has other values than the fixed table')
+  return wrong
+
+
+def _count(state, prefix):
+  """How many blocks there are below a prefix."""
+  pattern = re.compile(rf'{re.escape(prefix)}\.(\d+)\.')
+  return 1 + max((int(match.group(1)) for match in map(pattern.match, state)
+                  if match), default=-1)
+
+
+def _unet(state):
+  """The settings of a UNet, read off its way down."""
+  width = state['decoder.input_blocks.0.0.weight'].shape[0]
+  multipliers, blocks, attention = [], 0, set()
+  level, level_blocks = 0, 0
+  for i in range(1, _count(state, 'decoder.input_blocks')):
+    block = f'decoder.input_blocks.{i}'
+    if f'{block}.0.op.weight' in state:
+      level, level_blocks = level + 1, 0
+      continue
+    level_blocks += 1
+    blocks = max(blocks, level_blocks)
+    features = state[f'{block}.0.in_layers.2.weight'].shape[0]
+    multipliers[level:] = [features // width]
+    if f'{block}.1.qkv.weight' in state:
+      attention.add(2**level)
+  return dict(unet_width=width, unet_multipliers=tuple(multipliers),
+              unet_blocks=blocks, unet_attention=tuple(sorted(attention)))
