@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+# Fields of the section `optimizer` that a configuration may leave out.
+_OPTIONS = {'decay': 'matrices', 'half_period_steps': 0, 'bounds': {}}
 _NORM = re.compile(r'^norm|norm[_\d]*$', re.IGNORECASE)  # norm1, query_norm.
 
 
@@ -27,6 +29,11 @@ def make(config, num_steps, tokens_per_step=0):
       clip_norm: bound of the global gradient norm; 0 is none.
       skip_norm: a step whose norm before clipping exceeds it, or is not
         finite, leaves parameters and moments alone; 0 is none.
+      and, where it has them,
+      decay: 'matrices' (see `decayed`) or 'all' parameters.
+      half_period_steps: steps from the peak to `min_lr`, after which the rate
+        rises again, as torch's cosine annealing; there is no warm-up then.
+      bounds: {path of a parameter: (lowest, highest)}, kept at every step.
     num_steps: length of the schedule, warm-up included.
     tokens_per_step: input and target slots of the global batch; needed for
       `warmup_tokens`.
@@ -37,18 +44,78 @@ def make(config, num_steps, tokens_per_step=0):
   Raises:
     ValueError: if the warm-up is given twice, or is longer than the run.
   """
-  schedule = cosine_schedule(
-      config.peak_lr, config.min_lr, num_steps,
-      _warmup_steps(config, tokens_per_step))
+  options = {name: config[name] if name in config else default
+             for name, default in _OPTIONS.items()}
+  if options['decay'] not in ('matrices', 'all'):
+    raise ValueError(f'config.optimizer.decay={options["decay"]!r} is neither '
+                     "'matrices' nor 'all'.")
+  warmup_steps = _warmup_steps(config, tokens_per_step)
+  if options['half_period_steps']:
+    if warmup_steps:
+      raise ValueError('config.optimizer.half_period_steps has no warm-up; set '
+                       'warmup_steps and warmup_tokens to 0.')
+    schedule = periodic_schedule(
+        config.peak_lr, config.min_lr, options['half_period_steps'])
+  else:
+    schedule = cosine_schedule(
+        config.peak_lr, config.min_lr, num_steps, warmup_steps)
   adam = optax.chain(
       optax.clip_by_global_norm(config.clip_norm)
       if config.clip_norm else optax.identity(),
       optax.scale_by_adam(config.b1, config.b2, config.eps),
-      optax.add_decayed_weights(config.weight_decay, decayed))
+      optax.add_decayed_weights(
+          config.weight_decay,
+          decayed if options['decay'] == 'matrices' else None))
   if config.skip_norm:
     adam = skip_large(adam, config.skip_norm)
   # Outside the skipping: a skipped step still advances the schedule.
-  return optax.chain(adam, optax.scale_by_learning_rate(schedule)), schedule
+  tx = optax.chain(adam, optax.scale_by_learning_rate(schedule))
+  return bounded(tx, options['bounds']), schedule
+
+
+def bounded(tx, bounds):
+  """`tx` with some parameters clamped right after each of its updates.
+
+  Args:
+    tx: `optax.GradientTransformation`.
+    bounds: {path, joined by '/': (lowest, highest)}; none changes nothing.
+
+  Raises:
+    ValueError: at the first use, if there is no such parameter.
+  """
+  if not bounds:
+    return tx
+
+  def init(params):
+    unknown = set(bounds) - {
+        _path(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
+    if unknown:
+      raise ValueError(
+          f'config.optimizer.bounds names {sorted(unknown)}; the parameters '
+          'have no such path.')
+    return tx.init(params)
+
+  def update(updates, state, params=None):
+    updates, state = tx.update(updates, state, params)
+
+    def clamp(path, change, value):
+      if _path(path) not in bounds:
+        return change
+      return jnp.clip(value + change, *bounds[_path(path)]) - value
+    return jax.tree_util.tree_map_with_path(clamp, updates, params), state
+
+  return optax.GradientTransformation(init, update)
+
+
+def periodic_schedule(peak_lr, min_lr, half_period):
+  """Torch's cosine annealing: down to `min_lr`, up again, and so on.
+
+  Differs from torch's use by the epoch: the rate changes at every step.
+  """
+  def schedule(step):
+    angle = jnp.pi * jnp.asarray(step, jnp.float32) / half_period
+    return min_lr + 0.5 * (peak_lr - min_lr) * (1 + jnp.cos(angle))
+  return schedule
 
 
 def cosine_schedule(peak_lr, min_lr, num_steps, warmup_steps):
@@ -162,3 +229,7 @@ def _warmup_steps(config, tokens_per_step):
         f'config.optimizer.warmup_tokens={config.warmup_tokens} needs '
         'tokens_per_step; pass it to optim.make.')
   return steps_for_tokens(config.warmup_tokens, tokens_per_step)
+
+
+def _path(path):
+  return jax.tree_util.keystr(path, simple=True, separator='/')
