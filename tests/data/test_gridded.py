@@ -222,6 +222,36 @@ def test_hourly_amounts_in_metres_become_millimetres(tmp_path):
   np.testing.assert_allclose(found['tp_min_daily'][0, 28], 1, rtol=1e-5)
 
 
+@pytest.mark.parametrize('kind', ['NETCDF3_CLASSIC', 'NETCDF4'])
+def test_netcdf_that_names_grib_in_its_head_is_netcdf(tmp_path, kind):
+  path = fields(tmp_path / 'w.nc', 't2m', [280., 281., 282.], 'K',
+                time=hours('2020-01-01T00', 3))
+  data = xr.load_dataset(path).assign_attrs(GRIB_centre='ecmf')  # As ERA5's.
+  data.to_netcdf(path, format=kind)
+  assert b'GRIB' in path.read_bytes()[:1024]
+  found = gridded.Weather([path]).series([10.], [20.], [seconds(2020, 1, 1)])
+  np.testing.assert_array_equal(found['t2m_hourly'][0, 47:50], [280, 281, 282])
+
+
+@pytest.mark.parametrize('other', ['number', 'expver', 'level'])
+def test_a_dimension_that_is_no_time_is_not_taken_for_one(tmp_path, other):
+  path = fields(tmp_path / 'm.nc', 't2m', np.full((3, 2, 1, 1), 280.), 'K',
+                ('time', other, 'latitude', 'longitude'),
+                time=hours('2020-01-01T00', 3), **{other: [1, 5]})
+  with pytest.raises(ValueError, match=f"m.nc has the dimensions .*'{other}'"):
+    _ = gridded.Weather([path]).records
+
+
+def test_regional_files_of_the_same_hours_complete_each_other(tmp_path):
+  time = hours('2020-01-01T00', 3)
+  here = fields(tmp_path / 'here.nc', 't2m', [280.] * 3, 'K', time=time)
+  there = fields(tmp_path / 'there.nc', 't2m', [290.] * 3, 'K', time=time,
+                 latitude=[51., 50., 49.])
+  weather = gridded.Weather([here, there], outside='missing')
+  found = weather.series([10., 50., 30.], [20.] * 3, [seconds(2020, 1, 1)] * 3)
+  np.testing.assert_array_equal(found['t2m_hourly'][:, 47], [280, 290, np.nan])
+
+
 def test_rates_are_multiplied_by_their_hour(tmp_path):
   path = fields(tmp_path / 'p.nc', 'prate', np.arange(72) / 3600,
                 'kg m-2 s-1', time=hours('2020-01-01T00', 72))

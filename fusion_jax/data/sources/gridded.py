@@ -137,18 +137,18 @@ class _Look:
 
   def temperatures(self):
     """[P, 960] K from the first hour; of equal times, the latest run's."""
-    records = {r.end: r for r in self.wanted('t2m')}
     table = np.full((len(self.time), windows.NUM_HOURS), np.nan)
-    for time, record in records.items():
-      if time % windows.HOUR == 0:
-        self._fill(table, time // windows.HOUR - self.start, record)
+    for record in reversed(self.wanted('t2m')):
+      if record.end % windows.HOUR == 0:
+        self._fill(table, record.end // windows.HOUR - self.start, record)
     return table
 
   def _fill(self, table, columns, record):
-    """Writes a record into the column [P] of each place that needs it."""
-    inside = (columns >= 0) & (columns < table.shape[1])
-    if inside.any():
-      table[inside, columns[inside]] = self.values(record)[inside]
+    """Writes a record into the column [P] of each place that lacks it."""
+    rows = np.flatnonzero((columns >= 0) & (columns < table.shape[1]))
+    rows = rows[np.isnan(table[rows, columns[rows]])]
+    if len(rows):
+      table[rows, columns[rows]] = self.values(record)[rows]
 
   def rain(self):
     """[P, 960] mm, hourly sums; of equal hours, the latest run's."""
@@ -173,7 +173,7 @@ class _Look:
       if modality.leads != modalities.DAILY_LEADS:
         continue
       table = np.full((len(self.time), windows.NUM_DAYS), np.nan)
-      for record in self.wanted(name):
+      for record in reversed(self.wanted(name)):
         days = record.start // windows.DAY - self.start // 24
         self._fill(table, days, record)
       found[name] = table.astype(np.float32)
@@ -200,11 +200,11 @@ def _open(path, names, reset_hours):
     return xarray_fields.XarrayFile(path, names, reset_hours)
   with open(path, 'rb') as file:
     head = file.read(1024)
+  if head.startswith((b'CDF', b'\x89HDF')):  # First: ECMWF's have GRIB_centre.
+    return xarray_fields.XarrayFile(path, names, reset_hours)
   if b'GRIB' in head:  # Bulletins put a few bytes before it.
     from fusion_jax.data.sources import grib  # Needs ecCodes.
     roles = {role: names[role] for role in ('t2m', 'tp', 'rate')}
     return grib.GribFile(path, roles)
-  if head.startswith((b'CDF', b'\x89HDF')):
-    return xarray_fields.XarrayFile(path, names, reset_hours)
   raise ValueError(f'{os.fspath(path)} is neither GRIB, NetCDF nor Zarr (it '
                    f'starts with {head[:4]!r}).')

@@ -75,10 +75,12 @@ class XarrayFile:
     space = {*self.data[self.lat].dims, *self.data[self.lon].dims}
     dims = [d for d in array.dims if d not in space
             and (array.sizes[d] > 1 or d in _TIMES + ('step',))]
-    if len(dims) > 2 or not any(t in array.coords for t in _TIMES):
+    others = [d for d in dims if d not in _TIMES + ('step',)]
+    if others or not any(t in array.coords for t in _TIMES):
       raise ValueError(f'{name} in {self.path} has the dimensions '
                        f'{array.dims}; wanted are a time, at most a forecast '
-                       'step, latitude and longitude.')
+                       'step, latitude and longitude. Select one entry of any '
+                       'other, such as a member or a level, and store that.')
     base, end = self._times(array, dims)
     times = np.unique(end)
     step = int(np.median(np.diff(times))) if len(times) > 1 else 0
