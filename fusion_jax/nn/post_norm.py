@@ -141,8 +141,10 @@ class PostNormBlock(nn.Module):
   @nn.compact
   def __call__(self, tokens, visible, train, num_queries=0):
     """[B, N, D] to [B, M, D]; arguments as of `Attention`."""
+    def drop(x):
+      return Dropout(self.dropout)(x, train)
+
     width = tokens.shape[-1]
-    drop = lambda x: Dropout(self.dropout)(x, train)
     mixed = Attention(
         self.num_heads, self.dropout, self.dtype, name='attention')(
             tokens, visible, train, num_queries)

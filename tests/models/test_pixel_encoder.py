@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from fusion_jax.convert import timesenclip
-from fusion_jax.models import pixel_costs, pixel_encoder
 from fusion_jax.ops import calendar
 from tests import golden_timesenclip as golden
 
