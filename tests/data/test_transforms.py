@@ -100,6 +100,30 @@ def test_crops_with_codes_move_by_whole_patches(crop):
         np.kron(cut['codes/tok_lulc@224'], np.ones((16, 16), int)))
 
 
+@pytest.mark.parametrize('crop', [crops.RandomCrop, crops.CentreCrop])
+def test_crops_take_a_tokenised_square_with_its_pixels(crop):
+  example = make_example()
+  codes = np.arange(3 * 9).reshape(3, 3, 3)
+  corners = np.array([[12, 12], [0, 24], [21, 7]], np.int16)
+  squares = set()
+  for seed in range(30):
+    image = np.full((72, 72, 12), -1, np.int16)
+    cut = run([crop(SELECTED, 32)], example | {
+        'S2L2A': image, 'codes/tok_lulc@224': codes,
+        crops.CORNERS: corners}, seed)['codes/tok_lulc@224']
+    square = int(cut[0, 0]) // 9
+    squares.add(square)
+    top, left = corners[square]
+    image[top:top + 48, left:left + 48] = np.kron(
+        codes[square], np.ones((16, 16), int))[..., None]
+    shown = run([crop(SELECTED, 32)], example | {
+        'S2L2A': image, 'codes/tok_lulc@224': codes,
+        crops.CORNERS: corners}, seed)['S2L2A'][..., 0]
+    np.testing.assert_array_equal(
+        shown, np.kron(cut, np.ones((16, 16), int)))
+  assert squares == ({0, 1, 2} if crop is crops.RandomCrop else {0})
+
+
 def test_images_that_do_not_fit_together_raise():
   with pytest.raises(ValueError, match="'place 0'.*S1GRD is .40, 40."):
     example = make_example() | {'S1GRD': np.zeros((40, 40, 2), np.float16)}
