@@ -51,7 +51,7 @@ def test_scene_has_its_image_place_and_time():
 
 @pytest.mark.parametrize('text', [
     '2020-04-08T14:37:29.000000000', '2020:04:08 14:37:29',
-    '2020-04-08T16:37:29+02:00'])
+    '2020-04-08T16:37:29+02:00', '2020-04-08T16:37:29.024+02:00'])
 def test_time_is_taken_from_the_tags(tmp_path, text):
   path = write(tmp_path / 'a.tif', image_of(12), tags={'datetime': text})
   assert geotiff.read_scene(path).time == CHILE_TIME
@@ -95,6 +95,54 @@ def test_reflectance_instead_of_counts_says_how_to_convert(tmp_path):
   path = write(tmp_path / 'a.tif', image_of(12, np.float32, 0.05) / 10)
   with pytest.raises(ValueError, match='wanted is reflectance x 10,000'):
     geotiff.read_scene(path, time=0)
+
+
+@pytest.mark.parametrize('dtype, value, message', [
+    (np.uint16, 40_000, 'holds 0 .. 40000, more than an int16 can'),
+    (np.float32, 0.3, 'wanted is reflectance x 10,000'),
+    (np.float32, np.nan, 'not finite')])
+def test_pixels_that_do_not_fit_are_named_not_wrapped(
+    tmp_path, dtype, value, message):
+  (tmp_path / 'S2L2A').mkdir()
+  (tmp_path / 'samples.csv').write_text(
+      'sample_id,lat,lon,s2_datetime_utc\n'
+      'a,1,2,2020-04-08T14:37:29Z\nb,1,2,2020-04-08T14:37:29Z\n')
+  image = np.zeros((12, 4, 4), dtype)
+  image[3] = value
+  path = write(tmp_path / 'S2L2A' / 'a.tif', image)
+  with pytest.raises(ValueError, match=message):
+    geotiff.read_scene(path, time=0)
+  (found,) = geotiff.SampleFolder(str(tmp_path)).read('train', ('a',))
+  assert isinstance(found, examples.Skipped) and found.key == 'a'
+
+
+def test_pixels_without_a_value_raise_or_are_counted(tmp_path, caplog):
+  image = image_of(12)
+  image[:, 0] = 0
+  scene = geotiff.read_scene(write(tmp_path / 'a.tif', image), time=0)
+  assert not scene.image[0].any()
+  assert '25.0 % of the pixels' in caplog.text
+  image[5, 0, 0] = -9999
+  path = write(tmp_path / 'b.tif', image)
+  with rasterio.open(path, 'r+') as raster:
+    raster.nodata = -9999
+  with pytest.raises(ValueError, match='pixels without a value .-9999'):
+    geotiff.read_scene(path, time=0)
+
+
+def test_a_scene_that_seems_to_carry_the_offset_is_named(tmp_path, caplog):
+  path = write(tmp_path / 'a.tif', image_of(12))
+  geotiff.read_scene(path, time=0, offset=1000)
+  assert 'offset=1000' not in caplog.text
+  geotiff.read_scene(path, time=0)
+  assert 'offset=1000' in caplog.text
+
+
+def test_longitudes_of_the_table_may_be_counted_to_360(tmp_path):
+  (tmp_path / 'samples.csv').write_text(
+      'sample_id,lat,lon,s2_datetime_utc\na,1,250.5,2020-04-08T14:37:29Z\n')
+  places = geotiff.SampleFolder(str(tmp_path)).places('train', ('a',))
+  assert places['a'][:2] == (1, -109.5)
 
 
 def test_offset_is_subtracted_when_asked(tmp_path):

@@ -5,6 +5,7 @@ import dataclasses
 import datetime
 import functools
 import pathlib
+import re
 
 import numpy as np
 import rasterio
@@ -74,7 +75,7 @@ def read_scene(path, name='S2L2A', time=None, offset=0):
   """
   with _open(path) as raster:
     order = _band_order(raster, path, modalities.IMAGE_FIELDS[name].bands)
-    counts = _check_counts(raster.read(order), path)
+    counts = _check_counts(raster.read(order), path, raster.nodata)
     lat, lon = _centre(raster, path)
     transform, crs = raster.transform, raster.crs.to_string()
     time = _time(raster.tags(), path) if time is None else _seconds(time)
@@ -86,7 +87,13 @@ def read_scene(path, name='S2L2A', time=None, offset=0):
     top = transform.f + transform.e * counts.shape[1]
     transform = rasterio.Affine(transform.a, 0, transform.c, 0, -transform.e,
                                 top)
-  image = np.ascontiguousarray(np.moveaxis(counts, 0, -1) - offset, np.int16)
+  _warn_of_empty(counts, path)
+  if not offset and counts.min(initial=_OFFSET) >= _OFFSET:
+    logging.warning('No pixel of %s is below %d: if it carries the offset of '
+                    'processing baselines since 04.00, say so (offset=%d).',
+                    path, _OFFSET, _OFFSET)
+  image = np.ascontiguousarray(np.moveaxis(counts, 0, -1), np.int16)
+  image -= np.int16(offset)
   return Scene(pathlib.Path(path).stem, name, image, lat, lon, time, crs,
                transform)
 
@@ -140,8 +147,13 @@ class SampleFolder:
   def places(self, split, part):
     """{key: (latitude, longitude, time)}."""
     del split
-    return {key: (float(self.rows[key]['lat']), float(self.rows[key]['lon']),
-                  _seconds(self.rows[key]['s2_datetime_utc'])) for key in part}
+    found = {}
+    for key in part:
+      row = self.rows[key]
+      lon = geo.wrap_longitude(float(row['lon']))
+      found[key] = (float(row['lat']), float(lon),
+                    _seconds(row['s2_datetime_utc']))
+    return found
 
   def read(self, split, part):
     """The samples of a split; a modality without a file is absent."""
@@ -164,6 +176,9 @@ def _image(path, name):
   with _open(path) as raster:
     order = _band_order(raster, path, modalities.IMAGE_FIELDS[name].bands)
     values = raster.read(order)
+    if name in ('S2L2A', 'S2L1C'):
+      values = _check_counts(values, path, raster.nodata)
+    _check_range(values, examples.IMAGE_TYPES[name], path)
     north_up = raster.transform.e < 0
   values = values if north_up else values[:, ::-1]
   return np.ascontiguousarray(np.moveaxis(values, 0, -1),
@@ -223,8 +238,11 @@ def _canonical(text):
   return word if word == 'B8A' else text.strip().lower()
 
 
-def _check_counts(values, path):
+def _check_counts(values, path, nodata=None):
   """Values, if they look like reflectance x 10,000."""
+  if nodata and (values == nodata).any():  # 0 is dark water, too.
+    raise ValueError(f'{path} has pixels without a value ({nodata:g}); fill or '
+                     'crop them.')
   if values.dtype.kind == 'f':
     top = np.nanmax(values, initial=0)
     if not np.isfinite(values).all():
@@ -234,10 +252,27 @@ def _check_counts(values, path):
       raise ValueError(
           f'{path} holds values up to {top:.3g}, so reflectance itself; wanted '
           'is reflectance x 10,000: multiply it and store it as int16.')
-  if values.max(initial=0) > np.iinfo(np.int16).max:
-    raise ValueError(f'{path} holds {values.max()}, more than an int16 of '
-                     'reflectance x 10,000 can.')
-  return values.astype(np.int32)
+  _check_range(values, np.int16, path)
+  return values
+
+
+def _check_range(values, dtype, path):
+  """Raises if integers of `dtype` cannot hold the values."""
+  if np.dtype(dtype).kind == 'f' or not values.size:
+    return
+  info, low, high = np.iinfo(dtype), values.min(), values.max()
+  if not (info.min <= low and high <= info.max):  # NaN is outside, too.
+    raise ValueError(f'{path} holds {low} .. {high}, more than an {info.dtype} '
+                     f'can: {info.min} .. {info.max}.')
+
+
+def _warn_of_empty(counts, path):
+  """Says how many pixels of counts [C, Y, X] hold nothing in any band."""
+  empty = ~counts.any(axis=0)
+  if empty.any():
+    logging.warning('%.1f %% of the pixels of %s are 0 in every band, so '
+                    'without a value; the models take them for dark ground.',
+                    100 * empty.mean(), path)
 
 
 def _centre(raster, path):
@@ -269,7 +304,7 @@ def _seconds(time):
   if not isinstance(time, str):
     return int(time)
   text = time.strip().rstrip('Z')
-  text = text[:text.index('.')] if '.' in text else text  # Nanoseconds.
+  text = re.sub(r'\.\d+', '', text)  # Nanoseconds; a zone may follow.
   if text[4:5] == ':':  # TIFF writes 2020:04:08 14:37:29.
     text = text[:10].replace(':', '-') + text[10:]
   moment = datetime.datetime.fromisoformat(text)
