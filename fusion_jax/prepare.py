@@ -2,6 +2,8 @@ r"""Prepares a data set: raw archive or simulated Earth -> ArrayRecord.
 
   python -m fusion_jax.prepare simulated --out data/simulated
   python -m fusion_jax.prepare samples --source examples --weather gfs --out d
+  python -m fusion_jax.prepare series --weather era5 --blocks blocks.json \
+      --series t2m_hourly --out DIR
   python -m fusion_jax.prepare terramesh --source TerraMesh --weather era5 \
       --out DIR --shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT
 
@@ -20,8 +22,9 @@ from absl import flags, logging
 
 import fusion_jax
 from fusion_jax.data.builders import examples, shards, weather
+from fusion_jax.data.builders import series as series_lib
 
-DATASETS = ('simulated', 'samples', 'terramesh')
+DATASETS = ('simulated', 'samples', 'terramesh', 'series')
 _ARGUMENTS = 'prepare.json'  # Beside the data: what it was made from.
 _SPLITS = {'train': 6_000, 'val': 256, 'test': 512}
 
@@ -29,19 +32,20 @@ _SPLITS = {'train': 6_000, 'val': 256, 'test': 512}
 def prepare(dataset, out, *, source='', images=(), val=(), weather_paths=(),
             alignment='nearest', outside='error', temperature='',
             precipitation='', reset_hours=0, seed=0, image_size=264,
-            splits=None, examples_per_shard=256, num_workers=0, share=(0, 1),
+            splits=None, series=(), blocks=None, stations=None,
+            examples_per_shard=256, num_workers=0, share=(0, 1),
             max_bad=0.01, compression='uncompressed', overwrite=False,
             beam_runner='', beam_options=()):
   """Writes a data set, or finds it written.
 
   Args:
-    dataset: 'simulated', 'samples' or 'terramesh'.
+    dataset: 'simulated', 'samples', 'terramesh' or 'series'.
     out: folder to write.
-    source: folder of the archive; not for 'simulated'.
+    source: folder of the archive; only for 'samples' and 'terramesh'.
     images: image modalities; by default all that the source has.
     val: sample_ids of the validation split of 'samples'; by default the last.
-    weather_paths: files or folders of gridded weather, for 'samples' and
-      'terramesh'; without any, the series are missing.
+    weather_paths: files or folders of gridded weather, for all but
+      'simulated'; without any, the series of images are missing.
     alignment: 'nearest' or 'bilinear'.
     outside: 'error' or 'missing', for places off a regional grid.
     temperature: see `data.sources.gridded.Weather`.
@@ -50,6 +54,10 @@ def prepare(dataset, out, *, source='', images=(), val=(), weather_paths=(),
     seed: of the simulated Earth.
     image_size: pixels a side of simulated images.
     splits: {name: number of examples} to simulate.
+    series: names of the series of 'series'.
+    blocks: {split: fields of `builders.series.Block`} of 'series'.
+    stations: fields of `sources.stations.Stations`, for 'series' in place of
+      `weather_paths`.
     examples_per_shard: of 'simulated'; an archive keeps its own shards.
     num_workers: processes; 0 is one for each processor.
     share: (i, n) of a job array: write every n-th shard from the i-th.
@@ -84,6 +92,9 @@ def prepare(dataset, out, *, source='', images=(), val=(), weather_paths=(),
         'alignment': alignment, 'outside': outside,
         'temperature': temperature, 'precipitation': precipitation,
         'reset_hours': reset_hours}
+  if dataset == 'series':
+    made_from |= {'series': list(series), 'blocks': _plain(blocks or {}),
+                  'stations': _plain(stations or {})}
   out = pathlib.Path(out)
   if _is_done(out, made_from, overwrite, share):
     logging.info('%s is already prepared.', out)
@@ -91,12 +102,17 @@ def prepare(dataset, out, *, source='', images=(), val=(), weather_paths=(),
   if dataset == 'simulated':
     reader = _simulated(seed, image_size, splits, images, examples_per_shard)
   else:
-    reader = _archive(dataset, source, images, val)
+    fields = None
     if weather_paths:
       from fusion_jax.data.sources import gridded  # Needs xarray.
-      reader = weather.WithWeather(reader, gridded.Weather(
+      fields = gridded.Weather(
           tuple(weather_paths), alignment, outside, temperature, precipitation,
-          reset_hours))
+          reset_hours)
+    if dataset == 'series':
+      reader = _series(fields, _plain(stations or {}), blocks or {}, series)
+    else:
+      reader = _archive(dataset, source, images, val)
+      reader = weather.WithWeather(reader, fields) if fields else reader
   out.mkdir(parents=True, exist_ok=True)
   shards.write_whole(out / _ARGUMENTS, json.dumps(made_from, indent=1))
   command = shlex.join(sys.argv)
@@ -164,6 +180,27 @@ def _simulated(seed, image_size, splits, images, examples_per_shard):
   return shards.Indexed(earth, examples_per_shard)
 
 
+def _series(fields, stations, blocks, names):
+  """Windows of gridded fields, or of stations."""
+  if bool(fields) == bool(stations):
+    raise ValueError('series needs either --weather, gridded files, or '
+                     '--stations, what the columns of CSV files mean.')
+  if not blocks:
+    raise ValueError('series needs --blocks: where and when the windows of '
+                     'each split lie.')
+  if stations:
+    from fusion_jax.data.sources import stations as stations_lib
+    fields = stations_lib.Stations(**stations)
+  return series_lib.Windows(
+      fields, {split: series_lib.Block(**block)
+               for split, block in blocks.items()}, tuple(names))
+
+
+def _plain(tree):
+  """A nested mapping as JSON gives it back."""
+  return json.loads(json.dumps(tree, default=dict))
+
+
 def _archive(dataset, source, images, val):
   """The reader of a folder of images."""
   if dataset not in DATASETS:
@@ -219,6 +256,15 @@ def _parser():
         help='simulated: examples (default: %(default)s)')
   add('--examples_per_shard', type=int, default=256, metavar='N',
       help='simulated: in one file (default: %(default)s)')
+  add('--series', nargs='+', default=[], metavar='NAME',
+      choices=list(examples.SERIES),
+      help='series: which ones, of %(choices)s')
+  add('--blocks', type=_json, metavar='FILE',
+      help='series: JSON, {split: {"start", "end", "lat", "lon", "every_h"}}')
+  add('--stations', type=_json, metavar='FILE',
+      help='series: JSON, what the columns of CSV files mean: {"paths", '
+      '"places", "station", "time", "time_zone", "temperature", '
+      '"precipitation"}')
   add('--num_workers', type=int, default=0, metavar='N',
       help='processes (default: one for each processor)')
   add('--shard', dest='share', type=_share, default=(0, 1), metavar='I/N',
@@ -238,6 +284,13 @@ def _parser():
       help='flags of the runner, written without their leading dashes: '
       'flink_master=host:8081 (default: none)')
   return parser
+
+
+def _json(path):
+  try:
+    return json.loads(pathlib.Path(path).read_text())
+  except (OSError, json.JSONDecodeError) as error:
+    raise argparse.ArgumentTypeError(f'{path}: {error}') from error
 
 
 def _share(text):

@@ -75,6 +75,24 @@ class Weather:
       records += _open(path, names, self.reset_hours).records
     return records
 
+  @property
+  def cells(self):
+    """(lat [P], lon [P]) degrees of every cell, or station, of the weather.
+
+    Raises:
+      ValueError: if there is no weather, or it lies on several grids.
+    """
+    grids = {str(grid): grid for grid in (
+        record.file.grid(record) for record in self.records)}
+    if len(grids) != 1:
+      raise ValueError(f'{", ".join(self.paths)} hold {len(grids)} grids, not '
+                       f'one: {"; ".join(grids)}. Give files of one grid.')
+    grid, = grids.values()
+    if isinstance(grid, geo.Points):
+      return np.asarray(grid.lats), geo.wrap_longitude(grid.lons)
+    lat, lon = np.meshgrid(grid.lats, grid.lons, indexing='ij')
+    return lat.ravel(), geo.wrap_longitude(lon.ravel())
+
   def series(self, lat, lon, time):
     """Every series around acquisitions, NaN where no file has the weather.
 

@@ -1,0 +1,272 @@
+"""Hourly observations of weather stations, CSV files with gaps.
+
+A CSV file says neither its units nor its time zone, so the caller declares
+them; nothing is guessed. Values become kelvin and mm, hours UTC.
+"""
+
+import collections
+import csv
+import dataclasses
+import datetime
+import functools
+import gzip
+import math
+import pathlib
+import zoneinfo
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+from absl import logging
+
+from fusion_jax.data import windows
+from fusion_jax.data.sources import weather_units
+
+TEMPERATURE_UNITS = {  # Unit -> (factor, offset) to kelvin.
+    'K': (1., 0.), 'degC': (1., 273.15),
+    'degF': (5 / 9, 273.15 - 32 * 5 / 9)}
+PRECIPITATION_UNITS = {'mm': (1., 0.), 'inch': (25.4, 0.)}
+_UNITS = {'temperature': TEMPERATURE_UNITS,
+          'precipitation': PRECIPITATION_UNITS}
+
+
+@dataclasses.dataclass(frozen=True)
+class Stations:
+  """Station files, and what their columns mean.
+
+  Attributes:
+    paths: CSV files with a header, plain or '.gz'.
+    places: {station: (lat, lon)} degrees; stations without a place are left
+      out.
+    station: column that names the station.
+    time: column of ISO 8601 times, or four columns of year, month, day, hour.
+    time_zone: of times that carry no offset: 'UTC', 'America/New_York', ... An
+      hour that the end of summer time repeats is taken in the file's order;
+      standing alone, it is the first.
+    temperature: (column, unit), unit one of `TEMPERATURE_UNITS`; () for none.
+    precipitation: (column, unit), unit one of `PRECIPITATION_UNITS`, the sum
+      over an hour; () for none.
+    hour_of_sum: whether that hour 'ends' or 'starts' at the row's time.
+    missing: what stands for a missing value.
+  """
+  paths: tuple[str, ...]
+  places: Mapping[str, tuple[float, float]]
+  station: str
+  time: str | tuple[str, ...]
+  time_zone: str
+  temperature: tuple[str, ...] = ()
+  precipitation: tuple[str, ...] = ()
+  hour_of_sum: Literal['ends', 'starts'] = 'ends'
+  missing: tuple[str, ...] = ('', 'NA')
+
+  def __post_init__(self):
+    for name in ('paths', 'missing'):
+      object.__setattr__(self, name, tuple(map(str, getattr(self, name))))
+    if not isinstance(self.time, str):
+      object.__setattr__(self, 'time', tuple(self.time))
+    object.__setattr__(self, 'places', {
+        name: tuple(place) for name, place in dict(self.places).items()})
+    _check(self)
+
+  def __getstate__(self):  # The table stays behind.
+    return {field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)}
+
+  @property
+  def cells(self):
+    """(lat [P], lon [P]) degrees of the stations, in the order of `places`."""
+    return tuple(np.array(list(self.places.values()), np.float64).T)
+
+  @functools.cached_property
+  def table(self):
+    """{station: (first hour since 1970, {variable: [n] float64, K or mm})}.
+
+    Hours without a row are NaN. Precipitation stands at the hour it ends.
+    """
+    rows = collections.defaultdict(dict)
+    for path in self.paths:
+      _read(path, self, rows)
+    absent = sorted(set(self.places) - set(rows))
+    if absent:
+      raise ValueError(f'{", ".join(self.paths)} have no rows of the stations '
+                       f'{absent}; take them out of `places`.')
+    shift = {'temperature': 0, 'precipitation': self.hour_of_sum == 'starts'}
+    return {name: _fill(found, shift) for name, found in rows.items()}
+
+  def series(self, lat, lon, time):
+    """Every series around times at stations; as `gridded.Weather.series`.
+
+    Args:
+      lat: [P] degrees, of stations.
+      lon: [P] degrees.
+      time: [P] seconds since 1970 UTC.
+
+    Raises:
+      ValueError: if there is no station at a place.
+    """
+    start = windows.first_hour(time)
+    hours = np.arange(windows.NUM_HOURS)
+    found = {'temperature': [], 'precipitation': []}
+    for place, first in zip(zip(lat, lon), start):
+      table_first, values = self.table[self._station_at(*place)]
+      for variable, parts in found.items():
+        # Column i of precipitation is the sum that ends at first + 1 + i.
+        index = hours + first - table_first + (variable == 'precipitation')
+        parts.append(_take(values[variable], index))
+    return windows.series(np.asarray(time, np.int64),
+                          np.stack(found['temperature']),
+                          np.stack(found['precipitation']))
+
+  def _station_at(self, lat, lon):
+    for name, place in self.places.items():
+      if np.allclose(place, (lat, lon), rtol=0, atol=1e-6):
+        return name
+    raise ValueError(f'There is no station at {lat}, {lon}; they are at '
+                     f'{self.places}.')
+
+
+def _check(declared):
+  """Raises if something is not declared that a CSV file does not say."""
+  if not declared.time_zone:
+    raise ValueError(
+        "time_zone is not declared; name it, as 'UTC' or 'America/New_York'.")
+  try:
+    zoneinfo.ZoneInfo(declared.time_zone)
+  except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
+    raise ValueError(
+        f'time_zone={declared.time_zone!r} is no zone of the tz data base; '
+        "names are such as 'UTC' or 'America/New_York' (where the system has "
+        'none, `pip install tzdata`).') from error
+  if not isinstance(declared.time, str) and len(declared.time) != 4:
+    raise ValueError(f'time={declared.time} is neither one column nor the '
+                     'four of year, month, day and hour.')
+  if not declared.temperature and not declared.precipitation:
+    raise ValueError('Neither temperature nor precipitation is declared; give '
+                     "one, as temperature=('temp', 'degF').")
+  for variable, units in _UNITS.items():
+    given = getattr(declared, variable)
+    if given and (isinstance(given, str) or len(given) != 2
+                  or given[1] not in units):
+      raise ValueError(
+          f'{variable}={given!r} does not declare a column and its unit; the '
+          f'unit is one of {sorted(units)}.')
+  if declared.hour_of_sum not in ('ends', 'starts'):
+    raise ValueError(f'hour_of_sum={declared.hour_of_sum!r} is neither ends '
+                     'nor starts.')
+
+
+def _read(path, declared, rows):
+  """Adds a file's values to `rows`, {station: {hour: {variable: value}}}."""
+  repeated = collections.Counter()  # How often a station had a local time.
+  zone = zoneinfo.ZoneInfo(declared.time_zone)
+  unplaced = collections.Counter()
+  opened = gzip.open if pathlib.Path(path).suffix == '.gz' else open
+  with opened(path, 'rt', newline='') as file:
+    reader = csv.DictReader(file)
+    _check_columns(path, reader.fieldnames or (), declared)
+    for number, row in enumerate(reader, start=2):
+      where = f'{path}, line {number}'
+      name = row[declared.station]
+      if name not in declared.places:
+        unplaced[name] += 1
+        continue
+      time = _time(row, declared.time, where)
+      if time.tzinfo is None:
+        time = _in_zone(time, zone, repeated[name, time], where)
+        repeated[name, time.replace(tzinfo=None, fold=0)] += 1
+      hour = _hour(time, where)
+      values = {variable: _value(row, variable, declared, where)
+                for variable in _UNITS}
+      known = rows[name].setdefault(hour, values)
+      if not all(_same(known[v], values[v]) for v in values):
+        raise ValueError(f'{where}: station {name} already has another value '
+                         'of this hour; leave one row an hour.')
+  for name, count in unplaced.items():
+    logging.warning('%s: left out %d rows of %r, which has no place.', path,
+                    count, name)
+
+
+def _check_columns(path, columns, declared):
+  time = (declared.time,) if isinstance(declared.time, str) else declared.time
+  wanted = [declared.station, *time, *declared.temperature[:1],
+            *declared.precipitation[:1]]
+  lacking = [name for name in wanted if name not in columns]
+  if lacking:
+    raise ValueError(f'{path} has no column {lacking}; its columns are '
+                     f'{list(columns)}. Declare what they are called.')
+
+
+def _time(row, columns, where):
+  """The row's time, local if it has no offset of its own."""
+  try:
+    if isinstance(columns, str):
+      return datetime.datetime.fromisoformat(row[columns])
+    return datetime.datetime(*(int(row[name]) for name in columns))
+  except ValueError as error:
+    raise ValueError(f'{where}: the time cannot be read: {error}.') from error
+
+
+def _in_zone(time, zone, times_before, where):
+  """Local time with its zone; of a repeated hour the second comes later."""
+  first = time.replace(tzinfo=zone)
+  second = first.replace(fold=1)
+  if first.utcoffset() < second.utcoffset():
+    raise ValueError(f'{where}: {time.isoformat()} does not exist in '
+                     f'{zone.key}, where summer time begins; is the time zone '
+                     'right?')
+  return second if times_before else first
+
+
+def _hour(time, where):
+  """Hours since 1970 UTC of a time with its zone."""
+  seconds = time.timestamp()
+  if seconds % windows.HOUR:
+    raise ValueError(f'{where}: {time.isoformat()} is not on the hour; round '
+                     'the times to the hour that they stand for.')
+  return int(seconds) // windows.HOUR
+
+
+def _value(row, variable, declared, where):
+  """The value in kelvin or mm; NaN where it is missing or not declared."""
+  given = getattr(declared, variable)
+  if not given:
+    return math.nan
+  column, unit = given
+  text = row[column].strip()
+  if text in declared.missing:
+    return math.nan
+  factor, offset = _UNITS[variable][unit]
+  try:
+    value = float(text) * factor + offset
+  except ValueError:
+    raise ValueError(
+        f'{where}: {column}={text!r} is no number; if it stands for a missing '
+        'value, add it to `missing`.') from None
+  low, high = (weather_units.KELVIN if variable == 'temperature'
+               else (0., 500.))
+  if not low <= value <= high:
+    raise ValueError(
+        f'{where}: {column}={text} {unit} is {value:.1f} '
+        f'{"K" if variable == "temperature" else "mm"}, outside {low:g} .. '
+        f'{high:g}; is the unit right?')
+  return value
+
+
+def _same(a, b):
+  return a == b or (math.isnan(a) and math.isnan(b))
+
+
+def _fill(found, shift):
+  """(first hour, {variable: [n]}) of {hour: {variable: value}}."""
+  first, last = min(found), max(found)
+  values = {variable: np.full(last - first + 2, np.nan) for variable in shift}
+  for hour, row in found.items():
+    for variable, value in row.items():
+      values[variable][hour - first + shift[variable]] = value
+  return first, values
+
+
+def _take(values, index):
+  """values[index], NaN outside."""
+  inside = (index >= 0) & (index < len(values))
+  return np.where(inside, values[np.where(inside, index, 0)], np.nan)
