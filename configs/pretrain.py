@@ -9,7 +9,8 @@ r"""Pretrains the masked encoder-decoder (fusion paper, Sec. 3.3, Table 1).
   python -m fusion_jax.main \
       --config configs/pretrain.py:size=base,data=terramesh \
       --config.data.dir=$DATA --workdir $OUT
-      The paper's run: 78,124 steps of 512 examples, 10.24 B tokens.
+      The paper's run: 78,124 steps of 512 examples, 10.24 B tokens; from
+      TerraMind's weights with --config.init_from=DIR, a converted backbone.
 
 What the paper leaves open or gets wrong is decided here, each with its reason:
 alphas, `num_steps`, `peak_lr`, `warmup_steps`, `emd_weight` and `word_dropout`
@@ -52,26 +53,32 @@ TOKENISED = {'tok_sen2l2a@224': ANY, 'tok_sen1grd@224': ANY,
              'tok_lulc@224': ANY}
 IMAGE = {'untok_sen2l2a@224': RAW}
 COORDS = {'coords': ANY}
+OTHER_RAW = ('untok_sen2l1c@224', 'untok_sen2rgb@224', 'untok_sen1grd@224',
+             'untok_sen1rtc@224', 'untok_dem@224')
 # Two targets share the simulated Earth. A share drawn for three coordinate
 # tokens is mostly lost (what is clamped is not redistributed): keep it rare.
 RARE_COORDS = {'coords': dict(input_alphas=(0., .5), target_alphas=(.02, .02))}
 
 # What the data can give. Image tokens are read where `prepare` stored codes.
 # `prepare` holds arguments of `prepare.prepare`; dir '' is the work directory.
+# Of a converted backbone (config.init_from), `new` is what it lacks and
+# `without` what is left out.
 DATA = {
     'simulated': dict(
         data=dict(name='simulated', dir='', prepare={}),
         modalities=IMAGE | RARE_COORDS | {'t2m_hourly': ANY},
+        new=('t2m_hourly',), without=(*OTHER_RAW, *TOKENISED),
         generate=('t2m_hourly',)),
     'samples': dict(
         data=dict(name='samples', dir='', prepare=dict(
             source='tests/testdata/terramesh',
             weather_paths=('tests/testdata/weather/gfs',))),
-        modalities=IMAGE | COORDS | WEATHER, generate=()),
+        modalities=IMAGE | COORDS | WEATHER, new=tuple(WEATHER),
+        without=(*OTHER_RAW, *TOKENISED), generate=()),
     'terramesh': dict(
         data=dict(name='terramesh', dir='', prepare=dict()),
-        modalities=IMAGE | TOKENISED | COORDS | WEATHER,
-        generate=('t2m_hourly',)),
+        modalities=IMAGE | TOKENISED | COORDS | WEATHER, new=tuple(WEATHER),
+        without=OTHER_RAW, generate=('t2m_hourly',)),
 }
 
 EARTH = dict(seed=0, image_size=72, images=('S2L2A',), compression='zstd:1')
@@ -126,6 +133,11 @@ def get_config(arg=''):
   # own has 2,366 words.
   config.coords_vocab_size = run['coords_vocab_size']
   config.modalities = data['modalities']
+  # Folder of weights to start from (`python -m fusion_jax.convert`), '' for
+  # none; modalities that are new to them; such of theirs that are left out.
+  config.init_from = ''
+  config.init_new = data['new']
+  config.init_without = data['without']
   config.mixture = run['mixture']  # Weights of the components of the alphas.
   config.keep = 'random'  # Share of a sequence's tokens kept: uniform in 0..1.
   config.word_dropout = run['word_dropout']  # Share without earlier values.

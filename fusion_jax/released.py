@@ -12,6 +12,7 @@ import ml_collections
 import numpy as np
 
 from fusion_jax import modalities as modality_table
+from fusion_jax import released_encoder
 from fusion_jax.data import crops
 from fusion_jax.models import generate
 from fusion_jax.tasks import pretrain
@@ -22,14 +23,15 @@ _AXES = ('y', 'x', 'band')  # Of an image, as xarray names them here.
 
 
 def load(workdir, which='last'):
-  """Loads the model that a run of `configs/pretrain.py` left behind.
+  """Loads what a run or `fusion_jax.convert` left behind.
 
   Args:
     workdir: of the run: its checkpoints and `statistics.json`.
     which: 'last', 'best' or a step.
 
   Returns:
-    `Model`.
+    `Model` of a run of `configs/pretrain.py` or a converted backbone;
+    `released_encoder.EncoderModel` of a converted encoder.
 
   Raises:
     checkpoint.CheckpointError: if there is no such checkpoint, or it is
@@ -39,11 +41,24 @@ def load(workdir, which='last'):
   """
   params, metadata = checkpoint.restore_params(workdir, which)
   config = ml_collections.ConfigDict(metadata['config'])
-  if config.get('task') != 'pretrain':
+  if config.get('task') not in _LOADERS:
     raise ValueError(
-        f'{workdir} holds a run of the task {config.get("task")!r}; only runs '
-        "of 'pretrain' can be loaded here.")
+        f'{workdir} holds a run of the task {config.get("task")!r}; what can '
+        f'be loaded here is {sorted(_LOADERS)}.')
+  return _LOADERS[config.task](config, params, workdir)
+
+
+def _load_backbone(config, params, workdir):
+  config.init_from = ''  # What it started from need not be here.
   return Model(config, params, pretrain.Pretrain(config, workdir))
+
+
+def _load_encoder(config, params, workdir):
+  return released_encoder.EncoderModel(
+      config, params, pretrain.find_tokenizer(workdir))
+
+
+_LOADERS = {'pretrain': _load_backbone, 'encoder': _load_encoder}
 
 
 class Model:
@@ -145,7 +160,8 @@ class Model:
                 num_samples=num_samples, sampling=sampling)
 
   def _target(self, name):
-    targets = {m.name: m for m in self.modalities if m.is_sequence}
+    targets = {m.name: m for m in self.modalities
+               if m.is_sequence and m.is_target}
     if name not in targets:
       raise ValueError(f'The model cannot generate {name!r}; it can '
                        f'{sorted(targets)}.')
@@ -163,7 +179,7 @@ class Model:
       arrays |= {name: np.asarray(inputs[name], np.float64) for name in _PLACE}
     if not shown:
       raise ValueError('Nothing was given; the model can see '
-                       f'{[m.name for m in self.modalities]}.')
+                       f'{[m.name for m in self.modalities if m.seen]}.')
     single = all(x.ndim == self._rank(name) for name, x in arrays.items())
     arrays = {name: x[None] if x.ndim == self._rank(name) else x
               for name, x in arrays.items()}
@@ -180,10 +196,10 @@ class Model:
 
   def _input(self, name):
     modality = modality_table.get(name)
-    if modality.name not in {m.name for m in self.modalities}:
+    seen = [m.name for m in self.modalities if m.seen]
+    if modality.name not in seen:
       raise ValueError(
-          f'The model cannot see {name!r}; it can see '
-          f'{[m.name for m in self.modalities]}.')
+          f'The model cannot see {name!r}; it can see {seen}.')
     return modality.at(self.image_size)
 
   def _rank(self, name):

@@ -36,13 +36,13 @@ def random_state(model, seed=0):
   state = terramind.to_terramind(jax.tree.map(
       lambda x: rng.normal(size=x.shape).astype(np.float32), wanted), rows)
   for key in list(state):
-    parts = key.split('.')
+    parts = ['', *key.split('.')]
     if parts[-2].endswith(('norm', 'norm1', 'norm2')):
       state[key.replace('.weight', '.bias')] = np.zeros_like(state[key])
     if key.startswith('decoder_embeddings.') and parts[-2] == 'token_emb':
       state[key.replace('token_emb', 'to_logits')] = state[key]
-      vector = f'encoder_embeddings.{parts[1]}.mod_emb'
-      state.setdefault(f'decoder_embeddings.{parts[1]}.mod_emb',
+      vector = f'encoder_embeddings.{parts[2]}.mod_emb'
+      state.setdefault(f'decoder_embeddings.{parts[2]}.mod_emb',
                        state.get(vector))
   grid = model.image_size // 16
   for m in model.modalities:

@@ -5,8 +5,10 @@ one a layer; ours are nested, with the layers stacked.
 """
 
 import itertools
+import math
 from typing import NamedTuple
 
+import ml_dtypes
 import numpy as np
 
 from fusion_jax import modalities as modality_table
@@ -92,36 +94,61 @@ def from_terramind(state, rows, shapes):
     Nested dict of float32 NumPy arrays.
 
   Raises:
-    ValueError: if a key is missing or too many, a shape is wrong, or what is
-      dropped is not what it must be. The message lists all of it.
+    ValueError: as `match`; or if what is dropped is not what it must be.
   """
-  state, wanted = _without_copies(state), _flatten(shapes)
-  params, used, missing, wrong = {}, set(), [], []
-  for row in rows:
-    if row.ours not in wanted:
-      continue
-    shape = tuple(wanted[row.ours].shape)
-    keys, shape = _layer_keys(row.theirs, shape)
-    absent = [key for key in keys if key not in state]
-    used.update(keys)
-    missing += absent
-    found = [np.asarray(state[key]) for key in keys if key not in absent]
-    found = [_to_ours(value, row.layout) for value in found]
-    bad = [value.shape for value in found if value.shape != shape]
-    if bad:
-      wrong.append(f'{row.theirs} makes {row.ours} of {bad[0]}, should be '
-                   f'{shape}')
-    if not absent and not bad:
-      params[row.ours] = _stack(found) if '{}' in row.theirs else found[0]
-  known = {row.ours for row in rows}
-  missing += [f'(any for {path})' for path in wanted if path not in known]
-  surplus = sorted(set(state) - used)
+  params = {}
+  for row, keys in match(state, rows, shapes):
+    found = (_to_ours(np.asarray(state[key]), row.layout) for key in keys)
+    params[row.ours] = (_stack(found, len(keys)) if '{}' in row.theirs
+                        else np.asarray(next(found), np.float32))
+  wrong = [key for key in state if is_copy(key, state) and not np.allclose(
+      np.asarray(state[key], np.float32), _known_value(key, state), rtol=0,
+      atol=max(1e-4, float(ml_dtypes.finfo(state[key].dtype).eps)))]
+  if wrong:
+    raise ValueError(
+        f'Tied keys differ, norms have a bias, or positions are others: '
+        f'{sorted(wrong)}.')
+  return _nest(params)
+
+
+def match(state, rows, shapes):
+  """Which keys make which of our parameters; looks at names and shapes only.
+
+  Args:
+    state: {key: what has a `shape`}.
+    rows: see `from_terramind`.
+    shapes: likewise.
+
+  Returns:
+    [(`Row`, its keys, one a layer)] of all our parameters.
+
+  Raises:
+    ValueError: if a key is missing or too many, or a shape is wrong. The
+      message lists all of them.
+  """
+  wanted, found, wrong = _flatten(shapes), [], []
+  for row in (row for row in rows if row.ours in wanted):
+    keys, shape = _layer_keys(row.theirs, tuple(wanted[row.ours].shape))
+    found.append((row, keys))
+    here = {_our_shape(state[key].shape, row.layout)
+            for key in keys if key in state}
+    wrong += [f'{row.theirs} makes {row.ours} of {other}, should be {shape}'
+              for other in here - {shape}]
+  for key in (key for key in state if is_copy(key, state)):
+    shape, known = tuple(state[key].shape), _known_shape(key, state)
+    if shape != known:
+      wrong.append(f'{key} is {shape}, should be {known}')
+  used = [key for _, keys in found for key in keys]
+  missing = sorted(set(used) - set(state))
+  missing += sorted(f'(any for {path})' for path in
+                    set(wanted) - {row.ours for row, _ in found})
+  surplus = sorted(key for key in set(state) - set(used)
+                   if not is_copy(key, state))
   if missing or surplus or wrong:
     raise ValueError(
-        f'Weights do not fit the model. Missing keys: {sorted(missing)}. '
-        f'Keys too many: {surplus}. Wrong shapes: {wrong}.')
-  return _nest({path: np.asarray(value, np.float32)
-                for path, value in params.items()})
+        f'Weights do not fit the model. Missing keys: {missing}. '
+        f'Keys too many: {surplus}. Wrong shapes: {sorted(wrong)}.')
+  return found
 
 
 def to_terramind(params, rows):
@@ -171,48 +198,67 @@ def _layer_keys(pattern, shape):
   return [pattern.format(layer) for layer in range(shape[0])], shape[1:]
 
 
-def _stack(found):
+def _stack(found, depth):
   """Layers on top of each other, in float32 and without a second copy."""
-  stacked = np.empty((len(found), *found[0].shape), np.float32)
   for layer, value in enumerate(found):
+    if not layer:
+      stacked = np.empty((depth, *value.shape), np.float32)
     stacked[layer] = value
   return stacked
 
 
-def _without_copies(state):
-  """`state` without what repeats or is known, after checking that it does."""
-  kept, wrong = {}, []
-  for key, value in state.items():
-    known = _known_value(key, np.asarray(value), state)
-    if known is None:
-      kept[key] = value
-    elif not np.allclose(value, known, rtol=0, atol=1e-4):
-      wrong.append(key)
-  if wrong:
-    raise ValueError(
-        f'Tied keys differ, norms have a bias, or positions are others: '
-        f'{sorted(wrong)}.')
-  return kept
+def is_copy(key, state):
+  """Whether a key repeats another or is known without the file."""
+  if key.endswith(('norm.bias', 'norm1.bias', 'norm2.bias', '.pos_emb')):
+    return True
+  original = _original(key)
+  return original != key and original in state
 
 
-def _known_value(key, value, state):
-  """What `value` must equal, or None if it is a parameter of its own."""
-  if key.endswith('norm.bias') or key.endswith(('norm1.bias', 'norm2.bias')):
-    return np.zeros_like(value)
+def _original(key):
+  """The key whose value is repeated under `key`; itself if there is none."""
   if key.endswith('.to_logits.weight'):
-    return state.get(key.replace('to_logits', 'token_emb'))
+    return key.replace('to_logits', 'token_emb')
   if key.startswith('decoder_embeddings.') and key.endswith('.mod_emb'):
-    return state.get(key.replace('decoder_', 'encoder_', 1))
+    return key.replace('decoder_', 'encoder_', 1)
+  return key
+
+
+def _known_shape(key, state):
+  """The shape that a copy must have."""
+  if key.endswith('.pos_emb'):
+    if len(state[key].shape) != 3:
+      return ()
+    _, rows, width = state[key].shape
+    if _is_sequence(key, rows):
+      return 1, positions.SEQUENCE_ROWS, width
+    return 1, math.isqrt(rows)**2, width
+  like = key.replace('.bias', '.weight') if key.endswith('.bias') else (
+      _original(key))
+  return tuple(state[like].shape) if like in state else ()
+
+
+def _known_value(key, state):
+  """What the copy `key` must equal."""
+  if key.endswith('.bias'):
+    return np.float32(0)
   if not key.endswith('.pos_emb'):
-    return None
-  _, rows, width = value.shape
-  modality = modality_table.MODALITIES.get(key.split('.')[1])
-  is_sequence = (modality.is_sequence if modality
-                 else rows == positions.SEQUENCE_ROWS)
-  if is_sequence:
+    return state[_original(key)]
+  _, rows, width = state[key].shape
+  if _is_sequence(key, rows):
     return positions.sequence_table(width, rows)[None]
-  side = int(rows**0.5)
+  side = math.isqrt(rows)
   return positions.grid_table(side, side, width)[None]
+
+
+def _is_sequence(key, rows):
+  modality = modality_table.MODALITIES.get(key.split('.')[1])
+  return (modality.is_sequence if modality
+          else rows == positions.SEQUENCE_ROWS)
+
+
+def _our_shape(shape, layout):
+  return _to_ours(np.broadcast_to(np.float32(0), shape), layout).shape
 
 
 def _flatten(tree, prefix=''):

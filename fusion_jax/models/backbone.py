@@ -219,6 +219,16 @@ class Backbone(nn.Module):
                                self.use_bias, self.dtype, parent=None)
 
 
+def param_shapes(model):
+  """Nested dict of the shapes of a `Backbone`'s parameters; makes no array."""
+  slots = {name: jnp.zeros((1, 1), jnp.int32)
+           for name in ('modality', 'position', 'code', 'attention')}
+  patches = {m.name: jnp.zeros((1, 1, modality_table.PATCH**2 * len(m.bands)))
+             for m in model.modalities if m.kind == 'image'}
+  batch = {'encoder': slots | {'patches': patches}, 'decoder': slots}
+  return jax.eval_shape(model.init, jax.random.key(0), batch)['params']
+
+
 def check(width, num_heads, mlp):
   """Raises ValueError for sizes that do not fit together."""
   if width % num_heads:

@@ -29,8 +29,16 @@ def build():
 
 
 def load(path):
-  """The tokenizer in the `tokenizers` JSON file at `path`."""
-  return CoordinateTokenizer(tokenizers.Tokenizer.from_file(str(path)))
+  """The tokenizer in the `tokenizers` JSON file at `path`.
+
+  Raises:
+    ValueError: if it is no such file, or has no coordinates.
+  """
+  try:
+    return CoordinateTokenizer(tokenizers.Tokenizer.from_file(str(path)))
+  except Exception as error:  # The library raises nothing narrower.
+    raise ValueError(f'{path} is no file of a coordinate tokenizer: {error}'
+                     ) from error
 
 
 class CoordinateTokenizer:

@@ -7,6 +7,7 @@ Source: TerraMind (terrastackai/terratorch, commit 85467a9,
 import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -135,6 +136,20 @@ class Encoder(nn.Module):
                                present[0].shape).astype(tokens.dtype)
     absent = [missing] * (len(images) - len(present))
     return jnp.concatenate(present + absent, axis=-1)
+
+
+def param_shapes(model):
+  """Nested dict of the shapes of an `Encoder`'s parameters; makes no array."""
+  size = model.image_size
+  grid = size // modality_table.PATCH
+  inputs = {}
+  for m in model.modalities:
+    if m.kind == 'image':
+      inputs[m.name] = jnp.zeros((1, size, size, len(m.bands)))
+    else:
+      shape = (1, 1) if m.is_sequence else (1, grid, grid)
+      inputs[m.name] = jnp.zeros(shape, jnp.int32)
+  return jax.eval_shape(model.init, jax.random.key(0), inputs)['params']
 
 
 def encoder_params(params):

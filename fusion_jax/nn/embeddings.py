@@ -102,6 +102,8 @@ class DecoderEmbeddings(nn.Module):
     content = jnp.zeros((*slots['modality'].shape, self.width), self.dtype)
     for i, modality in enumerate(self.modalities):
       member = slots['modality'] == i
+      if modality.is_sequence and not modality.is_target:
+        continue
       if modality.is_sequence:
         content += _look_up(self.tables[modality.name], slots['code'], member,
                             modality, self.dtype)

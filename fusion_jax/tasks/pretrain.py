@@ -35,12 +35,15 @@ class Pretrain:
     Args:
       config: of configs/pretrain.py.
       data_dir: folder of the prepared data set. A `coords_tokenizer.json` in
-        it replaces our own vocabulary of coordinates.
+        `config.init_from` or in it replaces our own vocabulary of coordinates.
 
     Raises:
       ValueError: for a modality, a weighting or a quantizer that does not
         exist, or statistics without one of the modalities.
     """
+    if config.init_from and not pathlib.Path(config.init_from).is_dir():
+      raise ValueError(f'config.init_from={config.init_from} is no folder; '
+                       '`python -m fusion_jax.convert` makes one.')
     if config.loss.weighting not in _WEIGHTS:
       raise ValueError(f'config.loss.weighting={config.loss.weighting!r} is '
                        f'not one of {sorted(_WEIGHTS)}.')
@@ -49,7 +52,7 @@ class Pretrain:
     self.backbone = make_backbone(config)
     self.modalities = self.backbone.modalities
     self.heads = self.backbone.heads
-    self.tokenizer = _coordinate_tokenizer(data_dir)
+    self.tokenizer = find_tokenizer(config.init_from, data_dir)
     if self.tokenizer.num_words > config.coords_vocab_size:
       raise ValueError(
           f'config.coords_vocab_size={config.coords_vocab_size} has no room '
@@ -135,12 +138,19 @@ class Pretrain:
 
 
 def make_backbone(config):
-  """The model that a configuration describes."""
+  """The model that a configuration describes.
+
+  A modality without alphas, (), has no embedding on that side.
+  """
   settings = dict(config.model, dtype=jnp.dtype(config.model.dtype))
   selected = modalities.select(config.modalities.keys(), config.image_size)
-  selected = tuple(
-      dataclasses.replace(m, vocab_size=config.coords_vocab_size)
-      if m.kind == 'text' else m for m in selected)
+  sides = {modalities.get(name).name: alphas
+           for name, alphas in config.modalities.items()}
+  selected = tuple(dataclasses.replace(
+      m, vocab_size=(config.coords_vocab_size if m.kind == 'text'
+                     else m.vocab_size),
+      seen=bool(sides[m.name].input_alphas),
+      predicted=bool(sides[m.name].target_alphas)) for m in selected)
   return backbone.Backbone(
       selected, image_size=config.image_size, **settings)
 
@@ -176,8 +186,14 @@ def make_mixture(config):
       num_targets=(config.slots.decoder,) * 2)
 
 
-def _coordinate_tokenizer(data_dir):
-  path = pathlib.Path(data_dir) / 'coords_tokenizer.json'
-  if path.exists():
-    return coordinate_tokenizer.load(path)
+def find_tokenizer(*folders):
+  """The tokenizer of coordinates in the first folder that has one, or ours.
+
+  Args:
+    *folders: '' for none.
+  """
+  for folder in filter(None, folders):
+    path = pathlib.Path(folder) / 'coords_tokenizer.json'
+    if path.exists():
+      return coordinate_tokenizer.load(path)
   return coordinate_tokenizer.build()

@@ -1,0 +1,43 @@
+"""Writes converted weights as a checkpoint that `fusion_jax.load` reads."""
+
+import json
+import pathlib
+
+import jax
+import optax
+
+import fusion_jax
+from fusion_jax.train import checkpoint, log, sharding
+from fusion_jax.train import state as state_lib
+
+
+def write(out, params, config, source):
+  """Writes a work directory with one checkpoint, of step 0.
+
+  Args:
+    out: folder; made if it is not there.
+    params: nested dict of arrays.
+    config: JSON-like dict with 'task'; enough to build the model again.
+    source: JSON-like dict, where the weights come from.
+
+  Raises:
+    ValueError: if the folder has checkpoints already.
+  """
+  out = pathlib.Path(out)
+  if checkpoint.list_steps(out):
+    raise ValueError(f'{out} holds checkpoints already; choose another --out, '
+                     'or remove it.')
+  out.mkdir(parents=True, exist_ok=True)
+  mesh = sharding.make_mesh(1, jax.devices()[:1])
+  state = state_lib.create(params, {}, optax.identity())
+  rest = jax.device_put(state.replace(params={}), sharding.replicated(mesh))
+  saver = checkpoint.Checkpoints(out)
+  saver.save(0, rest.replace(params=params), {'next_index': 0}, {
+      'config': config, 'versions': log.versions(), 'log': {},
+      'source': source | {'converted_by': f'fusion_jax '
+                          f'{fusion_jax.__version__}'}})
+  saver.close()
+  (out / 'config.json').write_text(json.dumps(config, indent=1) + '\n')
+  # No data of ours: TerraMind's own standardisation, and no weather.
+  (out / 'statistics.json').write_text(
+      json.dumps({'images': {}, 'series': {}}) + '\n')

@@ -1,0 +1,109 @@
+"""Weight files, here or on a hub, as flat states."""
+
+import hashlib
+import json
+import pathlib
+
+import ml_dtypes
+import numpy as np
+import safetensors
+
+from fusion_jax.convert import torch_pickle
+
+_TORCH = ('.pt', '.pth', '.bin', '.ckpt')
+_SAFETENSORS = '.safetensors'
+_DTYPES = {  # Of safetensors files.
+    'F64': np.float64, 'F32': np.float32, 'F16': np.float16,
+    'BF16': ml_dtypes.bfloat16, 'I64': np.int64, 'I32': np.int32,
+    'I16': np.int16, 'I8': np.int8, 'U8': np.uint8, 'BOOL': np.bool_}
+
+
+def fetch(source, published, *, file='', revision=''):
+  """Path of a weight file, fetched from a hub where it is not here.
+
+  Args:
+    source: path of a file, or a hub id such as 'owner/name'.
+    published: {hub id: file}, of known ones.
+    file: name in the hub's repository, for ids that are not in `published`.
+    revision: branch, tag or commit there; '' is the main branch.
+
+  Returns:
+    `pathlib.Path`.
+
+  Raises:
+    FileNotFoundError: if it is neither a file nor can be fetched.
+    ValueError: if the file of a hub id is not known.
+    ImportError: if the hub's client is not installed.
+  """
+  path = pathlib.Path(source).expanduser()
+  if path.is_file():
+    return path
+  parts = source.split('/')
+  if path.is_dir() or path.suffix in (*_TORCH, _SAFETENSORS, '.json') or (
+      len(parts) != 2 or not all(parts)):
+    raise FileNotFoundError(
+        f'--source={source} is no file, and no hub id of the form owner/name.')
+  file = file or published.get(source, '')
+  if not file:
+    raise ValueError(
+        f'--source={source}: name the file in that repository with --file. '
+        f'Known are {sorted(published)}.')
+  try:
+    import huggingface_hub  # Of the extra 'hub'.
+  except ImportError as error:
+    raise ImportError(
+        f'Fetching {source} needs huggingface_hub; install it with pip install '
+        "'fusion_jax[hub]', or download the file and give its path.") from error
+  try:
+    return pathlib.Path(huggingface_hub.hf_hub_download(
+        source, file, revision=revision or None))
+  except Exception as error:  # Of the client, of the network: many kinds.
+    raise FileNotFoundError(
+        f'Cannot fetch {file} of {source} ({type(error).__name__}: {error}). '
+        'Check id, revision and connection, or give the path of a file.'
+    ) from error
+
+
+def read_state(path):
+  """The flat state of a weight file, {key: array}, memory-mapped.
+
+  Raises:
+    ValueError: if the ending is not known, or the file is damaged.
+  """
+  path = pathlib.Path(path)
+  if path.suffix == _SAFETENSORS:
+    return _map_safetensors(path)
+  if path.suffix in _TORCH:
+    return torch_pickle.load_state(path)
+  raise ValueError(f'{path}: weights end in {", ".join(_TORCH)} or '
+                   f'{_SAFETENSORS}.')
+
+
+def digest(path):
+  """SHA-256 of a file, in hex."""
+  with open(path, 'rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def _map_safetensors(path):
+  """{key: read-only array} of a safetensors file, memory-mapped."""
+  try:
+    with safetensors.safe_open(path, 'numpy'):  # Checks sizes and offsets.
+      pass
+  except safetensors.SafetensorError as error:
+    raise ValueError(f'{path} is truncated, damaged or no safetensors file '
+                     f'({error}); fetch it again.') from error
+  whole = np.memmap(path, np.uint8, 'r')
+  start = 8 + int(whole[:8].view('<u8')[0])
+  header = json.loads(whole[8:start].tobytes())
+  header.pop('__metadata__', None)
+  unknown = {entry['dtype'] for entry in header.values()} - set(_DTYPES)
+  if unknown:
+    raise ValueError(f'{path} has arrays of {sorted(unknown)}; save it as '
+                     'float32.')
+  return {key: _view(whole[start:], **entry) for key, entry in header.items()}
+
+
+def _view(data, dtype, shape, data_offsets):
+  first, last = data_offsets
+  return data[first:last].view(_DTYPES[dtype]).reshape(shape)

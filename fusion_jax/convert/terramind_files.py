@@ -1,0 +1,230 @@
+"""TerraMind's files: what they hold, and which of our models that is.
+
+Keys: terrastackai/terratorch, commit 85467a9. A file is a backbone, its
+encoder alone, a tokenizer, or a saved `*_generate` or `*_tim` model, which has
+a backbone below `sampler.model.` and tokenizers below `tokenizer.<modality>.`.
+"""
+
+import collections.abc
+import math
+import re
+from typing import NamedTuple
+
+from fusion_jax import modalities as modality_table
+from fusion_jax.convert import terramind
+from fusion_jax.models import backbone, encoder
+
+_HUB = 'ibm-esa-geospatial/TerraMind-1.0-'
+COORDINATES = f'{_HUB}Tokenizer-Coords'
+PUBLISHED = {  # Hub id -> file.
+    **{f'{_HUB}{size}': f'TerraMind_v1_{size}.pt'
+       for size in ('tiny', 'small', 'base', 'large')},
+    **{f'{_HUB}Tokenizer-{name}': f'TerraMind_Tokenizer_{name}.pt'
+       for name in ('S2L2A', 'S1RTC', 'S1GRD', 'DEM', 'LULC', 'NDVI')},
+    COORDINATES: 'config.json',
+}
+# Tiny and small are no scaled-down base: another MLP, biases, few decoders.
+VARIANTS = {
+    'tiny': dict(width=192, encoder_depth=12, decoder_depth=4, num_heads=3,
+                 mlp='gelu', use_bias=True),
+    'small': dict(width=384, encoder_depth=12, decoder_depth=6, num_heads=6,
+                  mlp='gelu', use_bias=True),
+    'base': dict(width=768, encoder_depth=12, decoder_depth=12, num_heads=12,
+                 mlp='swiglu', use_bias=False),
+    'large': dict(width=1024, encoder_depth=24, decoder_depth=24,
+                  num_heads=16, mlp='swiglu', use_bias=False),
+}
+_HEAD_WIDTH = 64  # Of all variants.
+_SAMPLER, _TOKENIZER = 'sampler.model.', 'tokenizer.'
+# Two components as in 4M's `mix_mod7_all2all_rgb2all_a0.5`; () where the model
+# has no embedding on that side.
+_RAW = (1000., .5)
+_ANY = (0., .5)
+_TARGET = (.5, .5)
+
+
+class Part(NamedTuple):
+  """One model of a file.
+
+  Attributes:
+    kind: 'backbone', 'encoder' or 'tokenizer'.
+    name: of a tokenizer its modality, of others ''.
+    state: {key: array}, its own keys.
+    folder: where it goes below the output; '' for the file's main model.
+  """
+  kind: str
+  name: str
+  state: collections.abc.Mapping
+  folder: str
+
+
+def parts(state):
+  """The models that a flat state holds, the main one first.
+
+  Raises:
+    ValueError: if it holds none that we know.
+  """
+  prefixes = {}
+  for key in state:
+    match = re.match(rf'({re.escape(_SAMPLER)}|{_TOKENIZER}[^.]+\.)?', key)
+    prefixes.setdefault(match.group(), []).append(key)
+  found = []
+  for prefix, keys in prefixes.items():
+    part = Below(state, prefix, keys)
+    name = prefix.removeprefix(_TOKENIZER).rstrip('.')
+    if prefix in ('', _SAMPLER):
+      name = ''
+    has_main = '' in prefixes and prefix == _SAMPLER
+    folder = f'tokenizers/{name}' if name else 'sampler' * has_main
+    found.append(Part(_kind(part), name, part, folder))
+  return sorted(found, key=lambda part: part.folder)
+
+
+def describe(part, *, variant='', num_heads=0):
+  """The configuration of a backbone or an encoder, read off its keys.
+
+  Args:
+    part: `Part`.
+    variant: what it should be, a key of `VARIANTS`; '' takes what it is.
+    num_heads: of a model that is none of these; 0 for heads 64 wide.
+
+  Returns:
+    A JSON-like dict with 'task', 'model' and what else the model needs to
+    run, see `configs/pretrain.py`.
+
+  Raises:
+    ValueError: for modalities that we do not know, or sizes without
+      `num_heads`.
+  """
+  state = part.state
+  sizes = VARIANTS[variant] if variant else _sizes(state, num_heads)
+  if part.kind == 'encoder':
+    sizes = dict(sizes, depth=sizes['encoder_depth'])
+    del sizes['encoder_depth'], sizes['decoder_depth']
+  table = 'encoder_embeddings.coords.token_emb.weight'
+  common = dict(
+      name=_name(sizes, part.kind), seed=0, image_size=_image_size(state),
+      coords_vocab_size=(state[table].shape[0] if table in state else 30_000),
+      standardise='terramind')
+  sides = _sides(state)
+  if part.kind == 'encoder':
+    merge = 'concat' if 'missing_mod_token' in state else 'mean'
+    return common | dict(
+        task='encoder', modalities=sorted(sides), merge=merge,
+        model=dict(sizes, dtype='float32', unroll=1))
+  return common | dict(
+      task='pretrain', batch_size=1, slots=dict(encoder=128, decoder=128),
+      modalities={name: _alphas(name, *side) for name, side in sides.items()},
+      mixture=(.5, .5), keep='random', word_dropout=0., quantizer='uniform',
+      init_from='', init_new=(), init_without=(),
+      model=dict(sizes, dtype='float32', unroll=1),
+      loss=dict(weighting='mod', emd_weight=1.))
+
+
+def rows_and_shapes(model):
+  """The conversion table of a `Backbone` or `Encoder`, and its parameters.
+
+  Returns:
+    `terramind.Row`s; nested dict of shapes. No array is made.
+  """
+  settings = dict(use_bias=model.use_bias, mlp=model.mlp)
+  if isinstance(model, backbone.Backbone):
+    rows = terramind.backbone_table(model.modalities, **settings)
+    return rows, backbone.param_shapes(model)
+  rows = terramind.encoder_table(
+      model.modalities, missing_token=model.merge == 'concat', **settings)
+  return rows, encoder.param_shapes(model)
+
+
+class Below(collections.abc.Mapping):
+  """The keys of a mapping below a prefix, without it."""
+
+  def __init__(self, state, prefix, keys):
+    self._state, self._prefix = state, prefix
+    self._keys = {key.removeprefix(prefix): key for key in keys}
+
+  def __getitem__(self, key):
+    return self._state[self._keys[key]]
+
+  def __iter__(self):
+    return iter(self._keys)
+
+  def __len__(self):
+    return len(self._keys)
+
+
+def _kind(state):
+  if any(key.startswith('encoder_embeddings.') for key in state):
+    decodes = any(key.startswith('decoder') or key == 'mask_token'
+                  for key in state)
+    return 'backbone' if decodes else 'encoder'
+  if any(key.startswith(('quant_proj.', 'encoder.post_mlp.'))
+         for key in state):
+    return 'tokenizer'
+  raise ValueError(
+      'These keys are of no TerraMind backbone, encoder or tokenizer: '
+      f'{sorted(state)[:10]} ({len(state)} in all).')
+
+
+def _sizes(state, num_heads):
+  """Width, depths and MLP of a state, whatever key it may lack."""
+  width = next((state[key].shape[-1] for key in (
+      'encoder_norm.weight', 'encoder.0.norm1.weight', 'mask_token')
+                if key in state), 0)
+  depths = [1 + max((int(key.split('.')[1]) for key in state
+                     if re.match(rf'{side}\.\d+\.', key)), default=-1)
+            for side in ('encoder', 'decoder')]
+  sizes = dict(
+      width=width, encoder_depth=depths[0], decoder_depth=depths[1],
+      num_heads=num_heads or width // _HEAD_WIDTH,
+      mlp='swiglu' if any('.mlp.fc3.' in key for key in state) else 'gelu',
+      use_bias=any(key.endswith('.qkv.bias') for key in state))
+  if not num_heads and (width % _HEAD_WIDTH or not width):
+    raise ValueError(
+        f'The width {width} is of no published model ({_widths()}); give the '
+        'number of its heads with --num_heads.')
+  return sizes
+
+
+def _widths():
+  return ', '.join(f'{name} {sizes["width"]}'
+                   for name, sizes in VARIANTS.items())
+
+
+def _name(sizes, kind):
+  """'terramind_tiny' and the like."""
+  for name, known in VARIANTS.items():
+    if all(known.get(key, value) == value for key, value in sizes.items()):
+      return f'terramind_{name}' + '_encoder' * (kind == 'encoder')
+  return f'terramind_{sizes["width"]}_{kind}'
+
+
+def _image_size(state):
+  rows = [value.shape[1] for key, value in (
+      (key, state[key]) for key in state
+      if key.endswith('.pos_emb') and '@' in key)]
+  return modality_table.PATCH * math.isqrt(rows[0]) if rows else 224
+
+
+def _sides(state):
+  """{modality: (seen, predicted)}, sorted by name."""
+  found = {side: {key.split('.')[1] for key in state
+                  if key.startswith(f'{side}_embeddings.')}
+           for side in ('encoder', 'decoder')}
+  names = sorted(found['encoder'] | found['decoder'])
+  known = {m.name for m in modality_table.MODALITIES.values()
+           if m.kind != 'series'}
+  unknown = sorted(set(names) - known)
+  if unknown:
+    raise ValueError(
+        f'The file has the modalities {unknown}, which TerraMind v1 does not '
+        f'have; known are {sorted(known)}.')
+  return {name: (name in found['encoder'], name in found['decoder'])
+          for name in names}
+
+
+def _alphas(name, seen, predicted):
+  raw = modality_table.MODALITIES[name].kind == 'image'
+  return dict(input_alphas=(_RAW if raw else _ANY) if seen else (),
+              target_alphas=((0., 0.) if raw else
+                             _TARGET if predicted else ()))
