@@ -18,7 +18,7 @@ from absl import app, flags, logging
 from jax.experimental import multihost_utils
 from ml_collections import config_flags
 
-from fusion_jax import prepare
+from fusion_jax import prepare, warm_start
 from fusion_jax.evals import pretraining
 from fusion_jax.tasks import pretrain
 from fusion_jax.train import log, loop, optim, sharding
@@ -61,6 +61,9 @@ def run(config, workdir):
   keep_for_use(task, config, data_dir, workdir)
   evals = make_evals(task, config, workdir, oracle=oracle,
                      place=lambda batch: sharding.place(batch, mesh))
+  initial = None
+  if 'init_from' in config:
+    initial = warm_start.initial_params(config, workdir, mesh)
   state, history = loop.train(
       task, tx, workdir=workdir, num_steps=config.num_steps,
       batch_size=config.batch_size, seed=config.seed, mesh=mesh,
@@ -71,7 +74,8 @@ def run(config, workdir):
                        best=config.checkpoint.best,
                        best_mode=config.checkpoint.best_mode),
       config=json.loads(config.to_json()),
-      tokens_per_step=task.tokens_per_step, flops=task.flops)
+      tokens_per_step=task.tokens_per_step, flops=task.flops,
+      initial_params=initial)
   if int(state.step) == config.num_steps:
     with jax.set_mesh(mesh):
       evals.write(state, history, duration_s=time.perf_counter() - start)

@@ -63,7 +63,8 @@ def train(task, tx, *, workdir, num_steps, batch_size, seed, mesh,
     tokens_per_step: input and target slots of the global batch, for tokens/s.
     flops: function from this process's share of a batch to its model FLOPs,
       for the utilisation.
-    initial_params: start from these instead of the task's, same tree.
+    initial_params: start from these instead of the task's; what they lack
+      of its tree stays the task's.
     stop_after: save and stop once this many steps are done; 0 does not.
 
   Returns:
@@ -209,7 +210,7 @@ def _start(task, tx, seed, batch, mesh, ema_decay, initial_params, saver,
   """The first state, or that of the latest checkpoint; opens the log."""
   def init(batch, params):
     own, extra = task.init(rng.key_for(seed, 'init', 0), batch)
-    params = own if params is None else params
+    params = own if params is None else state_lib.merge(own, params)
     return state_lib.create(params, extra, tx, use_ema=bool(ema_decay))
 
   shapes = jax.eval_shape(init, batch, initial_params)

@@ -45,3 +45,12 @@ def create(params, extra, tx, *, use_ema=False):
       extra=extra,
       # A copy: one buffer cannot be donated twice.
       ema=jax.tree.map(jnp.copy, params) if use_ema else {})
+
+
+def merge(own, given):
+  """`own`, a nested dict, with the leaves of `given` in place of its own."""
+  if not hasattr(own, 'items'):
+    return given
+  assert set(given) <= set(own), sorted(set(given) - set(own))
+  return {name: merge(child, given[name]) if name in given else child
+          for name, child in own.items()}
