@@ -13,6 +13,29 @@ import numpy as np
 from array_record.python import array_record_data_source
 
 
+class Decoder:
+  """From a record to its example, a flat dict.
+
+  Attributes:
+    fields: names of the fields that every example has.
+  """
+
+  def __init__(self, path):
+    """Reads `features.json` in the folder `path`.
+
+    Raises:
+      FileNotFoundError: if the folder holds no finished data set.
+      ValueError: if a field is stored in a way this reader does not know.
+    """
+    features = _read_json(pathlib.Path(path) / 'features.json')
+    self._layout = dict(_layout(features))
+    self.fields = tuple(self._layout)
+
+  def __call__(self, record):
+    found = dict(_features(memoryview(record)))
+    return {name: decode(found) for name, decode in self._layout.items()}
+
+
 class Examples:
   """One split of a data set: `len`, and `[i]`, one example as a flat dict.
 
@@ -39,8 +62,8 @@ class Examples:
     self.path, self.split = pathlib.Path(path), split
     info = _read_json(self.path / 'dataset_info.json')
     lengths = _shard_lengths(info, split, self.path)
-    self._layout = dict(_layout(_read_json(self.path / 'features.json')))
-    self.fields = tuple(self._layout)
+    self._decode = Decoder(self.path)
+    self.fields = self._decode.fields
     names = _shard_names(info, split, len(lengths))
     missing = [name for name in names if not (self.path / name).exists()]
     if missing:
@@ -65,8 +88,7 @@ class Examples:
     return len(self._records)
 
   def __getitem__(self, index):
-    found = dict(_features(memoryview(self._records[index])))
-    return {name: decode(found) for name, decode in self._layout.items()}
+    return self._decode(self._records[index])
 
   def __repr__(self):
     return f'Examples({str(self.path)!r}, {self.split!r})'
