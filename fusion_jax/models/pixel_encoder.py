@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from fusion_jax.nn import post_norm
-from fusion_jax.ops import calendar
+from fusion_jax.ops import calendar, dropping
 
 
 class PixelEncoder(nn.Module):
@@ -209,6 +209,53 @@ def init(encoder, key, identical=False):
         lambda x: jnp.broadcast_to(x, (encoder.depth - 1, *x.shape)),
         params['last'])}
   return params
+
+
+def make(settings):
+  """The encoder of the section `model` of a configuration."""
+  return PixelEncoder(**dict(settings, dtype=jnp.dtype(settings.dtype)))
+
+
+def embed(encoder, params, pixels, keep, setting='monthly'):
+  """Vectors [B, E] of years of months, seen as `setting` says.
+
+  Args:
+    encoder: `PixelEncoder`.
+    params: of it.
+    pixels: [B, 12, C, k, k] in [0, 1], finite.
+    keep: bool [B, 12], the months that are there.
+    setting: 'monthly', 'quarterly' or 'single', see `calendar.summarise`.
+  """
+  pixels, keep = calendar.summarise(pixels, keep, setting)
+  return encoder.apply({'params': params}, pixels, keep)
+
+
+def embed_augmented(encoder, params, pixels, keep, key, kind='none',
+                    per_sample=False):
+  """Vectors [B, E] for training: months and bands left out, dropout on.
+
+  Where nothing would be left of a sample, its months stay all.
+
+  Args:
+    encoder: `PixelEncoder`.
+    params: of it.
+    pixels: [B, 12, C, k, k] in [0, 1], finite.
+    keep: bool [B, 12], the months that are there.
+    key: of all draws.
+    kind: see `dropping.draw`.
+    per_sample: likewise.
+  """
+  key_drops, key_dropout = jax.random.split(key)
+  drops = dropping.draw(
+      key_drops, kind, len(pixels), num_bands=encoder.num_bands,
+      per_sample=per_sample)
+  left = keep & drops.months
+  left = jnp.where(left.any(axis=1, keepdims=True), left, keep)
+  pixels = jnp.where(drops.bands[:, None, :, None, None], pixels, 0)
+  return encoder.apply(
+      {'params': params}, pixels, left,
+      median=drops.median if kind == 'tsmixaug' else None, train=True,
+      rngs={'dropout': key_dropout})
 
 
 def _interpolated(table, months):

@@ -1,0 +1,182 @@
+"""Aligns a pixel's year with photos from the ground in CLIP's space.
+
+The encoder learns by InfoNCE to find the pooled photos of its own place among
+those of a queue. Trained are encoder, pooling and temperature; CLIP's vectors
+of the photos were computed with the data set. Source: TimeSenCLIP, Sec. 3.
+"""
+
+import math
+import pathlib
+
+import jax
+import jax.numpy as jnp
+
+from fusion_jax.data import labels, normalize, pipelines, pixels
+from fusion_jax.models import pixel_costs, pixel_encoder
+from fusion_jax.nn import pooling
+from fusion_jax.ops import calendar, contrastive, dropping
+
+_NEGATIVES = ('queue', 'queue_and_batch')
+_WARM_UPS = ('noise', 'skip')
+
+
+class AlignPixels:
+  """The task of `configs/align_pixels.py`; see train/loop.py for its methods.
+
+  The queue is `extra['queue']`. A step scores against the queue as it was,
+  then adds its own keys in the order of the batch, which is the order of the
+  devices. With `accumulate` = n every micro-batch is such a step: it sees the
+  keys of the one before, and rows go in micro-batch by micro-batch (row r of
+  the batch belongs to micro-batch r mod n). So it is in the reference, whose
+  queue moves with every forward pass; the alternative, one queue for all
+  micro-batches of a step, would make n micro-batches exactly one batch but is
+  not what was published. Held-out batches never enter.
+
+  Attributes:
+    encoder: `PixelEncoder`.
+    pool: `ViewPool`.
+    statistics: as stored with the data.
+    data_dir: folder of the data.
+  """
+
+  def __init__(self, config, data_dir):
+    """Checks the configuration; reads no examples.
+
+    Args:
+      config: of configs/align_pixels.py.
+      data_dir: folder of the prepared data set.
+
+    Raises:
+      ValueError: for a choice that does not exist, or a queue that does not
+        hold whole batches.
+    """
+    loss = config.loss
+    for name, value, allowed in (
+        ('loss.negatives', loss.negatives, _NEGATIVES),
+        ('loss.warm_up', loss.warm_up, _WARM_UPS),
+        ('augment.kind', config.augment.kind, dropping.KINDS)):
+      if value not in allowed:
+        raise ValueError(
+            f'config.{name}={value!r} is not one of {list(allowed)}.')
+    contrastive.check_queue_size(
+        loss.queue_size, config.batch_size, config.accumulate)
+    self._config = config
+    self.data_dir = pathlib.Path(data_dir)
+    self.encoder = pixel_encoder.make(config.model)
+    self.pool = pooling.ViewPool(**config.pool)
+    self.statistics = normalize.load_statistics(data_dir)
+
+  @property
+  def tokens_per_step(self):
+    """Months of a global batch."""
+    return self._config.batch_size * calendar.MONTHS
+
+  def keep(self, workdir):
+    """Nothing: the configuration and the parameters are the model."""
+
+  def init(self, key, batch):
+    """Fresh parameters, and a queue of noise."""
+    key_encoder, key_pool, key_queue = jax.random.split(key, 3)
+    views = batch['views'][:1]
+    params = {
+        'encoder': pixel_encoder.init(self.encoder, key_encoder),
+        'pool': self.pool.init(key_pool, views).get('params', {})}
+    if self._config.loss.learn_temperature:
+      params['log_scale'] = jnp.float32(self._log_scale)
+    queue = contrastive.init_queue(
+        key_queue, self._config.loss.queue_size, views.shape[-1])
+    return params, {'queue': queue}
+
+  def weigh(self, batch):
+    """Adds each row's part in the mean over the whole batch."""
+    there = batch['there'].any(axis=1)
+    if 'valid' in batch:  # Rows that fill up a held-out batch do not count.
+      there &= batch['valid']
+    return batch | {
+        'weight': there / jnp.maximum(there.sum(), 1).astype(jnp.float32)}
+
+  def loss(self, params, extra, batch, key):
+    """InfoNCE; a held-out batch has 'valid', drops nothing, enters nothing."""
+    config, train = self._config.loss, 'valid' not in batch
+    queries = contrastive.normalise(
+        self._embed(params, batch, key) if train
+        else self.embed(params, batch))
+    keys = contrastive.normalise(self.pool_views(params, batch))
+    scale = jnp.exp(params.get('log_scale', jnp.float32(self._log_scale)))
+    logits = contrastive.logits(
+        queries, keys, batch['id'], extra['queue'], scale,
+        in_batch=config.negatives == 'queue_and_batch',
+        mask_ids=config.mask_ids, skip_noise=config.warm_up == 'skip')
+    losses = contrastive.info_nce(logits)
+    if config.symmetric:
+      losses = (losses + contrastive.reverse_info_nce(
+          queries, keys, batch['id'], scale, mask_ids=config.mask_ids)) / 2
+    counted = (batch['weight'] > 0).astype(jnp.float32)
+    hits = (jnp.argmax(logits, axis=1) == 0) * counted
+    metrics = {
+        'loss/alignment': (jnp.sum(losses * counted), counted.sum()),
+        'top1': (hits.sum(), counted.sum()), 'scale': (scale, 1.)}
+    if train:
+      extra = extra | {'queue': contrastive.enqueue(
+          extra['queue'], keys, batch['id'])}
+    return jnp.sum(losses * batch['weight']), (metrics, extra)
+
+  def embed(self, params, batch, setting='monthly'):
+    """Vectors of pixels, [B, E], not normalised; drops nothing.
+
+    Args:
+      params: of the state, `eval_params`.
+      batch: of `batches`: 'pixels', 'keep'.
+      setting: 'monthly', 'quarterly' or 'single'.
+    """
+    return pixel_encoder.embed(
+        self.encoder, params['encoder'], batch['pixels'], batch['keep'],
+        setting)
+
+  def pool_views(self, params, batch):
+    """Vectors of the photos of each place, [B, E], not normalised."""
+    return self.pool.apply(
+        {'params': params['pool']}, batch['views'], batch['there'])
+
+  def _embed(self, params, batch, key):
+    """`embed` with augmentations and dropout."""
+    return pixel_encoder.embed_augmented(
+        self.encoder, params['encoder'], batch['pixels'], batch['keep'], key,
+        **self._config.augment)
+
+  @property
+  def _log_scale(self):
+    return math.log(1 / self._config.loss.temperature)
+
+  def source(self, split):
+    """The examples of a split: `len`, and `[i]`."""
+    return pipelines.open_source(self.data_dir, split)
+
+  def batches(self, split):
+    """Batches of this process's share: endless and shuffled for 'train'.
+
+    They hold 'pixels' [B, 12, C, k, k] in [0, 1], 'keep' bool [B, 12],
+    'views' [B, V, E], 'there' bool [B, V], 'id' int32 [B]; of any other split
+    every example once, with 'valid' bool [B] and all labels there are,
+    'label/...' int32 [B].
+    """
+    config, train = self._config, split == 'train'
+    source = self.source(split)
+    fields = [] if train else [
+        field for field in labels.FIELDS.values() if field in source.fields]
+    steps = pixels.aligning(
+        config.model.side, scaling=config.scaling,
+        missing_bands=config.missing_bands, train=train, fields=fields)
+    batches = pipelines.train_batches if train else pipelines.eval_batches
+    return batches(source, steps, seed=config.seed,
+                   batch_size=config.batch_size if train
+                   else config.evals.batch_size)
+
+  def class_names(self, label):
+    """Names of a label's classes, in the order of its values."""
+    return pixels.class_names(self.statistics, label)
+
+  def flops(self, batch):
+    """Model FLOPs of a training step on a batch."""
+    return 3 * 2 * len(batch['pixels']) * pixel_costs.macs(
+        self.encoder, whole=False)
