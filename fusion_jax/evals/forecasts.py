@@ -137,11 +137,13 @@ def figures(forecast, directory, num_places=8):
   at = forecast.leads.index(0)
   compared = {key: x for key, x in forecast.predictions.items()
               if key in ('model', 'linear_regression', 'oracle')}
-  plots.parity(
-      paths['parity'], forecast.truth[:, at],
-      {key: x[:, at] for key, x in compared.items()},
-      {key: metrics.r2_by_lead(x, forecast.truth)[at]
-       for key, x in compared.items()}, unit)
+  measured = np.isfinite(forecast.truth[:, at]).any()
+  if measured:
+    plots.parity(
+        paths['parity'], forecast.truth[:, at],
+        {key: x[:, at] for key, x in compared.items()},
+        {key: metrics.r2_by_lead(x, forecast.truth)[at]
+         for key, x in compared.items()}, unit)
   plots.error_by_lead(
       paths['error_by_lead'], forecast.leads,
       {key: metrics.mean(metrics.squared_error(x, forecast.truth))**0.5
@@ -149,8 +151,8 @@ def figures(forecast, directory, num_places=8):
   return [
       (paths['profiles'], f'`{name}` generated from the image alone, at '
        f'{len(chosen)} of {len(forecast.truth)} held-out places'),
-      (paths['parity'], f'`{name}` at the acquisition: prediction against '
-       'truth, one dot a held-out place'),
+      *([(paths['parity'], f'`{name}` at the acquisition: prediction against '
+          'truth, one dot a held-out place')] if measured else []),
       (paths['error_by_lead'], f'`{name}`: error by lead time over '
        f'{len(forecast.truth)} held-out places')]
 

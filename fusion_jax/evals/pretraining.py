@@ -36,6 +36,7 @@ class Pretraining:
     self._config = config
     self._workdir = pathlib.Path(workdir)
     self._simulated = oracle is not None
+    _check(task, config.evals)
     self._validation = validation.Validation(
         task, lambda: task.batches('val'), place=place)
     self._generations = {
@@ -67,12 +68,13 @@ class Pretraining:
       return
     pictures = self._workdir / 'pictures'
     pictures.mkdir(exist_ok=True)
+    forecast = {target: run.forecast
+                for target, run in self._generations.items() if run.forecast}
     sections = [(f'`{target}` from one Sentinel-2 image', [
-        forecasts.table(run.forecast),
-        *forecasts.figures(run.forecast, pictures)])
-                for target, run in self._generations.items()]
-    for run in self._generations.values():
-      forecasts.write_by_lead(run.forecast, self._workdir)
+        forecasts.table(found), *forecasts.figures(found, pictures)])
+                for target, found in forecast.items()]
+    for found in forecast.values():
+      forecasts.write_by_lead(found, self._workdir)
     path = report.write(
         self._workdir, 'Pretraining', numbers,
         sections=[*sections, self._learning(history, pictures)],
@@ -107,6 +109,21 @@ class Pretraining:
         tables.markdown(('modality', 'validation loss (nats)'), rows),
         (path, 'Training loss (mean over modalities, with the ordinal term) '
          'and validation cross-entropy of every modality')]
+
+
+def _check(task, config):
+  """Raises ValueError for evaluations that would only fail after training."""
+  known = [head.name for head in task.heads if head.num_values]
+  unknown = sorted({modalities.get(name).name for name in config.generate}
+                   - set(known))
+  if unknown:
+    raise ValueError(f'config.evals.generate names {unknown}; the model '
+                     f'generates {known}.')
+  size, count = config.batch_size, jax.device_count()
+  if config.generate and (size < 1 or size % count):
+    raise ValueError(
+        f'config.evals.batch_size={size} does not divide over {count} devices; '
+        f'try {max(1, size // count) * count}.')
 
 
 def _curve(history, path):

@@ -132,4 +132,7 @@ def r2_interval(prediction, truth, level=0.95, num_resamples=2_000, seed=0):
       num_places, np.full(num_places, 1 / num_places), size=num_resamples)
   drawn = _r2_of_sums(np.einsum('rp,kpt->krt', times, parts, optimize=True))
   tail = (1 - level) / 2
-  return tuple(np.nanquantile(drawn, [tail, 1 - tail], axis=0))
+  bounds = np.full((2, drawn.shape[1]), np.nan)
+  known = ~np.isnan(drawn).all(axis=0)
+  bounds[:, known] = np.nanquantile(drawn[:, known], [tail, 1 - tail], axis=0)
+  return tuple(bounds)

@@ -51,7 +51,7 @@ def make_model():
   return backbone, types.SimpleNamespace(eval_params=params)
 
 
-def make_eval(backbone, **kwargs):
+def make_eval(backbone, source=SOURCE, **kwargs):
   """`Generation` of all places, with every yardstick."""
   showing = transforms.showing(
       MODEL, [RAW], image_size=32, quantizers={}, tokenizer=None,
@@ -60,7 +60,7 @@ def make_eval(backbone, **kwargs):
       batch_size=8, num_samples=3, oracle=lambda example: example[TARGET],
       yardsticks=generation.fit_yardsticks(SOURCE, image_size=32))
   return generation.Generation(
-      backbone, SOURCE, [NoPlace(), *showing], quantize.uniform(260, 300),
+      backbone, source, [NoPlace(), *showing], quantize.uniform(260, 300),
       **settings | kwargs)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fusion_jax import modalities
-from fusion_jax.evals import forecasts
+from fusion_jax.evals import forecasts, generation
 from fusion_jax.train import sharding
 from tests.evals import places
 from tests.train import harness
@@ -42,6 +42,62 @@ def test_metrics_have_a_path_for_the_model_and_each_yardstick(run):
   assert abs(scores['eval/t2m_hourly/climatology/r2_lead_0']) < 0.1
   assert 0 <= scores['eval/t2m_hourly/coverage_90'] <= 1
   assert scores['eval/t2m_hourly/num_places'] == 11
+
+
+def without(example, *fields):
+  """The example with some of its fields missing, as on disk."""
+  lost = {name: example[name][:0] if example[name].ndim == 3 else
+          np.full_like(example[name], np.nan) for name in fields}
+  return example | lost
+
+
+def test_places_without_image_or_series_are_left_out(model, run, tmp_path):
+  source = list(places.SOURCE)
+  source[1] = without(source[1], 'S2L2A')
+  source[4] = without(source[4], places.TARGET)
+  evaluate = places.make_eval(model[0], source=source)
+  assert evaluate(model[1], 0)['eval/t2m_hourly/num_places'] == 9
+  np.testing.assert_allclose(
+      evaluate.forecast.samples, np.delete(run[1].samples, [1, 4], 0),
+      atol=1e-3)
+
+
+def test_a_single_place_with_some_hours_is_scored_and_drawn(model, tmp_path):
+  example = dict(places.SOURCE[0])
+  example[places.TARGET] = np.where(np.arange(60) < 5, 280, np.nan)
+  evaluate = places.make_eval(model[0], source=[example])
+  assert np.isfinite(evaluate(model[1], 0)['eval/t2m_hourly/mae'])
+  assert 'n/a' in forecasts.table(evaluate.forecast)
+  assert len(forecasts.figures(evaluate.forecast, tmp_path)) == 2
+
+
+def test_without_any_measurement_nothing_is_scored(model):
+  source = [without(example, places.TARGET) for example in places.SOURCE]
+  evaluate = places.make_eval(
+      model[0], source=source,
+      yardsticks=generation.fit_yardsticks(source, image_size=32))
+  assert evaluate(model[1], 0) == {} and evaluate.forecast is None
+
+
+def test_yardsticks_read_some_examples_out_of_all_of_a_large_archive():
+  class Archive:
+    shape = {'S2L2A': np.zeros((32, 32, 12), np.int16),
+             places.TARGET: np.zeros(60, np.float32)}
+
+    def __init__(self):
+      self.read = []
+
+    def __len__(self):
+      return 9_000_000
+
+    def __getitem__(self, i):
+      self.read.append(i)
+      assert len(self.read) <= 30_000
+      return self.shape
+
+  archive = Archive()
+  generation.fit_yardsticks(archive, image_size=32)
+  assert archive.read[0] == 0 and archive.read[-1] == 8_999_999
 
 
 @pytest.mark.multi_device

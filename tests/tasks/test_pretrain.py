@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from fusion_jax.evals import pretraining
 from fusion_jax.models import backbone
 from fusion_jax.tasks import pretrain
 from fusion_jax.train import loop, optim, sharding, step
@@ -53,6 +54,18 @@ def test_the_loss_is_the_mean_over_modalities_of_their_means(
   expected = (mean['loss/coords'] + mean['loss/t2m_hourly'] +
               60 * mean['emd/t2m_hourly']) / 2
   assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize('changes, message', [
+    ({'batch_size': 12}, r'evals.batch_size=12 does not divide.*try 8'),
+    ({'generate': ('tp_hourly',)}, r"names \['tp_hourly'\].*'t2m_hourly'"),
+    ({'generate': ('t2m_hurly',)}, 'no input modality .t2m_hurly')])
+def test_an_evaluation_that_cannot_be_run_raises_before_training(
+    task, data_dir, tmp_path, changes, message):
+  config = runner.config(data_dir)
+  config.evals.update(dict(generate=('t2m_hourly',)) | changes)
+  with pytest.raises(ValueError, match=message):
+    pretraining.Pretraining(task, config, tmp_path, place=jax.device_put)
 
 
 def test_micro_batches_add_up_to_one_batch(task, params, batch):
