@@ -99,6 +99,13 @@ def test_leftovers_of_both_sides_are_listed(layout):
   assert f"missing: {sorted(['logit_scale', bias])}" in message
 
 
+def test_a_missing_key_alone_is_named():
+  state = openai_state()
+  del state['ln_final.bias']
+  with pytest.raises(ValueError, match=r"missing: \['ln_final.bias'\]"):
+    from_torch(state)
+
+
 @pytest.mark.parametrize('key, message', [
     ('ln_final.weight', r'text/norm_out/scale is \(47,\), should be \(48,\)'),
     ('transformer.resblocks.1.ln_1.bias', r'resblocks.1.ln_1.bias \(47,\)'),

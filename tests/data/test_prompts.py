@@ -137,10 +137,11 @@ def test_wrong_files_of_vectors_are_explained(tmp_path):
   np.savez(path, classes=['a'], texts=['x', 'y'], vectors=some_vectors(2))
   with pytest.raises(ValueError, match='1 classes for 2 texts'):
     prompt_files.read(path)
-  np.savez(path, classes=['a', 'b'], texts=['x', 'y'],
-           vectors=some_vectors(2) * [[1], [np.nan]])
-  with pytest.raises(ValueError, match=r"zero or not finite.*\['y'\]"):
-    prompt_files.read(path)
+  for factor in (np.nan, 0):
+    np.savez(path, classes=['a', 'b'], texts=['x', 'y'],
+             vectors=some_vectors(2) * [[1], [factor]])
+    with pytest.raises(ValueError, match=r"zero or not finite.*\['y'\]"):
+      prompt_files.read(path)
   path.write_bytes(path.read_bytes()[:100])
   with pytest.raises(ValueError, match='wrong.npz'):
     prompt_files.read(path)

@@ -40,6 +40,11 @@ def test_every_byte_has_an_id():
   assert all(0 <= i < clip_text.START for i in clip_text.word_ids(text))
 
 
+def test_entities_are_resolved_twice():
+  """With a tag in the text, ftfy leaves them alone."""
+  assert clip_text.clean('<b> &amp;lt;  A') == '<b> < a'
+
+
 def test_special_words_inside_a_text_are_plain_text():
   ids = clip_text.word_ids('a <end_of_text> <|endoftext|> b')
   assert max(ids) < clip_text.START
