@@ -19,8 +19,18 @@ from jax.experimental import multihost_utils
 from ml_collections import config_flags
 
 from fusion_jax import prepare, warm_start
-from fusion_jax.evals import pretraining
-from fusion_jax.tasks import pretrain
+from fusion_jax.evals import (
+  alignment,
+  pretraining,
+  series_reconstruction,
+  supervised,
+)
+from fusion_jax.tasks import (
+  align_pixels,
+  classify_pixels,
+  pretrain,
+  series_tokenizer,
+)
 from fusion_jax.train import log, loop, optim, sharding
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -40,7 +50,13 @@ NUM_PROCESSES = flags.DEFINE_integer(
 PROCESS_ID = flags.DEFINE_integer(
     'process_id', None, 'Of this process, from 0; found likewise.')
 
-TASKS = {'pretrain': (pretrain.Pretrain, pretraining.Pretraining)}
+TASKS = {
+    'pretrain': (pretrain.Pretrain, pretraining.Pretraining),
+    'align_pixels': (align_pixels.AlignPixels, alignment.Alignment),
+    'classify_pixels': (classify_pixels.ClassifyPixels, supervised.Supervised),
+    'series_tokenizer': (series_tokenizer.SeriesTokenizer,
+                         series_reconstruction.SeriesReconstruction),
+}
 
 
 def run(config, workdir):
@@ -94,14 +110,15 @@ def prepare_data(data, workdir):
     predictions, where the data are simulated, else None.
 
   Raises:
-    ValueError: if TerraMesh is not prepared yet: that is no part of a run.
+    ValueError: if an archive is not prepared yet: that is no part of a run.
   """
-  if data.name == 'terramesh' and not data.dir:
+  given = data.name == 'terramesh' or not data.prepare
+  if given and not data.dir:
     raise ValueError(
-        'config.data.dir is not set; `python -m fusion_jax.prepare terramesh` '
-        'makes the folder that it should name.')
+        'config.data.dir is not set; `python -m fusion_jax.prepare '
+        f'{data.name}` makes the folder that it should name.')
   path = pathlib.Path(data.dir or workdir / 'data')
-  if jax.process_index() == 0 and data.name != 'terramesh':
+  if jax.process_index() == 0 and not given:
     prepare.prepare(data.name, path, **data.prepare)
   if jax.process_count() > 1:
     multihost_utils.sync_global_devices('prepared')
