@@ -199,7 +199,7 @@ def error_by_lead(path, leads, rmse, unit='K', per='hours'):
     ax.legend(loc='center left', bbox_to_anchor=(1.0, 0.5))
 
 
-def learning_curve(path, train, validation, ylabel='loss (nats)'):
+def learning_curve(path, train, validation, ylabel='loss (nats)', log=False):
   """Losses over training steps.
 
   Args:
@@ -207,6 +207,7 @@ def learning_curve(path, train, validation, ylabel='loss (nats)'):
     train: (steps [n], losses [n]) of every logged step.
     validation: {name: (steps [m], losses [m])}.
     ylabel: of the losses.
+    log: whether their axis is logarithmic.
   """
   palette = ('#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#0072B2',
              INK, '#999999')
@@ -220,7 +221,7 @@ def learning_curve(path, train, validation, ylabel='loss (nats)'):
       ax.plot(steps, losses, marker='os^Dvp*X'[index % 8], markersize=4,
               linewidth=1.2, color=palette[index % len(palette)],
               label=name)
-    ax.set(xlabel='step', ylabel=ylabel)
+    ax.set(xlabel='step', ylabel=ylabel, yscale='log' if log else 'linear')
     ax.legend(loc='center left', bbox_to_anchor=(1.0, 0.5))
 
 
