@@ -12,7 +12,7 @@ import ml_collections
 import numpy as np
 
 from fusion_jax import modalities as modality_table
-from fusion_jax import released_encoder
+from fusion_jax import released_clip, released_encoder
 from fusion_jax.data import crops
 from fusion_jax.models import generate
 from fusion_jax.tasks import pretrain
@@ -31,7 +31,8 @@ def load(workdir, which='last'):
 
   Returns:
     `Model` of a run of `configs/pretrain.py` or a converted backbone;
-    `released_encoder.EncoderModel` of a converted encoder.
+    `released_encoder.EncoderModel` of a converted encoder;
+    `released_clip.ClipModel` of a converted CLIP.
 
   Raises:
     checkpoint.CheckpointError: if there is no such checkpoint, or it is
@@ -58,7 +59,12 @@ def _load_encoder(config, params, workdir):
       config, params, pretrain.find_tokenizer(workdir))
 
 
-_LOADERS = {'pretrain': _load_backbone, 'encoder': _load_encoder}
+def _load_clip(config, params, _):
+  return released_clip.ClipModel(config, params)
+
+
+_LOADERS = {'pretrain': _load_backbone, 'encoder': _load_encoder,
+            'clip': _load_clip}
 
 
 class Model:

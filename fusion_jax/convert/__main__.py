@@ -7,12 +7,14 @@ r"""Converts public weights to a folder that `fusion_jax.load` reads.
   python -m fusion_jax.convert terramind \
       --source ibm-esa-geospatial/TerraMind-1.0-Tokenizer-Coords \
       --out weights/base
+  python -m fusion_jax.convert clip --source openai/clip-vit-base-patch32 \
+      --out weights/clip
 
 The source is a file here (.pt, .safetensors) or an id on the Hugging Face hub,
 which needs the extra 'hub'. What it holds is read off its keys. The
 coordinates' file goes into the folder of the backbone that reads it. Files of
 torch are read without torch, and code in them is refused. `terramind --help`
-lists the known ids.
+and `clip --help` list the known ids.
 """
 
 import argparse
@@ -20,12 +22,12 @@ import sys
 
 from absl import flags, logging
 
-from fusion_jax.convert import write_terramind
+from fusion_jax.convert import write_clip, write_terramind
 from fusion_jax.train import log
 
 # Each has `DESCRIPTION`, `add_arguments(parser)` and
 # `convert(source, out, **arguments)`.
-CONVERTERS = {'terramind': write_terramind}
+CONVERTERS = {'clip': write_clip, 'terramind': write_terramind}
 
 
 def _parser():
