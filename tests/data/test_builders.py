@@ -170,6 +170,28 @@ def test_shares_of_a_job_array_make_the_whole(tmp_path):
   assert content(tmp_path / 'jobs') == content(tmp_path / 'whole')
 
 
+def test_files_of_processes_with_the_same_id_do_not_meet(
+    tmp_path, monkeypatch):
+  replace, path = os.replace, tmp_path / 'note.json'
+
+  def interrupted(temporary, target):
+    monkeypatch.setattr(os, 'replace', replace)
+    shards.write_whole(path, 'other')  # The same file, at this very moment.
+    replace(temporary, target)
+
+  monkeypatch.setattr(os, 'replace', interrupted)
+  shards.write_whole(path, 'own')
+  assert path.read_text() == 'own'
+  assert names(tmp_path) == ['note.json']
+
+
+def test_finishing_leaves_alone_what_another_process_is_writing(tmp_path):
+  other = tmp_path / 'statistics.json.tmp-other'
+  other.write_text('half')
+  assert shards.build(parts(), tmp_path)
+  assert other.exists()
+
+
 class _Stop(Exception):
   pass
 

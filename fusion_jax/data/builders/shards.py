@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import sys
+import uuid
 from typing import Any
 
 import tensorflow_datasets as tfds
@@ -146,7 +147,7 @@ def write(job, source, schema, compression='uncompressed'):
   codec = examples.Codec(schema)
   note = {'num_bytes': 0}
   job.path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = f'{job.path}.tmp-{os.getpid()}'
+  temporary = _temporary(job.path)
   # One record a group: what is asked for is all that is decompressed.
   writer = array_record_module.ArrayRecordWriter(
       temporary, f'group_size:1,{compression}')
@@ -211,8 +212,10 @@ def build(source, out, *, schema=None, num_workers=1, share=(0, 1),
   finish(out, schema, sizes, (
       note | {'statistics': json.loads(job.statistics_path.read_text())}
       for job, note in notes.items()), command)
-  for leftover in pathlib.Path(out).glob('*.tmp-*'):  # Of killed processes.
-    leftover.unlink()
+  # Of killed processes. Other files may still be on their way: where the last
+  # shards are done at once, several processes finish the folder.
+  for leftover in pathlib.Path(out).glob('*.array_record.tmp-*'):
+    leftover.unlink(missing_ok=True)
   return True
 
 
@@ -291,6 +294,11 @@ def finish(out, schema, sizes, notes, command=''):
 def write_whole(path, text):
   """Writes a file that is never seen half-written."""
   path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = pathlib.Path(f'{path}.tmp-{os.getpid()}')
+  temporary = pathlib.Path(_temporary(path))
   temporary.write_text(text)
   os.replace(temporary, path)
+
+
+def _temporary(path):
+  """A name of this call alone: hosts and containers share process ids."""
+  return f'{path}.tmp-{uuid.uuid4().hex}'
