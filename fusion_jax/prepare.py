@@ -12,6 +12,7 @@ shard written finishes the folder.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -104,7 +105,8 @@ def prepare(dataset, out, *, source='', images=(), val=(), weather_paths=(),
   else:
     fields = None
     if weather_paths:
-      from fusion_jax.data.sources import gridded  # Needs xarray.
+      with _extra('weather'):
+        from fusion_jax.data.sources import gridded
       fields = gridded.Weather(
           tuple(weather_paths), alignment, outside, temperature, precipitation,
           reset_hours)
@@ -165,8 +167,9 @@ def _is_done(out, made_from, overwrite, share):
 
 def _remove(out):
   """Deletes a data set's files, and nothing else."""
-  for pattern in ('*.array_record*', '.notes/*', '*_info.json',
-                  'features.json', 'statistics.json', _ARGUMENTS):
+  # First what says that it is whole, last what says that it is one.
+  for pattern in ('statistics.json', 'features.json', '*_info.json', '.notes/*',
+                  '*.array_record*', _ARGUMENTS):
     for path in out.glob(pattern):
       path.unlink()
 
@@ -210,10 +213,22 @@ def _archive(dataset, source, images, val):
     raise ValueError(f'--source={source!r} is no folder; {dataset} needs the '
                      'folder of its files.')
   if dataset == 'terramesh':
-    from fusion_jax.data.sources import terramesh
+    with _extra('terramesh'):
+      from fusion_jax.data.sources import terramesh
     return terramesh.TerraMesh(source, tuple(images))
-  from fusion_jax.data.sources import geotiff
+  with _extra('terramesh'):
+    from fusion_jax.data.sources import geotiff
   return geotiff.SampleFolder(source, tuple(val), tuple(images))
+
+
+@contextlib.contextmanager
+def _extra(name):
+  """Says how to install the readers of an extra where an import fails."""
+  try:
+    yield
+  except ImportError as error:
+    raise ImportError(f'{error}: reading this needs more packages; install '
+                      f"them with pip install 'fusion_jax[{name}]'.") from error
 
 
 def _parser():

@@ -1,11 +1,13 @@
 import json
 import pathlib
+import sys
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
 from fusion_jax import prepare
+from fusion_jax.data import sources
 
 DATA = pathlib.Path(__file__).parent / 'testdata'
 GFS = [str(DATA / 'weather' / 'gfs')]  # Six files; two hold what is needed.
@@ -61,6 +63,38 @@ def test_other_arguments_raise_unless_told_to_overwrite(tmp_path):
   prepare.prepare('simulated', tmp_path, **other, overwrite=True)
   assert len(read(tmp_path, 'train')) == 2
   assert not list(tmp_path.glob('val*'))
+
+
+def test_a_killed_overwrite_is_not_taken_for_done(tmp_path, monkeypatch):
+  prepare.prepare('simulated', tmp_path, **SMALL)
+  unlink = pathlib.Path.unlink
+
+  def killed(path, **kwargs):
+    if path.name.startswith('train-00001') and path.suffix == '.array_record':
+      raise KeyboardInterrupt
+    unlink(path, **kwargs)
+
+  with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    patched.setattr(pathlib.Path, 'unlink', killed)
+    prepare.prepare('simulated', tmp_path, **SMALL | {'seed': 1},
+                    overwrite=True)
+  prepare.prepare('simulated', tmp_path, **SMALL)
+  assert len(read(tmp_path, 'train')) == 9
+
+
+@pytest.mark.parametrize('dataset, module, extra', [
+    ('samples', 'rasterio', 'terramesh'), ('samples', 'xarray', 'weather'),
+    ('samples', 'eccodes', 'weather'), ('terramesh', 'zarr', 'terramesh')])
+def test_a_missing_reader_names_the_extra(
+    tmp_path, monkeypatch, dataset, module, extra):
+  monkeypatch.setitem(sys.modules, module, None)
+  for name in ('geotiff', 'terramesh', 'gridded', 'xarray_fields', 'grib'):
+    monkeypatch.delitem(sys.modules, f'fusion_jax.data.sources.{name}',
+                        raising=False)
+    monkeypatch.delattr(sources, name, raising=False)
+  with pytest.raises(ImportError, match=rf'fusion_jax\[{extra}\]'):
+    prepare.prepare(dataset, tmp_path, source=str(DATA / 'terramesh'),
+                    weather_paths=GFS, num_workers=1)
 
 
 def test_overwriting_deletes_nothing_but_the_data_set(tmp_path):

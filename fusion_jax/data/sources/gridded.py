@@ -221,7 +221,12 @@ def _open(path, names, reset_hours):
   if head.startswith((b'CDF', b'\x89HDF')):  # First: ECMWF's have GRIB_centre.
     return xarray_fields.XarrayFile(path, names, reset_hours)
   if b'GRIB' in head:  # Bulletins put a few bytes before it.
-    from fusion_jax.data.sources import grib  # Needs ecCodes.
+    try:
+      from fusion_jax.data.sources import grib
+    except (ImportError, RuntimeError) as error:  # The latter: no C library.
+      raise ImportError(
+          f'{error}: reading GRIB needs ecCodes; install it with pip install '
+          "'fusion_jax[weather]'.") from error
     roles = {role: names[role] for role in ('t2m', 'tp', 'rate')}
     return grib.GribFile(path, roles)
   raise ValueError(f'{os.fspath(path)} is neither GRIB, NetCDF nor Zarr (it '
