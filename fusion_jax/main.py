@@ -9,6 +9,7 @@ metrics.json in the work directory.
 """
 
 import json
+import math
 import pathlib
 import shutil
 import time
@@ -31,7 +32,7 @@ from fusion_jax.tasks import (
   pretrain,
   series_tokenizer,
 )
-from fusion_jax.train import log, loop, optim, sharding
+from fusion_jax.train import checkpoint, log, loop, optim, sharding
 
 CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'Python file with the configuration, FILE:name=value,... '
@@ -137,12 +138,37 @@ def prepare_data(data, workdir):
 
 
 def keep_for_use(task, config, data_dir, workdir):
-  """Writes beside the checkpoints what `fusion_jax.load` needs."""
+  """Writes beside the checkpoints what `fusion_jax.load` needs.
+
+  Raises:
+    ValueError: if the run began with data of other statistics: its parameters
+      know other bins and standards.
+  """
+  begun = bool(checkpoint.list_steps(workdir))
+  there = workdir / 'statistics.json'
+  if begun and there.exists() and not _agree(there, data_dir / there.name):
+    raise ValueError(
+        f'The run in {workdir} began with other data than those in {data_dir}: '
+        'their statistics differ. Name the data that it began with, or another '
+        '--workdir.')
   if jax.process_index():
     return
   (workdir / 'config.json').write_text(config.to_json(indent=1) + '\n')
-  shutil.copyfile(data_dir / 'statistics.json', workdir / 'statistics.json')
+  if not begun or not there.exists():
+    shutil.copyfile(data_dir / there.name, there)
   task.keep(workdir)
+
+
+def _agree(*paths):
+  """Whether two files of statistics say the same, up to the last digits."""
+  old, new = (json.loads(path.read_text()) for path in paths)
+  for provenance in ('version', 'command', 'created'):
+    old.pop(provenance, None), new.pop(provenance, None)
+  if jax.tree.structure(old) != jax.tree.structure(new):
+    return False
+  return all(a == b if isinstance(a, str) or isinstance(b, str)
+             else math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-9)
+             for a, b in zip(jax.tree.leaves(old), jax.tree.leaves(new)))
 
 
 def main(argv):

@@ -1,12 +1,14 @@
 """The pretraining task on one device, on many, in parts, killed and resumed."""
 
 import dataclasses
+import json
 import pathlib
 
 import jax
 import numpy as np
 import pytest
 
+from fusion_jax import main
 from fusion_jax.evals import pretraining
 from fusion_jax.models import backbone
 from fusion_jax.tasks import pretrain
@@ -142,6 +144,22 @@ def test_any_mesh_gives_the_same_losses(data_dir, tmp_path):
   for name, fsdp in (('data8', 1), ('data2_fsdp4', 4)):
     found = train(data_dir, tmp_path / name, 8, fsdp)
     np.testing.assert_allclose(found, one, atol=1e-5, err_msg=name)
+
+
+def test_a_run_keeps_the_statistics_that_it_began_with(
+    data_dir, task, tmp_path):
+  config, workdir = runner.config(data_dir), tmp_path / 'run'
+  workdir.mkdir()
+  main.keep_for_use(task, config, pathlib.Path(data_dir), workdir)
+  (workdir / 'checkpoints' / '2').mkdir(parents=True)
+  main.keep_for_use(task, config, pathlib.Path(data_dir), workdir)
+  kept = json.loads((workdir / 'statistics.json').read_text())
+  other = json.loads(json.dumps(kept))
+  other['series']['t2m_hourly']['uniform']['edges'][3] += 1
+  (tmp_path / 'statistics.json').write_text(json.dumps(other))
+  with pytest.raises(ValueError, match='began with other data'):
+    main.keep_for_use(task, config, tmp_path, workdir)
+  assert json.loads((workdir / 'statistics.json').read_text()) == kept
 
 
 @pytest.mark.slow
