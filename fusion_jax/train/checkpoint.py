@@ -161,10 +161,11 @@ def find_step(workdir, which='last'):
     CheckpointError: if there is no such checkpoint.
   """
   steps = list_steps(workdir)
-  if not steps or (isinstance(which, int) and which not in steps):
+  if not steps or which not in ('last', 'best', *steps):
     raise CheckpointError(
         f'{workdir} holds no checkpoint {which!r}; its steps are {steps}. '
-        'Name the work directory of a run that has saved.')
+        "Name the work directory of a run that has saved, and 'last', 'best' "
+        'or one of the steps.')
   if isinstance(which, int):
     return which
   if which == 'best':

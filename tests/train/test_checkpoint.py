@@ -119,6 +119,8 @@ def test_missing_checkpoint_is_an_error(tmp_path):
   save(tmp_path, [3])
   with pytest.raises(checkpoint.CheckpointError, match=r'steps are \[3\]'):
     checkpoint.find_step(tmp_path, 4)
+  with pytest.raises(checkpoint.CheckpointError, match="no checkpoint 'lats'"):
+    checkpoint.find_step(tmp_path, 'lats')
 
 
 @pytest.mark.parametrize('use_ema', [False, True])
