@@ -1,6 +1,7 @@
 r"""Prepares a data set: raw archive or simulated Earth -> ArrayRecord.
 
   python -m fusion_jax.prepare simulated --out data/simulated
+  python -m fusion_jax.prepare simulated_pixels --out data/pixels --size 5
   python -m fusion_jax.prepare samples --source examples --weather gfs --out d
   python -m fusion_jax.prepare series --weather era5 --blocks blocks.json \
       --series t2m_hourly --out DIR
@@ -22,10 +23,11 @@ import sys
 from absl import flags, logging
 
 import fusion_jax
-from fusion_jax.data.builders import examples, shards, weather
+from fusion_jax.data import composites
+from fusion_jax.data.builders import examples, places, shards, weather
 from fusion_jax.data.builders import series as series_lib
 
-DATASETS = ('simulated', 'samples', 'terramesh', 'series')
+DATASETS = ('simulated', 'samples', 'terramesh', 'series', 'simulated_pixels')
 _ARGUMENTS = 'prepare.json'  # Beside the data: what it was made from.
 _SPLITS = {'train': 6_000, 'val': 256, 'test': 512}
 
@@ -33,14 +35,15 @@ _SPLITS = {'train': 6_000, 'val': 256, 'test': 512}
 def prepare(dataset, out, *, source='', images=(), val=(), weather_paths=(),
             alignment='nearest', outside='error', temperature='',
             precipitation='', reset_hours=0, seed=0, image_size=264,
-            splits=None, series=(), blocks=None, stations=None,
+            splits=None, series=(), blocks=None, stations=None, size=1,
+            composite='published',
             examples_per_shard=256, num_workers=0, share=(0, 1),
             max_bad=0.01, compression='uncompressed', overwrite=False,
             beam_runner='', beam_options=()):
   """Writes a data set, or finds it written.
 
   Args:
-    dataset: 'simulated', 'samples', 'terramesh' or 'series'.
+    dataset: one of `DATASETS`.
     out: folder to write.
     source: folder of the archive; only for 'samples' and 'terramesh'.
     images: image modalities; by default all that the source has.
@@ -59,6 +62,8 @@ def prepare(dataset, out, *, source='', images=(), val=(), weather_paths=(),
     blocks: {split: fields of `builders.series.Block`} of 'series'.
     stations: fields of `sources.stations.Stations`, for 'series' in place of
       `weather_paths`.
+    size: k, pixels a side of the places of 'simulated_pixels'.
+    composite: of their months, see `data.composites.monthly`.
     examples_per_shard: of 'simulated'; an archive keeps its own shards.
     num_workers: processes; 0 is one for each processor.
     share: (i, n) of a job array: write every n-th shard from the i-th.
@@ -81,11 +86,12 @@ def prepare(dataset, out, *, source='', images=(), val=(), weather_paths=(),
   made_from = {
       'dataset': dataset, 'layout': shards.VERSION, 'images': sorted(images),
       'compression': compression}
-  if dataset == 'simulated':
+  if dataset in ('simulated', 'simulated_pixels'):
     splits = dict(splits or _SPLITS)
     made_from |= {'version': fusion_jax.__version__, 'seed': seed,
-                  'image_size': image_size, 'splits': splits,
-                  'examples_per_shard': examples_per_shard}
+                  'splits': splits, 'examples_per_shard': examples_per_shard}
+    made_from |= ({'image_size': image_size} if dataset == 'simulated' else
+                  {'size': size, 'composite': composite})
   else:
     made_from |= {
         'source': _absolute(source), 'val': sorted(val),
@@ -102,6 +108,11 @@ def prepare(dataset, out, *, source='', images=(), val=(), weather_paths=(),
     return out
   if dataset == 'simulated':
     reader = _simulated(seed, image_size, splits, images, examples_per_shard)
+  elif dataset == 'simulated_pixels':
+    from fusion_jax.data.sources.simulated import pixels
+    earth = pixels.SimulatedPixels(seed, size, splits, composite)
+    reader = places.IndexedPlaces(earth, examples_per_shard)
+    places.write_beside(earth, out)
   else:
     fields = None
     if weather_paths:
@@ -263,7 +274,7 @@ def _parser():
       help='NetCDF and Zarr: precipitation accumulates from multiples of H '
       'UTC; 0: since the last time (default: %(default)s)')
   add('--seed', type=int, default=0,
-      help='simulated: which Earth (default: %(default)s)')
+      help='simulated, simulated_pixels: which Earth (default: %(default)s)')
   add('--image_size', type=int, default=264,
       help='simulated: pixels a side (default: %(default)s)')
   for split, number in _SPLITS.items():
@@ -280,6 +291,11 @@ def _parser():
       help='series: JSON, what the columns of CSV files mean: {"paths", '
       '"places", "station", "time", "time_zone", "temperature", '
       '"precipitation"}')
+  add('--size', type=int, default=1, metavar='K',
+      help='places: pixels a side, 1, 5 or 9 (default: %(default)s)')
+  add('--composite', choices=composites.KINDS, default='published',
+      help='places: monthly medians with clouds as zeros, as published, or of '
+      'clear pixels only (default: %(default)s)')
   add('--num_workers', type=int, default=0, metavar='N',
       help='processes (default: one for each processor)')
   add('--shard', dest='share', type=_share, default=(0, 1), metavar='I/N',
