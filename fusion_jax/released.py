@@ -12,8 +12,8 @@ import ml_collections
 import numpy as np
 
 from fusion_jax import modalities as modality_table
-from fusion_jax import released_clip, released_encoder
-from fusion_jax.data import crops
+from fusion_jax import released_clip, released_encoder, released_pixels
+from fusion_jax.data import crops, normalize
 from fusion_jax.models import generate
 from fusion_jax.tasks import pretrain
 from fusion_jax.train import checkpoint
@@ -32,7 +32,10 @@ def load(workdir, which='last'):
   Returns:
     `Model` of a run of `configs/pretrain.py` or a converted backbone;
     `released_encoder.EncoderModel` of a converted encoder;
-    `released_clip.ClipModel` of a converted CLIP.
+    `image_codec.ImageCodec` of an image tokenizer, trained or converted;
+    `released_clip.ClipModel` of a converted CLIP;
+    `released_pixels.PixelModel` of a run of `configs/align_pixels.py` or a
+    converted encoder of pixels.
 
   Raises:
     checkpoint.CheckpointError: if there is no such checkpoint, or it is
@@ -63,8 +66,20 @@ def _load_clip(config, params, _):
   return released_clip.ClipModel(config, params)
 
 
-_LOADERS = {'pretrain': _load_backbone, 'encoder': _load_encoder,
-            'clip': _load_clip}
+def _load_pixels(config, params, workdir):
+  return released_pixels.PixelModel(
+      config, params, normalize.load_statistics(workdir))
+
+
+def _load_tokenizer(config, params, _):
+  from fusion_jax import image_codec
+  return image_codec.ImageCodec(config, params)
+
+
+_LOADERS = {'image_tokenizer': _load_tokenizer,
+            'pretrain': _load_backbone, 'encoder': _load_encoder,
+            'clip': _load_clip, 'pixel_encoder': _load_pixels,
+            'align_pixels': _load_pixels, 'classify_pixels': _load_pixels}
 
 
 class Model:
