@@ -49,7 +49,8 @@ def layout(channels, width, multipliers, blocks, attention_rates):
     return block + ([Part('attention', features, features)]
                     if rate in attention_rates else [])
 
-  down, kept, features = [[Part('convolution', channels, width)]], [width], width
+  down = [[Part('convolution', channels, width)]]
+  kept, features = [width], width
   for level, multiplier in enumerate(multipliers):
     for _ in range(blocks):
       down.append(residual(features, width * multiplier, 2**level))
@@ -123,8 +124,8 @@ class UNet(nn.Module):
           f'{height} x {width} pixels must be multiples of {self.multiple}.')
     grid = (height // self.patch, width // self.patch)
     pixels = patches.patchify(noisy, self.patch).reshape(batch, *grid, -1)
-    images = jnp.concatenate([
-        pixels.astype(self.dtype), _enlarge(codes, grid).astype(self.dtype)], -1)
+    images = jnp.concatenate(
+        [pixels, _enlarge(codes, grid)], -1).astype(self.dtype)
     time = TimeEmbedding(self.width, self.dtype, name='time')(
         jnp.broadcast_to(t, (batch,)))
     time = jax.nn.silu(time)
