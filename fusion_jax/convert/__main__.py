@@ -9,6 +9,8 @@ r"""Converts public weights to a folder that `fusion_jax.load` reads.
       --out weights/base
   python -m fusion_jax.convert clip --source openai/clip-vit-base-patch32 \
       --out weights/clip
+  python -m fusion_jax.convert timesenclip --source encoder.pt \
+      --out weights/timesenclip
 
 The source is a file here (.pt, .safetensors) or an id on the Hugging Face hub,
 which needs the extra 'hub'. What it holds is read off its keys. The
@@ -22,12 +24,13 @@ import sys
 
 from absl import flags, logging
 
-from fusion_jax.convert import write_clip, write_terramind
+from fusion_jax.convert import write_clip, write_terramind, write_timesenclip
 from fusion_jax.train import log
 
 # Each has `DESCRIPTION`, `add_arguments(parser)` and
 # `convert(source, out, **arguments)`.
-CONVERTERS = {'clip': write_clip, 'terramind': write_terramind}
+CONVERTERS = {'clip': write_clip, 'terramind': write_terramind,
+              'timesenclip': write_timesenclip}
 
 
 def _parser():

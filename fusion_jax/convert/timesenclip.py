@@ -88,7 +88,8 @@ def from_torch(state, *, num_heads=0, activation='relu'):
   if surplus or missing or not depth:
     raise ValueError(
         'The weights do not fit the encoder. Keys without a parameter: '
-        f'{surplus}. Keys that are missing: {missing or "all layers"}.')
+        f'{surplus}. Keys that are missing: '
+        f'{missing if depth else "all layers"}.')
   encoder = pixel_encoder.PixelEncoder(
       activation=activation, depth=depth, **_sizes(state, num_heads))
   flat, wrong = {}, []

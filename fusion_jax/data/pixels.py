@@ -80,7 +80,7 @@ class Scale(grain.transforms.Map):
       their place is ignored.
 
   Raises:
-    ValueError: for an unknown scaling or band; in `map` for other bands, or
+    ValueError: for an unknown scaling or band; later for other bands, or
       reflectance on another scale.
   """
   scaling: str = 'published'
@@ -93,19 +93,30 @@ class Scale(grain.transforms.Map):
       raise ValueError(f'There is no band {unknown}; there are {BANDS}.')
 
   def map(self, example):
-    pixels = np.asarray(example['pixels'], np.float32)
-    if pixels.shape[1] != len(BANDS):
+    pixels, keep = self.prepare(
+        example['pixels'], example.get('valid', True), example['key'])
+    return {**example, 'pixels': pixels, 'keep': keep}
+
+  def prepare(self, pixels, valid, name):
+    """Pixels and `keep` of one place or, with leading axes, of many.
+
+    Args:
+      pixels: [..., T, C, Y, X].
+      valid: bool, [..., T] or what broadcasts to it.
+      name: for messages.
+    """
+    pixels = np.asarray(pixels, np.float32)
+    if pixels.shape[-3] != len(BANDS):
       raise ValueError(
-          f'{example["key"]} has {pixels.shape[1]} bands; wanted are '
+          f'{name} has {pixels.shape[-3]} bands; wanted are '
           f'{", ".join(BANDS)}, in this order.')
-    check_scale(pixels, example['key'])
+    check_scale(pixels, name)
     there = np.isfinite(pixels)
-    there[:, [BANDS.index(name) for name in self.missing]] = False
+    there[..., [BANDS.index(band) for band in self.missing], :, :] = False
     scaled = scale(np.where(there, pixels, 0), self.scaling)
-    known = there.mean(axis=(1, 2, 3)) >= _MOST_MISSING
-    keep = known & np.asarray(example.get('valid', True), bool)
-    return {**example, 'pixels': np.where(there, scaled, np.float32(0)),
-            'keep': keep}
+    known = there.mean(axis=(-3, -2, -1)) >= _MOST_MISSING
+    return (np.where(there, scaled, np.float32(0)),
+            known & np.asarray(valid, bool))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +170,7 @@ def class_names(statistics, label):
 
 
 def scale(pixels, scaling='published'):
-  """Reflectance x 10,000 [T, C, Y, X] to [0, 1]; see `Scale`."""
+  """Reflectance x 10,000 [..., C, Y, X] to [0, 1]; see `Scale`."""
   low, high = (x[:, None, None] for x in (LOW, HIGH))
   spread = high if scaling == 'published' else high - low
   return np.clip((pixels - low) / spread, 0, 1).astype(np.float32)

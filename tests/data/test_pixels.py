@@ -1,0 +1,103 @@
+"""Transforms of pixels: scaling by hand, what is missing, bad input."""
+
+import numpy as np
+import pytest
+
+from fusion_jax.data import pixels
+from tests import pixel_data
+
+
+def example(side=1, **changes):
+  return pixel_data.example('train', 1, side) | changes
+
+
+def scaled(scaling='published', missing=(), **changes):
+  return pixels.Scale(scaling, missing).map(example(**changes))
+
+
+def test_scaling_is_that_of_the_code_and_clipped():
+  values = np.zeros((12, 10, 1, 1), np.float32)
+  values[0] = pixels.LOW[:, None, None]
+  values[1] = (pixels.LOW + pixels.HIGH)[:, None, None]
+  values[2] = pixels.HIGH[:, None, None]
+  found = scaled(pixels=values)['pixels']
+  np.testing.assert_array_equal(found[[0, 3]], 0)  # 0 is below the low value.
+  np.testing.assert_allclose(found[1], 1, rtol=1e-6)
+  np.testing.assert_allclose(
+      found[2, :, 0, 0], 1 - pixels.LOW / pixels.HIGH, rtol=1e-6)
+  found = scaled('range', pixels=values)['pixels']
+  np.testing.assert_allclose(found[2], 1, rtol=1e-6)
+
+
+def test_months_without_most_values_are_left_out():
+  values = example()['pixels'].copy()
+  values[3, :6] = np.nan
+  values[4, :5] = np.nan
+  valid = np.ones(12, bool)
+  valid[7] = False
+  found = scaled(pixels=values, valid=valid)
+  np.testing.assert_array_equal(np.flatnonzero(~found['keep']), [3, 7])
+  assert np.isfinite(found['pixels']).all()
+  np.testing.assert_array_equal(found['pixels'][4, :5], 0)
+  without = dict(example(pixels=values))
+  del without['valid']
+  np.testing.assert_array_equal(
+      np.flatnonzero(~pixels.Scale().map(without)['keep']), [3])
+
+
+def test_missing_bands_are_zero_whatever_stands_there():
+  found = scaled(missing=('B8A',), valid=np.ones(12, bool))
+  np.testing.assert_array_equal(found['pixels'][:, 7], 0)
+  assert found['pixels'][:, 6].all() and found['keep'].all()
+
+
+def test_crop_is_around_the_centre():
+  image = np.arange(12 * 10 * 64 * 64, dtype=np.int32).reshape(12, 10, 64, 64)
+  for side, start in ((1, 32), (5, 30), (9, 28)):
+    found = pixels.Crop(side).map(example(pixels=image))['pixels']
+    np.testing.assert_array_equal(
+        found, image[..., start:start + side, start:start + side])
+
+
+def test_bad_pixels_are_named():
+  with pytest.raises(ValueError, match='train1 has 1 x 1 pixels, the model '
+                     'reads 5 x 5'):
+    pixels.Crop(5).map(example())
+  with pytest.raises(ValueError, match='has 9 bands; wanted are B2, B3'):
+    scaled(pixels=np.ones((12, 9, 1, 1)))
+  with pytest.raises(ValueError, match='train1 has reflectance up to 0.4; want'
+                     'ed is reflectance x 10,000'):
+    scaled(pixels=np.full((12, 10, 1, 1), .4))
+  with pytest.raises(ValueError, match=r"no band \['B9'\]"):
+    scaled(missing=('B9',))
+  with pytest.raises(ValueError, match="scaling='mean' is not one of"):
+    scaled('mean')
+
+
+def test_months_that_are_masked_whole_are_not_taken_for_another_scale():
+  assert not scaled(pixels=np.ones((12, 10, 1, 1)))['pixels'].any()
+
+
+def test_missing_photos_are_marked():
+  views = np.ones((4, 8), np.float32)
+  views[2, 3] = np.nan
+  found = pixels.MarkViews().map(example(views=views))
+  np.testing.assert_array_equal(found['there'], [True, True, False, True])
+  np.testing.assert_array_equal(found['views'][2], 0)
+  views[:] = np.nan
+  with pytest.raises(ValueError, match='train1 has no photo'):
+    pixels.MarkViews().map(example(views=views))
+  assert not pixels.MarkViews(False).map(example(views=views))['there'].any()
+
+
+def test_ids_are_those_of_places():
+  number = pixels.Number().map
+  assert number(example())['id'] == number(example(side=3))['id']
+  assert number(example())['id'] != number(example(key='other'))['id']
+  assert number(example())['id'].dtype == np.int32
+
+
+def test_classes_come_from_the_data_where_they_tell_them():
+  assert pixels.class_names({}, 'land_cover')[1] == 'Cropland'
+  known = {'classes': {'landcover10': ['a', 'b']}}
+  assert pixels.class_names(known, 'landcover10') == ('a', 'b')
