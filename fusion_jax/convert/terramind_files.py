@@ -6,21 +6,23 @@ a backbone below `sampler.model.` and tokenizers below `tokenizer.<modality>.`.
 """
 
 import collections.abc
+import dataclasses
 import math
 import re
 from typing import NamedTuple
 
 from fusion_jax import modalities as modality_table
-from fusion_jax.convert import terramind
-from fusion_jax.models import backbone, encoder
+from fusion_jax.convert import terramind, terramind_tokenizers
+from fusion_jax.models import backbone, encoder, image_tokenizer
 
 _HUB = 'ibm-esa-geospatial/TerraMind-1.0-'
+TOKENISED = ('S2L2A', 'S1RTC', 'S1GRD', 'DEM', 'LULC', 'NDVI')
 COORDINATES = f'{_HUB}Tokenizer-Coords'
 PUBLISHED = {  # Hub id -> file.
     **{f'{_HUB}{size}': f'TerraMind_v1_{size}.pt'
        for size in ('tiny', 'small', 'base', 'large')},
     **{f'{_HUB}Tokenizer-{name}': f'TerraMind_Tokenizer_{name}.pt'
-       for name in ('S2L2A', 'S1RTC', 'S1GRD', 'DEM', 'LULC', 'NDVI')},
+       for name in TOKENISED},
     COORDINATES: 'config.json',
 }
 # Tiny and small are no scaled-down base: another MLP, biases, few decoders.
@@ -119,6 +121,67 @@ def describe(part, *, variant='', num_heads=0):
       init_from='', init_new=(), init_without=(),
       model=dict(sizes, dtype='float32', unroll=1),
       loss=dict(weighting='mod', emd_weight=1.))
+
+
+def describe_tokenizer(part, name, *, num_heads=0):
+  """The configuration and the model of an image tokenizer.
+
+  Args:
+    part: `Part`.
+    name: of its modality, a key or one of `TOKENISED`; '' if its channels tell.
+    num_heads: of a model of no published size.
+
+  Returns:
+    A JSON-like dict as of `configs/image_tokenizer.py`, what using it needs;
+    the model.
+
+  Raises:
+    ValueError: if the modality is not known, or another one.
+  """
+  model = _tokenizer(part.state, name, num_heads)
+  classes = isinstance(model, image_tokenizer.ClassTokenizer)
+  name = name or ('LULC' if classes else {12: 'S2L2A'}.get(model.channels, ''))
+  if not name:
+    raise ValueError(
+        f'Several modalities have {model.channels} channels; tell which with '
+        f'--modality, one of {", ".join(TOKENISED)}.')
+  modality = modality_table.get(name, role='target')
+  wanted = (image_tokenizer.NUM_CLASSES if modality.field == 'LULC'
+            else len(modality.bands))
+  if model.channels != wanted or classes != (modality.field == 'LULC'):
+    raise ValueError(
+        f'The tokenizer has {model.channels} channels'
+        f'{" of classes" * classes}, that of {modality.field} {wanted}; it is '
+        'of another modality.')
+  settings = {field.name: getattr(model, field.name)
+              for field in dataclasses.fields(model)
+              if field.name not in ('channels', 'dtype', 'parent', 'name')}
+  config = dict(
+      name=f'terramind_tokenizer_{modality.field}', task='image_tokenizer',
+      seed=0, modality=modality.field, image_size=224, start='random',
+      standards=dict(mean=modality.mean, std=modality.std),
+      model=dict(settings, dtype='float32'), data=dict(holdout='split'))
+  return config, model
+
+
+def _tokenizer(state, name, num_heads):
+  """The tokenizer of a state; the published one if its sizes are missing."""
+  try:
+    if 'encoder.proj.weight' not in state or 'quant_proj.weight' not in state:
+      raise KeyError('encoder.proj.weight and quant_proj.weight')
+    return terramind_tokenizers.model_of(state, num_heads)
+  except KeyError as error:
+    if name:  # Comparing with it lists what is missing.
+      return image_tokenizer.make(name)
+    raise ValueError('The size of the tokenizer cannot be told without '
+                     f'{error}; name it with --modality.') from error
+
+
+def named(text):
+  """The modality of a tokenizer that a file's name tells, or ''."""
+  match = re.search(rf'Tokenizer[-_]({"|".join(TOKENISED)})\b', text,
+                    re.IGNORECASE)
+  return match.group(1) if match else ''
 
 
 def rows_and_shapes(model):

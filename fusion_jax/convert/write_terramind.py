@@ -2,7 +2,9 @@
 
 import pathlib
 
+import jax
 import ml_collections
+import numpy as np
 from absl import logging
 
 from fusion_jax import released_encoder
@@ -11,6 +13,7 @@ from fusion_jax.convert import (
   files,
   terramind,
   terramind_files,
+  terramind_tokenizers,
 )
 from fusion_jax.models import coordinate_tokenizer
 from fusion_jax.tasks import pretrain
@@ -26,11 +29,15 @@ def add_arguments(parser):
   add('--variant', default='', choices=['', *terramind_files.VARIANTS],
       help='what the backbone should be; anything else is an error (default: '
       'what it is)')
+  add('--modality', default='', choices=['', *terramind_files.TOKENISED],
+      metavar='NAME', help='of a tokenizer whose file does not tell it by its '
+      f'name: {", ".join(terramind_files.TOKENISED)}')
   add('--num_heads', type=int, default=0, metavar='N',
       help='of a model of no published size (default: heads 64 wide)')
 
 
-def convert(source, out, *, file='', revision='', variant='', num_heads=0):
+def convert(source, out, *, file='', revision='', variant='', modality='',
+            num_heads=0):
   """Converts one file of TerraMind.
 
   Args:
@@ -41,7 +48,8 @@ def convert(source, out, *, file='', revision='', variant='', num_heads=0):
     file: see `files.fetch`.
     revision: likewise.
     variant: see `terramind_files.describe`.
-    num_heads: likewise.
+    modality: of a tokenizer whose file does not tell it by its name.
+    num_heads: of a model of no published size.
 
   Raises:
     FileNotFoundError: if the source cannot be found.
@@ -60,9 +68,18 @@ def convert(source, out, *, file='', revision='', variant='', num_heads=0):
             'sha256': files.digest(path)}
   try:
     parts = terramind_files.parts(files.read_state(path))
-    plans = [_plan(part, variant, num_heads) for part in parts]
-    for part, plan in zip(parts, plans):  # Nothing is written before all fit.
-      _write(part, *plan, out / part.folder, origin)
+    plans = []
+    for part in parts:  # Nothing is written before everything fits.
+      if part.kind == 'tokenizer':
+        name = part.name or modality or terramind_files.named(
+            f'{source} {path.name}')
+        plans.append(_plan_tokenizer(part, name, num_heads))
+      else:
+        plans.append(_plan_backbone(part, variant, num_heads))
+    for part, (config, make_params) in zip(parts, plans):
+      checkpoints.write(out / part.folder, make_params(), config, origin)
+      logging.info('%s is in %s.', config['name'], out / part.folder)
+      _say_modalities(config, out / part.folder)
   except ValueError as error:
     named = '' if str(path) in str(error) else f'{path}: '
     raise ValueError(f'{named}{error}') from error
@@ -76,21 +93,35 @@ def make_model(config):
   return released_encoder.make_encoder(config)
 
 
-def _plan(part, variant, num_heads):
-  """Configuration, table and shapes of a part, once its keys fit them."""
+def _plan_backbone(part, variant, num_heads):
+  """The configuration, and what makes the parameters; all keys fit them."""
   config = terramind_files.describe(
       part, variant=variant, num_heads=num_heads)
   rows, shapes = terramind_files.rows_and_shapes(make_model(config))
   terramind.match(part.state, rows, shapes)
-  return config, rows, shapes
+  return config, lambda: terramind.from_terramind(part.state, rows, shapes)
 
 
-def _write(part, config, rows, shapes, out, origin):
-  params = terramind.from_terramind(part.state, rows, shapes)
-  checkpoints.write(out, params, config, origin)
-  names = list(config['modalities'])
-  logging.info('%s is in %s. Modalities: %s.', config['name'], out,
-               ', '.join(names))
+def _plan_tokenizer(part, name, num_heads):
+  """The same for a tokenizer."""
+  config, model = terramind_files.describe_tokenizer(
+      part, name, num_heads=num_heads)
+  shapes = {key: jax.ShapeDtypeStruct(x.shape, np.float32)
+            for key, x in part.state.items()}
+  jax.eval_shape(
+      lambda state: terramind_tokenizers.from_terramind(state, model), shapes)
+
+  def make_params():
+    params = terramind_tokenizers.from_terramind(part.state, model)
+    return jax.tree.map(lambda x: np.asarray(x, np.float32), params)
+
+  return config, make_params
+
+
+def _say_modalities(config, out):
+  names = list(config.get('modalities', ()))
+  if names:
+    logging.info('It has the modalities %s.', ', '.join(names))
   if 'coords' in names and not (out / _COORDINATES).exists():
     logging.warning(
         'The model reads places by the vocabulary it was trained with: '

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
 from safetensors import numpy as safetensors
 
 import fusion_jax
@@ -19,9 +20,10 @@ from fusion_jax.convert import (
   files,
   terramind,
   terramind_files,
+  terramind_tokenizers,
   write_terramind,
 )
-from fusion_jax.models import backbone, encoder
+from fusion_jax.models import backbone, encoder, image_tokenizer
 from fusion_jax.train import checkpoint
 from tests import state_dicts
 
@@ -175,6 +177,94 @@ def test_a_tim_model_gives_its_encoder_and_its_sampler(tmp_path, state):
   sampler, _ = checkpoint.restore_params(tmp_path / 'out' / 'sampler')
   np.testing.assert_array_equal(
       sampler['mask_token'], state['mask_token'].ravel())
+
+
+def small_tokenizer(name):
+  sizes = dict(width=16, depth=1, num_heads=1, image_size=32)
+  if name == 'LULC':
+    return image_tokenizer.make(name, decoder_depth=1, **sizes)
+  return image_tokenizer.make(
+      name, unet_width=32, unet_multipliers=(1, 1), unet_blocks=1,
+      unet_attention=(), **sizes)
+
+
+def tokenizer_state(name):
+  """A flat state of a small tokenizer."""
+  rng = np.random.default_rng(0)
+  model = small_tokenizer(name)
+  params = {path: 0.2 * rng.normal(size=x.shape).astype(np.float32)
+            for path, x in terramind_tokenizers.param_shapes(model).items()}
+  return terramind_tokenizers.to_terramind(
+      traverse_util.unflatten_dict(params, sep='/'), model)
+
+
+@pytest.mark.parametrize('name', ['DEM', 'LULC'])
+def test_a_tokenizer_encodes_and_decodes_in_physical_units(name, tmp_path):
+  state = tokenizer_state(name)
+  path = save(tmp_path / f'TerraMind_Tokenizer_{name}.safetensors', state)
+  run('--source', path, '--out', tmp_path / 'out')
+  codec = fusion_jax.load(tmp_path / 'out')
+  assert codec.modality.field == name
+  rng = np.random.default_rng(0)
+  image = (rng.integers(0, 10, (2, 32, 32, 1)) if name == 'LULC'
+           else rng.normal(670, 900, (2, 32, 32, 1)).astype(np.float32))
+  model = small_tokenizer(name)
+  params = terramind_tokenizers.from_terramind(state, model)
+  inputs = image[..., 0] if name == 'LULC' else (image - 670.665) / 951.272
+  codes = codec.encode(image)
+  np.testing.assert_array_equal(codes, model.apply(
+      {'params': params}, inputs, method='encode'))
+  assert codes.shape == (2, 2, 2) and len(np.unique(codes)) > 1
+  decoded = codec.decode(codes)
+  assert decoded.shape == (2, 32, 32, 1)
+  if name == 'LULC':
+    logits = model.apply({'params': params}, codes.astype(int),
+                         method='decode')
+    np.testing.assert_array_equal(decoded[..., 0], logits.argmax(-1))
+  else:
+    assert decoded.dtype == np.float32 and decoded.std() > 50  # Metres.
+
+
+def test_the_name_tells_which_of_equal_tokenizers_it_is(tmp_path):
+  state = tokenizer_state('DEM')
+  path = save(tmp_path / 'a.safetensors', state)
+  with pytest.raises(SystemExit, match='1 channels; tell which.*--modality'):
+    run('--source', path, '--out', tmp_path / 'out')
+  run('--source', path, '--out', tmp_path / 'out', '--modality', 'NDVI')
+  assert fusion_jax.load(tmp_path / 'out').modality.name == 'tok_ndvi@224'
+  with pytest.raises(SystemExit, match='that of S1GRD 2'):
+    run('--source', path, '--out', tmp_path / 'two', '--modality', 'S1GRD')
+  assert terramind_files.named('x/TerraMind-1.0-Tokenizer-S1GRD') == 'S1GRD'
+  assert terramind_files.named('TerraMind_Tokenizer_NDVI.pt') == 'NDVI'
+
+
+def test_a_generation_model_comes_with_its_tokenizers(tmp_path, state):
+  both = {f'sampler.model.{key}': x for key, x in state.items()}
+  both |= {f'tokenizer.{LULC}.{key}': x
+           for key, x in tokenizer_state('LULC').items()}
+  run('--source', save(tmp_path / 'a.safetensors', both),
+      '--out', tmp_path / 'out')
+  assert fusion_jax.load(tmp_path / 'out').config.task == 'pretrain'
+  codec = fusion_jax.load(tmp_path / 'out' / 'tokenizers' / LULC)
+  assert codec.modality.name == LULC
+
+
+@pytest.mark.parametrize('change, message', [
+    (lambda s: s.pop('quant_proj.bias'), r"Missing keys: \['quant_proj.bias'"),
+    (lambda s: s.pop('quant_proj.weight'),
+     r"Missing keys: .*'quant_proj.weight'.*Keys too many: \["),
+    (lambda s: s.pop('decoder.input_blocks.0.0.weight'),
+     'decoder.input_blocks.0.0.weight'),
+    (lambda s: s.update(extra=np.zeros(2)), "Keys too many: \\['extra'"),
+    (lambda s: s.update({'quant_proj.bias': np.zeros(4, 'f')}),
+     r'\(4,\), should be \(5,\)')])
+def test_a_tokenizer_that_does_not_fit_is_refused(change, message, tmp_path):
+  changed = tokenizer_state('DEM')
+  change(changed)
+  path = save(tmp_path / 'Tokenizer_DEM.safetensors', changed)
+  with pytest.raises(SystemExit, match=message):
+    run('--source', path, '--out', tmp_path / 'out')
+  assert not (tmp_path / 'out').exists()
 
 
 @pytest.mark.parametrize('change, parts', [
