@@ -177,4 +177,7 @@ def _between(ascending, x):
   low = np.clip(np.searchsorted(ascending, x, side='right') - 1, 0, last)
   high = np.minimum(low + 1, len(ascending) - 1)
   gap = np.where(high > low, ascending[high] - ascending[low], 1.)
-  return low, (x - ascending[low]) / gap
+  part = (x - ascending[low]) / gap
+  if len(ascending) == 1:  # Half a degree to either side, not to the next one.
+    part = np.where(part > 0.5, part + 1, part)
+  return low, part

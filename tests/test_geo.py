@@ -110,6 +110,14 @@ def test_nearest_reaches_half_a_cell_beyond_the_edge_and_bilinear_does_not():
     assert np.isfinite(weights).all(-1).tolist() == [inside, inside]
 
 
+def test_a_single_cell_reaches_half_a_degree_to_every_side():
+  grid = geo.Grid(np.array([10.]), np.array([20.]))
+  lat, lon = np.array([[10.4, 9.6, 10, 10, 11.2, 8.8, 10, 10],
+                       [20, 20, 20.4, 19.6, 20, 20, 21.2, 18.8]])
+  _, weights = grid.cells(lat, lon)
+  assert np.isfinite(weights[:, 0]).tolist() == [True] * 4 + [False] * 4
+
+
 def test_columns_may_run_westwards():
   lons = np.arange(20., 10., -0.5)
   values = field(REGION[0], lons)

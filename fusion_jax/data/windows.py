@@ -75,7 +75,8 @@ def hourly_sums(intervals):
   an hour is known if its two ends are connected by them. Of redundant ones the
   shorter interval counts: its packing is finer. Differences below zero, which
   packing leaves, are zero. A longer interval is never split, unless nothing
-  fell in it: then its every hour was dry.
+  fell in it: then its every hour was dry. Equal intervals complete each other
+  where one is missing, as fields of two regions are.
 
   Args:
     intervals: [(start, end, amount [P])], seconds and mm.
@@ -83,7 +84,11 @@ def hourly_sums(intervals):
   Returns:
     {hours since 1970 of the hour's end: amount [P]}.
   """
-  sums = {}
+  sums, whole = {}, {}
+  for start, end, amount in intervals:
+    known = whole.get((start, end), np.nan)
+    whole[start, end] = np.where(np.isnan(known), amount, known)
+  intervals = [(*interval, amount) for interval, amount in whole.items()]
   for start, end, amount in intervals:
     if end - start == HOUR and end % HOUR == 0:
       _keep(sums, end // HOUR, amount)

@@ -275,6 +275,28 @@ def test_buckets_that_reset_become_hourly_amounts(tmp_path, reset):
                              atol=1e-4)
 
 
+def test_buckets_that_end_in_the_next_file_are_whole(tmp_path):
+  hourly = np.random.default_rng(0).gamma(0.5, size=72)
+  bucket = [hourly[(h - 1) // 24 * 24 + 1:h + 1].sum() for h in range(72)]
+  paths = [fields(tmp_path / f'{day}.nc', 'tp', bucket[24 * day:24 * day + 24],
+                  'mm', time=hours(f'2020-01-0{day + 1}T00', 24))
+           for day in range(3)]
+  weather = gridded.Weather(paths, reset_hours=24)
+  found = weather.series([10.], [20.], [seconds(2020, 1, 2, 23)])
+  np.testing.assert_allclose(found['tp_hourly'][0, 1:], hourly[1:60], atol=1e-4)
+  np.testing.assert_allclose(found['tp_sum_daily'][0, 28:30],
+                             [hourly[1:25].sum(), hourly[25:49].sum()],
+                             rtol=1e-5)
+
+
+def test_regional_sums_of_the_same_hours_complete_each_other():
+  one, two = (0, 3600), (0, 7200)
+  found = windows.hourly_sums([
+      (*one, np.array([1., np.nan])), (*two, np.array([3., np.nan])),
+      (*one, np.array([np.nan, 5.])), (*two, np.array([np.nan, 9.]))])
+  np.testing.assert_array_equal(found[2], [2, 4])
+
+
 def test_forecast_steps_accumulate_since_the_start_and_late_runs_win(tmp_path):
   steps = np.arange(0, 25).astype('timedelta64[h]').astype('timedelta64[ns]')
   runs = np.array(['2020-01-01T00', '2020-01-01T12'], 'datetime64[ns]')

@@ -114,6 +114,8 @@ class XarrayFile:
       variable, start = 'tp', self._start(role, base, end, step)
       if start is None:
         return  # Step 0 has accumulated nothing yet.
+      if role == 'tp' and self.reset_hours:
+        base = start  # A run of its own, whichever file holds its last hour.
     self.records.append(
         weather_units.Record(variable, start, end, base, self, where))
 
