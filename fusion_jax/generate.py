@@ -247,6 +247,10 @@ def main(argv=None):
   except ImportError as error:
     raise SystemExit(f'{error}: reading scenes needs more packages; install '
                      "them with pip install 'fusion_jax[geo]'.") from error
+  stems = [pathlib.Path(path).stem for path in args.inputs]
+  if len(set(stems)) < len(stems):
+    raise SystemExit(f'Of {len(stems)} scenes some have the same name, and one '
+                     'would overwrite the other; use several --out.')
   which = int(args.which) if args.which.isdigit() else args.which
   model = fusion_jax.load(args.checkpoint, which)
   logging.info('The model runs on %s.', jax.devices()[0].device_kind)

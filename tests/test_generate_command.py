@@ -58,6 +58,12 @@ def test_a_scene_gives_csv_netcdf_and_plot(workdir, scene, tmp_path):
   assert (tmp_path / 'field_t2m_hourly.png').stat().st_size > 10_000
 
 
+def test_scenes_of_one_name_would_overwrite_each_other(workdir, tmp_path):
+  with pytest.raises(SystemExit, match='same name'):
+    generate.main(['--checkpoint', str(workdir), '--out', str(tmp_path),
+                   '--inputs', 'a/scene.tif', 'b/scene.tif'])
+
+
 class Recorder:
   """Stands in for a model; keeps what it was asked."""
   image_size = 32
