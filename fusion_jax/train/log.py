@@ -51,7 +51,7 @@ class Log:
     Args:
       workdir: of the run.
       num_steps: of the whole run.
-      every: steps between two lines.
+      every: steps between two lines; 0 writes one at the end only.
       tokens_per_step: input and target slots of the global batch; 0 leaves
         tokens/s out.
       flops_per_step: model FLOPs of a step over all devices; 0 leaves the
@@ -104,7 +104,8 @@ class Log:
       sums[1] += float(count)
     if self._bar is not None:
       self._bar.update(step - self._bar.n)
-    if step % self._every == 0 or step == self._num_steps:
+    due = self._every and step % self._every == 0
+    if due or step == self._num_steps:
       values = {f'train/{name}': total / count
                 for name, (total, count) in self.window.items() if count}
       self.window = {}

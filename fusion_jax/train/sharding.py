@@ -39,6 +39,8 @@ def check_batch_size(batch_size, mesh, accumulate=1):
   Raises:
     ValueError: with the nearest size that fits.
   """
+  if accumulate < 1:
+    raise ValueError(f'accumulate={accumulate} micro-batches; 1 is the least.')
   parts = mesh.size * accumulate
   if batch_size < 1 or batch_size % parts:
     micro = f' x {accumulate} micro-batches' if accumulate > 1 else ''

@@ -60,6 +60,15 @@ def new_log(workdir, **kwargs):
   return made
 
 
+def test_without_lines_in_between_there_is_one_at_the_end(tmp_path):
+  made = log.Log(str(tmp_path), num_steps=2, every=0)
+  made.start()
+  for step in (1, 2):
+    made.step(step, {'loss': (step, 1)})
+  made.close()
+  assert [(r['step'], r['train/loss']) for r in made.history] == [(2, 1.5)]
+
+
 def test_lines_hold_means_over_counts_and_steps(tmp_path):
   made = new_log(tmp_path)
   made.step(1, {'loss': (1.0, 1), 'loss/a': (6.0, 3), 'loss/b': (0.0, 0)})

@@ -25,6 +25,8 @@ def test_errors_name_what_fits():
   with pytest.raises(ValueError, match=r'^batch_size=100 does not divide over '
                      r'8 devices; try 96\.$'):
     sharding.check_batch_size(100, sharding.make_mesh())
+  with pytest.raises(ValueError, match='accumulate=0 .* 1 is the least'):
+    sharding.check_batch_size(96, sharding.make_mesh(), 0)
   with pytest.raises(ValueError, match=r'8 devices x 3 micro-batches; try 96'):
     sharding.check_batch_size(100, sharding.make_mesh(), 3)
   with pytest.raises(ValueError, match='batch_size=3 .* try 8'):
