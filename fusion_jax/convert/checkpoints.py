@@ -29,10 +29,10 @@ def write(out, params, config, source):
                      'or remove it.')
   out.mkdir(parents=True, exist_ok=True)
   mesh = sharding.make_mesh(1, jax.devices()[:1])
-  state = state_lib.create(params, {}, optax.identity())
-  rest = jax.device_put(state.replace(params={}), sharding.replicated(mesh))
+  state = jax.device_put(state_lib.create(params, {}, optax.identity()),
+                         sharding.replicated(mesh))
   saver = checkpoint.Checkpoints(out)
-  saver.save(0, rest.replace(params=params), {'next_index': 0}, {
+  saver.save(0, state, {'next_index': 0}, {
       'config': config, 'versions': log.versions(), 'log': {},
       'source': source | {'converted_by': f'fusion_jax '
                           f'{fusion_jax.__version__}'}})
