@@ -7,6 +7,9 @@ r"""Prepares a data set: raw archive or simulated Earth -> ArrayRecord.
       --series t2m_hourly --out DIR
   python -m fusion_jax.prepare terramesh --source TerraMesh --weather era5 \
       --out DIR --shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT
+  python -m fusion_jax.prepare tokenize --data DIR --tokenizers RUN...
+      The last step: codes of image tokenizers beside the images; see its
+      --help.
 
 Killed, it continues; done, it is reused; any process that finds the last
 shard written finishes the folder.
@@ -179,7 +182,8 @@ def _is_done(out, made_from, overwrite, share):
 def _remove(out):
   """Deletes a data set's files, and nothing else."""
   # First what says that it is whole, last what says that it is one.
-  for pattern in ('statistics.json', 'features.json', '*_info.json', '.notes/*',
+  for pattern in ('statistics.json', 'features.json', 'codes.json',
+                  '*_info.json', '.notes/*',
                   '*.array_record*', _ARGUMENTS):
     for path in out.glob(pattern):
       path.unlink()
@@ -336,6 +340,10 @@ def _share(text):
 
 
 def main(argv=None):
+  argv = sys.argv[1:] if argv is None else argv
+  if argv[:1] == ['tokenize']:
+    from fusion_jax import tokenize  # Needs the models; the others do not.
+    return tokenize.main(argv[1:], _share)
   arguments = vars(_parser().parse_args(argv))
   flags.FLAGS.mark_as_parsed()  # Or absl warns that it logs too early.
   logging.use_absl_handler()
