@@ -103,6 +103,26 @@ def test_a_torch_file_becomes_a_model(tmp_path):
   assert metadata['config']['standardise'] == 'terramind'
 
 
+@pytest.mark.slow
+def test_a_whole_tiny_backbone_becomes_a_model(tmp_path):
+  names = [m.name for m in modalities.MODALITIES.values() if m.kind != 'series']
+  state = state_dicts.random_state(backbone.Backbone(
+      modalities.select(names), **terramind_files.VARIANTS['tiny']))
+  assert {key: x.shape for key, x in state.items()} == (
+      state_dicts.shapes('tiny'))
+  path = save(tmp_path / 'a.safetensors', state)
+  command.main(['terramind', '--source', str(path), '--variant', 'tiny',
+                '--out', str(tmp_path / 'out')])
+  model = fusion_jax.load(tmp_path / 'out')
+  assert model.config.name == 'terramind_tiny'
+  tokens = model.encode({'S2L2A': np.zeros((224, 224, 12)), 'lat': 47.25,
+                         'lon': 8.5})
+  assert tokens.shape == (3 + 196, 192) and np.isfinite(tokens).all()
+  np.testing.assert_array_equal(
+      model.params['decoder']['blocks']['cross_attention']['kv']['kernel'][3],
+      state['decoder.3.cross_attn.kv.weight'].T)
+
+
 def test_safetensors_and_torch_give_the_same(tmp_path):
   path = DATA / 'torch' / 'backbone.pt'
   other = save(tmp_path / 'a.safetensors', files.read_state(path))
