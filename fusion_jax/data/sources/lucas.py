@@ -1,0 +1,188 @@
+"""LUCAS 2018: survey records, ground photos, and Sen4Map's test labels.
+
+The micro-data are one CSV with 97 columns (Eurostat, CC BY 4.0); photos are
+`{NUTS 0}/{id[:3]}/{id[3:6]}/{id}{N|E|S|W}.jpg`, as on Eurostat's server.
+"""
+
+import csv
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+from absl import logging
+
+from fusion_jax import geo
+from fusion_jax.data import labels, lucas_grid
+
+_COLUMNS = ('POINT_ID', 'NUTS0', 'TH_LAT', 'TH_LONG', 'LC1', 'LU1')
+_LABEL_COLUMNS = {
+    'land_cover': 'lc_label', 'land_use': 'lu_label', 'crops': 'crop_label',
+    'country': 'nuts_label', 'bioregion': 'bioregion_class',
+    'eunis': 'eunis_class'}
+_ENDINGS = ('jpg', 'JPG', 'jpeg', 'png')
+_NEAR_KM = 2.0  # Published coordinates agree with the identifier to 0.3 m.
+
+
+class Point(NamedTuple):
+  """A surveyed point: LUCAS codes of land cover, land use and country."""
+  lc1: str
+  lu1: str
+  nuts0: str
+
+
+def read_survey(path):
+  """{point id: `Point`} of the micro-data.
+
+  Args:
+    path: CSV with at least the columns POINT_ID, NUTS0, TH_LAT, TH_LONG, LC1,
+      LU1, in any order and either case.
+
+  Raises:
+    ValueError: if columns are missing, a point comes twice with other codes,
+      or places disagree with the identifiers, even with latitude and
+      longitude swapped.
+  """
+  rows = _rows(path, _COLUMNS, str.upper)
+  ids = _point_ids(path, [row['POINT_ID'] for row in rows])
+  _check_places(path, ids, [row['TH_LAT'] for row in rows],
+                [row['TH_LONG'] for row in rows], ('TH_LAT', 'TH_LONG'))
+  points = {}
+  for point, row in zip(ids.tolist(), rows):
+    found = Point(row['LC1'], row['LU1'], row['NUTS0'])
+    if points.setdefault(point, found) != found:
+      raise ValueError(f'{path} has point {point} twice, as {points[point]} '
+                       f'and as {found}; keep one.')
+  return points
+
+
+def read_labels(path):
+  """{point id: {task: class index}} of a published file of Sen4Map labels.
+
+  There `crop_label` is 'NA' where there is no crop, and the columns named lat
+  and lon are swapped: the identifiers tell, and a warning says so.
+
+  Args:
+    path: CSV with the columns im_id, lat, lon, lc_label, lu_label, crop_label,
+      nuts_label, bioregion_class, eunis_class.
+
+  Raises:
+    ValueError: if columns are missing, a class is unknown, or the places are
+      those of other points.
+  """
+  rows = _rows(path, ('im_id', 'lat', 'lon', *_LABEL_COLUMNS.values()), str)
+  ids = _point_ids(path, [row['im_id'].rpartition('_')[2] for row in rows])
+  _check_places(path, ids, [row['lat'] for row in rows],
+                [row['lon'] for row in rows], ('lat', 'lon'))
+  found = {}
+  for point, row in zip(ids.tolist(), rows):
+    try:
+      found[point] = {task: labels.of_name(task, row[column])
+                      for task, column in _LABEL_COLUMNS.items()}
+    except ValueError as error:
+      raise ValueError(f'{path}, {row["im_id"]}: {error}') from error
+  return found
+
+
+def survey_labels(point):
+  """{task: class index} of what the survey tells of a `Point`."""
+  return {'land_cover': labels.of_code('land_cover', point.lc1),
+          'land_use': labels.of_code('land_use', point.lu1),
+          'crops': labels.of_code('crops', point.lc1),
+          'country': labels.of_code('country', point.nuts0)}
+
+
+def photo_key(nuts0, point, direction):
+  """Name of a photo among CLIP vectors: 'NL_40683280W'."""
+  return f'{nuts0}_{point}{direction}'
+
+
+def photo_path(root, nuts0, point, direction):
+  """Path of a photo, as on the server or flat ('NL_40683280W.jpg').
+
+  Returns:
+    The first that exists; None if there is none.
+  """
+  point, root = str(point), pathlib.Path(root)
+  for folder, stem in (
+      (root / nuts0 / point[:3] / point[3:6], f'{point}{direction}'),
+      (root, photo_key(nuts0, point, direction))):
+    for ending in _ENDINGS:
+      if (path := folder / f'{stem}.{ending}').exists():
+        return path
+  return None
+
+
+def find_photos(root):
+  """{photo key: path} of all directional photos under a folder, sorted.
+
+  Raises:
+    ValueError: if there is none.
+  """
+  found = {}
+  for path in pathlib.Path(root).rglob('*'):
+    if path.suffix[1:] not in _ENDINGS:
+      continue
+    nuts0, _, name = path.stem.rpartition('_')
+    nuts0 = nuts0 or path.parent.parent.parent.name
+    if name[-1:] in ('N', 'E', 'S', 'W') and name[:-1].isdigit() and (
+        len(name) == 9):
+      found[photo_key(nuts0, name[:-1], name[-1])] = path
+  if not found:
+    raise ValueError(f'{root} has no photos; wanted are files such as '
+                     'NL/406/832/40683280W.jpg or NL_40683280W.jpg.')
+  return dict(sorted(found.items()))
+
+
+def _rows(path, columns, case):
+  """Rows of a CSV, with the names of the columns in one case."""
+  with open(path, newline='', encoding='utf-8-sig') as file:
+    reader = csv.DictReader(file)
+    names = [case(name.strip()) for name in reader.fieldnames or ()]
+    if lacking := [name for name in columns if name not in names]:
+      raise ValueError(f'{path} lacks the columns {lacking}; it has '
+                       f'{names[:12]}.')
+    reader.fieldnames = names
+    rows = list(reader)
+  if not rows:
+    raise ValueError(f'{path} has no rows.')
+  return rows
+
+
+def _point_ids(path, texts):
+  try:
+    ids = np.array([int(text) for text in texts])
+    lucas_grid.coordinates(ids)
+  except ValueError as error:
+    raise ValueError(f'{path}: {error}') from error
+  return ids
+
+
+def _check_places(path, ids, lats, lons, names):
+  """Whether latitude and longitude are those of the points.
+
+  Raises:
+    ValueError: if they are not, even swapped; the message names rows.
+  """
+  try:
+    lat, lon = np.array(lats, float), np.array(lons, float)
+  except ValueError as error:
+    raise ValueError(f'{path}: {names[0]} and {names[1]} must be degrees '
+                     f'({error}).') from error
+  wanted = lucas_grid.coordinates(ids)
+  straight = geo.distance_km(lat, lon, *wanted) < _NEAR_KM
+  swapped = geo.distance_km(lon, lat, *wanted) < _NEAR_KM
+  if straight.all():
+    return
+  if (straight | swapped).all() and swapped.mean() > 0.5:
+    logging.warning(
+        '%s has latitude and longitude swapped: its column %s holds '
+        'longitudes, as the identifiers of the points tell. The places are '
+        'taken from the identifiers.', path, names[0])
+    return
+  bad = np.flatnonzero(~straight)
+  raise ValueError(
+      f'{path}: {len(bad)} of {len(ids)} rows lie elsewhere than their '
+      f'identifiers say, first point {ids[bad[0]]}: {names[0]}={lat[bad[0]]:g}'
+      f', {names[1]}={lon[bad[0]]:g}, but it lies at '
+      f'{wanted[0][bad[0]]:.4f}, {wanted[1][bad[0]]:.4f}. Correct the file, or '
+      'check that its rows were not mixed up.')
