@@ -1,0 +1,140 @@
+"""CLIP's vectors of ground photos, in files.
+
+A file holds vectors under the names of photos, 'NL_40683280W' (NUTS 0, point,
+direction), in one of two forms, as .safetensors or .npz:
+
+  table       `vectors` [N, D] float, and `keys`, N names: an array of strings
+              (.npz) or a JSON list in the metadata (.safetensors)
+  dictionary  one array [D] or [1, D] a name, as TimeSenCLIP's own file
+
+Vectors are not of unit length: they are as CLIP's image tower projects them.
+"""
+
+import functools
+import json
+import pathlib
+
+import numpy as np
+import safetensors
+from safetensors import numpy as safetensors_numpy
+
+from fusion_jax.data.builders import places
+from fusion_jax.data.sources import lucas
+
+_VECTORS, _KEYS = 'vectors', 'keys'
+_ENDINGS = ('.safetensors', '.npz')
+
+
+class PhotoVectors:
+  """Vectors of photos by point; read when asked for.
+
+  Attributes:
+    path: of the file, or of a folder of such files.
+    width: D.
+  """
+
+  def __init__(self, path):
+    """Reads the names.
+
+    Raises:
+      FileNotFoundError: if there is no such file, or none in the folder.
+      ValueError: if a file is of another form, or files differ in width.
+    """
+    self.path = pathlib.Path(path)
+    paths = [self.path]
+    if self.path.is_dir():
+      paths = sorted(p for p in self.path.iterdir() if p.suffix in _ENDINGS)
+    if not paths or not all(p.exists() for p in paths):
+      raise FileNotFoundError(
+          f'{path} holds no vectors of photos (.safetensors or .npz); make '
+          'them with `python -m fusion_jax.prepare photos`.')
+    self._of = {}
+    widths = set()
+    for file in paths:
+      names, width, read = _opened(file)
+      widths.add(width)
+      self._of |= {name: (read, i) for i, name in enumerate(names)}
+    if len(widths) > 1:
+      raise ValueError(f'The vectors in {path} are of several widths, '
+                       f'{sorted(widths)}; make them with one CLIP.')
+    self.width = widths.pop()
+
+  def has(self, nuts0, point):
+    """Whether a point has any photo."""
+    return any(lucas.photo_key(nuts0, point, direction) in self._of
+               for direction in places.DIRECTIONS)
+
+  def views(self, nuts0, point):
+    """float32 [4, D] of `places.DIRECTIONS`; NaN where there is no photo."""
+    found = places.no_views(self.width)
+    for i, direction in enumerate(places.DIRECTIONS):
+      entry = self._of.get(lucas.photo_key(nuts0, point, direction))
+      if entry:
+        read, row = entry
+        found[i] = read(row)
+    return found
+
+  def __len__(self):
+    return len(self._of)
+
+
+@functools.cache
+def opened(path):
+  """The `PhotoVectors` of a path, once a process."""
+  return PhotoVectors(path)
+
+
+def write(path, names, vectors):
+  """Writes a table as .safetensors.
+
+  Args:
+    path: of the file.
+    names: N names of photos.
+    vectors: [N, D] float32.
+  """
+  safetensors_numpy.save_file(
+      {_VECTORS: np.ascontiguousarray(vectors, np.float32)}, path,
+      {_KEYS: json.dumps(list(names))})
+
+
+def _opened(path):
+  """(names, width, function of a row's number) of a file."""
+  try:
+    if path.suffix == '.npz':
+      return _npz(path)
+    if path.suffix == '.safetensors':
+      return _safetensors(path)
+  except (ValueError, KeyError, OSError, EOFError,
+          safetensors.SafetensorError) as error:
+    raise ValueError(f'{path} holds no vectors of photos: {error}') from error
+  raise ValueError(f'{path}: files of photo vectors end in '
+                   f'{" or ".join(_ENDINGS)}.')
+
+
+def _npz(path):
+  with np.load(path, allow_pickle=False) as file:
+    if {_VECTORS, _KEYS} <= set(file):
+      vectors = np.asarray(file[_VECTORS], np.float32)
+      names = file[_KEYS].tolist()
+    else:
+      names = sorted(file)
+      vectors = np.stack([np.ravel(file[name]) for name in names])
+  _check(names, vectors.shape)
+  return names, vectors.shape[1], vectors.__getitem__
+
+
+def _safetensors(path):
+  file = safetensors.safe_open(path, 'numpy')
+  if _VECTORS in file.keys():
+    vectors = file.get_slice(_VECTORS)
+    names = json.loads((file.metadata() or {})[_KEYS])
+    _check(names, tuple(vectors.get_shape()))
+    return names, vectors.get_shape()[1], lambda i: vectors[i:i + 1][0]
+  names = sorted(file.keys())
+  width = int(np.prod(file.get_slice(names[0]).get_shape()))
+  return names, width, lambda i: np.ravel(file.get_tensor(names[i]))
+
+
+def _check(names, shape):
+  if len(shape) != 2 or len(names) != shape[0]:
+    raise ValueError(f'vectors are {shape} for {len(names)} names')

@@ -1,0 +1,142 @@
+"""Maps of Europe read at LUCAS points: habitats and biogeographical regions.
+
+The European Environment Agency publishes the ecosystem types of Europe (EUNIS,
+2012, v3.1) as a raster and the biogeographical regions (2016) as polygons.
+"""
+
+import csv
+import json
+import pathlib
+
+import numpy as np
+import rasterio
+import rasterio.errors
+import rasterio.features
+import rasterio.warp
+
+from fusion_jax.data import labels, lucas_grid
+
+_LAEA = 'EPSG:3035'
+_WGS84 = 'EPSG:4326'
+_KM = 1000.0
+_NAME_COLUMNS = ('short_name', 'code', 'name')  # Of the regions as published.
+
+
+def read(path, task, table=''):
+  """A map: a function of points, int32 [P] class indices, -1 for none.
+
+  Args:
+    path: a raster (GeoTIFF or another with a coordinate system), or polygons
+      (GeoJSON, in degrees or with its `crs`; convert others with ogr2ogr).
+    task: 'eunis' or 'bioregion' (`data.labels`).
+    table: CSV with the columns value and name: the class of every value of a
+      raster. By default its values are class indices.
+
+  Returns:
+    Function of LUCAS points, int [P].
+
+  Raises:
+    ValueError: if the file is of another kind, or names an unknown class.
+  """
+  if pathlib.Path(path).suffix.lower() in ('.geojson', '.json'):
+    return Polygons(path, task)
+  return Raster(path, task, table)
+
+
+class Raster:
+  """A raster of classes."""
+
+  def __init__(self, path, task, table=''):
+    """Opens it; see `read`."""
+    try:
+      self._raster = rasterio.open(path)
+    except rasterio.errors.RasterioIOError as error:
+      raise ValueError(f'{path} cannot be read as a map: {error}. Polygons are '
+                       'read as .geojson.') from error
+    if self._raster.crs is None:
+      raise ValueError(f'{path} has no coordinate system; set one, for '
+                       'instance with gdal_edit.py.')
+    self._classes = _table(table, task) if table else {
+        i: i for i in range(len(labels.classes(task)))}
+
+  def __call__(self, point_ids):
+    lat, lon = lucas_grid.coordinates(point_ids)
+    x, y = rasterio.warp.transform(_WGS84, self._raster.crs, lon, lat)
+    values = self._raster.sample(list(zip(x, y)), indexes=1, masked=True)
+    return np.array([
+        labels.NONE if np.ma.is_masked(value[0]) else
+        self._classes.get(int(value[0]), labels.NONE) for value in values],
+        np.int32)
+
+
+class Polygons:
+  """Polygons with names of classes.
+
+  They are burned once into a grid of 1 km whose cells are centred on whole
+  kilometres, where LUCAS points lie: a point is in a polygon if its cell's
+  centre is, so nothing is lost.
+  """
+
+  def __init__(self, path, task):
+    """Reads them; see `read`."""
+    try:
+      collection = json.loads(pathlib.Path(path).read_text('utf-8'))
+      features = collection['features']
+    except (ValueError, KeyError, TypeError) as error:
+      raise ValueError(f'{path} is no GeoJSON of features: {error}.') from error
+    crs = _crs(collection)
+    shapes = [
+        (rasterio.warp.transform_geom(crs, _LAEA, feature['geometry']),
+         _class_of(path, feature, task)) for feature in features]
+    boxes = np.array([rasterio.features.bounds(shape) for shape, _ in shapes])
+    west, south = np.floor(boxes[:, :2].min(0) / _KM)
+    east, north = np.ceil(boxes[:, 2:].max(0) / _KM)
+    self._west, self._north = int(west), int(north)
+    self._grid = rasterio.features.rasterize(
+        [(shape, index + 1) for shape, index in shapes],
+        (self._north - int(south) + 1, int(east) - self._west + 1),
+        transform=rasterio.Affine(_KM, 0, (west - 0.5) * _KM,
+                                  0, -_KM, (north + 0.5) * _KM),
+        dtype=np.uint8)
+
+  def __call__(self, point_ids):
+    ids = np.asarray(point_ids, np.int64)
+    row, column = self._north - ids % 10_000, ids // 10_000 - self._west
+    rows, columns = self._grid.shape
+    inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+    found = self._grid[np.where(inside, row, 0), np.where(inside, column, 0)]
+    return np.where(inside, found.astype(np.int32) - 1, labels.NONE)
+
+
+def _crs(collection):
+  """Coordinate system of a GeoJSON: degrees, if it does not say."""
+  name = collection.get('crs', {}).get('properties', {}).get('name', '')
+  digits = name.rpartition(':')[2]
+  return f'EPSG:{digits}' if digits.isdigit() else _WGS84
+
+
+def _class_of(path, feature, task):
+  """Class index of one polygon."""
+  properties = {name.lower(): value for name, value in
+                (feature.get('properties') or {}).items()}
+  for column in _NAME_COLUMNS:
+    try:
+      index = labels.of_name(task, properties.get(column, ''))
+    except ValueError:
+      continue
+    if index != labels.NONE:
+      return index
+  raise ValueError(f'{path}: a polygon with {properties} names no class of '
+                   f'{task} in {", ".join(_NAME_COLUMNS)}; there are '
+                   f'{", ".join(labels.classes(task))}.')
+
+
+def _table(path, task):
+  """{value of the raster: class index}."""
+  with open(path, newline='', encoding='utf-8-sig') as file:
+    rows = list(csv.DictReader(file))
+  if not rows or not {'value', 'name'} <= set(rows[0]):
+    raise ValueError(f'{path} has the columns {list(rows[0]) if rows else []};'
+                     ' wanted are value and name.')
+  return {int(row['value']): labels.of_name(task, row['name'])
+          for row in rows}

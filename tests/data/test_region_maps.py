@@ -1,0 +1,92 @@
+"""Maps read at LUCAS points."""
+
+import json
+
+import numpy as np
+import pytest
+
+rasterio = pytest.importorskip('rasterio')
+
+from fusion_jax.data import labels, lucas_grid
+from fusion_jax.data.sources import region_maps
+
+POINT = 40683280
+
+
+def square(west, south, side=4000, crs='EPSG:3035'):
+  """A ring of metres around a corner, or of the same place in degrees."""
+  ring = np.array([[0, 0], [side, 0], [side, side], [0, side], [0, 0]])
+  ring = ring + [west, south]
+  if crs == 'EPSG:4326':
+    lat, lon = lucas_grid.inverse(ring[:, 0].astype(float),
+                                  ring[:, 1].astype(float))
+    ring = np.stack([lon, lat], axis=1)
+  return {'type': 'Polygon', 'coordinates': [ring.tolist()]}
+
+
+def geojson(path, features, crs=''):
+  collection = {'type': 'FeatureCollection', 'features': [
+      {'type': 'Feature', 'geometry': shape, 'properties': properties}
+      for shape, properties in features]}
+  if crs:
+    collection['crs'] = {'type': 'name', 'properties': {'name': crs}}
+  path.write_text(json.dumps(collection))
+  return path
+
+
+@pytest.mark.parametrize('crs', ['EPSG:3035', 'EPSG:4326'])
+def test_points_are_found_in_the_polygons_they_lie_in(tmp_path, crs):
+  name = '' if crs == 'EPSG:4326' else 'urn:ogc:def:crs:EPSG::3035'
+  path = geojson(tmp_path / 'regions.geojson', [
+      (square(4_067_500, 3_279_500, crs=crs), {'short_name': 'atlantic'}),
+      (square(4_080_500, 3_279_500, crs=crs),
+       {'short_name': 'xyz', 'name': 'Black Sea'})], name)
+  regions = region_maps.read(path, 'bioregion')
+  found = regions([POINT, 40713283, 40723280, 40813280, 10002000])
+  names = [labels.classes('bioregion')[i] if i >= 0 else '' for i in found]
+  assert names == ['Atlantic', 'Atlantic', '', 'BlackSea', '']
+
+
+def test_polygons_without_a_class_raise(tmp_path):
+  path = geojson(tmp_path / 'a.geojson', [
+      (square(4_067_500, 3_279_500), {'name': 'Atlantis'})], 'EPSG:3035')
+  with pytest.raises(ValueError, match="'Atlantis'} names no class of bioreg"):
+    region_maps.read(path, 'bioregion')
+  (tmp_path / 'b.geojson').write_text('{"type": "Point"}')
+  with pytest.raises(ValueError, match='b.geojson is no GeoJSON of features'):
+    region_maps.read(tmp_path / 'b.geojson', 'bioregion')
+
+
+def raster(path, values, crs='EPSG:3035'):
+  """Pixels of 100 m whose upper left corner is 50 m off a LUCAS point."""
+  with rasterio.open(
+      path, 'w', driver='GTiff', height=values.shape[0],
+      width=values.shape[1], count=1, dtype=values.dtype, crs=crs, nodata=255,
+      transform=rasterio.Affine(100, 0, 4_067_950, 0, -100, 3_280_050)) as file:
+    file.write(values, 1)
+  return path
+
+
+def test_raster_is_read_at_the_point_by_table_or_by_index(tmp_path):
+  values = np.full((20, 30), 7, np.uint8)
+  values[0, 0], values[10, 20] = 3, 255
+  path = raster(tmp_path / 'eunis.tif', values)
+  points = [POINT, 40693280, 40703279, 50003000]
+  assert region_maps.read(path, 'eunis')(points).tolist() == [3, 7, -1, -1]
+  table = tmp_path / 'table.csv'
+  table.write_text('value,name\n3,Coniferous woodland\n')
+  assert region_maps.read(path, 'eunis', table)(points).tolist() == [
+      4, -1, -1, -1]
+
+
+def test_no_map_raises(tmp_path):
+  (tmp_path / 'a.tif').write_bytes(b'no')
+  with pytest.raises(ValueError, match='a.tif cannot be read as a map'):
+    region_maps.read(tmp_path / 'a.tif', 'eunis')
+  path = raster(tmp_path / 'b.tif', np.zeros((2, 2), np.uint8), crs=None)
+  with pytest.raises(ValueError, match='b.tif has no coordinate system'):
+    region_maps.read(path, 'eunis')
+  path = raster(tmp_path / 'c.tif', np.zeros((2, 2), np.uint8))
+  (tmp_path / 't.csv').write_text('number,class\n3,Coniferous woodland\n')
+  with pytest.raises(ValueError, match='wanted are value and name'):
+    region_maps.read(path, 'eunis', tmp_path / 't.csv')
