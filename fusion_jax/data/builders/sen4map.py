@@ -1,0 +1,201 @@
+"""Sen4Map with LUCAS, photos and maps joined: a builder's source.
+
+A label is taken from the file of labels if there is one with the point, else
+from the survey (or the attributes of the HDF5), else from the maps.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+
+import numpy as np
+from absl import logging
+
+from fusion_jax.data import labels, lucas_grid
+from fusion_jax.data.builders import examples, places
+
+# Left out of the training split by TimeSenCLIP's code, which gives no reason.
+LEFT_OUT = frozenset({45061526, 45281654, 47501690})
+
+
+@dataclasses.dataclass(frozen=True)
+class Sen4Map:
+  """The places of HDF5 files, in shards.
+
+  Attributes:
+    files: {split: path of its HDF5 file}.
+    size: k, pixels of the crop.
+    composite: see `composites.monthly`.
+    missing_bands: names of bands that the files may lack.
+    survey: CSV of the LUCAS micro-data; '' for the attributes of the HDF5.
+    labels: CSV of published labels (`lucas.read_labels`), or ''.
+    photos: vectors of the photos (`photo_vectors`), or ''.
+    bioregions: map of the regions (`region_maps`), or ''.
+    eunis: map of the habitats, or ''.
+    eunis_table: what the values of that raster mean, or ''.
+    need_photos: splits whose places without a photo are dropped.
+    need_eunis: splits whose places without a habitat are dropped, if habitats
+      are known at all.
+    examples_per_shard: at most so many places in one file.
+  """
+  files: Mapping[str, str]
+  size: int = 1
+  composite: str = 'published'
+  missing_bands: tuple[str, ...] = ()
+  survey: str = ''
+  labels: str = ''
+  photos: str = ''
+  bioregions: str = ''
+  eunis: str = ''
+  eunis_table: str = ''
+  need_photos: tuple[str, ...] = ('train',)
+  need_eunis: tuple[str, ...] = ('test',)
+  examples_per_shard: int = 1024
+
+  @property
+  def schema(self):
+    from fusion_jax.data.sources import sen4map
+    path = next(iter(self.files.values()))
+    with sen4map.opened(path) as file:
+      first = sen4map.keys(file)[0]
+      stored = sen4map.is_composite(file, first)
+      whole = self._year(file, first).pixels.dtype.kind == 'i'
+    # Stored composites may have fractions in one place and none in another.
+    floats = self.missing_bands or stored or not whole
+    width = _vectors(self.photos).width if self.photos else 512
+    return places.Schema(self.size, width, 'float32' if floats else 'int16')
+
+  def parts(self):
+    """Ranges of the sorted keys of every file."""
+    parts = {}
+    for split in self.files:
+      total, size = len(self._keys(split)), self.examples_per_shard
+      parts[split] = [(i, min(i + size, total)) for i in range(0, total, size)]
+    return parts
+
+  def read(self, split, part):
+    """The examples of a range; what the specification drops is not there."""
+    from fusion_jax.data.sources import sen4map
+    dropped = 0
+    with sen4map.opened(self.files[split]) as file:
+      for key in self._keys(split)[slice(*part)]:
+        try:
+          example = self._example(file, key)
+        except ValueError as error:
+          logging.warning('Left out %s: %s', key, error)
+          yield examples.Skipped(key, str(error))
+          continue
+        if self._wanted(split, example):
+          yield example
+        else:
+          dropped += 1
+    if dropped:
+      logging.info('Dropped %d places of %s without photos or habitat.',
+                   dropped, split)
+
+  def _keys(self, split):
+    return _keys(self.files[split], split == 'train')
+
+  def _year(self, file, key):
+    from fusion_jax.data.sources import sen4map
+    return sen4map.read_year(file, key, self.size, self.composite,
+                             self.missing_bands)
+
+  def _example(self, file, key):
+    from fusion_jax.data.sources import sen4map
+    point = sen4map.point_id(key)
+    lat, lon = lucas_grid.coordinates(point)
+    surveyed = self._surveyed(file, key, point)
+    pixels, valid = self._year(file, key)
+    found = self._labels(file, key, point, surveyed)
+    return {
+        'key': key, 'lat': lat, 'lon': lon, 'pixels': pixels, 'valid': valid,
+        'views': (_vectors(self.photos).views(surveyed.nuts0, point)
+                  if self.photos else places.no_views()),
+    } | {labels.FIELDS[task]: np.int32(found[task]) for task in labels.TASKS}
+
+  def _surveyed(self, file, key, point):
+    """The `lucas.Point` of a place."""
+    from fusion_jax.data.sources import lucas, sen4map
+    if not self.survey:
+      return lucas.Point(*sen4map.read_attributes(
+          file, key, sen4map.SURVEY).values())
+    points = _survey(self.survey)
+    if point not in points:
+      raise ValueError(f'{self.survey} has no point {point}')
+    return points[point]
+
+  def _labels(self, file, key, point, surveyed):
+    """{task: class index}."""
+    from fusion_jax.data.sources import lucas
+    found = dict.fromkeys(labels.TASKS, labels.NONE)
+    found |= lucas.survey_labels(surveyed)
+    found |= _regions(file[key].attrs)
+    for task, path, table in (('bioregion', self.bioregions, ''),
+                              ('eunis', self.eunis, self.eunis_table)):
+      if path and found[task] == labels.NONE:
+        found[task] = _map(path, task, table)([point])[0]
+    if self.labels:
+      found |= _labels(self.labels).get(point, {})
+    return found
+
+  def _wanted(self, split, example):
+    """Whether the specification keeps a place."""
+    knows_habitats = bool(self.eunis or self.labels)
+    no_habitat = example[labels.FIELDS['eunis']] == labels.NONE
+    if split in self.need_eunis and knows_habitats and no_habitat:
+      return False
+    return not self.photos or split not in self.need_photos or np.isfinite(
+        example['views']).all(axis=1).any()
+
+
+def _regions(attributes):
+  """{task: class index} of the attributes of a composite, where it has them.
+
+  Codes are the numbers of the class lists; names are taken, too.
+  """
+  found = {}
+  for name, task in (('bioregion_class_code', 'bioregion'),
+                     ('EUNIS_L2', 'eunis')):
+    if name in attributes:
+      value = attributes[name]
+      value = value.decode() if isinstance(value, bytes) else value
+      digits = str(np.ravel(value)[0]).removesuffix('.0')
+      found[task] = (labels.of_code(task, digits) if digits.isdigit()
+                     else labels.of_name(task, digits))
+  return found
+
+
+# Tables are read once a process and stay out of what is pickled.
+
+
+@functools.cache
+def _keys(path, leave_out):
+  from fusion_jax.data.sources import sen4map
+  with sen4map.opened(path) as file:
+    found = sen4map.keys(file)
+  return tuple(key for key in found if not (
+      leave_out and key.removeprefix(sen4map.PREFIX) in map(str, LEFT_OUT)))
+
+
+@functools.cache
+def _survey(path):
+  from fusion_jax.data.sources import lucas
+  return lucas.read_survey(path)
+
+
+@functools.cache
+def _labels(path):
+  from fusion_jax.data.sources import lucas
+  return lucas.read_labels(path)
+
+
+@functools.cache
+def _map(path, task, table):
+  from fusion_jax.data.sources import region_maps
+  return region_maps.read(path, task, table)
+
+
+def _vectors(path):
+  from fusion_jax.data.sources import photo_vectors
+  return photo_vectors.opened(path)

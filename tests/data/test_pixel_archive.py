@@ -1,0 +1,157 @@
+"""Simulated LUCAS points in real files, read back by the real readers."""
+
+import csv
+
+import numpy as np
+import pytest
+
+h5py = pytest.importorskip('h5py')
+rasterio = pytest.importorskip('rasterio')
+
+from fusion_jax.data import labels
+from fusion_jax.data.builders import examples, sen4map, shards
+from fusion_jax.data.sources import photo_vectors
+from fusion_jax.data.sources.simulated import pixel_archive, pixels
+
+COUNT = 6
+
+
+@pytest.fixture(scope='module')
+def earth():
+  return pixels.SimulatedPixels(seed=3, size=5,
+                                splits={'train': 3, 'test': COUNT})
+
+
+@pytest.fixture(scope='module')
+def folder(earth, tmp_path_factory):
+  root = tmp_path_factory.mktemp('archive')
+  pixel_archive.write_hdf5(earth, root / 'test.h5', 'test', patch=12)
+  pixel_archive.write_composites(earth, root / 'train.h5', 'train')
+  pixel_archive.write_survey(earth, root / 'survey.csv')
+  pixel_archive.write_labels(earth, root / 'labels.csv', 'test')
+  pixel_archive.write_photo_vectors(earth, root / 'photos.safetensors')
+  pixel_archive.write_habitat_map(earth, root / 'eunis.tif', 'test')
+  return root
+
+
+def source(folder, **changes):
+  options = dict(
+      files={'test': str(folder / 'test.h5')}, size=5,
+      survey=str(folder / 'survey.csv'), labels=str(folder / 'labels.csv'),
+      photos=str(folder / 'photos.safetensors'))
+  return sen4map.Sen4Map(**options | changes)
+
+
+def read(builder, split='test'):
+  return {getattr(example, 'key', None) or example['key']: example
+          for part in builder.parts()[split]
+          for example in builder.read(split, part)}
+
+
+def assert_same(found, wanted):
+  assert found.keys() == wanted.keys()
+  for name in wanted:
+    np.testing.assert_array_equal(found[name], wanted[name], err_msg=name)
+
+
+def test_files_give_back_the_example(earth, folder):
+  found = read(source(folder))
+  assert len(found) == COUNT
+  for i in range(COUNT):
+    wanted = earth.example('test', i)
+    assert_same(found[wanted['key']], wanted)
+
+
+def test_composites_give_back_the_example_without_other_files(earth, folder):
+  builder = source(folder, files={'train': str(folder / 'train.h5')}, survey='',
+                   labels='')
+  assert builder.schema.dtype == 'float32'
+  found = read(builder, 'train')
+  for i in range(3):
+    wanted = earth.example('train', i)
+    assert_same(found[wanted['key']], wanted)
+
+
+def test_habitats_come_from_a_map_where_no_table_has_them(earth, folder):
+  found = read(source(folder, labels='', eunis=str(folder / 'eunis.tif'),
+                      eunis_table=str(folder / 'eunis.tif.csv')))
+  for i in range(COUNT):
+    wanted = earth.example('test', i)
+    assert found[wanted['key']]['label/eunis'] == wanted['label/eunis']
+    assert found[wanted['key']]['label/bioregion'] == -1
+
+
+def without_photos_of(folder, tmp_path, point, directions='WENS'):
+  whole = photo_vectors.PhotoVectors(folder / 'photos.safetensors')
+  kept = [name for name in whole._of
+          if str(point) not in name or name[-1] not in directions]
+  rows = [whole._of[name][0](whole._of[name][1]) for name in kept]
+  photo_vectors.write(tmp_path / 'fewer.safetensors', kept, np.stack(rows))
+  return str(tmp_path / 'fewer.safetensors')
+
+
+def test_places_without_photos_are_dropped_from_training_only(
+    earth, folder, tmp_path):
+  site, _ = earth.ground('train', 0)
+  photos = without_photos_of(folder, tmp_path, site.point_id)
+  builder = source(
+      folder, files={'train': str(folder / 'train.h5'),
+                     'test': str(folder / 'train.h5')}, photos=photos)
+  key = earth.example('train', 0)['key']
+  assert key not in read(builder, 'train')
+  assert np.isnan(read(builder, 'test')[key]['views']).all()
+
+
+def test_places_without_a_habitat_are_dropped_from_the_test_split(
+    folder, tmp_path):
+  with open(folder / 'labels.csv', newline='') as file:
+    rows = list(csv.reader(file))
+  rows[1][-1] = 'NA'
+  with open(tmp_path / 'labels.csv', 'w', newline='') as file:
+    csv.writer(file).writerows(rows)
+  found = read(source(folder, labels=str(tmp_path / 'labels.csv')))
+  assert rows[1][0] not in found and len(found) == COUNT - 1
+
+
+def test_the_three_left_out_places_are_not_in_training(folder, tmp_path):
+  path = tmp_path / 'train.h5'
+  with h5py.File(folder / 'train.h5') as old, h5py.File(path, 'w') as new:
+    for name, group in zip(('Lucas_Point_45061526', 'Lucas_Point_45061528'),
+                           old.values()):
+      old.copy(group, new, name)
+  builder = sen4map.Sen4Map({'train': str(path), 'val': str(path)})
+  assert len(read(builder, 'train')) == 1
+  assert len(read(builder, 'val')) == 2
+
+
+def test_broken_places_are_named_counted_and_skipped(folder, tmp_path):
+  path = tmp_path / 'test.h5'
+  path.write_bytes((folder / 'test.h5').read_bytes())
+  with h5py.File(path, 'a') as file:
+    key = sorted(file)[2]
+    del file[key]['B11']
+  builder = source(folder, files={'test': str(path)})
+  broken = [e for e in builder.read('test', (0, COUNT))
+            if isinstance(e, examples.Skipped)]
+  (skipped,) = broken
+  assert skipped.key == key and "lacks the bands ['B11']" in skipped.reason
+  with pytest.raises(shards.TooManyBadExamples, match=key):
+    shards.build(builder, tmp_path / 'out')
+
+
+def test_point_that_the_survey_lacks_is_skipped(folder, tmp_path):
+  lines = (folder / 'survey.csv').read_text().splitlines()
+  (tmp_path / 'survey.csv').write_text('\n'.join(lines[:-1]) + '\n')
+  found = read(source(folder, survey=str(tmp_path / 'survey.csv')))
+  skipped = [e for e in found.values() if isinstance(e, examples.Skipped)]
+  assert len(skipped) == 1 and 'has no point' in skipped[0].reason
+
+
+def test_habitat_map_holds_the_classes(earth, folder):
+  site, habitat = earth.ground('test', 0)
+  with rasterio.open(folder / 'eunis.tif') as raster:
+    x, y = site.point_id // 10_000 * 1000, site.point_id % 10_000 * 1000
+    (value,), = raster.sample([(x, y)])
+  assert value == habitat.labels['eunis'] + 100
+  assert labels.classes('eunis')[value - 100] in (
+      folder / 'eunis.tif.csv').read_text()
