@@ -23,12 +23,14 @@ from fusion_jax import prepare, warm_start
 from fusion_jax.evals import (
   alignment,
   pretraining,
+  reconstruction,
   series_reconstruction,
   supervised,
 )
 from fusion_jax.tasks import (
   align_pixels,
   classify_pixels,
+  image_tokenizer,
   pretrain,
   series_tokenizer,
 )
@@ -55,6 +57,8 @@ TASKS = {
     'pretrain': (pretrain.Pretrain, pretraining.Pretraining),
     'align_pixels': (align_pixels.AlignPixels, alignment.Alignment),
     'classify_pixels': (classify_pixels.ClassifyPixels, supervised.Supervised),
+    'image_tokenizer': (image_tokenizer.ImageTokenizer,
+                        reconstruction.Reconstruction),
     'series_tokenizer': (series_tokenizer.SeriesTokenizer,
                          series_reconstruction.SeriesReconstruction),
 }

@@ -1,0 +1,113 @@
+r"""Trains the tokenizer of one image modality (fusion paper, Sec. 3.1.1).
+
+  python -m fusion_jax.main --config configs/image_tokenizer.py
+      modality=S2L2A, size=mini on the five real TerraMesh scenes, the eastern
+      third of each held out: about ten minutes on one CPU core.
+  python -m fusion_jax.main \
+      --config configs/image_tokenizer.py:modality=LULC,data=simulated
+  python -m fusion_jax.main \
+      --config configs/image_tokenizer.py:modality=DEM,size=base,data=terramesh \
+      --config.data.dir=$DATA --workdir $OUT
+      The published size.
+
+modality is S2L2A, S1GRD, S1RTC, DEM, NDVI or LULC.
+"""
+
+import ml_collections
+
+from configs import common
+from fusion_jax import modalities
+
+MODALITIES = ('S2L2A', 'S1GRD', 'S1RTC', 'DEM', 'NDVI', 'LULC')
+
+# `ImageTokenizer`; LULC has a transformer in place of the UNet.
+SIZES = {
+    'mini': dict(
+        encoder=dict(width=128, depth=2, num_heads=4, image_size=64),
+        unet=dict(unet_width=32, unet_multipliers=(1, 2, 2), unet_blocks=1,
+                  unet_attention=(4,)),
+        decoder=dict(decoder_depth=2)),
+    'base': dict(
+        encoder=dict(width=768, depth=12, num_heads=12, image_size=256),
+        unet=dict(unet_width=256, unet_multipliers=(1, 2, 2, 2),
+                  unet_blocks=3, unet_attention=(4, 8)),
+        decoder=dict(decoder_depth=12)),
+}
+LEVELS = (8, 8, 8, 6, 5)
+CLASS_LEVELS = (7, 5, 5, 5, 5)
+
+DATA = {
+    'simulated': dict(
+        name='simulated', dir='', holdout='split', prepare=dict(
+            seed=0, image_size=72, splits=dict(train=2_000, val=64))),
+    # Five scenes are too few to set any aside.
+    'samples': dict(name='samples', dir='', holdout='east', prepare=dict(
+        source='tests/testdata/terramesh')),
+    'terramesh': dict(name='terramesh', dir='', holdout='split',
+                      prepare=dict()),
+}
+
+# Recorded in the published weights: crop (224 or 256), batch, betas, clipping,
+# flips, EMA, and the rate: 0.0064 / sqrt(2048), for LULC 0.0016 / sqrt(2048).
+# Steps and warm-up are not public: ours.
+PAPER = dict(
+    num_steps=100_000, batch_size=2048, image_size=224, flips='mirror',
+    last_share=0., ema_decay=.9999, warmup_steps=5_000, eval_every=5_000,
+    peak_lr=1.41e-4, start='random')
+MINI = dict(
+    num_steps=3_000, batch_size=8, image_size=64, flips='all', last_share=.5,
+    ema_decay=.995, warmup_steps=100, eval_every=500, peak_lr=1e-3,
+    start='data')
+RUNS = {
+    'mini': {'LULC': MINI},
+    'base': {'LULC': PAPER | dict(ema_decay=.99, peak_lr=3.5e-5)},
+}
+
+
+def get_config(arg=''):
+  """The run that `arg` names, as 'modality=DEM,size=base,data=terramesh'."""
+  arg = common.parse(arg, modality='S2L2A', size='mini', data='samples',
+                     smoke=False)
+  size = common.choose(SIZES, arg.size, 'size')
+  if arg.modality not in MODALITIES:
+    raise ValueError(f'modality={arg.modality} is not one of {MODALITIES}.')
+  run = RUNS[arg.size].get(arg.modality, PAPER if arg.size == 'base' else MINI)
+  table = modalities.get(arg.modality, role='target')
+  classes = arg.modality == 'LULC'
+  config = ml_collections.ConfigDict()
+  config.name = f'image_tokenizer_{arg.modality}_{arg.size}_{arg.data}'
+  config.task = 'image_tokenizer'
+  config.seed = 0
+  config.modality = arg.modality
+  # Subtracted and divided by, band by band: TerraMind's own.
+  config.standards = dict(mean=table.mean, std=table.std)
+  config.num_steps = run['num_steps']
+  config.batch_size = run['batch_size']  # Images, over all devices.
+  config.accumulate = 1  # Micro-batches a step.
+  config.image_size = run['image_size']  # Pixels of the squares.
+  config.flips = run['flips']  # 'none', 'mirror', 'all' eight.
+  config.last_share = run['last_share']
+  config.start = run['start']
+  config.model = dict(
+      levels=CLASS_LEVELS if classes else LEVELS, **size['encoder'],
+      **size['decoder' if classes else 'unet'], dtype='float32', unroll=1)
+  config.data = common.choose(DATA, arg.data, 'data')
+  if arg.data == 'simulated':
+    config.data.prepare.images = (arg.modality,)
+  config.optimizer = dict(
+      peak_lr=run['peak_lr'], min_lr=0., warmup_steps=run['warmup_steps'],
+      warmup_tokens=0, b1=.9, b2=.99, eps=1e-8, weight_decay=.05,
+      clip_norm=1., skip_norm=0.)
+  config.ema_decay = run['ema_decay']
+  config.mesh = dict(fsdp=1)
+  metric = 'eval/miou' if classes else 'eval/psnr_db'
+  config.checkpoint = dict(every=run['eval_every'], keep=2, best=metric,
+                           best_mode='max')
+  config.evals = dict(every=run['eval_every'], num_examples=64, batch_size=8,
+                      decode_steps=(1, 10, 50))
+  config.log_every = 20
+  if arg.smoke:
+    config.update(common.SMOKE)
+    if arg.data == 'simulated':
+      config.data.prepare.splits = dict(train=16, val=2)
+  return config
