@@ -58,6 +58,14 @@ def test_places_may_be_counted_east_of_greenwich():
       weather.at(record, LAT, LON), rtol=1e-12)
 
 
+def test_a_folder_of_folders_stands_for_all_files_below_it(tmp_path):
+  for year, name in zip(('2025', '2026'), TABLE):
+    (tmp_path / year).mkdir()
+    (tmp_path / year / name).symlink_to(GFS / name)
+  (tmp_path / 'README.md').write_text('No weather.')
+  assert len(gridded.Weather([tmp_path]).records) == 2
+
+
 def test_precipitation_messages_of_one_file_are_told_apart():
   weather = gridded.Weather(RAIN)
   run = seconds(2020, 3, 25, 18)

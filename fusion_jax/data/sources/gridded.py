@@ -199,11 +199,12 @@ class _Look:
 
 
 def _files(paths):
-  """Files and Zarr stores; a plain folder stands for the files in it."""
+  """Files and Zarr stores; a plain folder stands for all that is below it."""
   for path in map(pathlib.Path, paths):
     if path.is_dir() and not xarray_fields.is_zarr(path):
-      yield from sorted(p for p in path.iterdir()
-                        if p.suffix not in ('.md', '.idx', '.txt', '.csv'))
+      yield from _files(sorted(
+          p for p in path.iterdir()
+          if p.suffix not in ('.md', '.idx', '.txt', '.csv')))
     else:
       yield path
 
