@@ -4,6 +4,7 @@ import functools
 import json
 import pathlib
 
+import jax
 import safetensors
 from safetensors import numpy as safetensors_numpy
 
@@ -41,3 +42,9 @@ def tiny_encoder(**changes):
   """A small `PixelEncoder` of our own."""
   settings = dict(width=32, depth=2, num_heads=4, hidden=16, output_width=24)
   return pixel_encoder.PixelEncoder(**settings | changes)
+
+
+def init(encoder, **options):
+  """Fresh parameters, in one program."""
+  return jax.jit(functools.partial(pixel_encoder.init, encoder, **options))(
+      jax.random.key(0))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fusion_jax.convert import timesenclip
+from fusion_jax.models import pixel_costs, pixel_encoder
 from fusion_jax.ops import calendar
 from tests import golden_timesenclip as golden
 
@@ -70,9 +71,11 @@ def test_bands_at_zero_give_the_references_output(name):
 def test_every_token_of_every_layer_is_the_references(name):
   encoder, params = golden.converted(name)
   arrays = golden.load(name)[1]
-  apply = functools.partial(encoder.apply, {'params': params}, arrays['in/x12'])
-  near(apply(method='sequence')[0], arrays['mid/sequence12'])
-  layers = apply(method='layers')
+  def apply(params, pixels):
+    return [encoder.apply({'params': params}, pixels, method=method)
+            for method in ('sequence', 'layers')]
+  (tokens, _), layers = jax.jit(apply)(params, arrays['in/x12'])
+  near(tokens, arrays['mid/sequence12'])
   for i, layer in enumerate(layers):
     near(layer, arrays[f'mid/layer{i}_out12'])
   assert len(layers) == 2
@@ -101,8 +104,136 @@ def test_medians_of_inputs_are_the_references():
   for name in golden.ENCODERS:
     arrays = golden.load(name)[1]
     valid = np.ones(arrays['in/x12'].shape[:2], bool)
+    summarise = jax.jit(calendar.summarise, static_argnums=2)
     for setting, key in (('quarterly', 'x4_median3'), ('single',
                                                        'x1_median12')):
-      found, known = calendar.summarise(arrays['in/x12'], valid, setting)
+      found, known = summarise(arrays['in/x12'], valid, setting)
       np.testing.assert_array_equal(found, arrays[f'in/{key}'])
       assert known.all()
+
+
+@BOTH
+@pytest.mark.parametrize('mask', ['in/keep_mask0', 'in/quarter_mask'])
+def test_masking_a_month_is_removing_it(name, mask):
+  arrays = golden.load(name)[1]
+  keep = arrays[mask] > 0
+  months = np.flatnonzero(keep)
+  removed = run(name, arrays['in/x12'][:, keep],
+                months=months[None].astype(np.float32))
+  np.testing.assert_allclose(run(name, keep=mask), removed, rtol=0, atol=1e-5)
+
+
+def test_a_masked_month_has_no_gradient_and_may_hold_anything():
+  encoder, params = golden.converted('encoder_tiny_1x1')
+  arrays = golden.load('encoder_tiny_1x1')[1]
+  keep = arrays['in/keep_mask1'][None] > 0
+  grads = jax.jit(jax.grad(lambda x: encoder.apply(
+      {'params': params}, x, keep).sum()))(arrays['in/x12'])
+  assert not np.any(grads[:, ~keep[0]])
+  assert np.any(grads[:, keep[0]], axis=(0, 2, 3, 4)).all()
+  pixels = np.where(keep[:, :, None, None, None], arrays['in/x12'], np.nan)
+  np.testing.assert_array_equal(
+      run('encoder_tiny_1x1', pixels, keep), run('encoder_tiny_1x1', keep=keep))
+
+
+def test_dates_in_the_middle_of_the_months_are_the_months():
+  lengths = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
+  days = np.cumsum(lengths) - np.array(lengths) / 2 + .5
+  months = calendar.months_of_days(days)
+  np.testing.assert_array_equal(months, np.arange(12))
+  np.testing.assert_array_equal(
+      run('encoder_tiny_1x1', months=months[None]), run('encoder_tiny_1x1'))
+
+
+def test_order_of_dated_steps_does_not_matter():
+  pixels = golden.load('encoder_tiny_1x1')[1]['in/x12'][:, :5]
+  months = np.array([[.3, 4.8, 7., 9.1, 11.6]], np.float32)
+  near(run('encoder_tiny_1x1', pixels[:, ::-1], months=months[:, ::-1]),
+       run('encoder_tiny_1x1', pixels, months=months))
+
+
+def test_positions_of_dates_run_linearly_and_around_the_year():
+  encoder, params = golden.converted('encoder_tiny_1x1')
+  table = params['positions']
+  pixels = np.zeros((1, 2, 10, 1, 1), np.float32)
+  tokens, _ = encoder.apply(
+      {'params': params}, pixels, months=np.array([[2.25, -.25]]),
+      method='sequence')
+  found = tokens[0, 1:] - params['embed']['bias'][None]
+  near(found, [.75 * table[2] + .25 * table[3], .25 * table[11] + .75 * table[0]])
+
+
+def test_number_of_steps_without_dates_is_an_error():
+  pixels = np.zeros((1, 6, 10, 1, 1), np.float32)
+  with pytest.raises(ValueError, match='6 time steps.*Pass `months`'):
+    run('encoder_tiny_1x1', pixels)
+  with pytest.raises(ValueError, match=r'wanted is \[B, T, 10 bands, 1 rows'):
+    run('encoder_tiny_1x1', np.zeros((1, 12, 10, 5, 5), np.float32))
+  with pytest.raises(ValueError, match="activation='silu' is not one of"):
+    run('encoder_tiny_1x1', activation='silu')
+
+
+def test_medians_of_tokens_are_over_the_kept_ones():
+  arrays = golden.load('encoder_tiny_1x1')[1]
+  keep = np.arange(12)[None] >= 7
+  pixels = arrays['in/x12'].copy()
+  expected = run('encoder_tiny_1x1', pixels, keep, median=np.ones(1, bool))
+  pixels[:, :7] = .9
+  near(run('encoder_tiny_1x1', pixels, keep, median=np.ones(1, bool)),
+       expected)
+
+
+@pytest.mark.parametrize('side,parameters,macs', [
+    (1, 8_169_472, 103_598_080), (5, 8_292_352, 105_072_640),
+    (9, 8_579_072, 108_513_280)])
+def test_costs_are_those_of_the_paper(side, parameters, macs):
+  encoder = pixel_encoder.PixelEncoder(side=side)
+  assert pixel_costs.num_parameters(encoder) == parameters
+  assert pixel_costs.macs(encoder) == macs
+
+
+def test_costs_of_the_last_layer_are_those_of_one_token():
+  encoder = pixel_encoder.PixelEncoder(
+      width=8, depth=1, num_heads=2, hidden=4, output_width=6)
+  embed, head = 12 * 10 * 8, 8 * 6
+  keys_values, own = 2 * 13 * 64, 2 * 64 + 2 * 8 * 4
+  products = 2 * 13 * 8
+  assert pixel_costs.macs(encoder, whole=False) == (
+      embed + head + keys_values + own + products)
+
+
+def test_first_values_are_those_of_torch():
+  encoder = golden.tiny_encoder(width=64, hidden=32, depth=3)
+  params = golden.init(encoder)
+  assert not np.any(params['positions']) and not np.any(params['class_token'])
+  block = params['blocks']
+  bounds = {'qkv': (6 / 256)**.5, 'out': 64**-.5}
+  for name, bound in bounds.items():
+    kernel = block['attention'][name]['kernel']
+    assert .95 * bound < np.abs(kernel).max() <= bound
+    assert not np.any(block['attention'][name]['bias'])
+  for name, bound in (('linear1', 64**-.5), ('linear2', 32**-.5)):
+    for x in jax.tree.leaves(block[name]):
+      assert .8 * bound < np.abs(x).max() <= bound
+  assert np.any(block['linear1']['kernel'][0] != block['linear1']['kernel'][1])
+  alike = golden.init(encoder, identical=True)
+  jax.tree.map(lambda stacked, last: np.testing.assert_array_equal(
+      stacked, np.stack([last, last])), alike['blocks'], alike['last'])
+
+
+def test_dropout_is_in_training_only_and_a_function_of_its_key():
+  encoder = golden.tiny_encoder()
+  params = golden.init(encoder)
+  pixels = np.random.default_rng(0).random((2, 12, 10, 1, 1), np.float32)
+
+  @jax.jit
+  def train(key):
+    return encoder.apply({'params': params}, pixels, train=True,
+                         rngs={'dropout': key})
+
+  one, same, other = (train(jax.random.key(i)) for i in (0, 0, 1))
+  np.testing.assert_array_equal(one, same)
+  assert np.abs(one - other).max() > .01
+  np.testing.assert_array_equal(
+      jitted(encoder)(params, pixels),
+      jitted(encoder.clone(dropout=.5))(params, pixels))
