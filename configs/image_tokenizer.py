@@ -5,9 +5,8 @@ r"""Trains the tokenizer of one image modality (fusion paper, Sec. 3.1.1).
       third of each held out: about ten minutes on one CPU core.
   python -m fusion_jax.main \
       --config configs/image_tokenizer.py:modality=LULC,data=simulated
-  python -m fusion_jax.main \
-      --config configs/image_tokenizer.py:modality=DEM,size=base,data=terramesh \
-      --config.data.dir=$DATA --workdir $OUT
+  python -m fusion_jax.main --workdir $OUT --config.data.dir=$DATA \
+      --config configs/image_tokenizer.py:modality=DEM,size=base,data=terramesh
       The published size.
 
 modality is S2L2A, S1GRD, S1RTC, DEM, NDVI or LULC.

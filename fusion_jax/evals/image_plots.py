@@ -3,7 +3,6 @@
 import numpy as np
 from matplotlib import colormaps, colors
 
-from fusion_jax import modalities as modality_table
 from fusion_jax.data import tiles
 from fusion_jax.evals import plots
 
@@ -32,7 +31,7 @@ def triples(path, modality, scenes):
     axes = drawn.subplots(len(scenes), 3, squeeze=False)
     for row, (key, images) in zip(axes, scenes.items()):
       shown = display(modality, images)
-      for ax, (name, picture) in zip(row, shown.items()):
+      for ax, picture in zip(row, shown.values()):
         ax.imshow(picture, interpolation='nearest')
         ax.set_xticks([])
         ax.set_yticks([])
