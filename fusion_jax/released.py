@@ -76,7 +76,15 @@ def _load_tokenizer(config, params, _):
   return image_codec.ImageCodec(config, params)
 
 
+def _load_series_tokenizer(config, params, workdir):
+  from fusion_jax import series_codec
+  from fusion_jax.tasks import series_tokenizer
+  return series_codec.SeriesCodec(
+      config, params, series_tokenizer.SeriesTokenizer(config, workdir))
+
+
 _LOADERS = {'image_tokenizer': _load_tokenizer,
+            'series_tokenizer': _load_series_tokenizer,
             'pretrain': _load_backbone, 'encoder': _load_encoder,
             'clip': _load_clip, 'pixel_encoder': _load_pixels,
             'align_pixels': _load_pixels, 'classify_pixels': _load_pixels}

@@ -229,7 +229,7 @@ class SeriesReconstruction:
     path = pictures / 'learning_curve.png'
     plots.learning_curve(path, _curve(history, 'train/loss'), {
         name: _curve(history, f'val/loss/{name}')
-        for name in self._task.names}, ylabel='squared error, standardised',
+        for name in self._task.names}, ylabel='squared error (K^2 or mm^2)',
                          log=True)
     return 'Learning', [(path, 'Training loss (with the commitment) and '
                          'validation error of every series')]

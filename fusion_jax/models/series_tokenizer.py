@@ -69,6 +69,9 @@ class SeriesTokenizer(nn.Module):
       4, 2, .. standard deviations. A code's digits run up and down many times
       over the range of a value; from the value alone that is learned slowly
       (Tancik et al. 2020, arXiv:2006.10739).
+    latent_scale: latents are so many times the output of the last layer, and
+      start spread over all levels: a channel that starts out on one of them
+      mostly stays there.
     dtype: of the computation; parameters and codes are float32.
   """
   levels: tuple[int, ...]
@@ -76,7 +79,8 @@ class SeriesTokenizer(nn.Module):
   dilations: tuple[int, ...] = (1, 2)
   kernel: int = 3
   stride: int = 1
-  num_waves: int = 5
+  num_waves: int = 6
+  latent_scale: float = 3.
   dtype: Any = jnp.float32
 
   def setup(self):
@@ -145,7 +149,7 @@ class SeriesTokenizer(nn.Module):
       hidden = block(hidden, inside)
     hidden = nn.gelu(hidden).reshape(
         batch, steps // self.stride, self.stride * self.width)
-    return self.to_latents(hidden)
+    return self.to_latents(hidden) * self.latent_scale
 
   def decode(self, codes, known, inside):
     """Reconstruction [B, T] of codes alone.

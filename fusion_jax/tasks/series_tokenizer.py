@@ -43,7 +43,6 @@ class SeriesTokenizer:
     self.statistics = normalize.load_statistics(data_dir)
     self.standards = make_standards(self.names, self.statistics)
     self.steps = np.array([series_lib.num_steps([n]) for n in self.names])
-    self._flops_per_step = 0
     self._sources = {}
 
   @property
@@ -68,11 +67,12 @@ class SeriesTokenizer:
         'code_weight': known / jnp.maximum(known.sum(), 1)}
 
   def loss(self, params, extra, batch, key):
-    """Mean squared error plus the weighed distance of latents to codes."""
+    """Mean squared error, K^2 or mm^2, plus the commitment to codes."""
     del key  # Nothing is random: windows are varied on the host.
     found = self.model.apply({'params': params}, batch['values'],
                              batch['present'], batch['inside'])
-    error_BT = jnp.square(found['values'] - batch['values'])
+    std_B1 = jnp.asarray(self.standards[1])[batch['series']][:, None]
+    error_BT = jnp.square((found['values'] - batch['values']) * std_B1)
     distance_BS = commitment(self.model.fsq, found['latents'], found['codes'])
     reconstruction = (error_BT * batch['weight']).sum()
     committed = (distance_BS * batch['code_weight']).sum()
