@@ -7,6 +7,10 @@ r"""Prepares a data set: raw archive or simulated Earth -> ArrayRecord.
       --series t2m_hourly --out DIR
   python -m fusion_jax.prepare terramesh --source TerraMesh --weather era5 \
       --out DIR --shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT
+  python -m fusion_jax.prepare photos --source PHOTOS --clip DIR --out DIR
+      CLIP's vectors of ground photos, for the next; see its --help.
+  python -m fusion_jax.prepare sen4map --source DIR --survey EU_2018.csv \
+      --photos DIR --size 9 --out DIR
   python -m fusion_jax.prepare tokenize --data DIR --tokenizers RUN...
       The last step: codes of image tokenizers beside the images; see its
       --help.
@@ -30,7 +34,15 @@ from fusion_jax.data import composites
 from fusion_jax.data.builders import examples, places, shards, weather
 from fusion_jax.data.builders import series as series_lib
 
-DATASETS = ('simulated', 'samples', 'terramesh', 'series', 'simulated_pixels')
+DATASETS = ('simulated', 'samples', 'terramesh', 'series', 'simulated_pixels',
+            'sen4map')
+_JOINED = {  # Of 'sen4map': fields of its builder that are files.
+    'survey': 'CSV of the LUCAS micro-data (default: attributes of the HDF5)',
+    'labels': 'CSV of the published labels of the test split',
+    'photos': 'vectors of the photos, see `prepare photos`',
+    'bioregions': 'map of the biogeographical regions',
+    'eunis': 'map of the habitats',
+    'eunis_table': 'CSV, value and name, of the values of that map'}
 _ARGUMENTS = 'prepare.json'  # Beside the data: what it was made from.
 _SPLITS = {'train': 6_000, 'val': 256, 'test': 512}
 
@@ -39,7 +51,7 @@ def prepare(dataset, out, *, source='', images=(), val=(), weather_paths=(),
             alignment='nearest', outside='error', temperature='',
             precipitation='', reset_hours=0, seed=0, image_size=264,
             splits=None, series=(), blocks=None, stations=None, size=1,
-            composite='published',
+            composite='published', missing_bands=(), joined=None,
             examples_per_shard=256, num_workers=0, share=(0, 1),
             max_bad=0.01, compression='uncompressed', overwrite=False,
             beam_runner='', beam_options=()):
@@ -48,7 +60,7 @@ def prepare(dataset, out, *, source='', images=(), val=(), weather_paths=(),
   Args:
     dataset: one of `DATASETS`.
     out: folder to write.
-    source: folder of the archive; only for 'samples' and 'terramesh'.
+    source: folder of the archive, for 'samples', 'terramesh' and 'sen4map'.
     images: image modalities; by default all that the source has.
     val: sample_ids of the validation split of 'samples'; by default the last.
     weather_paths: files or folders of gridded weather, for all but
@@ -65,9 +77,11 @@ def prepare(dataset, out, *, source='', images=(), val=(), weather_paths=(),
     blocks: {split: fields of `builders.series.Block`} of 'series'.
     stations: fields of `sources.stations.Stations`, for 'series' in place of
       `weather_paths`.
-    size: k, pixels a side of the places of 'simulated_pixels'.
+    size: k, pixels a side, of 'simulated_pixels' and 'sen4map'.
     composite: of their months, see `data.composites.monthly`.
-    examples_per_shard: of 'simulated'; an archive keeps its own shards.
+    missing_bands: names of bands that 'sen4map' lacks.
+    joined: other files of 'sen4map', see `data.builders.sen4map.Sen4Map`.
+    examples_per_shard: of what has no shards of its own.
     num_workers: processes; 0 is one for each processor.
     share: (i, n) of a job array: write every n-th shard from the i-th.
     max_bad: share of the examples, 0..1, that may be unreadable.
@@ -95,6 +109,11 @@ def prepare(dataset, out, *, source='', images=(), val=(), weather_paths=(),
                   'splits': splits, 'examples_per_shard': examples_per_shard}
     made_from |= ({'image_size': image_size} if dataset == 'simulated' else
                   {'size': size, 'composite': composite})
+  elif dataset == 'sen4map':
+    joined = {name: _absolute(path) for name, path in (joined or {}).items()}
+    made_from |= {'source': _absolute(source), 'size': size, 'joined': joined,
+                  'composite': composite, 'missing_bands': list(missing_bands),
+                  'examples_per_shard': examples_per_shard}
   else:
     made_from |= {
         'source': _absolute(source), 'val': sorted(val),
@@ -116,6 +135,11 @@ def prepare(dataset, out, *, source='', images=(), val=(), weather_paths=(),
     earth = pixels.SimulatedPixels(seed, size, splits, composite)
     reader = places.IndexedPlaces(earth, examples_per_shard)
     places.write_beside(earth, out)
+  elif dataset == 'sen4map':
+    from fusion_jax.data.builders import sen4map
+    reader = sen4map.Sen4Map(
+        sen4map.find_files(source), size, composite, tuple(missing_bands),
+        **joined, examples_per_shard=examples_per_shard)
   else:
     fields = None
     if weather_paths:
@@ -184,7 +208,8 @@ def _remove(out):
   # First what says that it is whole, last what says that it is one.
   for pattern in ('statistics.json', 'features.json', 'codes.json',
                   '*_info.json', '.notes/*',
-                  '*.array_record*', _ARGUMENTS):
+                  '*.array_record*', 'prompts/*.npz', 'scores.json',
+                  _ARGUMENTS):
     for path in out.glob(pattern):
       path.unlink()
 
@@ -256,7 +281,7 @@ def _parser():
   add('--out', required=True, metavar='DIR', help='folder to write')
   add('--source', default='', metavar='DIR',
       help='folder of the archive (samples: GeoTIFFs and samples.csv; '
-      'terramesh: train/ and val/)')
+      'terramesh: train/ and val/; sen4map: train.h5, val.h5, test.h5)')
   add('--images', nargs='+', default=[], metavar='NAME',
       choices=list(examples.IMAGE_TYPES),
       help='image modalities: %(choices)s (default: all that are there)')
@@ -296,10 +321,15 @@ def _parser():
       '"places", "station", "time", "time_zone", "temperature", '
       '"precipitation"}')
   add('--size', type=int, default=1, metavar='K',
-      help='places: pixels a side, 1, 5 or 9 (default: %(default)s)')
+      help='simulated_pixels, sen4map: pixels a side, 1, 5 or 9 '
+      '(default: %(default)s)')
   add('--composite', choices=composites.KINDS, default='published',
-      help='places: monthly medians with clouds as zeros, as published, or of '
-      'clear pixels only (default: %(default)s)')
+      help='the same: monthly medians with clouds as zeros, as published, or '
+      'of clear pixels only (default: %(default)s)')
+  add('--missing_bands', nargs='+', default=[], metavar='NAME',
+      choices=composites.BANDS, help='sen4map: bands that the files lack')
+  for name, meaning in _JOINED.items():
+    add(f'--{name}', default='', metavar='FILE', help=f'sen4map: {meaning}')
   add('--num_workers', type=int, default=0, metavar='N',
       help='processes (default: one for each processor)')
   add('--shard', dest='share', type=_share, default=(0, 1), metavar='I/N',
@@ -344,10 +374,15 @@ def main(argv=None):
   if argv[:1] == ['tokenize']:
     from fusion_jax import tokenize  # Needs the models; the others do not.
     return tokenize.main(argv[1:], _share)
+  if argv[:1] == ['photos']:
+    from fusion_jax import embed_photos
+    return embed_photos.main(argv[1:], _share)
   arguments = vars(_parser().parse_args(argv))
   flags.FLAGS.mark_as_parsed()  # Or absl warns that it logs too early.
   logging.use_absl_handler()
   logging.set_verbosity(logging.INFO)
+  arguments['joined'] = {
+      name: path for name in _JOINED if (path := arguments.pop(name))}
   numbers = {split: arguments.pop(f'num_{split}') for split in _SPLITS}
   splits = {split: number for split, number in numbers.items() if number}
   out = prepare(**arguments, splits=splits)

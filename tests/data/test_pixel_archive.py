@@ -8,7 +8,8 @@ import pytest
 h5py = pytest.importorskip('h5py')
 rasterio = pytest.importorskip('rasterio')
 
-from fusion_jax.data import labels
+from fusion_jax import prepare
+from fusion_jax.data import labels, records
 from fusion_jax.data.builders import examples, sen4map, shards
 from fusion_jax.data.sources import photo_vectors
 from fusion_jax.data.sources.simulated import pixel_archive, pixels
@@ -155,3 +156,32 @@ def test_habitat_map_holds_the_classes(earth, folder):
   assert value == habitat.labels['eunis'] + 100
   assert labels.classes('eunis')[value - 100] in (
       folder / 'eunis.tif.csv').read_text()
+
+
+def test_prepare_writes_what_the_files_hold(earth, folder, tmp_path):
+  out = tmp_path / 'data'
+  prepare.main([
+      'sen4map', '--source', str(folder), '--out', str(out), '--size', '5',
+      '--survey', str(folder / 'survey.csv'), '--num_workers', '2',
+      '--labels', str(folder / 'labels.csv'),
+      '--photos', str(folder / 'photos.safetensors')])
+  found = records.Examples(out, 'test')
+  assert {found[i]['key'] for i in range(len(found))} == {
+      earth.example('test', i)['key'] for i in range(COUNT)}
+  wanted = earth.example('test', 2)
+  example = next(e for e in (found[i] for i in range(COUNT))
+                 if e['key'] == wanted['key'])
+  assert_same(example, wanted)
+  with pytest.raises(ValueError, match='made with other arguments: joined='):
+    prepare.prepare('sen4map', out, source=str(folder), size=5)
+
+
+def test_files_of_splits_are_found_by_how_their_names_begin(tmp_path):
+  for name in ('val.h5', 'test_with_eunis.h5', 'train.hdf5', 'notes.txt'):
+    (tmp_path / name).write_bytes(b'')
+  assert list(sen4map.find_files(tmp_path)) == ['train', 'val', 'test']
+  (tmp_path / 'test.h5').write_bytes(b'')
+  with pytest.raises(ValueError, match="both of 'test'"):
+    sen4map.find_files(tmp_path)
+  with pytest.raises(ValueError, match="--source='' holds no Sen4Map"):
+    prepare.prepare('sen4map', tmp_path / 'out')

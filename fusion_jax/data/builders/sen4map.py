@@ -6,6 +6,7 @@ from the survey (or the attributes of the HDF5), else from the maps.
 
 import dataclasses
 import functools
+import pathlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -16,6 +17,10 @@ from fusion_jax.data.builders import examples, places
 
 # Left out of the training split by TimeSenCLIP's code, which gives no reason.
 LEFT_OUT = frozenset({45061526, 45281654, 47501690})
+
+
+_SPLITS = ('train', 'val', 'test')
+_ENDINGS = ('.h5', '.hdf5')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,14 +59,15 @@ class Sen4Map:
 
   @property
   def schema(self):
+    """Pixels are int16 of acquisitions, float32 where anything is stored.
+
+    Stored composites may have fractions in one place and none in another.
+    """
     from fusion_jax.data.sources import sen4map
-    path = next(iter(self.files.values()))
-    with sen4map.opened(path) as file:
-      first = sen4map.keys(file)[0]
-      stored = sen4map.is_composite(file, first)
-      whole = self._year(file, first).pixels.dtype.kind == 'i'
-    # Stored composites may have fractions in one place and none in another.
-    floats = self.missing_bands or stored or not whole
+    floats = bool(self.missing_bands)
+    for path in self.files.values():
+      with sen4map.opened(path) as file:
+        floats |= sen4map.is_composite(file, sen4map.keys(file)[0])
     width = _vectors(self.photos).width if self.photos else 512
     return places.Schema(self.size, width, 'float32' if floats else 'int16')
 
@@ -147,6 +153,29 @@ class Sen4Map:
       return False
     return not self.photos or split not in self.need_photos or np.isfinite(
         example['views']).all(axis=1).any()
+
+
+def find_files(folder):
+  """{split: path} of the HDF5 files of a folder, by how their names begin.
+
+  So `test_with_eunis.h5` is of the test split.
+
+  Raises:
+    ValueError: if there are none, or two of one split.
+  """
+  found = {}
+  for path in sorted(pathlib.Path(folder or '.').glob('*')):
+    split = next((s for s in _SPLITS if path.name.startswith(s)), '')
+    if path.suffix not in _ENDINGS or not split:
+      continue
+    if split in found:
+      raise ValueError(f'{found[split]} and {path} are both of {split!r}; '
+                       'move one away.')
+    found[split] = str(path)
+  if not found or not folder:
+    raise ValueError(f'--source={str(folder)!r} holds no Sen4Map; wanted is a '
+                     'folder with train.h5, val.h5, test.h5 or some of them.')
+  return dict(sorted(found.items(), key=lambda item: _SPLITS.index(item[0])))
 
 
 def _regions(attributes):

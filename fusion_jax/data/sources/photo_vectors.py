@@ -43,7 +43,8 @@ class PhotoVectors:
     self.path = pathlib.Path(path)
     paths = [self.path]
     if self.path.is_dir():
-      paths = sorted(p for p in self.path.iterdir() if p.suffix in _ENDINGS)
+      paths = sorted(p for p in self.path.iterdir() if p.suffix in _ENDINGS
+                     and not p.name.startswith('.'))  # Being written.
     if not paths or not all(p.exists() for p in paths):
       raise FileNotFoundError(
           f'{path} holds no vectors of photos (.safetensors or .npz); make '
