@@ -1,0 +1,171 @@
+"""Codes beside images: what is stored, resumed, refused."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from fusion_jax import modalities, prepare
+from fusion_jax.data import pipelines, records
+from fusion_jax.data.builders import codes
+
+SQUARES = codes.Squares(32, 3)
+NAMES = 'tok_lulc@224', 'tok_sen1grd@224'
+
+
+@pytest.fixture(scope='module')
+def original(tmp_path_factory):
+  """Ten simulated examples of 40 x 40 pixels; some lack Sentinel-1 GRD."""
+  return prepare.prepare(
+      'simulated', tmp_path_factory.mktemp('earth') / 'data', image_size=40,
+      images=('LULC', 'S1GRD'), splits=dict(train=8, val=2), num_workers=1,
+      examples_per_shard=4)
+
+
+@pytest.fixture
+def data_dir(original, tmp_path):
+  return shutil.copytree(original, tmp_path / 'data')
+
+
+def corner_pixels(images):
+  """Codes that tell which pixels they are made of."""
+  return np.abs(images[:, ::16, ::16, 0].astype(np.float32) * 100).astype(int)
+
+
+def make_encoders(count=2, fingerprint='one', encode=corner_pixels):
+  return [codes.Encoder(modalities.get(name), fingerprint, encode)
+          for name in NAMES[:count]]
+
+
+def read(path, split='train'):
+  source = records.Examples(path, split)
+  return [source[i] for i in range(len(source))]
+
+
+def test_codes_are_those_of_their_squares(data_dir):
+  before = read(data_dir)
+  assert codes.write(data_dir, make_encoders(), SQUARES, batch_size=5)
+  absent = 0
+  for old, new in zip(before, read(data_dir), strict=True):
+    for name, value in old.items():
+      np.testing.assert_array_equal(new[name], value)
+    corners = new['codes/corners']
+    np.testing.assert_array_equal(corners[0], [4, 4])
+    assert corners.shape == (3, 2) and corners.min() >= 0
+    assert corners.max() <= 8
+    for name, field in zip(NAMES, ('LULC', 'S1GRD')):
+      found = new[f'codes/{name}']
+      assert found.dtype == np.uint16
+      if not old[field].size:
+        assert found.shape == (0, 2, 2)
+        absent += 1
+        continue
+      cut = np.stack([old[field][y:y + 32, x:x + 32] for y, x in corners])
+      np.testing.assert_array_equal(found, corner_pixels(cut))
+  assert 0 < absent < 8
+  assert len({x['codes/corners'].tobytes() for x in read(data_dir)}) == 8
+
+
+def test_tfds_reads_the_codes_too(data_dir):
+  codes.write(data_dir, make_encoders(), SQUARES)
+  example = tfds.builder_from_directory(str(data_dir)).as_data_source('val')[0]
+  np.testing.assert_array_equal(
+      example['codes']['tok_lulc@224'],
+      read(data_dir, 'val')[0]['codes/tok_lulc@224'])
+
+
+def test_only_the_first_square_is_needed_without_room(data_dir):
+  codes.write(data_dir, make_encoders(1), codes.Squares(16, 1))
+  assert read(data_dir)[0]['codes/corners'].tolist() == [[12, 12]]
+  with pytest.raises(ValueError, match="40 x 40.*image_size=48"):
+    codes.write(data_dir, make_encoders(1), codes.Squares(48, 1),
+                overwrite=True)
+
+
+def test_a_killed_run_goes_on_with_the_next_shard(data_dir):
+  calls = []
+  def failing(images):
+    calls.append(len(images))
+    if len(calls) == 3:
+      raise KeyboardInterrupt
+    return corner_pixels(images)
+  with pytest.raises(KeyboardInterrupt):
+    codes.write(data_dir, make_encoders(1, encode=failing), SQUARES)
+  untouched = records.Examples(data_dir, 'train').fields
+  assert 'codes/corners' not in untouched  # Reads as before.
+  total = len(list(data_dir.glob('*.array_record')))
+  assert not list(data_dir.glob('*.tmp*'))
+  calls.clear()
+  calls.extend([0] * 10)
+  assert codes.write(data_dir, make_encoders(1, encode=failing), SQUARES)
+  assert len(calls) - 10 == total - 2
+  assert all('codes/tok_lulc@224' in x for x in read(data_dir))
+
+
+def test_done_work_is_not_done_again(data_dir):
+  codes.write(data_dir, make_encoders(1), SQUARES)
+  def never(images):
+    raise AssertionError
+  assert codes.write(data_dir, make_encoders(1, encode=never), SQUARES)
+
+
+def test_processes_share_the_shards_and_the_last_one_finishes(data_dir):
+  whole = shutil.copytree(data_dir, data_dir.parent / 'whole')
+  codes.write(whole, make_encoders(), SQUARES)
+  assert not codes.write(data_dir, make_encoders(), SQUARES, share=(0, 2))
+  assert 'codes/corners' not in records.Examples(data_dir, 'train').fields
+  assert codes.write(data_dir, make_encoders(), SQUARES, share=(1, 2))
+  for path in sorted(whole.glob('*.array_record')):
+    assert path.read_bytes() == (data_dir / path.name).read_bytes()
+
+
+def test_other_tokenizers_or_squares_need_to_be_told(data_dir):
+  codes.write(data_dir, make_encoders(1), SQUARES)
+  with pytest.raises(ValueError, match='--overwrite'):
+    codes.write(data_dir, make_encoders(1, 'two'), SQUARES)
+  with pytest.raises(ValueError, match='image_size 32, now 16'):
+    codes.write(data_dir, make_encoders(1), codes.Squares(16, 3))
+  codes.write(data_dir, make_encoders(2, 'two'), codes.Squares(16, 2),
+              overwrite=True)
+  assert read(data_dir)[0]['codes/tok_lulc@224'].shape == (2, 1, 1)
+  note = json.loads((data_dir / codes.SUMMARY).read_text())
+  assert note == {'image_size': 16, 'squares': 2,
+                  'tokenizers': dict.fromkeys(NAMES, 'two')}
+
+
+def test_preparing_again_finds_the_data_set_whole(data_dir):
+  codes.write(data_dir, make_encoders(1), SQUARES)
+  before = (data_dir / 'features.json').read_bytes()
+  prepare.prepare(
+      'simulated', data_dir, image_size=40, images=('LULC', 'S1GRD'),
+      splits=dict(train=8, val=2), num_workers=1, examples_per_shard=4)
+  assert (data_dir / 'features.json').read_bytes() == before
+
+
+def test_training_finds_the_codes(data_dir, caplog):
+  selected = modalities.select(NAMES[:1])
+  pipelines.open_source(data_dir, 'train', selected)
+  assert 'no codes' in caplog.text
+  caplog.clear()
+  codes.write(data_dir, make_encoders(1), SQUARES)
+  pipelines.open_source(data_dir, 'train', selected)
+  assert not caplog.text
+
+
+def test_mistakes_raise_before_anything_is_written(data_dir, tmp_path):
+  dem = codes.Encoder(modalities.get('tok_dem@224'), 'one', corner_pixels)
+  with pytest.raises(ValueError, match="no .'DEM'.; its fields.*LULC"):
+    codes.write(data_dir, [dem], SQUARES)
+  with pytest.raises(ValueError, match='one for each'):
+    codes.write(data_dir, make_encoders(1) * 2, SQUARES)
+  with pytest.raises(FileNotFoundError, match='no finished data set'):
+    codes.write(tmp_path / 'nowhere', make_encoders(1), SQUARES)
+  with pytest.raises(ValueError, match='image_size=40'):
+    codes.Squares(40, 1)
+  with pytest.raises(ValueError, match='0 squares'):
+    codes.Squares(32, 0)
+  with pytest.raises(ValueError, match='65536.*uint16'):
+    codes.write(data_dir, make_encoders(
+        1, encode=lambda x: np.full((len(x), 2, 2), 65_536)), SQUARES)
