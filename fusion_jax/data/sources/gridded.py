@@ -27,6 +27,8 @@ NAMES = {
     't2m_max_daily': ('tasmax', 't2m_max'),
 }
 
+_KEPT_VALUES = 2**24  # Of fields in memory: 128 MB.
+
 
 @dataclasses.dataclass(frozen=True)
 class Weather:
@@ -118,6 +120,22 @@ class Weather:
                       len(look.time))
     return found
 
+  def field(self, record):
+    """The record's field, ravelled; kept while all fit into `_KEPT_VALUES`.
+
+    A regional archive is then decoded once for all parts of a data set.
+    """
+    if id(record) in self._kept:
+      return self._kept[id(record)]
+    values = record.file.read(record)
+    if sum(map(len, self._kept.values())) + len(values) <= _KEPT_VALUES:
+      self._kept[id(record)] = values  # Records live as long as this object.
+    return values
+
+  @functools.cached_property
+  def _kept(self):
+    return {}
+
   def at(self, record, lat, lon):
     """Values [P] of one record at places [P]."""
     return _Look(self, lat, lon, np.zeros(len(lat), np.int64)).values(record)
@@ -143,7 +161,7 @@ class _Look:
         geo.check_inside(grid, self.lat, self.lon, weights, record.file.path)
       self.cells[id(grid)] = grid, index, weights  # The grid keeps its id.
     _, index, weights = self.cells[id(grid)]
-    return geo.interpolate(record.file.read(record), index, weights)
+    return geo.interpolate(self.weather.field(record), index, weights)
 
   def wanted(self, variable):
     """The records that overlap some place's window, oldest run first."""
