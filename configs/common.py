@@ -8,6 +8,11 @@ SMOKE = dict(
     evals=dict(every=2, num_examples=8, batch_size=8),
     checkpoint=dict(every=2))
 
+# Data sets that tokenizers and pretraining share: arguments of `prepare`.
+SAMPLES = dict(source='tests/testdata/terramesh',
+               weather_paths=('tests/testdata/weather/gfs',))
+TOKEN_EARTH = dict(seed=0, image_size=72, splits=dict(train=2_000, val=64))
+
 
 def parse(arg, **defaults):
   """Reads 'size=base,data=terramesh' into an attribute dict.

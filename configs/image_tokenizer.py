@@ -36,12 +36,11 @@ LEVELS = (8, 8, 8, 6, 5)
 CLASS_LEVELS = (7, 5, 5, 5, 5)
 
 DATA = {
-    'simulated': dict(
-        name='simulated', dir='', holdout='split', prepare=dict(
-            seed=0, image_size=72, splits=dict(train=2_000, val=64))),
+    'simulated': dict(name='simulated', dir='', holdout='split',
+                      prepare=common.TOKEN_EARTH),
     # Five scenes are too few to set any aside.
-    'samples': dict(name='samples', dir='', holdout='east', prepare=dict(
-        source='tests/testdata/terramesh')),
+    'samples': dict(name='samples', dir='', holdout='east',
+                    prepare=common.SAMPLES),
     'terramesh': dict(name='terramesh', dir='', holdout='split',
                       prepare=dict()),
 }
@@ -91,8 +90,6 @@ def get_config(arg=''):
       levels=CLASS_LEVELS if classes else LEVELS, **size['encoder'],
       **size['decoder' if classes else 'unet'], dtype='float32', unroll=1)
   config.data = common.choose(DATA, arg.data, 'data')
-  if arg.data == 'simulated':
-    config.data.prepare.images = (arg.modality,)
   config.optimizer = dict(
       peak_lr=run['peak_lr'], min_lr=0., warmup_steps=run['warmup_steps'],
       warmup_tokens=0, b1=.9, b2=.99, eps=1e-8, weight_decay=.05,

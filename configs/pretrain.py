@@ -6,6 +6,10 @@ r"""Pretrains the masked encoder-decoder (fusion paper, Sec. 3.3, Table 1).
       The longer CPU run (at most 40 minutes on two cores).
   python -m fusion_jax.main --config configs/pretrain.py:data=samples
       The five real TerraMesh scenes, with real GFS precipitation.
+  python -m fusion_jax.main --config configs/pretrain.py:data=samples,tokens \
+      --config.data.dir=DIR
+      With tokenised images too, of a data set that `prepare tokenize
+      --image_size 64` gave codes; data=simulated can have them as well.
   python -m fusion_jax.main \
       --config configs/pretrain.py:size=base,data=terramesh \
       --config.data.dir=$DATA --workdir $OUT
@@ -61,24 +65,23 @@ RARE_COORDS = {'coords': dict(input_alphas=(0., .5), target_alphas=(.02, .02))}
 
 # What the data can give. Image tokens are read where `prepare` stored codes.
 # `prepare` holds arguments of `prepare.prepare`; dir '' is the work directory.
-# Of a converted backbone (config.init_from), `new` is what it lacks and
-# `without` what is left out.
+# `tokens` are what codes may be stored of. Of a converted backbone
+# (config.init_from), `new` is what it lacks.
 DATA = {
     'simulated': dict(
         data=dict(name='simulated', dir='', prepare={}),
         modalities=IMAGE | RARE_COORDS | {'t2m_hourly': ANY},
-        new=('t2m_hourly',), without=(*OTHER_RAW, *TOKENISED),
+        tokens=TOKENISED, new=('t2m_hourly',),
         generate=('t2m_hourly',)),
     'samples': dict(
-        data=dict(name='samples', dir='', prepare=dict(
-            source='tests/testdata/terramesh',
-            weather_paths=('tests/testdata/weather/gfs',))),
-        modalities=IMAGE | COORDS | WEATHER, new=tuple(WEATHER),
-        without=(*OTHER_RAW, *TOKENISED), generate=()),
+        data=dict(name='samples', dir='', prepare=common.SAMPLES),
+        modalities=IMAGE | COORDS | WEATHER,
+        tokens={name: ANY for name in TOKENISED if 'grd' not in name},
+        new=tuple(WEATHER), generate=()),
     'terramesh': dict(
         data=dict(name='terramesh', dir='', prepare=dict()),
-        modalities=IMAGE | TOKENISED | COORDS | WEATHER, new=tuple(WEATHER),
-        without=OTHER_RAW, generate=('t2m_hourly',)),
+        modalities=IMAGE | TOKENISED | COORDS | WEATHER, tokens={},
+        new=tuple(WEATHER), generate=('t2m_hourly',)),
 }
 
 EARTH = dict(seed=0, image_size=72, images=('S2L2A',), compression='zstd:1')
@@ -117,7 +120,8 @@ RUNS = {
 
 def get_config(arg=''):
   """The run that `arg` names, as 'size=base,data=terramesh'."""
-  arg = common.parse(arg, size='demo', data='simulated', smoke=False)
+  arg = common.parse(arg, size='demo', data='simulated', tokens=False,
+                     smoke=False)
   run = common.choose(RUNS, arg.size, 'size')
   data = common.choose(DATA, arg.data, 'data')
   config = ml_collections.ConfigDict()
@@ -132,12 +136,14 @@ def get_config(arg=''):
   # Rows of the tables of coordinates: 30,000 fit TerraMind's vocabulary, our
   # own has 2,366 words.
   config.coords_vocab_size = run['coords_vocab_size']
-  config.modalities = data['modalities']
+  chosen = data['modalities'] | (data['tokens'] if arg.tokens else {})
+  config.modalities = chosen
   # Folder of weights to start from (`python -m fusion_jax.convert`), '' for
   # none; modalities that are new to them; such of theirs that are left out.
   config.init_from = ''
   config.init_new = data['new']
-  config.init_without = data['without']
+  config.init_without = tuple(
+      name for name in (*OTHER_RAW, *TOKENISED) if name not in chosen)
   config.mixture = run['mixture']  # Weights of the components of the alphas.
   config.keep = 'random'  # Share of a sequence's tokens kept: uniform in 0..1.
   config.word_dropout = run['word_dropout']  # Share without earlier values.
@@ -147,7 +153,7 @@ def get_config(arg=''):
   config.loss = dict(weighting='mod', emd_weight=run['emd_weight'])
   config.data = data['data']
   if arg.data == 'simulated':
-    config.data.prepare = run['earth']
+    config.data.prepare = common.TOKEN_EARTH if arg.tokens else run['earth']
   config.optimizer = dict(
       peak_lr=run['peak_lr'], min_lr=0., warmup_steps=run['warmup_steps'],
       warmup_tokens=0, b1=.9, b2=.95, eps=1e-8, weight_decay=.05,
