@@ -20,7 +20,6 @@ shard written finishes the folder.
 """
 
 import argparse
-import contextlib
 import json
 import os
 import pathlib
@@ -29,13 +28,10 @@ import sys
 
 from absl import flags, logging
 
-import fusion_jax
+from fusion_jax import prepare_readers as readers
 from fusion_jax.data import composites
-from fusion_jax.data.builders import examples, places, shards, weather
-from fusion_jax.data.builders import series as series_lib
+from fusion_jax.data.builders import examples, places, shards
 
-DATASETS = ('simulated', 'samples', 'terramesh', 'series', 'simulated_pixels',
-            'sen4map')
 _JOINED = {  # Of 'sen4map': fields of its builder that are files.
     'survey': 'CSV of the LUCAS micro-data (default: attributes of the HDF5)',
     'labels': 'CSV of the published labels of the test split',
@@ -44,7 +40,6 @@ _JOINED = {  # Of 'sen4map': fields of its builder that are files.
     'eunis': 'map of the habitats',
     'eunis_table': 'CSV, value and name, of the values of that map'}
 _ARGUMENTS = 'prepare.json'  # Beside the data: what it was made from.
-_SPLITS = {'train': 6_000, 'val': 256, 'test': 512}
 
 
 def prepare(dataset, out, *, source='', images=(), val=(), weather_paths=(),
@@ -58,7 +53,7 @@ def prepare(dataset, out, *, source='', images=(), val=(), weather_paths=(),
   """Writes a data set, or finds it written.
 
   Args:
-    dataset: one of `DATASETS`.
+    dataset: one of `prepare_readers.DATASETS`.
     out: folder to write.
     source: folder of the archive, for 'samples', 'terramesh' and 'sen4map'.
     images: image modalities; by default all that the source has.
@@ -100,61 +95,23 @@ def prepare(dataset, out, *, source='', images=(), val=(), weather_paths=(),
       set.
     shards.TooManyBadExamples: if too much cannot be read.
   """
-  made_from = {
-      'dataset': dataset, 'layout': shards.VERSION, 'images': sorted(images),
-      'compression': compression}
-  if dataset in ('simulated', 'simulated_pixels'):
-    splits = dict(splits or _SPLITS)
-    made_from |= {'version': fusion_jax.__version__, 'seed': seed,
-                  'splits': splits, 'examples_per_shard': examples_per_shard}
-    made_from |= ({'image_size': image_size} if dataset == 'simulated' else
-                  {'size': size, 'composite': composite})
-  elif dataset == 'sen4map':
-    joined = {name: _absolute(path) for name, path in (joined or {}).items()}
-    made_from |= {'source': _absolute(source), 'size': size, 'joined': joined,
-                  'composite': composite, 'missing_bands': list(missing_bands),
-                  'examples_per_shard': examples_per_shard}
-  else:
-    made_from |= {
-        'source': _absolute(source), 'val': sorted(val),
-        'weather': [_absolute(path) for path in weather_paths],
-        'alignment': alignment, 'outside': outside,
-        'temperature': temperature, 'precipitation': precipitation,
-        'reset_hours': reset_hours}
-  if dataset == 'series':
-    made_from |= {'series': list(series), 'blocks': _plain(blocks or {}),
-                  'stations': _plain(stations or {})}
+  made_from = readers.describe(
+      dataset, source=source, images=images, val=val,
+      weather_paths=weather_paths, alignment=alignment, outside=outside,
+      temperature=temperature, precipitation=precipitation,
+      reset_hours=reset_hours, seed=seed, image_size=image_size, splits=splits,
+      series=series, blocks=blocks, stations=stations, size=size,
+      composite=composite, missing_bands=missing_bands, joined=joined,
+      examples_per_shard=examples_per_shard, compression=compression)
   out = pathlib.Path(out)
   if _is_done(out, made_from, overwrite, share):
     logging.info('%s is already prepared.', out)
     return out
-  if dataset == 'simulated':
-    reader = _simulated(seed, image_size, splits, images, examples_per_shard)
-  elif dataset == 'simulated_pixels':
-    from fusion_jax.data.sources.simulated import pixels
-    earth = pixels.SimulatedPixels(seed, size, splits, composite)
-    reader = places.IndexedPlaces(earth, examples_per_shard)
-    places.write_beside(earth, out)
-  elif dataset == 'sen4map':
-    from fusion_jax.data.builders import sen4map
-    reader = sen4map.Sen4Map(
-        sen4map.find_files(source), size, composite, tuple(missing_bands),
-        **joined, examples_per_shard=examples_per_shard)
-  else:
-    fields = None
-    if weather_paths:
-      with _extra('weather'):
-        from fusion_jax.data.sources import gridded
-      fields = gridded.Weather(
-          tuple(weather_paths), alignment, outside, temperature, precipitation,
-          reset_hours)
-    if dataset == 'series':
-      reader = _series(fields, _plain(stations or {}), blocks or {}, series)
-    else:
-      reader = _archive(dataset, source, images, val)
-      reader = weather.WithWeather(reader, fields) if fields else reader
+  reader = readers.open_reader(made_from)
   out.mkdir(parents=True, exist_ok=True)
   shards.write_whole(out / _ARGUMENTS, json.dumps(made_from, indent=1))
+  if dataset == 'simulated_pixels':
+    places.write_beside(reader.source, out)
   command = shlex.join(sys.argv)
   if beam_runner:
     from fusion_jax.data.builders import tfds_builder
@@ -166,10 +123,6 @@ def prepare(dataset, out, *, source='', images=(), val=(), weather_paths=(),
         reader, out, num_workers=num_workers or os.cpu_count(), share=share,
         max_bad=max_bad, compression=compression, command=command)
   return out
-
-
-def _absolute(path):
-  return os.path.abspath(os.path.expanduser(path)) if path else ''
 
 
 def _is_done(out, made_from, overwrite, share):
@@ -208,67 +161,10 @@ def _remove(out):
   # First what says that it is whole, last what says that it is one.
   for pattern in ('statistics.json', 'features.json', 'codes.json',
                   '*_info.json', '.notes/*',
-                  '*.array_record*', 'prompts/*.npz', 'scores.json',
+                  '*.array_record*', 'prompts/*.npz', 'scenicness/*', 'scores.json',
                   _ARGUMENTS):
     for path in out.glob(pattern):
       path.unlink()
-
-
-def _simulated(seed, image_size, splits, images, examples_per_shard):
-  """The simulated Earth in parts."""
-  from fusion_jax.data.sources import simulated
-  chosen = {'fields': tuple(images)} if images else {}
-  earth = simulated.SimulatedEarth(
-      seed=seed, image_size=image_size, splits=splits, **chosen)
-  return shards.Indexed(earth, examples_per_shard)
-
-
-def _series(fields, stations, blocks, names):
-  """Windows of gridded fields, or of stations."""
-  if bool(fields) == bool(stations):
-    raise ValueError('series needs either --weather, gridded files, or '
-                     '--stations, what the columns of CSV files mean.')
-  if not blocks:
-    raise ValueError('series needs --blocks: where and when the windows of '
-                     'each split lie.')
-  if stations:
-    from fusion_jax.data.sources import stations as stations_lib
-    fields = stations_lib.Stations(**stations)
-  return series_lib.Windows(
-      fields, {split: series_lib.Block(**block)
-               for split, block in blocks.items()}, tuple(names))
-
-
-def _plain(tree):
-  """A nested mapping as JSON gives it back."""
-  return json.loads(json.dumps(tree, default=dict))
-
-
-def _archive(dataset, source, images, val):
-  """The reader of a folder of images."""
-  if dataset not in DATASETS:
-    raise ValueError(f'There is no data set {dataset!r}; there are '
-                     f'{", ".join(DATASETS)}.')
-  if not source or not pathlib.Path(source).is_dir():
-    raise ValueError(f'--source={source!r} is no folder; {dataset} needs the '
-                     'folder of its files.')
-  if dataset == 'terramesh':
-    with _extra('terramesh'):
-      from fusion_jax.data.sources import terramesh
-    return terramesh.TerraMesh(source, tuple(images))
-  with _extra('terramesh'):
-    from fusion_jax.data.sources import geotiff
-  return geotiff.SampleFolder(source, tuple(val), tuple(images))
-
-
-@contextlib.contextmanager
-def _extra(name):
-  """Says how to install the readers of an extra where an import fails."""
-  try:
-    yield
-  except ImportError as error:
-    raise ImportError(f'{error}: reading this needs more packages; install '
-                      f"them with pip install 'fusion_jax[{name}]'.") from error
 
 
 def _parser():
@@ -277,7 +173,7 @@ def _parser():
       'python -m fusion_jax.prepare', description=__doc__,
       formatter_class=argparse.RawDescriptionHelpFormatter)
   add = parser.add_argument
-  add('dataset', choices=DATASETS)
+  add('dataset', choices=readers.DATASETS)
   add('--out', required=True, metavar='DIR', help='folder to write')
   add('--source', default='', metavar='DIR',
       help='folder of the archive (samples: GeoTIFFs and samples.csv; '
@@ -306,7 +202,7 @@ def _parser():
       help='simulated, simulated_pixels: which Earth (default: %(default)s)')
   add('--image_size', type=int, default=264,
       help='simulated: pixels a side (default: %(default)s)')
-  for split, number in _SPLITS.items():
+  for split, number in readers.SPLITS.items():
     add(f'--num_{split}', type=int, default=number, metavar='N',
         help='simulated: examples (default: %(default)s)')
   add('--examples_per_shard', type=int, default=256, metavar='N',
@@ -383,7 +279,7 @@ def main(argv=None):
   logging.set_verbosity(logging.INFO)
   arguments['joined'] = {
       name: path for name in _JOINED if (path := arguments.pop(name))}
-  numbers = {split: arguments.pop(f'num_{split}') for split in _SPLITS}
+  numbers = {split: arguments.pop(f'num_{split}') for split in readers.SPLITS}
   splits = {split: number for split, number in numbers.items() if number}
   out = prepare(**arguments, splits=splits)
   logging.info('The data set is in %s.', out)

@@ -148,7 +148,7 @@ def test_bad_share_is_refused(tmp_path, share, capsys):
 
 
 def test_archive_needs_its_folder(tmp_path):
-  with pytest.raises(ValueError, match="--source='nowhere' is no folder"):
+  with pytest.raises(ValueError, match="nowhere' is no folder; terra"):
     prepare.prepare('terramesh', tmp_path / 'out', source='nowhere')
   assert not (tmp_path / 'out').exists()
 

@@ -14,6 +14,12 @@ from absl import logging
 
 from fusion_jax.data import labels, lucas_grid
 from fusion_jax.data.builders import examples, places
+from fusion_jax.data.sources import (
+    lucas,
+    photo_vectors,
+    region_maps,
+    sen4map,
+)
 
 # Left out of the training split by TimeSenCLIP's code, which gives no reason.
 LEFT_OUT = frozenset({45061526, 45281654, 47501690})
@@ -63,7 +69,6 @@ class Sen4Map:
 
     Stored composites may have fractions in one place and none in another.
     """
-    from fusion_jax.data.sources import sen4map
     floats = bool(self.missing_bands)
     for path in self.files.values():
       with sen4map.opened(path) as file:
@@ -81,7 +86,6 @@ class Sen4Map:
 
   def read(self, split, part):
     """The examples of a range; what the specification drops is not there."""
-    from fusion_jax.data.sources import sen4map
     dropped = 0
     with sen4map.opened(self.files[split]) as file:
       for key in self._keys(split)[slice(*part)]:
@@ -103,12 +107,10 @@ class Sen4Map:
     return _keys(self.files[split], split == 'train')
 
   def _year(self, file, key):
-    from fusion_jax.data.sources import sen4map
     return sen4map.read_year(file, key, self.size, self.composite,
                              self.missing_bands)
 
   def _example(self, file, key):
-    from fusion_jax.data.sources import sen4map
     point = sen4map.point_id(key)
     lat, lon = lucas_grid.coordinates(point)
     surveyed = self._surveyed(file, key, point)
@@ -122,7 +124,6 @@ class Sen4Map:
 
   def _surveyed(self, file, key, point):
     """The `lucas.Point` of a place."""
-    from fusion_jax.data.sources import lucas, sen4map
     if not self.survey:
       return lucas.Point(*sen4map.read_attributes(
           file, key, sen4map.SURVEY).values())
@@ -133,7 +134,6 @@ class Sen4Map:
 
   def _labels(self, file, key, point, surveyed):
     """{task: class index}."""
-    from fusion_jax.data.sources import lucas
     found = dict.fromkeys(labels.TASKS, labels.NONE)
     found |= lucas.survey_labels(surveyed)
     found |= _regions(file[key].attrs)
@@ -200,7 +200,6 @@ def _regions(attributes):
 
 @functools.cache
 def _keys(path, leave_out):
-  from fusion_jax.data.sources import sen4map
   with sen4map.opened(path) as file:
     found = sen4map.keys(file)
   return tuple(key for key in found if not (
@@ -209,22 +208,18 @@ def _keys(path, leave_out):
 
 @functools.cache
 def _survey(path):
-  from fusion_jax.data.sources import lucas
   return lucas.read_survey(path)
 
 
 @functools.cache
 def _labels(path):
-  from fusion_jax.data.sources import lucas
   return lucas.read_labels(path)
 
 
 @functools.cache
 def _map(path, task, table):
-  from fusion_jax.data.sources import region_maps
   return region_maps.read(path, task, table)
 
 
 def _vectors(path):
-  from fusion_jax.data.sources import photo_vectors
   return photo_vectors.opened(path)
