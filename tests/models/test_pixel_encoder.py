@@ -160,7 +160,8 @@ def test_positions_of_dates_run_linearly_and_around_the_year():
       {'params': params}, pixels, months=np.array([[2.25, -.25]]),
       method='sequence')
   found = tokens[0, 1:] - params['embed']['bias'][None]
-  near(found, [.75 * table[2] + .25 * table[3], .25 * table[11] + .75 * table[0]])
+  near(found, [.75 * table[2] + .25 * table[3],
+               .25 * table[11] + .75 * table[0]])
 
 
 def test_number_of_steps_without_dates_is_an_error():

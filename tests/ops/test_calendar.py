@@ -8,7 +8,7 @@ from fusion_jax.ops import calendar
 
 
 def test_lower_median_is_that_of_sorting():
-  values = np.random.default_rng(0).integers(0, 5, (4, 12, 3)).astype(np.float32)
+  values = np.random.default_rng(0).integers(0, 5, (4, 12, 3)).astype(float)
   np.testing.assert_array_equal(
       calendar.lower_median(values), np.sort(values, axis=1)[:, 5])
   valid = np.random.default_rng(1).random((4, 12)) < .6

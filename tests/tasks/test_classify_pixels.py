@@ -1,0 +1,72 @@
+"""The supervised upper bound: labels that are missing, settings, a run."""
+
+import jax
+import numpy as np
+import pytest
+
+import fusion_jax
+from fusion_jax import main as train
+from fusion_jax.tasks import classify_pixels
+from tests import pixel_data
+from tests.tasks import pixels_runner
+
+KEY = jax.random.key(0)
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+  return pixel_data.write(tmp_path_factory.mktemp('pixels'))
+
+
+def make(data, argument):
+  config = pixels_runner.config(data, argument)
+  return classify_pixels.ClassifyPixels(config, data)
+
+
+@pytest.mark.parametrize('setting', ['monthly', 'quarterly', 'single'])
+def test_places_without_a_label_do_not_count(data, setting):
+  task = make(data, f'supervised=crops,setting={setting}')
+  batch = next(iter(task.batches('val')))
+  params, extra = jax.jit(task.init)(KEY, batch)
+  weighed = task.weigh(batch)
+  np.testing.assert_allclose(weighed['weight'].sum(), 1, rtol=1e-6)
+  known = batch['valid'] & (batch['label'] >= 0)
+  assert 0 < known.sum() < batch['valid'].sum()
+  loss, (metrics, _) = jax.jit(task.loss)(params, extra, weighed, KEY)
+  logits = jax.jit(task.logits)(params, batch)
+  by_hand = (jax.nn.logsumexp(logits, axis=1) -
+             logits[np.arange(len(logits)), batch['label']])
+  np.testing.assert_allclose(loss, by_hand[known].mean(), rtol=1e-5)
+  assert metrics['top1'][1] == known.sum()
+  assert logits.shape == (8, 40)
+
+
+def test_bad_choices_are_errors_at_the_start(data):
+  with pytest.raises(ValueError, match="setting='weekly' is not one of"):
+    make(data, 'supervised=crops,setting=weekly')
+  with pytest.raises(ValueError, match="'none', unless it is 'monthly'"):
+    make(data, 'supervised=crops,setting=single,augment=tsdrop')
+  with pytest.raises(ValueError, match='There is no task'):
+    make(data, 'supervised=soil')
+  task = make(data, 'supervised=eunis')
+  with pytest.raises(ValueError, match=r"no label/eunis; set config.label to on"
+                     r"e of \['crops', 'land_cover'\]"):
+    task.batches('train')
+
+
+@pytest.mark.slow
+def test_run_learns_and_ends_with_a_model_that_predicts(data, tmp_path):
+  config = pixels_runner.config(
+      data, 'supervised=land_cover', num_steps=60,
+      checkpoint=dict(every=60), evals=dict(every=60))
+  config.optimizer.peak_lr = 3e-3
+  train.run(config, tmp_path)
+  model = fusion_jax.load(tmp_path, 'best')
+  examples = [pixel_data.example('val', i, 1) for i in range(10)]
+  pixels = np.stack([x['pixels'] for x in examples])
+  shares = model.predict(pixels, np.stack([x['valid'] for x in examples]))
+  np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-5)
+  truth = [int(x['label/land_cover']) for x in examples]
+  assert np.mean(shares.argmax(axis=1) == truth) >= .8
+  assert model.classes[1] == 'Cropland'
+  assert model.predict(pixels[0]).shape == (8,)
