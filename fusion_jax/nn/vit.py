@@ -7,6 +7,7 @@ norms have biases, no final norm, and an MLP with tanh stands at the end.
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -25,6 +26,8 @@ class Transformer(nn.Module):
       other grids see that one stretched over them.
     unroll: blocks a loop iteration.
     dtype: of the computation.
+    stacked: whether the blocks share stacked parameters, `blocks` [L, ...], or
+      have their own, `block_0` and on, without a loop.
   """
   width: int
   depth: int
@@ -32,6 +35,7 @@ class Transformer(nn.Module):
   built: int = 16
   unroll: int = 1
   dtype: Any = jnp.float32
+  stacked: bool = True
 
   @nn.compact
   def __call__(self, tokens, keep_all=False):
@@ -43,13 +47,23 @@ class Transformer(nn.Module):
     table = positions.resized_grid_table(self.built, (rows, columns), width)
     tokens = tokens.reshape(batch, -1, width) + jnp.asarray(
         table, self.dtype)[None]
-    block = Block(self.width, self.num_heads, self.dtype, name='blocks')
-    tokens, every = layers.Stack(
-        block, self.depth, self.unroll)(tokens, keep_all=True)
+    tokens, every = self._run_blocks(tokens)
     tokens += _TanhMlp(self.width, self.dtype, name='post')(
         _layer_norm(self.dtype, name='post_norm')(tokens))
     tokens = tokens.reshape(batch, rows, columns, width)
     return (tokens, every) if keep_all else tokens
+
+  def _run_blocks(self, tokens):
+    """Output of the last block, and of every one, [L, B, N, D]."""
+    common = (self.width, self.num_heads, self.dtype)
+    if self.stacked:
+      return layers.Stack(Block(*common, name='blocks'), self.depth,
+                          self.unroll)(tokens, keep_all=True)
+    every = []
+    for i in range(self.depth):
+      tokens = Block(*common, name=f'block_{i}')(tokens)
+      every.append(tokens)
+    return tokens, jnp.stack(every)
 
 
 class PatchEncoder(nn.Module):
@@ -104,6 +118,15 @@ class Block(nn.Module):
     visible = jnp.ones((1, 1, 1, 1), bool)
     tokens += self.attention(self.norm1(tokens), visible)
     return tokens + self.feed(self.norm2(tokens))
+
+
+def unstacked(params):
+  """Parameters of a `Transformer` without `stacked`, from those with it."""
+  blocks = params['blocks']
+  depth = len(jax.tree.leaves(blocks)[0])
+  rest = {name: value for name, value in params.items() if name != 'blocks'}
+  return rest | {f'block_{i}': jax.tree.map(lambda x, i=i: x[i], blocks)
+                 for i in range(depth)}
 
 
 class _TanhMlp(nn.Module):

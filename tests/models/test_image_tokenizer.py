@@ -129,6 +129,18 @@ def test_bfloat16_stays_close_to_float32():
   assert ids.dtype == jnp.int32
 
 
+def test_blocks_with_parameters_of_their_own_give_the_same_ids():
+  model, params, images = small()
+  alone, apart = image_tokenizer.unstacked(model, params)
+  features = [jax.jit(functools.partial(m.apply, method='features'))(
+      {'params': p}, images) for m, p in ((model, params), (alone, apart))]
+  np.testing.assert_allclose(*features, rtol=0, atol=1e-5)
+  shapes = jax.eval_shape(
+      alone.init, jax.random.key(0), images, images, jnp.zeros(2, int))
+  assert jax.tree.map(jnp.shape, apart) == jax.tree.map(
+      jnp.shape, shapes['params'])
+
+
 def test_class_maps_become_logits():
   model = image_tokenizer.make('LULC', **SMALL, decoder_depth=1)
   classes = jnp.arange(2 * 32 * 16).reshape(2, 32, 16) % 10
