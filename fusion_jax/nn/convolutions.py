@@ -14,8 +14,8 @@ from fusion_jax.nn import layers
 
 # Up to so many pixels a 3 x 3 convolution is one product with gathered
 # neighbourhoods: 1.6 times as fast on a CPU at 7 x 7 and 1.2 at 14 x 14, equal
-# at 28 x 28, half as fast at 56 x 56. With few channels, as in the small models,
-# a training step takes twice as long with it.
+# at 28 x 28, half as fast at 56 x 56. With few channels, as in the small
+# models, a training step takes twice as long with it.
 GATHER_PIXELS, GATHER_CHANNELS = 400, 256
 
 
