@@ -160,9 +160,8 @@ def _remove(out):
   """Deletes a data set's files, and nothing else."""
   # First what says that it is whole, last what says that it is one.
   for pattern in ('statistics.json', 'features.json', 'codes.json',
-                  '*_info.json', '.notes/*',
-                  '*.array_record*', 'prompts/*.npz', 'scenicness/*', 'scores.json',
-                  _ARGUMENTS):
+                  '*_info.json', '.notes/*', '*.array_record*',
+                  'prompts/*.npz', 'scenicness/*', 'scores.json', _ARGUMENTS):
     for path in out.glob(pattern):
       path.unlink()
 
