@@ -7,38 +7,18 @@ flatten the pixels of a patch with the channel slowest, we with it fastest.
 """
 
 import re
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
+from fusion_jax.convert import layouts
 from fusion_jax.models import image_tokenizer
 from fusion_jax.nn import positions
 
 _HEAD_WIDTH = 64  # Of all published tokenizers.
 _POSITIONS = ('encoder.pos_emb', 'decoder.pos_emb')  # Fixed; not kept.
-
-
-class Row(NamedTuple):
-  """One parameter under both names.
-
-  Attributes:
-    theirs: key; one that holds '{}' stands for all blocks.
-    ours: path, joined by '/'.
-    layout: 'same'; 'linear', [out, in] there, with further axes of length 1
-      as many as `ones`; 'convolution', [out, in, Y, X] there; or 'patches',
-      [D, C, Y, X] there and [Y * X * C, D] here.
-    ones: see `layout`.
-    pixels: (axis there, channels, pixels a side) of an axis that begins with
-      the pixels of a patch, or ().
-  """
-  theirs: str
-  ours: str
-  layout: str = 'same'
-  ones: int = 0
-  pixels: tuple[int, ...] = ()
 
 
 def model_of(state, num_heads=0):
@@ -68,9 +48,9 @@ def model_of(state, num_heads=0):
 
 
 def table(model):
-  """The `Row`s of a tokenizer, without the fixed positions."""
-  rows = [Row('encoder.proj.weight', 'encoder/patches/kernel', 'patches'),
-          Row('encoder.proj.bias', 'encoder/patches/bias')]
+  """The `layouts.Row`s of a tokenizer, without the fixed positions."""
+  rows = _weight_and_bias(
+      'encoder.proj', 'encoder/patches', 'patches', 0, ())
   rows += _transformer('encoder', 'encoder/transformer')
   rows += _linear('quant_proj', 'to_latents', ones=2)
   if isinstance(model, image_tokenizer.ImageTokenizer):
@@ -110,8 +90,9 @@ def from_terramind(state, model):
     if absent:
       continue
     try:
-      found = [_to_ours(state[key], row) for key in keys]
-      params[row.ours] = _stack(found) if '{}' in row.theirs else found[0]
+      found = [layouts.to_ours(state[key], row) for key in keys]
+      params[row.ours] = (
+          layouts.stack(found) if '{}' in row.theirs else found[0])
     except (ValueError, TypeError, IndexError):  # Of another number of axes.
       wrong.append(f'{keys[0]} is {tuple(state[keys[0]].shape)}')
       continue
@@ -136,10 +117,10 @@ def to_terramind(params, model):
       continue
     value = np.asarray(flat[row.ours])
     if '{}' not in row.theirs:
-      state[row.theirs] = _to_theirs(value, row)
+      state[row.theirs] = layouts.to_theirs(value, row)
       continue
     for layer, part in enumerate(value):
-      state[row.theirs.format(layer)] = _to_theirs(part, row)
+      state[row.theirs.format(layer)] = layouts.to_theirs(part, row)
   return state
 
 
@@ -204,18 +185,21 @@ def _attention(theirs, ours):
 
 
 def _convolution(theirs, ours, pixels=()):
-  return [Row(f'{theirs}.weight', f'{ours}/kernel', 'convolution', 0, pixels),
-          Row(f'{theirs}.bias', f'{ours}/bias', pixels=pixels)]
+  return _weight_and_bias(theirs, ours, 'convolution', 0, pixels)
 
 
 def _linear(theirs, ours, ones=0, pixels=()):
-  return [Row(f'{theirs}.weight', f'{ours}/kernel', 'linear', ones, pixels),
-          Row(f'{theirs}.bias', f'{ours}/bias', pixels=pixels)]
+  return _weight_and_bias(theirs, ours, 'linear', ones, pixels)
+
+
+def _weight_and_bias(theirs, ours, *layout):
+  bias = layouts.Row(f'{theirs}.bias', f'{ours}/bias', pixels=layout[-1])
+  return [layouts.Row(f'{theirs}.weight', f'{ours}/kernel', *layout), bias]
 
 
 def _norm(theirs, ours):
-  return [Row(f'{theirs}.weight', f'{ours}/scale'),
-          Row(f'{theirs}.bias', f'{ours}/bias')]
+  return [layouts.Row(f'{theirs}.weight', f'{ours}/scale'),
+          layouts.Row(f'{theirs}.bias', f'{ours}/bias')]
 
 
 _PARTS = {  # Of a UNet, by `unet.Part.kind`.
@@ -223,47 +207,6 @@ _PARTS = {  # Of a UNet, by `unet.Part.kind`.
     'attention': _attention,
     'down': lambda theirs, ours: _convolution(f'{theirs}.op', ours),
     'up': lambda theirs, ours: _convolution(f'{theirs}.conv', ours)}
-
-
-def _to_ours(value, row):
-  if row.pixels:
-    axis, *_ = row.pixels
-    value = value.take(_order(row.pixels, value.shape[axis]), axis)
-  if row.layout == 'linear':
-    return value.reshape(value.shape[:2]).T
-  if row.layout == 'same':
-    return value
-  value = value.transpose(2, 3, 1, 0)
-  return (value if row.layout == 'convolution' else
-          value.reshape(-1, value.shape[-1]))
-
-
-def _to_theirs(value, row):
-  if row.layout == 'linear':
-    value = value.T.reshape(*value.shape[::-1], *(1,) * row.ones)
-  elif row.layout == 'patches':
-    side = image_tokenizer.PATCH
-    value = value.reshape(side, side, -1, value.shape[-1]).transpose(3, 2, 0, 1)
-  elif row.layout == 'convolution':
-    value = value.transpose(3, 2, 0, 1)
-  if row.pixels:
-    axis, *_ = row.pixels
-    value = value.take(np.argsort(_order(row.pixels, value.shape[axis])), axis)
-  return value
-
-
-def _order(pixels, length):
-  """Where our entries of an axis stand in theirs, [length]."""
-  _, channels, side = pixels
-  order = np.arange(length)
-  count = channels * side**2
-  order[:count] = order[:count].reshape(channels, side, side).transpose(
-      1, 2, 0).ravel()
-  return order
-
-
-def _stack(values):
-  return (jnp if isinstance(values[0], jax.Array) else np).stack(values)
 
 
 def _positions(model):

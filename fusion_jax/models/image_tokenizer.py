@@ -11,7 +11,6 @@ TerraMind v1 (terrastackai/terratorch, commit 85467a9, `tokenizer/vqvae.py`).
 
   ids = call(images, method='encode')  # [B, Y / 16, X / 16] int32.
   images = call(ids, key, num_steps=50, clip=1., method='decode')
-
   # Training: the mean squared error of the clean image.
   noisy, t = image_tokenizer.diffuse(images, key)
   loss = jnp.mean((call(images, noisy, t) - images)**2)
@@ -256,8 +255,10 @@ def make(name, **settings):
   """
   modality = modalities.get(name, role='target')
   if modality.kind != 'tokens':
+    coded = sorted(m.field for m in modalities.MODALITIES.values()
+                   if m.kind == 'tokens')
     raise ValueError(f'{modality.name!r} has no image tokenizer; those with '
-                     f'one are {sorted(_tokenised())}.')
+                     f'one are {coded}.')
   if modality.field == 'LULC':
     return ClassTokenizer(**settings)
   return ImageTokenizer(len(modality.bands), **settings)
@@ -297,8 +298,3 @@ def diffuse(images, key):
   return noise.add_noise(
       images, jax.random.normal(key_noise, images.shape), t,
       noise.signal_shares()), t
-
-
-def _tokenised():
-  return [m.field for m in modalities.MODALITIES.values()
-          if m.kind == 'tokens']

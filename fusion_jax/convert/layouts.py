@@ -1,0 +1,83 @@
+"""One torch parameter <-> one of ours: transposed, flattened, pixels in order.
+
+PyTorch has outputs before inputs and channels before pixels, we the other way
+round. For NumPy arrays and, inside `jax.eval_shape`, for shapes alone.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+_PATCH = 16  # Pixels a side of what a 'patches' weight looks at.
+
+
+class Row(NamedTuple):
+  """One parameter under both names.
+
+  Attributes:
+    theirs: key; one that holds '{}' stands for all blocks.
+    ours: path, joined by '/'.
+    layout: 'same'; 'linear', [out, in] there, with further axes of length 1
+      as many as `ones`; 'convolution', [out, in, Y, X] there; or 'patches',
+      [D, C, Y, X] there and [Y * X * C, D] here.
+    ones: see `layout`.
+    pixels: (axis there, channels, pixels a side) of an axis that begins with
+      the pixels of a patch, or ().
+  """
+  theirs: str
+  ours: str
+  layout: str = 'same'
+  ones: int = 0
+  pixels: tuple[int, ...] = ()
+
+
+def to_ours(value, row):
+  """Their array of a row, as float32 in our layout.
+
+  Raises:
+    ValueError, TypeError, IndexError: if it has another number of axes.
+  """
+  if value.dtype != np.float32:
+    value = value.astype(np.float32)
+  if row.pixels:
+    axis, *_ = row.pixels
+    value = value.take(_order(row.pixels, value.shape[axis]), axis)
+  if row.layout == 'linear':
+    return value.reshape(value.shape[:2]).T
+  if row.layout == 'same':
+    return value
+  value = value.transpose(2, 3, 1, 0)
+  return (value if row.layout == 'convolution' else
+          value.reshape(-1, value.shape[-1]))
+
+
+def to_theirs(value, row):
+  """Our array of a row in their layout."""
+  if row.layout == 'linear':
+    value = value.T.reshape(*value.shape[::-1], *(1,) * row.ones)
+  elif row.layout == 'patches':
+    value = value.reshape(_PATCH, _PATCH, -1, value.shape[-1])
+    value = value.transpose(3, 2, 0, 1)
+  elif row.layout == 'convolution':
+    value = value.transpose(3, 2, 0, 1)
+  if row.pixels:
+    axis, *_ = row.pixels
+    value = value.take(np.argsort(_order(row.pixels, value.shape[axis])), axis)
+  return value
+
+
+def stack(values):
+  """Layers on top of each other, [L, ...]."""
+  return (jnp if isinstance(values[0], jax.Array) else np).stack(values)
+
+
+def _order(pixels, length):
+  """Where our entries of an axis stand in theirs, [length]."""
+  _, channels, side = pixels
+  order = np.arange(length)
+  count = channels * side**2
+  order[:count] = order[:count].reshape(channels, side, side).transpose(
+      1, 2, 0).ravel()
+  return order
