@@ -103,14 +103,16 @@ class Scale(grain.transforms.Map):
     Args:
       pixels: [..., T, C, Y, X].
       valid: bool, [..., T] or what broadcasts to it.
-      name: for messages.
+      name: for messages; '' does not look at the scale, which is not to be
+        told from a few dark pixels.
     """
     pixels = np.asarray(pixels, np.float32)
     if pixels.shape[-3] != len(BANDS):
       raise ValueError(
           f'{name} has {pixels.shape[-3]} bands; wanted are '
           f'{", ".join(BANDS)}, in this order.')
-    check_scale(pixels, name)
+    if name:
+      check_scale(pixels, name)
     there = np.isfinite(pixels)
     there[..., [BANDS.index(band) for band in self.missing], :, :] = False
     scaled = scale(np.where(there, pixels, 0), self.scaling)

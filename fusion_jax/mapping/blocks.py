@@ -1,0 +1,124 @@
+"""A scene in blocks: which there are, which are done, what they hold."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+
+import numpy as np
+
+_PIXELS = 256 * 256  # Of a block, about.
+_SETTINGS = 'settings.json'
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+  """A rectangle of pixels.
+
+  Attributes:
+    rows: slice; columns: likewise.
+    index: (row, column) of the block.
+  """
+  rows: slice
+  columns: slice
+  index: tuple[int, int]
+
+  @property
+  def shape(self):
+    """(rows, columns)."""
+    return (self.rows.stop - self.rows.start,
+            self.columns.stop - self.columns.start)
+
+
+def block_shape(shape, chunk, wanted=0):
+  """Rows and columns of blocks that suit how a scene is stored.
+
+  Args:
+    shape: of the scene.
+    chunk: (rows, columns) that are stored together.
+    wanted: pixels a side; 0: about 65,536 pixels in whole chunks where these
+      are small, in strips where they span the scene.
+  """
+  if wanted:
+    return tuple(min(wanted, size) for size in shape)
+  height, width = shape
+  if chunk[1] >= width:
+    return min(max(_PIXELS // width, 1), height), width
+  side = round(_PIXELS**.5)
+  columns = min(max(side // chunk[1], 1) * chunk[1], 4 * side, width)
+  return min(max(_PIXELS // columns, 1), height), columns
+
+
+def split(shape, size):
+  """All `Block`s of a scene, row by row."""
+  return [
+      Block(slice(y, min(y + size[0], shape[0])),
+            slice(x, min(x + size[1], shape[1])), (i, j))
+      for i, y in enumerate(range(0, shape[0], size[0]))
+      for j, x in enumerate(range(0, shape[1], size[1]))]
+
+
+class Finished:
+  """The finished blocks of a map, each in a file of its own.
+
+  A file gets its name when it is whole, so whatever stopped the work, what is
+  there counts.
+  """
+
+  def __init__(self, folder, settings, anew=False):
+    """Makes the folder, or goes on in it.
+
+    Args:
+      folder: to keep the files in.
+      settings: dict of all that decides what blocks hold.
+      anew: whether to drop what is there.
+
+    Raises:
+      ValueError: if the folder was begun with other settings.
+    """
+    self.folder = pathlib.Path(folder)
+    settings = json.loads(json.dumps(settings))
+    if anew:
+      shutil.rmtree(self.folder, ignore_errors=True)
+    path = self.folder / _SETTINGS
+    if path.exists():
+      before = json.loads(path.read_text())
+      if other := sorted(key for key in {**before, **settings}
+                         if before.get(key) != settings.get(key)):
+        raise ValueError(
+            f'{self.folder} was begun with another {", ".join(other)}; '
+            'finish it as it was begun, or start anew with --overwrite.')
+    else:
+      self.folder.mkdir(parents=True, exist_ok=True)
+      _write(path, lambda file: file.write(json.dumps(settings).encode()))
+
+  def __contains__(self, block):
+    return self._path(block).exists()
+
+  def write(self, block, arrays):
+    """Keeps the arrays of a block."""
+    _write(self._path(block),
+           lambda file: np.savez(file, **arrays))
+
+  def read(self, block):
+    """{name: array} of a block."""
+    with np.load(self._path(block)) as file:
+      return dict(file)
+
+  def remove(self):
+    """Removes the folder."""
+    shutil.rmtree(self.folder)
+
+  def _path(self, block):
+    return self.folder / 'block-{:05d}-{:05d}.npz'.format(*block.index)
+
+
+def _write(path, write):
+  """Writes a file that is whole once it has its name."""
+  temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
+  with open(temporary, 'wb') as file:
+    write(file)
+    file.flush()
+    os.fsync(file.fileno())
+  temporary.replace(path)

@@ -1,0 +1,112 @@
+"""Confidence that means something: one temperature, fitted on labelled pixels.
+
+Source: Guo et al. 2017, arXiv:1706.04599, Sec. 4.2 (temperature scaling) and
+2 (expected calibration error).
+"""
+
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+from scipy import optimize, special
+
+FILE = 'calibration.json'
+_BINS = 15  # Of the error, as in the source.
+_RANGE = np.log(1e-2), np.log(1e2)  # Of the temperature.
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+  """A temperature for scores of some classes.
+
+  Attributes:
+    classes: names; another set of classes needs another temperature.
+    temperature: scores are divided by it before the softmax.
+    num_pixels: labelled pixels that it was fitted on.
+    error_before: expected calibration error on these at temperature 1.
+    error: the same at `temperature`; measured on what it was fitted on.
+    data: what these were.
+  """
+  classes: tuple[str, ...]
+  temperature: float
+  num_pixels: int
+  error_before: float
+  error: float
+  data: str = ''
+
+
+def fit(scores, labels, classes, data=''):
+  """The temperature under which labels are likeliest.
+
+  Args:
+    scores: [N, C], before the softmax.
+    labels: int [N] in [0, C); others are left out.
+    classes: C names.
+    data: to be kept with it.
+
+  Returns:
+    `Calibration`.
+
+  Raises:
+    ValueError: if no pixel has a label.
+  """
+  labels = np.asarray(labels)
+  there = (labels >= 0) & (labels < len(classes))
+  if not there.any():
+    raise ValueError(f'No pixel of {data or "the data"} has a label of '
+                     f'{", ".join(classes)}.')
+  scores, labels = np.asarray(scores, np.float64)[there], labels[there]
+
+  def loss(log_temperature):
+    logs = special.log_softmax(scores / np.exp(log_temperature), axis=1)
+    return -logs[np.arange(len(labels)), labels].mean()
+
+  found = optimize.minimize_scalar(loss, bounds=_RANGE, method='bounded')
+  temperature = float(np.exp(found.x))
+  return Calibration(
+      tuple(classes), temperature, len(labels),
+      expected_error(special.softmax(scores, axis=1), labels),
+      expected_error(special.softmax(scores / temperature, axis=1), labels),
+      str(data))
+
+
+def expected_error(probabilities, labels):
+  """Mean gap between confidence and accuracy, over 15 bins of confidence.
+
+  Args:
+    probabilities: [N, C].
+    labels: int [N].
+  """
+  confidence = probabilities.max(axis=1)
+  hits = probabilities.argmax(axis=1) == labels
+  bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+  gaps = np.bincount(bins, hits - confidence, _BINS)
+  return float(np.abs(gaps).sum() / len(labels))
+
+
+def write(workdir, calibration):
+  """Adds one to those of a checkpoint; one of the same classes is replaced."""
+  kept = [x for x in _read_all(workdir) if x.classes != calibration.classes]
+  path = pathlib.Path(workdir) / FILE
+  path.write_text(json.dumps(
+      [dataclasses.asdict(x) for x in (*kept, calibration)], indent=1))
+  return path
+
+
+def read(workdir, classes):
+  """The `Calibration` of a checkpoint for some classes; None without."""
+  return next((x for x in _read_all(workdir)
+               if x.classes == tuple(classes)), None)
+
+
+def _read_all(workdir):
+  path = pathlib.Path(workdir) / FILE
+  if not path.exists():
+    return []
+  try:
+    return [Calibration(**{**row, 'classes': tuple(row['classes'])})
+            for row in json.loads(path.read_text())]
+  except (ValueError, TypeError, KeyError) as error:
+    raise ValueError(f'{path} is no file of calibrations ({error}); fit them '
+                     'again (python -m fusion_jax.calibrate).') from error

@@ -1,0 +1,190 @@
+"""Pixels' years to class, confidence and vector, on all devices."""
+
+import dataclasses
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fusion_jax.data import pixels as pixels_lib
+from fusion_jax.nn import post_norm
+from fusion_jax.ops import calendar, zero_shot
+from fusion_jax.train import sharding
+
+# CLIP's factor of cosines, for encoders that learned none.
+DEFAULT_SCALE = 100.
+# Pixels of a device at a time: small batches stay in the caches of a CPU.
+_BATCH = {'cpu': 128}
+_BATCH_ELSEWHERE = 4096
+_LARGEST = 127  # Of int8.
+
+
+@dataclasses.dataclass(frozen=True)
+class Classes:
+  """What a map tells apart.
+
+  Attributes:
+    names: C.
+    vectors: [C, E] of length 1, of prompts; None for the model's own
+      classifier.
+    temperature: of the softmax, see calibration.py.
+  """
+  names: tuple[str, ...]
+  vectors: np.ndarray | None = None
+  temperature: float = 1.
+
+
+class Classifier:
+  """A pixel model with its classes, compiled for the devices.
+
+  Attributes:
+    side: k, pixels a side that the encoder sees.
+    width: E, of the vectors.
+    classes: `Classes`.
+    batch_size: pixels of a call, over all devices.
+    setting: 'monthly', 'quarterly' or 'single'.
+  """
+
+  def __init__(self, model, classes, *, setting='', batch_size=0,
+               devices=None):
+    """Puts the parameters on the devices.
+
+    Args:
+      model: `released_pixels.PixelModel`.
+      classes: `Classes`.
+      setting: 'monthly', 'quarterly' or 'single'; '' as trained, else
+        monthly.
+      batch_size: pixels of a device at a time; 0: 128 on CPU, 4096 elsewhere.
+      devices: to use; all by default.
+
+    Raises:
+      ValueError: if prompts are given to a model with a classifier, whose
+        vectors do not lie in CLIP's space; or vectors have another width.
+    """
+    self._check(model, classes)
+    self.side = model.encoder.side
+    self.width = model.encoder.output_width
+    self.classes = classes
+    self._mesh = sharding.make_mesh(devices=devices)
+    platform = self._mesh.devices.flat[0].platform
+    each = batch_size or _BATCH.get(platform, _BATCH_ELSEWHERE)
+    self.batch_size = each * self._mesh.size
+    self._encoder = model.encoder
+    self.setting = setting or model.config.get('setting', 'monthly')
+    self._scale = pixels_lib.Scale(
+        model.config.scaling, tuple(model.config.missing_bands))
+    self._factor = ((model.scale or DEFAULT_SCALE)
+                    if classes.vectors is not None else 1.)
+    whole = sharding.replicated(self._mesh)
+    self._params = jax.device_put(
+        {'encoder': model.params['encoder'],
+         'classifier': model.params.get('classifier', {}),
+         'vectors': jnp.zeros(0) if classes.vectors is None else
+                    jnp.asarray(classes.vectors, jnp.float32)}, whole)
+    split = sharding.batch_sharding(self._mesh)
+    self._run = jax.jit(
+        self._classify, in_shardings=(whole, split, split),
+        out_shardings=split)
+    self._embed = jax.jit(
+        self._with_vectors, in_shardings=(whole, split, split),
+        out_shardings=split)
+    self._score = jax.jit(
+        lambda *args: self._scores(*args)[0],
+        in_shardings=(whole, split, split), out_shardings=split)
+
+  def prepare(self, pixels):
+    """`pixels` [B, 12, C, k, k] in [0, 1] and `keep` [B, 12]; see `Scale`."""
+    return self._scale.prepare(pixels, True, '')
+
+  def run(self, pixels, keep, with_vectors=False):
+    """Starts a batch; what it gives is ready later.
+
+    Args:
+      pixels: [B, 12, C, k, k] of `prepare`, B up to `batch_size`.
+      keep: bool [B, 12].
+      with_vectors: whether to give these, too.
+
+    Returns:
+      Dict of arrays, padded to `batch_size`: 'class' int32 and 'confidence'
+      float32 in [0, 1]; 'embedding' int8 [.., E] and 'scale' float32, whose
+      product is the vector of length 1.
+    """
+    function = self._embed if with_vectors else self._run
+    return function(self._params, *self._place(pixels, keep))
+
+  def scores(self, pixels, keep):
+    """What the softmax takes at temperature 1, [B, C]; see `run`."""
+    return np.asarray(self._score(
+        self._params, *self._place(pixels, keep)))[:len(pixels)]
+
+  def digest(self):
+    """A number of eight digits that changes with the parameters."""
+    total = 0
+    for x in jax.tree.leaves(self._params):
+      total = zlib.crc32(np.asarray(x).tobytes(), total)
+    return f'{total:08x}'
+
+  def _place(self, pixels, keep):
+    """A batch filled up and split over the devices."""
+    lacking = self.batch_size - len(pixels)
+    if lacking:
+      pixels, keep = (np.concatenate(
+          [x, np.zeros((lacking, *x.shape[1:]), x.dtype)])
+          for x in (pixels, keep))
+    return sharding.place((pixels, keep), self._mesh)
+
+  def _scores(self, params, pixels, keep):
+    pixels, keep = calendar.summarise(pixels, keep, self.setting)
+    vectors = self._encoder.apply(
+        {'params': params['encoder']}, pixels, keep).astype(jnp.float32)
+    if self.classes.vectors is None:
+      head = post_norm.Linear(len(self.classes.names))
+      scores = head.apply({'params': params['classifier']}, vectors)
+    else:
+      scores = self._factor * zero_shot.scores(vectors, params['vectors'])
+    return scores, vectors
+
+  def _classify(self, params, pixels, keep):
+    return self._decide(self._scores(params, pixels, keep)[0])
+
+  def _with_vectors(self, params, pixels, keep):
+    scores, vectors = self._scores(params, pixels, keep)
+    return self._decide(scores) | quantise(zero_shot.unit(vectors))
+
+  def _decide(self, scores):
+    shares = jax.nn.softmax(scores / self.classes.temperature)
+    return {'class': jnp.argmax(scores, axis=-1),
+            'confidence': jnp.max(shares, axis=-1)}
+
+  @staticmethod
+  def _check(model, classes):
+    own = bool(model.classes)
+    if classes.vectors is None and not own:
+      raise ValueError(
+          'The model has no classifier of its own: give it prompts '
+          '(--prompts), of vectors or with a CLIP to read the texts (--clip).')
+    if classes.vectors is not None and own:
+      raise ValueError(
+          'The model is a classifier of its own classes, whose vectors are not '
+          "in CLIP's space: leave out --prompts, or take a run of "
+          'configs/align_pixels.py without supervised=.')
+    width = model.encoder.output_width
+    if classes.vectors is not None and classes.vectors.shape[1] != width:
+      raise ValueError(
+          f'The prompts have {classes.vectors.shape[1]} dimensions, the model '
+          f'has {width}; embed them with the CLIP it was trained with.')
+
+
+def quantise(vectors):
+  """Vectors [B, E] as int8 with one scale each.
+
+  The largest value becomes 127, so errors are at most 1 / 254 of it.
+
+  Returns:
+    Dict of 'embedding' int8 [B, E] and 'scale' float32 [B].
+  """
+  largest = jnp.max(jnp.abs(vectors), axis=-1, keepdims=True)
+  scale = jnp.maximum(largest, jnp.finfo(jnp.float32).tiny) / _LARGEST
+  return {'embedding': jnp.round(vectors / scale).astype(jnp.int8),
+          'scale': scale[:, 0]}

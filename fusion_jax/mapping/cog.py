@@ -1,0 +1,155 @@
+"""Maps as Cloud-Optimised GeoTIFF: class and confidence."""
+
+import colorsys
+import json
+import pathlib
+import struct
+from xml.sax import saxutils
+
+import numpy as np
+import rasterio
+from rasterio import enums
+from rasterio import shutil as rasterio_shutil
+
+NODATA = 255
+_MOST_CLASSES = 255
+_PERCENT = 100  # Confidence is stored in these.
+_CACHE_MB = 256  # GDAL would take a twentieth of the memory.
+_BLOCK = 512
+# Colours by what a name contains, the first that fits.
+_COLOURS = {
+    'cloud': '#d9d9d9', 'snow': '#f0f8ff', 'ice': '#f0f8ff',
+    'glacier': '#f0f8ff', 'wetland': '#5ab4ac', 'bog': '#5ab4ac',
+    'mire': '#5ab4ac', 'fen': '#5ab4ac', 'water': '#3c78c8',
+    'lake': '#3c78c8', 'sea': '#3c78c8', 'river': '#3c78c8',
+    'wood': '#1b7837', 'tree': '#1b7837', 'forest': '#1b7837',
+    'shrub': '#a6861d', 'heath': '#a6861d', 'permanent': '#e08214',
+    'orchard': '#e08214', 'vineyard': '#b2182b', 'grass': '#a6d96a',
+    'meadow': '#a6d96a', 'crop': '#f7d154', 'arable': '#f7d154',
+    'wheat': '#f7d154', 'artificial': '#d73027', 'built': '#d73027',
+    'urban': '#d73027', 'settlement': '#d73027', 'bare': '#c8b496',
+    'rock': '#c8b496', 'sand': '#e6d7b4'}
+_EXTRA_SAMPLES, _UNSPECIFIED = 338, 0  # Of the TIFF specification.
+
+
+def colours(names):
+  """{index: (red, green, blue)} of class names, all different.
+
+  Names of land cover get the colours that maps give them; the others, and a
+  second one of the same colour, get hues as far apart as may be.
+  """
+  found, used = {}, set()
+  for i, name in enumerate(names):
+    text = next((colour for word, colour in _COLOURS.items()
+                 if word in name.lower()), '')
+    if text and text not in used:
+      used.add(text)
+      found[i] = tuple(int(text[j:j + 2], 16) for j in (1, 3, 5))
+  for i in range(len(names)):
+    hue = i * .618034 % 1  # The golden ratio spreads any number of them.
+    light = (.55, .4, .7)[i % 3]
+    found.setdefault(i, tuple(
+        round(255 * x) for x in colorsys.hls_to_rgb(hue, light, .65)))
+  return found
+
+
+def write(path, blocks, *, shape, crs, transform, names, tags):
+  """Writes a map.
+
+  Args:
+    path: of the file; beside it comes PATH.aux.xml with the category names,
+      which GeoTIFF cannot hold.
+    blocks: yields (`blocks.Block`, class uint8 [Y, X], confidence uint8 [Y,
+      X] in percent), 255 = no data.
+    shape: (rows, columns).
+    crs: rasterio's.
+    transform: pixel to its coordinates.
+    names: of the classes.
+    tags: {name: text} to keep in the file.
+
+  Raises:
+    ValueError: for more than 255 classes.
+  """
+  if len(names) > _MOST_CLASSES:
+    raise ValueError(f'{len(names)} classes; a map holds {_MOST_CLASSES}.')
+  path = pathlib.Path(path)
+  plain = path.with_name(f'{path.name}.plain.tmp')
+  done = path.with_name(f'{path.name}.tmp')
+  with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB):
+    with rasterio.open(
+        plain, 'w', driver='GTiff', width=shape[1], height=shape[0], count=2,
+        dtype='uint8', nodata=NODATA, crs=crs, transform=transform, tiled=True,
+        blockxsize=_BLOCK, blockysize=_BLOCK, photometric='palette',
+        compress='deflate', bigtiff='if_safer') as file:
+      file.write_colormap(1, {
+          i: (*colour, 255) for i, colour in colours(names).items()})
+      file.descriptions = ('class', 'confidence')
+      file.scales = (1., 1 / _PERCENT)
+      file.update_tags(classes=json.dumps(names), **tags)
+      file.update_tags(1, **{f'class_{i}': x for i, x in enumerate(names)})
+      for block, classes, confidence in blocks:
+        file.write(np.stack([classes, confidence]), window=
+                   rasterio.windows.Window.from_slices(
+                       block.rows, block.columns))
+    rasterio_shutil.copy(
+        plain, done, driver='COG', compress='DEFLATE', blocksize=_BLOCK,
+        overview_resampling='MODE', bigtiff='IF_SAFER')
+  _no_alpha(done)
+  plain.unlink()
+  _write_categories(path, names)
+  done.replace(path)
+
+
+def percent(confidence):
+  """Confidence in [0, 1] as uint8."""
+  return np.round(np.asarray(confidence) * _PERCENT).astype(np.uint8)
+
+
+def read_small(path, most=1_000):
+  """Class [Y, X] of a map, no larger than `most` pixels a side, and colours.
+
+  Returns:
+    (uint8 [Y, X], {index: (red, green, blue)}, names).
+  """
+  with rasterio.open(path) as file:
+    step = max(1, -(-max(file.shape) // most))
+    shape = tuple(-(-size // step) for size in file.shape)
+    classes = file.read(1, out_shape=shape, resampling=enums.Resampling.mode)
+    colour = {i: rgba[:3] for i, rgba in file.colormap(1).items()}
+    return classes, colour, json.loads(file.tags()['classes'])
+
+
+def _write_categories(path, names):
+  """The category names, where GDAL and QGIS look for them."""
+  rows = ''.join(f'<Category>{saxutils.escape(name)}</Category>'
+                 for name in names)
+  path.with_name(f'{path.name}.aux.xml').write_text(
+      f'<PAMDataset><PAMRasterBand band="1"><CategoryNames>{rows}'
+      '</CategoryNames></PAMRasterBand></PAMDataset>\n', 'utf-8')
+
+
+def _no_alpha(path):
+  """Marks the second band as data: GDAL's COG takes it for transparency.
+
+  The tag ExtraSamples of every image in the file is set in its place, so the
+  layout stays.
+  """
+  with open(path, 'r+b') as file:
+    order = {b'II': '<', b'MM': '>'}[file.read(2)]
+    big = struct.unpack(order + 'H', file.read(2))[0] == 43
+    count_type, entry_size, value_at = ('Q', 20, 12) if big else ('H', 12, 8)
+    offset_type = 'Q' if big else 'I'
+
+    def unpack(kind, place):
+      file.seek(place)
+      return struct.unpack(order + kind, file.read(struct.calcsize(kind)))[0]
+
+    place = unpack(offset_type, 8 if big else 4)
+    while place:
+      count = unpack(count_type, place)
+      place += struct.calcsize(count_type)
+      for entry in range(place, place + count * entry_size, entry_size):
+        if unpack('H', entry) == _EXTRA_SAMPLES:
+          file.seek(entry + value_at)
+          file.write(struct.pack(order + 'H', _UNSPECIFIED))
+      place = unpack(offset_type, place + count * entry_size)

@@ -1,0 +1,284 @@
+"""A Sentinel-2 time series of an area, read block by block as months.
+
+Readers of formats give a `Source`; here its acquisitions become the twelve
+months that an encoder reads.
+"""
+
+import dataclasses
+from typing import Protocol
+
+import numpy as np
+from absl import logging
+
+from fusion_jax.data import composites
+from fusion_jax.mapping import bands as bands_lib
+
+_COUNTS = 10_000.  # Encoders read reflectance x 10,000.
+_NO_DATA_CLASS = 0  # Of the scene classification.
+_SAMPLE = 128  # Pixels a side of a window that is looked at first.
+_BRIGHT = 6.5  # More reflectance than any surface or cloud has.
+_OFFSET_SINCE = np.datetime64('2022-01-25')  # Processing baseline 04.00.
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoding:
+  """How a file stores reflectance.
+
+  Attributes:
+    scale: reflectance = value * scale + offset.
+    offset: likewise.
+    nodata: values that mean "missing"; NaN always does.
+  """
+  scale: float = 1 / _COUNTS
+  offset: float = 0.
+  nodata: tuple[float, ...] = ()
+
+  def decode(self, values):
+    """[...] of any type to float32 reflectance x 10,000, missing as NaN."""
+    known = ~np.isin(values, self.nodata) if self.nodata else True
+    counts = values.astype(np.float32)
+    if (self.scale, self.offset) != (1 / _COUNTS, 0):
+      counts = counts * np.float32(self.scale * _COUNTS)
+      counts += np.float32(self.offset * _COUNTS)
+    return np.where(known, counts, np.float32(np.nan))
+
+
+@dataclasses.dataclass(frozen=True)
+class Declared:
+  """What the user says about a cube; '' and None leave it to the file.
+
+  Attributes:
+    scale: see `Encoding`. Default: as the file declares, else 0.0001.
+    offset: likewise; else 0. Products since January 2022 that still carry
+      the offset of their processing baseline have -0.1.
+    nodata: the value that means "missing", whatever the file declares.
+      Default: as the file declares, else 0 of integers, which is what the
+      products themselves have.
+    months: 1 .. 12 of each step, of files without dates.
+    start: 'YYYY-MM', the first of the twelve months, of longer series.
+    crs: such as 'EPSG:32631', of files without.
+  """
+  scale: float | None = None
+  offset: float | None = None
+  nodata: float | None = None
+  months: tuple[int, ...] = ()
+  start: str = ''
+  crs: str = ''
+
+  def encoding(self, dtype, scale=None, offset=None, nodata=()):
+    """`Encoding` of values of a type, from these and what a file declares.
+
+    A declared scale of 1 with offset 0 is what files have that declare none.
+    """
+    if (scale, offset or 0.) in ((1., 0.), (None, 0.)):
+      scale, offset = 1 / _COUNTS, 0.
+    if self.nodata is not None:
+      nodata = (self.nodata,)
+    elif not nodata and np.dtype(dtype).kind in 'iu':
+      nodata = (0,)
+    return Encoding(
+        float(scale if self.scale is None else self.scale),
+        float((offset or 0.) if self.offset is None else self.offset),
+        tuple(float(value) for value in nodata if not np.isnan(value)))
+
+
+class Source(Protocol):
+  """What a reader of a format gives.
+
+  Attributes:
+    name: for messages.
+    shape: (rows, columns), north up.
+    crs: rasterio's, and `transform`: pixel corner to its coordinates.
+    bands: names that there are, 'SCL' included.
+    dates: [S] datetime64[D] of the acquisitions; NaT where unknown.
+    chunk: (rows, columns) that are stored together.
+  """
+  name: str
+  shape: tuple[int, int]
+  crs: object
+  transform: object
+  bands: tuple[str, ...]
+  dates: np.ndarray
+  chunk: tuple[int, int]
+
+  def read(self, band, rows, columns):
+    """[S, Y, X] of two slices: float32 reflectance x 10,000, or classes."""
+
+
+class Cube:
+  """The months of an area.
+
+  Attributes:
+    source: `Source`.
+    sources: {band: band of the source, or '0'}.
+    shape: (rows, columns).
+    declared: `Declared`.
+    months: [S] 0 .. 11 of the acquisitions, -1 of those not read.
+  """
+
+  def __init__(self, source, *, declared=None, missing=(), unread=()):
+    """Checks bands, dates and the scale of some of the values.
+
+    Args:
+      source: `Source`.
+      declared: `Declared`.
+      missing: see `bands.stand_ins`.
+      unread: bands that the model was trained without.
+
+    Raises:
+      ValueError: if bands or dates are missing, or values are on another
+        scale; it names the flag that helps.
+    """
+    declared = declared or Declared()
+    self.source = source
+    self.shape = source.shape
+    self.declared = declared
+    self.sources = bands_lib.sources(
+        [b for b in source.bands if b != bands_lib.SCENE_CLASS], missing,
+        unread, source.name)
+    self.months = _months(source, declared)
+    absent = sorted(set(range(1, 13)) - {m + 1 for m in self.months})
+    logging.info(
+        '%s: %d x %d pixels, %d acquisitions; %s.', source.name, *self.shape,
+        (self.months >= 0).sum(), f'months without any, which are masked: '
+        f'{absent}' if absent else 'every month has one')
+    for band, other in self.sources.items():
+      if band != other:
+        logging.info('%s is missing: %s stands in for it.', band,
+                     'zero' if other == bands_lib.ZERO else other)
+    self._check_values()
+
+  def read(self, rows, columns):
+    """The months of a window, which may reach over the edge.
+
+    Args:
+      rows: slice; columns: likewise. What lies outside is missing.
+
+    Returns:
+      [12, C, Y, X] float32, reflectance x 10,000, NaN = missing. A month's
+      value is the lower median of its clear acquisitions, as of the composite
+      'clear' in data/composites.py; 'SCL', where there is one, tells which
+      these are (below 9, and not 0).
+    """
+    shape = (composites.NUM_MONTHS, len(bands_lib.BANDS),
+             rows.stop - rows.start, columns.stop - columns.start)
+    found = np.full(shape, np.nan, np.float32)
+    inner, here = zip(*(
+        _inside(part, size) for part, size in zip((rows, columns),
+                                                  self.shape)))
+    clear = self._clear(*inner)
+    composed = {}
+    for i, (band, other) in enumerate(self.sources.items()):
+      if other == bands_lib.ZERO:
+        continue
+      if other not in composed:
+        composed[other] = self._compose(
+            self.source.read(other, *inner), clear)
+      found[(slice(None), i, *here)] = composed[other]
+    return found
+
+  def _clear(self, rows, columns):
+    """Bool [S, Y, X], or None where there is no classification."""
+    if bands_lib.SCENE_CLASS not in self.source.bands:
+      return None
+    classes = self.source.read(bands_lib.SCENE_CLASS, rows, columns)
+    return (classes != _NO_DATA_CLASS) & (classes < composites.CLOUD_CLASS)
+
+  def _compose(self, values, clear):
+    """[12, Y, X] of [S, Y, X]."""
+    if clear is not None:
+      values = np.where(clear, values, np.float32(np.nan))
+    found = np.full((composites.NUM_MONTHS, *values.shape[1:]), np.nan,
+                    np.float32)
+    for month in range(composites.NUM_MONTHS):
+      chosen = values[self.months == month]
+      if len(chosen) == 1:
+        found[month] = chosen[0]
+      elif len(chosen):
+        found[month] = _lower_median(chosen)
+    return found
+
+  def _check_values(self):
+    """Looks at windows along the diagonal, and at the corners' ends."""
+    ends = [max(size - _SAMPLE, 0) for size in self.shape]
+    starts = {tuple(int(end * part) for end in ends) for part in
+              (0, .25, .5, .75, 1)}
+    windows = [[slice(start, min(start + _SAMPLE, size))
+                for start, size in zip(corner, self.shape)]
+               for corner in sorted(starts)]
+    band = next(x for x in self.sources.values() if x != bands_lib.ZERO)
+    values = np.concatenate([
+        np.ravel(self.source.read(band, *window)) for window in windows])
+    _check_scale(values[np.isfinite(values)], f'{band} of {self.source.name}',
+                 self.source.dates)
+
+
+def _months(source, declared):
+  """[S] 0 .. 11, -1 outside of the twelve months."""
+  if declared.months:
+    if len(declared.months) != len(source.dates) or not all(
+        1 <= month <= 12 for month in declared.months):
+      raise ValueError(
+          f'--months {" ".join(map(str, declared.months))}: wanted is 1 .. 12 '
+          f'for each of the {len(source.dates)} steps of {source.name}.')
+    return np.array(declared.months) - 1
+  if np.isnat(source.dates).any():
+    raise ValueError(
+        f'{source.name} has {np.isnat(source.dates).sum()} steps without a '
+        'date; say which months they are: --months 11 12 1 2 ...')
+  dates = source.dates.astype('datetime64[M]')
+  if declared.start:
+    first = np.datetime64(declared.start, 'M')
+  else:
+    first = dates.min()
+    if dates.max() - first >= np.timedelta64(12, 'M'):
+      raise ValueError(
+          f'{source.name} runs from {first} to {dates.max()}; choose twelve '
+          f'months by the first of them, such as --start '
+          f'{dates.max() - np.timedelta64(11, "M")}.')
+  inside = (dates >= first) & (dates < first + np.timedelta64(12, 'M'))
+  if not inside.any():
+    raise ValueError(
+        f'{source.name} has nothing in the twelve months from {first}: it '
+        f'runs from {dates.min()} to {dates.max()}.')
+  return np.where(inside, dates.astype(int) % 12, -1)
+
+
+def _inside(part, size):
+  """The part of a slice within [0, size), and where it lies in the slice."""
+  start, stop = max(part.start, 0), min(part.stop, size)
+  return slice(start, stop), slice(start - part.start, stop - part.start)
+
+
+def _lower_median(values):
+  """[...] of [A, ...] without NaN, lower of the two in the middle; or NaN."""
+  ordered = np.sort(values, axis=0)  # NaN last.
+  middle = np.maximum(np.isfinite(values).sum(0) - 1, 0) // 2
+  return np.take_along_axis(ordered, middle[None], axis=0)[0]
+
+
+def _check_scale(counts, name, dates):
+  """Raises unless values [N] are reflectance x 10,000."""
+  if not counts.size:
+    logging.warning('%s has no value in the places looked at; if the map stays '
+                    'empty, check what means "missing" (--nodata).', name)
+    return
+  top, middle = counts.max() / _COUNTS, np.median(counts)
+  if counts.max() <= 2 and (counts % 1).any():
+    raise ValueError(
+        f'{name} has values up to {counts.max():.3g}, so reflectance itself, '
+        'and the file does not say it: pass --scale 1.')
+  if middle > 2 * _COUNTS and (counts > _BRIGHT * _COUNTS).mean() > .5:
+    raise ValueError(
+        f'{name} would have reflectances around {middle / _COUNTS:.3g}; say '
+        'how it is stored, such as --scale 0.0001 (reflectance = value x scale '
+        '+ offset).')
+  if top > _BRIGHT:
+    raise ValueError(
+        f'{name} has reflectance {top:.3g} at {(counts == counts.max()).mean():.1%} '
+        f'of the places looked at, which no surface has. If the stored value '
+        f'means "missing", pass it: --nodata {counts.max():.0f}.')
+  if dates.max() >= _OFFSET_SINCE and counts.min() >= 1000:
+    logging.warning(
+        'No value of %s is below 0.1: if it carries the offset of processing '
+        'baselines since 04.00, pass --offset -0.1.', name)

@@ -1,0 +1,140 @@
+"""Embeddings of an area: int8 with one scale a pixel, in Zarr or GeoParquet.
+
+A vector of length 1 is `embedding * scale`; a pixel without data has scale 0,
+or no row.
+"""
+
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import rasterio.warp
+import zarr
+from pyarrow import parquet
+
+ZARR, PARQUET = '.zarr', '.parquet'
+_LONLAT = 'EPSG:4326'
+_WKB_POINT = b'\x01\x01\x00\x00\x00'  # Little endian, a point.
+_ROWS = 65_536  # Read at a time.
+
+
+def check_path(path):
+  """Raises unless the ending is one of the two."""
+  if pathlib.Path(path).suffix not in (ZARR, PARQUET):
+    raise ValueError(f'{path}: embeddings are written to {ZARR} or {PARQUET} '
+                     '(GeoParquet).')
+
+
+def write(path, blocks, *, shape, block, width, crs, transform, tags):
+  """Writes embeddings; see `write_zarr` and `write_parquet` for `blocks`."""
+  check_path(path)
+  path = pathlib.Path(path)
+  temporary = path.with_name(f'{path.name}.tmp')
+  if path.suffix == ZARR:
+    shutil.rmtree(temporary, ignore_errors=True)
+    _write_zarr(temporary, blocks, shape, block, width, crs, transform, tags)
+    if path.exists():
+      shutil.rmtree(path)
+  else:
+    _write_parquet(temporary, blocks, width, crs, transform, tags)
+  temporary.replace(path)
+
+
+def read(path):
+  """Yields (lon [N], lat [N], vectors float32 [N, E]) of either format.
+
+  Raises:
+    ValueError: if the file is none that `write` wrote.
+  """
+  path = pathlib.Path(path)
+  try:
+    read_format = {ZARR: _read_zarr, PARQUET: _read_parquet}[path.suffix]
+    yield from read_format(path)
+  except KeyError as error:
+    raise ValueError(f'{path} holds no embeddings of map_scene: {error} is '
+                     'missing.') from error
+
+
+def centres(transform, crs, rows, columns):
+  """Longitude and latitude of pixels [N], by row and column."""
+  x = transform.c + transform.a * (np.asarray(columns) + .5)
+  y = transform.f + transform.e * (np.asarray(rows) + .5)
+  lon, lat = rasterio.warp.transform(crs, _LONLAT, x, y)
+  return np.array(lon), np.array(lat)
+
+
+def _write_zarr(path, blocks, shape, block, width, crs, transform, tags):
+  """`blocks` yields (Block, {'embedding' int8 [Y, X, E], 'scale' [Y, X]})."""
+  root = zarr.create_group(path, attributes={
+      **tags, 'crs_wkt': crs.to_wkt(), 'transform': list(transform)[:6],
+      'value': 'embedding * scale, of length 1; scale 0: no data'})
+  stored = {
+      'embedding': root.create_array(
+          'embedding', shape=(*shape, width), chunks=(*block, width),
+          dtype='int8', dimension_names=('y', 'x', 'feature')),
+      'scale': root.create_array(
+          'scale', shape=shape, chunks=block, dtype='float32',
+          dimension_names=('y', 'x'))}
+  for axis, size, start, step in (
+      ('y', shape[0], transform.f, transform.e),
+      ('x', shape[1], transform.c, transform.a)):
+    root.create_array(axis, data=start + step * (np.arange(size) + .5),
+                      dimension_names=(axis,))
+  for place, arrays in blocks:
+    for name, array in stored.items():
+      array[place.rows, place.columns] = arrays[name]
+
+
+def _write_parquet(path, blocks, width, crs, transform, tags):
+  """One row a pixel with data; a block is a row group."""
+  geo = {'version': '1.1.0', 'primary_column': 'geometry', 'columns': {
+      'geometry': {'encoding': 'WKB', 'geometry_types': ['Point']}}}
+  schema = pa.schema([
+      ('geometry', pa.binary()), ('lon', pa.float64()), ('lat', pa.float64()),
+      ('scale', pa.float32()), ('embedding', pa.list_(pa.int8(), width))],
+      metadata={'geo': json.dumps(geo), **tags})  # No crs: longitude, latitude.
+  with parquet.ParquetWriter(path, schema, compression='zstd') as file:
+    for place, arrays in blocks:
+      rows, columns = np.nonzero(arrays['scale'])
+      lon, lat = centres(transform, crs, rows + place.rows.start,
+                         columns + place.columns.start)
+      chosen = arrays['embedding'][rows, columns]
+      file.write_table(pa.table([
+          pa.array(_points(lon, lat), pa.binary()), lon, lat,
+          arrays['scale'][rows, columns],
+          pa.FixedSizeListArray.from_arrays(
+              pa.array(chosen.ravel(), pa.int8()), width)], schema=schema))
+
+
+def _points(lon, lat):
+  """Points as well-known binary."""
+  pairs = np.stack([lon, lat], axis=-1).astype('<f8')
+  return [_WKB_POINT + pair.tobytes() for pair in pairs]
+
+
+def _read_zarr(path):
+  root = zarr.open_group(path, mode='r')
+  stored, scales = root['embedding'], root['scale']
+  transform = rasterio.Affine(*root.attrs['transform'])
+  crs = rasterio.crs.CRS.from_wkt(root.attrs['crs_wkt'])
+  height, width = stored.chunks[:2]
+  for y in range(0, stored.shape[0], height):
+    for x in range(0, stored.shape[1], width):
+      part = slice(y, y + height), slice(x, x + width)
+      scale, values = scales[part], stored[part]
+      rows, columns = np.nonzero(scale)
+      if len(rows):
+        yield (*centres(transform, crs, rows + y, columns + x),
+               values[rows, columns] * scale[rows, columns, None])
+
+
+def _read_parquet(path):
+  with parquet.ParquetFile(path) as file:
+    for batch in file.iter_batches(_ROWS):
+      found = {name: batch.column(name) for name in ('lon', 'lat', 'scale')}
+      values = batch.column('embedding')
+      vectors = values.flatten().to_numpy().reshape(len(batch), -1)
+      yield (found['lon'].to_numpy(), found['lat'].to_numpy(),
+             vectors * found['scale'].to_numpy()[:, None])

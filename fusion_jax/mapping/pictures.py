@@ -1,0 +1,60 @@
+"""Pictures of maps and of answers to a search."""
+
+import numpy as np
+from matplotlib import figure, patches
+
+from fusion_jax.mapping import cog
+
+_MOST_NAMED = 25  # Classes in a legend.
+_MOST_DOTS = 20_000  # Places drawn behind the answers.
+
+
+def draw_map(path, picture):
+  """Writes a picture of a map with its legend.
+
+  Args:
+    path: of a map, see `cog.write`.
+    picture: PNG to write.
+  """
+  classes, colours, names = cog.read_small(path)
+  image = np.full((*classes.shape, 3), 255, np.uint8)
+  for i in range(len(names)):
+    image[classes == i] = colours[i]
+  known = classes[classes != cog.NODATA]
+  shares = np.bincount(known, minlength=len(names)) / max(known.size, 1)
+  canvas = figure.Figure(figsize=(8, 6), layout='constrained')
+  axes = canvas.add_subplot()
+  axes.imshow(image, interpolation='nearest')
+  axes.set_axis_off()
+  shown = [i for i in np.argsort(-shares) if shares[i]][:_MOST_NAMED]
+  axes.legend(
+      handles=[patches.Patch(color=np.array(colours[i]) / 255, label=
+                             f'{names[i]}, {shares[i]:.0%}') for i in shown],
+      loc='center left', bbox_to_anchor=(1, .5), frameon=False)
+  canvas.savefig(picture, dpi=150)
+
+
+def draw_answers(picture, query, lon, lat, scores, others):
+  """Writes a picture of where the answers lie.
+
+  Args:
+    picture: PNG to write.
+    query: text above.
+    lon: [K] degrees, lat: likewise, of the answers, the best first.
+    scores: [K] cosines.
+    others: (lon, lat) of all places of the index, or of some.
+  """
+  canvas = figure.Figure(figsize=(8, 6), layout='constrained')
+  axes = canvas.add_subplot()
+  step = max(1, len(others[0]) // _MOST_DOTS)
+  axes.scatter(*(x[::step] for x in others), s=2, color='0.8', linewidths=0)
+  dots = axes.scatter(lon, lat, c=scores, s=40, cmap='viridis',
+                      edgecolors='black', linewidths=.5)
+  for rank, (x, y) in enumerate(zip(lon, lat), 1):
+    axes.annotate(str(rank), (x, y), textcoords='offset points', xytext=(4, 4),
+                  fontsize=7)
+  canvas.colorbar(dots, label='cosine')
+  axes.set(title=query, xlabel='longitude (°)', ylabel='latitude (°)')
+  axes.set_aspect(1 / max(np.cos(np.radians(np.mean(lat))), .01))
+  axes.ticklabel_format(useOffset=False)
+  canvas.savefig(picture, dpi=150)

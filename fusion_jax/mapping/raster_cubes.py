@@ -1,0 +1,188 @@
+"""Cubes of GeoTIFFs and other rasters, one or many a date; STAC items."""
+
+import dataclasses
+import functools
+import pathlib
+import re
+
+import numpy as np
+import rasterio
+import rasterio.errors
+from absl import logging
+from rasterio import vrt
+
+from fusion_jax.mapping import bands as bands_lib
+
+_DATE = re.compile(r'(?<!\d)((?:19|20)\d\d)[-_]?(0[1-9]|1[0-2])'
+                   r'(?:[-_]?(0[1-9]|[12]\d|3[01]))?(?!\d)')
+_TAGS = ('datetime', 'TIFFTAG_DATETIME', 'acquisition_time',
+         'ACQUISITIONDATETIME')
+_MOST_OPEN = 256  # Files kept open.
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+  """One band at one date in a file.
+
+  Attributes:
+    path: of the file, or a URL that GDAL opens.
+    number: of the file's band, from 1.
+    band: 'B2' .. 'B12' or 'SCL'.
+    date: datetime64[D], NaT if unknown.
+    scale: declared outside of the file, or None; see `cube.Encoding`.
+    offset: likewise.
+    nodata: likewise.
+  """
+  path: str
+  number: int
+  band: str
+  date: np.datetime64
+  scale: float | None = None
+  offset: float | None = None
+  nodata: float | None = None
+
+
+class RasterSource:
+  """See `cube.Source`. The grid is that of the finest layer, the first of it.
+
+  Layers on other grids (bands of 20 m, neighbouring zones) are brought onto
+  it by the nearest pixel: values stay those of the sensor, and missing ones
+  do not spread.
+  """
+
+  def __init__(self, name, layers, declared):
+    """Looks at every file.
+
+    Args:
+      name: for messages.
+      layers: `Layer`s. Several of a band and a date are mosaicked, the first
+        that has a value counts.
+      declared: `cube.Declared`.
+
+    Raises:
+      ValueError: if there is no layer with the name of a band, or a file has
+        no coordinate system.
+    """
+    layers = [x for x in layers if bands_lib.known(x.band)]
+    if not layers:
+      raise ValueError(
+          f'{name} has no layer with the name of a band. Name the bands in '
+          'their descriptions, such as B02, or in the names of the files.')
+    self.name = name
+    self._declared = declared
+    self._opened = functools.lru_cache(_MOST_OPEN)(self._open)
+    self.bands = tuple(dict.fromkeys(x.band for x in layers))
+    self._steps = sorted({x.date for x in layers}, key=_order)
+    self.dates = np.array(self._steps, 'datetime64[D]')
+    self._set_grid({x.path for x in layers if x.band != bands_lib.SCENE_CLASS})
+    self._layers = {}
+    for layer in layers:
+      key = layer.band, _order(layer.date)
+      self._layers.setdefault(key, []).append(layer)
+
+  def read(self, band, rows, columns):
+    """See `cube.Source`; NaN, or class 0, where there is no layer."""
+    shape = rows.stop - rows.start, columns.stop - columns.start
+    classes = band == bands_lib.SCENE_CLASS
+    found = np.full((len(self._steps), *shape), 0 if classes else np.nan,
+                    np.float32)
+    window = rasterio.windows.Window.from_slices(rows, columns)
+    for i, date in enumerate(self._steps):
+      for layer in self._layers.get((band, _order(date)), ()):
+        values = self._read_layer(layer, window, classes)
+        empty = found[i] == 0 if classes else np.isnan(found[i])
+        found[i] = np.where(empty, values, found[i])
+    return found
+
+  def _read_layer(self, layer, window, classes):
+    raster, encodings = self._opened(layer.path)
+    try:
+      values = raster.read(layer.number, window=window)
+    except rasterio.errors.RasterioIOError as error:
+      raise ValueError(f'{layer.path} cannot be read: {error}') from error
+    return values if classes else encodings(layer).decode(values)
+
+  def _set_grid(self, paths):
+    """Takes the grid of the finest file, and its layout."""
+    grids = []
+    for path in sorted(paths):
+      with _opening(path) as raster:
+        if raster.crs is None:
+          raise ValueError(f'{path} has no coordinate system, so its place is '
+                           'unknown; set one with gdal_edit.py -a_srs.')
+        grids.append((abs(raster.transform.a), path, raster.crs,
+                      raster.transform, raster.shape, raster.block_shapes[0]))
+    _, path, self.crs, self.transform, self.shape, self.chunk = min(
+        grids, key=lambda grid: grid[:2])
+    if self.transform.b or self.transform.d or self.transform.e > 0:
+      raise ValueError(f'{path} is not north up; warp it (gdalwarp).')
+    others = sum((grid[2:5] != (self.crs, self.transform, self.shape))
+                 for grid in grids)
+    if others:
+      logging.info('%d of %d files are brought onto the grid of %s.', others,
+                   len(grids), path)
+
+  def _open(self, path):
+    """A raster on our grid, and what gives the encoding of a layer."""
+    raster = _opening(path)
+    stored, scales, offsets = raster.nodata, raster.scales, raster.offsets
+    dtype = raster.dtypes[0]
+    if (raster.crs, raster.transform, raster.shape) != (
+        self.crs, self.transform, self.shape):
+      outside = next((x for x in (self._declared.nodata, stored)
+                      if x is not None), 0 if dtype[0] in 'iu' else np.nan)
+      raster = vrt.WarpedVRT(
+          raster, crs=self.crs, transform=self.transform,
+          height=self.shape[0], width=self.shape[1], nodata=outside)
+
+    def encoding(layer):
+      missing = stored if layer.nodata is None else layer.nodata
+      return self._declared.encoding(
+          dtype,
+          scales[layer.number - 1] if layer.scale is None else layer.scale,
+          offsets[layer.number - 1] if layer.offset is None else layer.offset,
+          () if missing is None else (missing,))
+
+    return raster, encoding
+
+
+def layers_of_file(path):
+  """`Layer`s of a raster: bands and dates by descriptions, tags and name.
+
+  A description may be 'B02', or 'B02 2020-11-05'; a file of a single band may
+  carry both in its name, as T31UFS_20201105T105231_B02_10m.tif.
+  """
+  with _opening(path) as raster:
+    tags = raster.tags()
+    described = [text or '' for text in raster.descriptions]
+  name = pathlib.Path(path).stem
+  tag = next((tags[key] for key in _TAGS if key in tags), '')
+  dates = [date_of(name), date_of(tag.replace(':', '-'))]
+  if len(described) == 1 and not bands_lib.find(described[0]):
+    described = [f'{described[0]} {name}']
+  found = []
+  for i, text in enumerate(described):
+    first, *_ = [date for date in (date_of(text), *dates)
+                 if not np.isnat(date)] or [np.datetime64('NaT', 'D')]
+    found.append(Layer(str(path), i + 1, bands_lib.find(text), first))
+  return found
+
+
+def date_of(text):
+  """The first date in a text, datetime64[D], the 1st for a month; or NaT."""
+  if match := _DATE.search(text):
+    year, month, day = match.groups()
+    return np.datetime64(f'{year}-{month}-{day or "01"}', 'D')
+  return np.datetime64('NaT', 'D')
+
+
+def _order(date):
+  """Sorts dates, and makes them keys: NaT is not equal to itself."""
+  return int(date.astype('datetime64[D]').astype(np.int64))
+
+
+def _opening(path):
+  try:
+    return rasterio.open(path)
+  except rasterio.errors.RasterioIOError as error:
+    raise ValueError(f'{path} cannot be read as a raster: {error}') from error

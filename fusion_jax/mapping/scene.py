@@ -1,0 +1,226 @@
+"""Streams a cube through a model, block by block, and writes the map."""
+
+import concurrent.futures
+import math
+import pathlib
+import sys
+import time
+
+import numpy as np
+import tqdm
+from absl import logging
+from numpy.lib import stride_tricks
+
+import fusion_jax
+from fusion_jax.mapping import blocks as blocks_lib
+from fusion_jax.mapping import cog
+
+_AHEAD = 2  # Batches that the devices have before one is fetched.
+_REPORT_S = 30.  # Between two lines of progress, away from a terminal.
+_NO_CALIBRATION = (
+    'Largest share of the softmax over the classes, in percent; not '
+    'calibrated, so it ranks pixels but is no probability.')
+
+
+def write_map(cube, classifier, out, *, embeddings='', block=0,
+              calibration=None, overwrite=False):
+  """Writes the map of a cube, and the embeddings on request.
+
+  Stopped anywhere, the next call goes on with the blocks that are not
+  finished; they are kept in OUT.blocks until the map is whole.
+
+  Args:
+    cube: `cube.Cube`.
+    classifier: `classify.Classifier`.
+    out: GeoTIFF to write, see cog.py.
+    embeddings: Zarr or GeoParquet to write, see embeddings.py; '': none.
+    block: pixels a side of a block; 0: what suits the cube.
+    calibration: `calibration.Calibration` behind the temperature, or None.
+    overwrite: whether to replace a map, and to drop what was begun.
+
+  Returns:
+    The path of the map.
+
+  Raises:
+    FileExistsError: if there is such a map.
+    ValueError: if it was begun with other settings.
+  """
+  targets = [pathlib.Path(path) for path in (out, embeddings) if str(path)]
+  _check(targets, overwrite)
+  size = blocks_lib.block_shape(cube.shape, cube.source.chunk, block)
+  parts = blocks_lib.split(cube.shape, size)
+  finished = blocks_lib.Finished(
+      targets[0].with_name(f'{targets[0].name}.blocks'),
+      _settings(cube, classifier, size, bool(embeddings)), anew=overwrite)
+  todo = [part for part in parts if part not in finished]
+  if len(todo) < len(parts):
+    logging.info('%d of %d blocks are finished already.',
+                 len(parts) - len(todo), len(parts))
+  with _Progress(todo) as progress:
+    for part, pixels in _read_ahead(cube, todo, classifier.side):
+      finished.write(part, _map_block(
+          classifier, pixels, part.shape, bool(embeddings)))
+      progress.done(part)
+  _assemble(cube, classifier, finished, parts, size, targets, calibration)
+  finished.remove()
+  return targets[0]
+
+
+def describe(calibration):
+  """What the confidence of a map means, in words."""
+  if calibration is None:
+    return _NO_CALIBRATION
+  return (f'Largest share of the softmax over the classes, in percent, at the '
+          f'temperature {calibration.temperature:.3f} fitted on '
+          f'{calibration.num_pixels} labelled pixels of {calibration.data}: '
+          f'expected calibration error {calibration.error_before:.3f} before, '
+          f'{calibration.error:.3f} after.')
+
+
+class _Progress:
+  """A bar on a terminal, lines elsewhere."""
+
+  def __init__(self, todo):
+    self._total = sum(math.prod(part.shape) for part in todo)
+    self._done, self._start, self._last = 0, time.time(), time.time()
+    self._bar = tqdm.tqdm(total=self._total, unit='px', unit_scale=True,
+                          disable=not sys.stderr.isatty())
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    self._bar.close()
+
+  def done(self, part):
+    """Counts a block."""
+    count = math.prod(part.shape)
+    self._bar.update(count)
+    self._done += count
+    now = time.time()
+    if self._bar.disable and (
+        now - self._last > _REPORT_S or self._done == self._total):
+      self._last = now
+      logging.info('%d of %d pixels, %.0f a second.', self._done, self._total,
+                   self._done / (now - self._start))
+
+
+def _map_block(classifier, pixels, shape, with_vectors):
+  """Arrays of a block, from its pixels with the margin around."""
+  found = _empty(shape, classifier.width if with_vectors else 0)
+  patches = _patches(pixels, classifier.side)
+  inner = (slice(classifier.side // 2, -(classifier.side // 2) or None),) * 2
+  seen = np.flatnonzero(np.isfinite(pixels).any(axis=(0, 1))[inner])
+  waiting = []
+
+  def fetch(places, results):
+    results = {name: np.asarray(x)[:len(places)]
+               for name, x in results.items()}
+    results['confidence'] = cog.percent(results['confidence'])
+    for name, values in results.items():
+      found[name].reshape(-1, *found[name].shape[2:])[places] = values
+
+  for start in range(0, len(seen), classifier.batch_size):
+    places = seen[start:start + classifier.batch_size]
+    batch, keep = classifier.prepare(patches(places))
+    there = keep.any(axis=1)
+    if there.any():
+      waiting.append((places[there], classifier.run(
+          batch[there], keep[there], with_vectors)))
+    if len(waiting) > _AHEAD:
+      fetch(*waiting.pop(0))
+  for item in waiting:
+    fetch(*item)
+  return found
+
+
+def _patches(pixels, side):
+  """A function of places [B] of a block to [B, 12, C, k, k]."""
+  if side == 1:
+    flat = pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1)
+    flat = np.ascontiguousarray(flat)[..., None, None]
+    return lambda places: flat[places]
+  windows = stride_tricks.sliding_window_view(pixels, (side, side), (2, 3))
+  columns = windows.shape[3]
+  return lambda places: np.moveaxis(
+      windows[:, :, places // columns, places % columns], 2, 0)
+
+
+def _empty(shape, width):
+  """Arrays of a block without data."""
+  found = {name: np.full(shape, cog.NODATA, np.uint8)
+           for name in ('class', 'confidence')}
+  if width:
+    found |= {'embedding': np.zeros((*shape, width), np.int8),
+              'scale': np.zeros(shape, np.float32)}
+  return found
+
+
+def _read_ahead(cube, parts, side):
+  """Yields (Block, pixels [12, C, Y, X] with the margin); reads one ahead."""
+  margin = side // 2
+
+  def read(part):
+    return cube.read(*(slice(x.start - margin, x.stop + margin)
+                       for x in (part.rows, part.columns)))
+
+  with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    pending = pool.submit(read, parts[0]) if parts else None
+    for i, part in enumerate(parts):
+      pixels = pending.result()
+      if i + 1 < len(parts):
+        pending = pool.submit(read, parts[i + 1])
+      yield part, pixels
+
+
+def _assemble(cube, classifier, finished, parts, size, targets, calibration):
+  """The files of blocks as one map, and one store of embeddings."""
+  source, empty = cube.source, True
+  tags = {'software': f'fusion_jax {fusion_jax.__version__}'}
+
+  def images():
+    nonlocal empty
+    for part in parts:
+      arrays = finished.read(part)
+      empty &= bool((arrays['class'] == cog.NODATA).all())
+      yield part, arrays['class'], arrays['confidence']
+
+  if len(targets) > 1:
+    from fusion_jax.mapping import embeddings
+    embeddings.write(
+        targets[1], ((part, finished.read(part)) for part in parts),
+        shape=cube.shape, block=size, width=classifier.width, crs=source.crs,
+        transform=source.transform, tags=tags)
+  cog.write(
+      targets[0], images(), shape=cube.shape, crs=source.crs,
+      transform=source.transform, names=classifier.classes.names,
+      tags=tags | {'confidence': describe(calibration)})
+  if empty:
+    logging.warning(
+        'No pixel of %s has data in any month: what means "missing" may be '
+        'wrong (--nodata), or all of it is cloud.', source.name)
+
+
+def _check(targets, overwrite):
+  """Raises if a file is there, or embeddings have no known ending."""
+  for path in targets:
+    if path.exists() and not overwrite:
+      raise FileExistsError(f'{path} is there; pass --overwrite to replace '
+                            'it, or another name.')
+    path.parent.mkdir(parents=True, exist_ok=True)
+  if len(targets) > 1:
+    from fusion_jax.mapping import embeddings
+    embeddings.check_path(targets[1])
+
+
+def _settings(cube, classifier, size, with_vectors):
+  """All that decides what a block holds."""
+  source = cube.source
+  return {
+      'scene': source.name, 'shape': cube.shape, 'block': size,
+      'transform': list(source.transform)[:6], 'bands': cube.sources,
+      'months': cube.months.tolist(), 'encoding': repr(cube.declared),
+      'model': classifier.digest(), 'setting': classifier.setting,
+      'classes': classifier.classes.names,
+      'temperature': classifier.classes.temperature,
+      'embeddings': with_vectors}

@@ -1,0 +1,86 @@
+"""Assets of STAC items as layers of a cube; items as JSON files.
+
+Source: STAC 1.0 and 1.1 with the extensions `eo` and `raster`.
+"""
+
+import json
+import pathlib
+
+import numpy as np
+
+from fusion_jax.mapping import bands as bands_lib
+from fusion_jax.mapping import raster_cubes
+
+# Assets that are no data, or data on a coarser grid.
+_NO_DATA_ROLES = {'thumbnail', 'overview', 'metadata', 'visual'}
+# True: the offset is in the values already, though it is declared
+# (github.com/Element84/earth-search, issues 66 and 71).
+_APPLIED = ('earthsearch:boa_offset_applied', 'sentinel:boa_offset_applied')
+
+
+def layers(path):
+  """`raster_cubes.Layer`s of an item, or of a collection of items.
+
+  Args:
+    path: JSON file. Relative links are relative to it.
+
+  Raises:
+    ValueError: if it holds no item, or one without a date or band.
+  """
+  path = pathlib.Path(path)
+  try:
+    content = json.loads(path.read_text('utf-8'))
+  except ValueError as error:
+    raise ValueError(f'{path} is no JSON: {error}') from error
+  items = content.get('features', [content]) if isinstance(
+      content, dict) else []
+  found = []
+  for item in items:
+    if not isinstance(item, dict) or 'assets' not in item:
+      raise ValueError(f'{path} holds no STAC item: "assets" is missing.')
+    found += _of_item(item, path)
+  return found
+
+
+def _of_item(item, path):
+  properties = item.get('properties', {})
+  text = (properties.get('datetime') or properties.get('start_datetime') or '')
+  date = raster_cubes.date_of(text)
+  if np.isnat(date):
+    raise ValueError(f'{path}: the item {item.get("id")!r} has no datetime.')
+  applied = any(properties.get(key) is True for key in _APPLIED)
+  found, seen = [], set()
+  for key, asset in item['assets'].items():
+    if _NO_DATA_ROLES & set(asset.get('roles', ())):
+      continue
+    described = asset.get('eo:bands') or asset.get('bands') or [{}]
+    if len(described) > 1:
+      continue  # A picture of several bands.
+    band = _name(key, described[0])
+    if not band or band in seen:  # A second asset is a copy, such as in JP2.
+      continue
+    seen.add(band)
+    raster = {**asset, **described[0], **(asset.get('raster:bands') or [{}])[0]}
+    offset = raster.get('offset', raster.get('raster:offset'))
+    found.append(raster_cubes.Layer(
+        _link(asset['href'], path), 1, band, date,
+        raster.get('scale', raster.get('raster:scale')),
+        0. if applied else offset, raster.get('nodata')))
+  if not found:
+    raise ValueError(f'{path}: the item {item.get("id")!r} has no asset with '
+                     f'the name of a band; it has {sorted(item["assets"])}.')
+  return found
+
+
+def _name(key, described):
+  """The band of an asset."""
+  names = (described.get('name', ''), key, described.get(
+      'common_name', described.get('eo:common_name', '')))
+  return next(filter(bands_lib.known, map(bands_lib.find, names)), '')
+
+
+def _link(href, path):
+  """A path or URL that GDAL opens."""
+  if '://' in href:
+    return href.removeprefix('file://')
+  return str(path.parent / href)

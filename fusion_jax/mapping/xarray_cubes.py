@@ -1,0 +1,201 @@
+"""Cubes in Zarr and NetCDF, by way of xarray."""
+
+import numpy as np
+import rasterio
+import xarray as xr
+from rasterio import crs as rasterio_crs
+
+from fusion_jax.mapping import bands as bands_lib
+
+_AXES = {
+    'time': ('t', 'time', 'date', 'month', 'step'),
+    'band': ('band', 'bands', 'channel', 'variable'),
+    'y': ('y', 'lat', 'latitude', 'northing'),
+    'x': ('x', 'lon', 'longitude', 'easting')}
+_MONTHS = 'month'
+_TOLERANCE = 1e-3  # Of a pixel.
+
+
+class XarraySource:
+  """See `cube.Source`; one variable a band, or one with an axis of bands."""
+
+  def __init__(self, path, declared):
+    """Opens; reads coordinates only.
+
+    Args:
+      path: of a Zarr store or a NetCDF file.
+      declared: `cube.Declared`.
+
+    Raises:
+      ValueError: if axes, bands, coordinates or a coordinate system are not to
+        be found.
+    """
+    self.name = str(path)
+    self._data = _open(path)
+    self._arrays, self._axes = _find_bands(self._data, self.name)
+    first = next(iter(self._arrays.values()))[0]
+    self.bands = tuple(self._arrays)
+    self.dates = _dates(self._data, self._axes['time'], first, self.name)
+    ys, xs = (_centres(self._data, self._axes[axis], self.name)
+              for axis in 'yx')
+    self._flip = ys[-1] > ys[0]
+    self.transform = _transform(ys[::-1] if self._flip else ys, xs, self.name)
+    self.crs = _crs(self._data, first, self._axes, declared.crs, self.name)
+    self.shape = (len(ys), len(xs))
+    self.chunk = self._chunk(first)
+    self._encodings = {
+        band: _encoding(array, declared)
+        for band, (array, _) in self._arrays.items()}
+
+  def read(self, band, rows, columns):
+    """See `cube.Source`."""
+    array, index = self._arrays[band]
+    if self._flip:
+      size = self.shape[0]
+      rows = slice(size - rows.stop, size - rows.start)
+    chosen = {self._axes['y']: rows, self._axes['x']: columns}
+    if index is not None:
+      chosen[self._axes['band']] = index
+    part = array.isel(chosen)
+    wanted = [self._axes[axis] for axis in ('time', 'y', 'x')
+              if self._axes[axis]]
+    values = part.transpose(*wanted).values
+    values = values if len(wanted) == 3 else values[None]
+    values = _as_stored(values, array.attrs)
+    values = values[:, ::-1] if self._flip else values
+    if band == bands_lib.SCENE_CLASS:
+      return values
+    return self._encodings[band].decode(values)
+
+  def _chunk(self, array):
+    chunks = array.encoding.get('chunksizes') or array.encoding.get('chunks')
+    chunks = chunks or array.shape
+    sizes = dict(zip(array.dims, chunks))
+    return sizes[self._axes['y']], sizes[self._axes['x']]
+
+
+def _open(path):
+  """The dataset, nothing decoded but times."""
+  is_file = str(path).endswith(('.nc', '.nc4', '.cdf', '.h5'))
+  try:
+    if is_file:
+      return xr.open_dataset(path, mask_and_scale=False)
+    return xr.open_zarr(path, mask_and_scale=False, chunks=None)
+  except (OSError, ValueError, KeyError) as error:
+    raise ValueError(f'{path} cannot be read as '
+                     f'{"NetCDF" if is_file else "Zarr"}: {error}') from error
+
+
+def _find_bands(data, name):
+  """{band: (array, index on the axis of bands or None)}, and the axes."""
+  axes, arrays = {}, {}
+  for variable, array in data.data_vars.items():
+    found = {axis: next((d for d in array.dims if d.lower() in names), '')
+             for axis, names in _AXES.items()}
+    if not (found['y'] and found['x']):
+      continue
+    if found['band']:
+      named = _named(array, found['band'])
+    else:
+      named = {bands_lib.find(variable): None}
+    named = {band: i for band, i in named.items() if bands_lib.known(band)}
+    if named:
+      axes = axes or found
+      arrays |= {band: (array, i) for band, i in named.items()}
+  if not arrays:
+    raise ValueError(
+        f'{name} has no variable with axes y and x and the name of a band; it '
+        f'has {", ".join(map(str, data.variables))}. Name the variables, or '
+        "the entries of the coordinate 'band', such as B02.")
+  return arrays, axes
+
+
+def _named(array, axis):
+  """{band: index} of an axis of bands."""
+  if axis in array.coords:
+    names = array[axis].values
+  else:
+    names = array.attrs.get('long_name', ())
+  names = [names] if isinstance(names, str) else list(names)
+  return {bands_lib.find(text): i for i, text in enumerate(names)
+          if isinstance(text, str)}
+
+
+def _dates(data, axis, array, name):
+  """[S] datetime64[D]; NaT where there is no date."""
+  if not axis:
+    return np.array(['NaT'], 'datetime64[D]')
+  count = array.sizes[axis]
+  if axis not in data.coords:
+    return np.full(count, np.datetime64('NaT'), 'datetime64[D]')
+  values = data[axis].values
+  if values.dtype.kind == 'M':
+    return values.astype('datetime64[D]')
+  if values.dtype.kind in 'iu' and values.min() >= 1 and values.max() <= 12:
+    year = np.datetime64('2000-01', 'M')  # Only the month counts.
+    return (year + (values.astype(int) - 1)).astype('datetime64[D]')
+  try:
+    return values.astype('datetime64[D]')
+  except (TypeError, ValueError) as error:
+    raise ValueError(
+        f'{name}: {axis!r} holds {values[:3]}, not dates.') from error
+
+
+def _centres(data, axis, name):
+  """[N] coordinates of an axis."""
+  if axis not in data.coords:
+    raise ValueError(f'{name} has no coordinates for its axis {axis!r}, so '
+                     'its place is unknown.')
+  return data[axis].values.astype(np.float64)
+
+
+def _transform(ys, xs, name):
+  """Of centres, north up."""
+  steps = []
+  for centres in (xs, ys):
+    step = (centres[-1] - centres[0]) / max(len(centres) - 1, 1)
+    regular = centres[0] + step * np.arange(len(centres))
+    if not step or np.abs(centres - regular).max() > _TOLERANCE * abs(step):
+      raise ValueError(f'{name}: its coordinates are not evenly spaced, or '
+                       'there is but one.')
+    steps.append(step)
+  dx, dy = steps
+  if dx < 0:
+    raise ValueError(f'{name}: x runs from east to west; turn it round.')
+  return rasterio.Affine(dx, 0, xs[0] - dx / 2, 0, dy, ys[0] - dy / 2)
+
+
+def _crs(data, array, axes, declared, name):
+  """The coordinate system, from wherever it may stand."""
+  mapping = array.attrs.get('grid_mapping', array.encoding.get('grid_mapping'))
+  places = [data.variables[key].attrs for key in (
+      mapping, 'spatial_ref', 'crs') if key in data.variables]
+  for attrs in (*places, array.attrs, data.attrs):
+    for key in ('crs_wkt', 'spatial_ref', 'crs', 'proj:epsg', 'epsg'):
+      text = str(attrs.get(key, ''))
+      if text and not declared:
+        declared = f'EPSG:{text}' if text.isdigit() else text
+  if not declared and axes['y'].lower().startswith('lat'):
+    declared = 'EPSG:4326'
+  if not declared:
+    raise ValueError(f'{name} names no coordinate system; pass one, such as '
+                     '--crs EPSG:32631.')
+  return rasterio_crs.CRS.from_user_input(declared)
+
+
+def _encoding(array, declared):
+  """`cube.Encoding` of a variable."""
+  attrs = array.attrs
+  fill = [np.asarray(attrs[key]).ravel() for key in (
+      '_FillValue', 'missing_value') if key in attrs]
+  fill = [_as_stored(x.astype(array.dtype), attrs) for x in fill]
+  return declared.encoding(
+      array.dtype, attrs.get('scale_factor'), attrs.get('add_offset'),
+      tuple(np.concatenate(fill)) if fill else ())
+
+
+def _as_stored(values, attrs):
+  """Unsigned where NetCDF's convention says so of signed integers."""
+  if str(attrs.get('_Unsigned', '')).lower() == 'true':
+    return values.view(f'u{values.dtype.itemsize}')
+  return values
