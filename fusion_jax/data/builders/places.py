@@ -76,13 +76,18 @@ def write_beside(earth, out):
 
   `prompts/{task}.npz` (six templates, those that select models) and
   `prompts/{task}.{kind}.npz` are prompt vectors (`data.prompt_files`),
-  `scores.json` is what can be known (`simulated.pixel_scores`).
+  `scores.json` is what can be known (`simulated.pixel_scores`), and
+  `scenicness/` how people would rate the places of the test split.
 
   Args:
     earth: `simulated.pixels.SimulatedPixels`.
     out: folder of the data set.
   """
-  from fusion_jax.data.sources.simulated import photos, pixel_scores
+  from fusion_jax.data.sources.simulated import (
+      photos,
+      pixel_scores,
+      scenicness,
+  )
   folder = pathlib.Path(out) / 'prompts'
   folder.mkdir(parents=True, exist_ok=True)
   for task in labels.TASKS:
@@ -90,6 +95,8 @@ def write_beside(earth, out):
       name = task if kind == 'validation' else f'{task}.{kind}'
       prompt_files.write(folder / f'{name}.npz',
                          earth.concepts.prompts(task, kind))
+  if 'test' in earth.splits:
+    scenicness.write(earth, pathlib.Path(out) / 'scenicness')
   if {'train', 'test'} <= set(earth.splits):
     shards.write_whole(pathlib.Path(out) / 'scores.json', json.dumps(
         pixel_scores.scores(earth), indent=1))

@@ -121,6 +121,15 @@ class Concepts:
     return dataclasses.replace(
         texts, classes=names, vectors=vectors.astype(np.float32))
 
+  def landscapes(self, covers, rng):
+    """Vectors float32 [N, 512] of texts that tell of LC1 codes, one a text."""
+    content = np.stack([
+        self._of['land_cover'][labels.of_code('land_cover', cover)]
+        + self._of['cover'][self._codes.index(cover)] for cover in covers])
+    content += KINDS['descriptive'] * _gaussian(rng, len(content))
+    vectors = (_GAP_TEXT * self._text_cone + content) * _NORM / 2
+    return vectors.astype(np.float32)
+
   def _text_content(self, task):
     """[classes, 512]: a class's direction, and of what it belongs to."""
     content = self._of[task].copy()

@@ -1,0 +1,124 @@
+"""Scenicness: prompts rated by people, and votes on places in Great Britain.
+
+  prompts   CSV of Levering et al. 2024 (10.1371/journal.pone.0307083): one
+            prompt a row, with its rater's number and score from 1 to 10
+  votes     TSV of ScenicOrNot (ODbL): one place a row, with its mean vote
+
+Neither comes with the package; `benchmarks/fetch_scenicness.py` gets them.
+"""
+
+import csv
+from typing import NamedTuple
+
+import numpy as np
+import scipy.spatial
+
+EARTH_RADIUS_M = 6_371_000
+
+
+class RatedPrompts(NamedTuple):
+  """N prompts.
+
+  Attributes:
+    texts: N strings.
+    values: float [N], scenicness from 1 to 10.
+    raters: int [N].
+    vectors: [N, E], of the texts; None where a CLIP has to make them.
+  """
+  texts: tuple[str, ...]
+  values: np.ndarray
+  raters: np.ndarray
+  vectors: np.ndarray | None = None
+
+
+class Votes(NamedTuple):
+  """V places with votes.
+
+  Attributes:
+    lat: float [V], degrees.
+    lon: float [V], degrees.
+    mean: float [V], scenicness from 1 to 10.
+  """
+  lat: np.ndarray
+  lon: np.ndarray
+  mean: np.ndarray
+
+
+def read_prompts(path):
+  """`RatedPrompts` of a CSV, without vectors, or of a .npz with `vectors`.
+
+  Raises:
+    ValueError: if a column is missing, or a score lies outside 1 to 10.
+  """
+  if str(path).endswith('.npz'):
+    with np.load(path, allow_pickle=False) as file:
+      _require(path, {'texts', 'values', 'raters', 'vectors'}, set(file))
+      prompts = RatedPrompts(
+          tuple(file['texts'].tolist()), file['values'].astype(float),
+          file['raters'], file['vectors'].astype(np.float32))
+  else:
+    rows = _rows(path, ',', {
+        'user_index', 'values_in_order', 'prompts_in_order'})
+    prompts = RatedPrompts(
+        tuple(row['prompts_in_order'].strip() for row in rows),
+        np.array([float(row['values_in_order']) for row in rows]),
+        np.array([int(row['user_index']) for row in rows]))
+  if not ((prompts.values >= 1) & (prompts.values <= 10)).all():
+    raise ValueError(f'{path}: scores of prompts lie from 1 to 10; here are '
+                     f'{prompts.values.min():g} to {prompts.values.max():g}.')
+  return prompts
+
+
+def write_prompts(path, prompts):
+  """Writes `RatedPrompts` with vectors as .npz."""
+  np.savez(path, texts=np.array(prompts.texts), values=prompts.values,
+           raters=prompts.raters, vectors=prompts.vectors)
+
+
+def read_votes(path):
+  """`Votes` of a TSV in the public layout.
+
+  Raises:
+    ValueError: if a column is missing, or places lie outside the Earth.
+  """
+  rows = _rows(path, '\t', {'Lat', 'Lon', 'Average'})
+  votes = Votes(*(np.array([float(row[name]) for row in rows])
+                  for name in ('Lat', 'Lon', 'Average')))
+  if (np.abs(votes.lat) > 90).any():
+    raise ValueError(f'{path}: latitudes up to {np.abs(votes.lat).max():g} '
+                     'degrees; are Lat and Lon swapped?')
+  return votes
+
+
+def match(lat, lon, votes, radius_m=1_000):
+  """Index of the nearest place with votes, int [P]; -1 if it is too far.
+
+  Args:
+    lat: [P] degrees.
+    lon: [P] degrees.
+    votes: `Votes`.
+    radius_m: farthest distance. The papers give none; the votes are on a grid
+      of 1 km, so with 1,000 m nearly every place on it finds one.
+  """
+  tree = scipy.spatial.KDTree(_on_sphere(votes.lat, votes.lon))
+  chord = 2 * np.sin(radius_m / EARTH_RADIUS_M / 2)
+  _, found = tree.query(_on_sphere(lat, lon), distance_upper_bound=chord)
+  return np.where(found < len(votes.lat), found, -1)
+
+
+def _on_sphere(lat, lon):
+  lat, lon = np.deg2rad(lat), np.deg2rad(lon)
+  return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon),
+                   np.sin(lat)], axis=-1)
+
+
+def _rows(path, delimiter, columns):
+  with open(path, newline='', encoding='utf-8-sig') as file:
+    reader = csv.DictReader(file, delimiter=delimiter)
+    _require(path, columns, set(reader.fieldnames or ()))
+    return list(reader)
+
+
+def _require(path, wanted, there):
+  if missing := sorted(wanted - there):
+    raise ValueError(f'{path} lacks {missing}; it has {sorted(there)}.')

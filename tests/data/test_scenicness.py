@@ -1,0 +1,78 @@
+"""Files of rated prompts and of votes, real and simulated."""
+
+import numpy as np
+import pytest
+
+from fusion_jax.data.sources import scenicness
+from fusion_jax.data.sources.simulated import pixels
+from fusion_jax.data.sources.simulated import scenicness as simulated
+
+PROMPTS = ''',user_index,have_been,confidence,values_in_order,prompts_in_order
+0,3,,,8,a made-up lake
+1,4,Yes,3.0,2,"a road, a lorry "
+'''
+VOTES = ('ID\tLat\tLon\tAverage\tVariance\tVotes\tGeograph URI\n'
+         '1\t51.5\t-2.0\t4.75\t3\t4,5\tx\n2\t51.6\t-2.0\t6.5\t0\t6,7\ty\n')
+
+
+def test_prompts_are_read_with_raters_and_values(tmp_path):
+  path = tmp_path / 'prompts.csv'
+  path.write_text(PROMPTS)
+  found = scenicness.read_prompts(path)
+  assert found.texts == ('a made-up lake', 'a road, a lorry')
+  np.testing.assert_array_equal(found.values, [8, 2])
+  np.testing.assert_array_equal(found.raters, [3, 4])
+  assert found.vectors is None
+
+
+def test_prompts_with_vectors_come_back(tmp_path):
+  given = scenicness.RatedPrompts(
+      ('a', 'b'), np.array([1., 10.]), np.array([0, 0]),
+      np.ones((2, 3), np.float32))
+  scenicness.write_prompts(tmp_path / 'p.npz', given)
+  found = scenicness.read_prompts(tmp_path / 'p.npz')
+  assert found.texts == given.texts
+  np.testing.assert_array_equal(found.vectors, given.vectors)
+
+
+def test_score_off_the_scale_or_column_missing_is_an_error(tmp_path):
+  path = tmp_path / 'prompts.csv'
+  path.write_text(PROMPTS.replace(',8,', ',11,'))
+  with pytest.raises(ValueError, match='1 to 10; here are 2 to 11'):
+    scenicness.read_prompts(path)
+  path.write_text(PROMPTS.replace('user_index', 'user'))
+  with pytest.raises(ValueError, match=r"prompts.csv lacks \['user_index'\]"):
+    scenicness.read_prompts(path)
+
+
+def test_swapped_votes_are_noticed(tmp_path):
+  path = tmp_path / 'votes.tsv'
+  path.write_text(VOTES.replace('51.5', '-2').replace('51.6', '151.6'))
+  with pytest.raises(ValueError, match='are Lat and Lon swapped'):
+    scenicness.read_votes(path)
+
+
+def test_places_find_the_nearest_votes_within_reach(tmp_path):
+  path = tmp_path / 'votes.tsv'
+  path.write_text(VOTES)
+  votes = scenicness.read_votes(path)
+  one_km = 1_000 / scenicness.EARTH_RADIUS_M * 180 / np.pi
+  lat = np.array([51.5, 51.5 + 0.9 * one_km, 51.5 + 1.1 * one_km, 51.6001])
+  found = scenicness.match(lat, np.full(4, -2.), votes)
+  np.testing.assert_array_equal(found, [0, 0, -1, 1])
+  # A degree of longitude is shorter up north.
+  east = -2 + 1.1 * one_km
+  assert scenicness.match([51.5], [east], votes) == [0]
+
+
+def test_simulated_votes_and_prompts_are_read_by_the_readers(tmp_path):
+  earth = pixels.SimulatedPixels(seed=0, splits={'train': 4, 'test': 40})
+  simulated.write(earth, tmp_path)
+  votes = scenicness.read_votes(tmp_path / 'votes.tsv')
+  prompts = scenicness.read_prompts(tmp_path / 'prompts.npz')
+  assert prompts.vectors.shape == (137, 512)
+  _, counts = np.unique(prompts.raters, return_counts=True)
+  assert [(counts >= n).sum() for n in (2, 5, 8, 10)] == [19, 13, 8, 6]
+  place = earth.example('test', 7)
+  assert scenicness.match([place['lat']], [place['lon']], votes) == [7]
+  assert votes.mean.std() > 0.8
