@@ -1,0 +1,142 @@
+"""What encoders cost: parameters, multiply-adds, time, memory (Table 7)."""
+
+import statistics
+import time
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from fusion_jax.evals import paper_tables, tables
+from fusion_jax.models import clip, clip_costs, pixel_costs, pixel_encoder
+from fusion_jax.ops import calendar
+
+SIDES = (1, 5, 9)
+_NUM_TEXTS = 4  # Of the paper's row of CLIP, beside one image.
+
+
+class Cost(NamedTuple):
+  """Of one model.
+
+  Attributes:
+    name: as in Table 7.
+    macs: multiply-adds of one input, matrix products only.
+    parameters: number.
+    latency_ms: median of one input at a time; NaN if not timed.
+    memory_mb: of the compiled program: parameters, input, output and
+      intermediate arrays, 10^6 bytes; NaN if not measured.
+  """
+  name: str
+  macs: int
+  parameters: int
+  latency_ms: float = np.nan
+  memory_mb: float = np.nan
+
+
+def of_encoder(encoder, name='', steps=calendar.MONTHS, repeats=0):
+  """`Cost` of a `PixelEncoder`.
+
+  Args:
+    encoder: `PixelEncoder`.
+    name: of the row.
+    steps: time steps of the input.
+    repeats: runs whose median is the latency; 0 to leave time and memory out.
+  """
+  name = name or f'TimeSenCLIP {encoder.side}x{encoder.side}'
+  # What the paper's counter sees: every token in every layer.
+  counts = (pixel_costs.macs(encoder, steps),
+            pixel_costs.num_parameters(encoder))
+  if not repeats:
+    return Cost(name, *counts)
+  params = pixel_encoder.init(encoder, jax.random.key(0))
+  pixels = np.zeros((1, steps, encoder.num_bands, encoder.side, encoder.side),
+                    np.float32)
+  return Cost(name, *counts, *_measure(
+      lambda params, pixels: encoder.apply({'params': params}, pixels),
+      (params, pixels), repeats))
+
+
+def of_clip(model=None, repeats=0):
+  """`Cost` of CLIP for one image and four texts, as the paper's row."""
+  model = model or clip.Clip(activation='quick_gelu')
+  counts = (clip_costs.image_macs(model) + _NUM_TEXTS * clip_costs.text_macs(
+      model), clip_costs.num_parameters(model))
+  name = f'CLIP, 1 image and {_NUM_TEXTS} texts'
+  if not repeats:
+    return Cost(name, *counts)
+  side = model.image_size
+  inputs = (np.zeros((1, side, side, 3), np.float32),
+            np.ones((_NUM_TEXTS, model.context), np.int32))
+  params = jax.jit(model.init)(jax.random.key(0), *inputs)['params']
+  return Cost(name, *counts, *_measure(
+      lambda params, *inputs: model.apply({'params': params}, *inputs),
+      (params, *inputs), repeats))
+
+
+def of_clip_image(model=None):
+  """`Cost` of CLIP's image tower alone: the fair comparison; counts only."""
+  model = model or clip.Clip(activation='quick_gelu')
+  return Cost('CLIP, 1 image', clip_costs.image_macs(model),
+              clip_costs.num_parameters(model))
+
+
+def paper_sizes(repeats=0):
+  """`Cost` of the paper's encoder for 1, 5 and 9 pixels a side."""
+  return [of_encoder(pixel_encoder.PixelEncoder(side=side), repeats=repeats)
+          for side in SIDES]
+
+
+def table(costs):
+  """Table 7; in brackets the paper's, on its own hardware.
+
+  Its multiply-adds come from a counter that sees the products of attention
+  twice, and biases and norms too.
+  """
+  rows = []
+  for cost in costs:
+    model = 'CLIP' if cost.name.startswith('CLIP') else cost.name
+    paper = {column: paper_tables.value(7, column, model=model)
+             for column in ('gmac', 'parameters_million', 'inference_ms',
+                            'peak_memory_mb')}
+    if cost.name == 'CLIP, 1 image':
+      paper = dict.fromkeys(paper, np.nan)
+    rows.append([
+        cost.name, cost.macs, _with(cost.macs / 1e9, paper['gmac'], 4),
+        cost.parameters, _with(cost.parameters / 1e6,
+                               paper['parameters_million'], 2),
+        _with(cost.latency_ms, paper['inference_ms'], 2),
+        _with(cost.memory_mb, paper['peak_memory_mb'], 1)])
+  return tables.markdown(
+      ('model', 'multiply-adds', 'G', 'parameters', 'M', 'latency ms',
+       'memory MB'), rows)
+
+
+def metrics(cost):
+  """{path: number} of one model."""
+  numbers = {'macs': cost.macs, 'parameters': cost.parameters,
+             'latency_ms': cost.latency_ms, 'memory_mb': cost.memory_mb}
+  return {f'efficiency/{name}': value for name, value in numbers.items()
+          if np.isfinite(value)}
+
+
+def _measure(function, arguments, repeats):
+  """(median ms of one call, 10^6 bytes of its program)."""
+  arguments = jax.device_put(arguments)
+  compiled = jax.jit(function).lower(*arguments).compile()
+  memory = compiled.memory_analysis()
+  size = (memory.argument_size_in_bytes + memory.output_size_in_bytes +
+          memory.temp_size_in_bytes)
+  jax.block_until_ready(compiled(*arguments))
+  times = []
+  for _ in range(repeats):
+    start = time.perf_counter()
+    jax.block_until_ready(compiled(*arguments))
+    times.append(1e3 * (time.perf_counter() - start))
+  return statistics.median(times), size / 1e6
+
+
+def _with(ours, paper, digits):
+  text = tables.number(float(ours), digits)
+  if np.isnan(paper):
+    return text
+  return f'{text} ({tables.number(paper, digits)})'
