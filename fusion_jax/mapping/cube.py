@@ -168,7 +168,7 @@ class Cube:
                                                   self.shape)))
     clear = self._clear(*inner)
     composed = {}
-    for i, (band, other) in enumerate(self.sources.items()):
+    for i, other in enumerate(self.sources.values()):
       if other == bands_lib.ZERO:
         continue
       if other not in composed:
@@ -275,9 +275,10 @@ def _check_scale(counts, name, dates):
         '+ offset).')
   if top > _BRIGHT:
     raise ValueError(
-        f'{name} has reflectance {top:.3g} at {(counts == counts.max()).mean():.1%} '
-        f'of the places looked at, which no surface has. If the stored value '
-        f'means "missing", pass it: --nodata {counts.max():.0f}.')
+        f'{name} has reflectance {top:.3g} at '
+        f'{(counts == counts.max()).mean():.1%} of the places looked at, which '
+        'no surface has. If the stored value means "missing", pass it: '
+        f'--nodata {counts.max():.0f}.')
   if dates.max() >= _OFFSET_SINCE and counts.min() >= 1000:
     logging.warning(
         'No value of %s is below 0.1: if it carries the offset of processing '
