@@ -1,0 +1,170 @@
+"""An index of embeddings with their places, for nearest neighbours.
+
+Small ones are searched exactly, large ones by faiss's inverted lists with 8
+bits a value.
+"""
+
+import dataclasses
+import json
+import pathlib
+
+import faiss
+import numpy as np
+from absl import logging
+
+from fusion_jax import geo
+
+_INDEX, _PLACES, _ABOUT = 'index.faiss', 'places.npz', 'index.json'
+_EXACT = 200_000  # At most so many vectors are searched one by one.
+_TRAINED_ON = 100_000  # Vectors from which the lists are made.
+_PROBED = 32  # Lists looked into.
+_MORE = 16  # Candidates an answer, where answers must lie apart.
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+  """The nearest places, the best first.
+
+  Attributes:
+    lon: [K] degrees.
+    lat: [K] degrees.
+    scores: [K] cosines with the query.
+    keys: [K] names of the places, or their numbers in the index.
+  """
+  lon: np.ndarray
+  lat: np.ndarray
+  scores: np.ndarray
+  keys: np.ndarray
+
+
+class Index:
+  """Embeddings of places, ready to be searched.
+
+  Attributes:
+    lon: [N] degrees.
+    lat: [N] degrees.
+    keys: [N] names.
+    about: dict: where it came from.
+    width: E of the vectors.
+  """
+
+  def __init__(self, folder):
+    """Opens what `build` wrote.
+
+    Raises:
+      FileNotFoundError: if there is no index.
+    """
+    folder = pathlib.Path(folder)
+    if not (folder / _ABOUT).exists():
+      raise FileNotFoundError(
+          f'{folder} holds no index; make one: python -m fusion_jax.search '
+          f'--build EMBEDDINGS --index {folder}')
+    self.about = json.loads((folder / _ABOUT).read_text())
+    self._faiss = faiss.read_index(str(folder / _INDEX))
+    with np.load(folder / _PLACES) as places:
+      self.lon, self.lat, self.keys = (
+          places[name] for name in ('lon', 'lat', 'keys'))
+    self.width = self._faiss.d
+
+  def search(self, vector, count, apart_m=0.):
+    """The places whose vectors are nearest to one.
+
+    Args:
+      vector: [E], of any length.
+      count: K, answers.
+      apart_m: least distance between two answers in metres; neighbouring
+        pixels are alike, and one of them says it.
+
+    Returns:
+      `Answers`, K or as many as there are.
+
+    Raises:
+      ValueError: if the vector has another width than the index.
+    """
+    vector = np.asarray(vector, np.float32).reshape(1, -1)
+    if vector.shape[1] != self.width:
+      raise ValueError(
+          f'The query has {vector.shape[1]} dimensions, the index has '
+          f'{self.width}; embed it with the CLIP that the encoder was trained '
+          'with.')
+    faiss.normalize_L2(vector)
+    total, wanted = len(self.lon), count
+    while True:
+      wanted = min(wanted * (_MORE if apart_m else 1), total)
+      scores, found = self._faiss.search(vector, wanted)
+      scores, found = scores[0][found[0] >= 0], found[0][found[0] >= 0]
+      chosen = self._apart(found, count, apart_m)
+      if len(chosen) >= count or wanted == total or not apart_m:
+        break
+    found, scores = found[chosen], scores[chosen]
+    return Answers(self.lon[found], self.lat[found], scores, self.keys[found])
+
+  def _apart(self, found, count, apart_m):
+    """Indices into `found` of the first `count` that lie apart."""
+    chosen = []
+    for i, place in enumerate(found):
+      others = found[chosen]
+      if not apart_m or not len(others) or 1000 * geo.distance_km(
+          self.lat[place], self.lon[place], self.lat[others],
+          self.lon[others]).min() >= apart_m:
+        chosen.append(i)
+      if len(chosen) == count:
+        break
+    return chosen
+
+
+def build(folder, parts, count, *, about):
+  """Writes an index.
+
+  Args:
+    folder: to write, made here.
+    parts: a function that yields (lon [N], lat [N], vectors [N, E] of length
+      1, keys [N] or None), the same each time; all of them are never in
+      memory, except for their 8 bits a value.
+    count: number of vectors in all.
+    about: dict to keep with it.
+
+  Returns:
+    `Index`.
+
+  Raises:
+    ValueError: if there is no vector, or one is not finite.
+  """
+  if not count:
+    raise ValueError(f'{about.get("source")} has no embedding.')
+  folder = pathlib.Path(folder)
+  folder.mkdir(parents=True, exist_ok=True)
+  index, places, start = None, [], 0
+  for lon, lat, vectors, keys in parts():
+    vectors = np.ascontiguousarray(vectors, np.float32)
+    if not np.isfinite(vectors).all():
+      raise ValueError(f'{about.get("source")} has vectors that are not finite '
+                       f'near longitude {lon[0]:.3f}, latitude {lat[0]:.3f}.')
+    index = index or _empty(vectors.shape[1], count, parts)
+    index.add(vectors)
+    keys = np.arange(start, start + len(lon)) if keys is None else keys
+    places.append((lon, lat, np.asarray(keys).astype(str)))
+    start += len(lon)
+  lon, lat, keys = (np.concatenate(x) for x in zip(*places))
+  faiss.write_index(index, str(folder / _INDEX))
+  np.savez(folder / _PLACES, lon=lon, lat=lat, keys=keys)
+  (folder / _ABOUT).write_text(json.dumps(
+      about | {'count': len(lon), 'width': index.d}, indent=1))
+  logging.info('%d vectors of %d places are in %s.', index.ntotal, len(lon),
+               folder)
+  return Index(folder)
+
+
+def _empty(width, count, parts):
+  """A faiss index that fits so many vectors, trained where it must be."""
+  if count <= _EXACT:
+    return faiss.IndexFlatIP(width)
+  lists = round(4 * count**.5)
+  index = faiss.IndexIVFScalarQuantizer(
+      faiss.IndexFlatIP(width), width, lists,
+      faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT)
+  index.nprobe = _PROBED
+  step = max(1, count // _TRAINED_ON)
+  sample = np.concatenate([vectors[::step] for _, _, vectors, _ in parts()])
+  index.train(np.ascontiguousarray(sample, np.float32))
+  return index
