@@ -29,10 +29,11 @@ def small(dtype=jnp.float32):
   return model, params, images
 
 
-def call(method, *args, **kwargs):
+@functools.cache
+def compiled(method, **static):
   model, params, _ = small()
-  return jax.jit(functools.partial(model.apply, method=method, **kwargs))(
-      {'params': params}, *args)
+  call = jax.jit(functools.partial(model.apply, method=method, **static))
+  return functools.partial(call, {'params': params})
 
 
 @pytest.mark.parametrize('modality', CODED, ids=lambda m: m.field)
@@ -67,6 +68,7 @@ def test_modalities_without_codes_have_no_tokenizer():
     image_tokenizer.make('coords')
 
 
+@pytest.mark.slow
 def test_gradient_reaches_the_encoder_through_the_codes():
   model, params, images = small()
   noisy, t = image_tokenizer.diffuse(images, jax.random.key(1))
@@ -93,7 +95,7 @@ def test_noise_is_drawn_at_every_level_for_each_image_alone():
 
 def test_decoding_draws_from_its_key_and_clips_where_told():
   ids = jnp.arange(6).reshape(1, 2, 3)
-  decode = functools.partial(call, 'decode', ids, num_steps=2)
+  decode = functools.partial(compiled('decode', num_steps=2), ids)
   images = decode(jax.random.key(0), clip=1.)
   assert images.shape == (1, 32, 48, 2) and images.dtype == jnp.float32
   np.testing.assert_array_equal(images, decode(jax.random.key(0), clip=1.))
@@ -106,16 +108,18 @@ def test_one_step_of_sampling_is_one_prediction():
   model, params, _ = small()
   codes = model.fsq.from_indices(np.arange(6).reshape(1, 2, 3))
   start = np.random.default_rng(0).normal(size=(1, 32, 48, 2)).astype('f')
-  images = call('sample', codes, start, num_steps=1, clip=np.inf)
-  clean = call('denoise', start, jnp.array([999]), codes)
+  images = compiled('sample', num_steps=1)(codes, start, clip=np.inf)
+  denoise = functools.partial(compiled('denoise'), start, jnp.array([999]))
+  keep = np.zeros((1, 2, 3), bool)
+  clean = denoise(codes, keep)
   np.testing.assert_allclose(images, clean, rtol=0, atol=1e-5)
-  dropped = call('denoise', start, jnp.array([999]), codes,
-                 jnp.ones((1, 2, 3), bool))
-  nothing = call('denoise', start, jnp.array([999]), codes * 0)
+  dropped = denoise(codes, ~keep)
+  nothing = denoise(codes * 0, keep)
   np.testing.assert_allclose(dropped, nothing, rtol=0, atol=1e-6)
   assert np.abs(dropped - clean).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_bfloat16_stays_close_to_float32():
   _, params, images = small()
   half, _, _ = small(jnp.bfloat16)

@@ -159,8 +159,8 @@ def test_training_gradients_are_the_references():
         atol=1e-4 * np.abs(expected).max(), err_msg=name)
 
 
-@pytest.mark.parametrize('steps', [
-    10, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 7))])
+@pytest.mark.slow
+@pytest.mark.parametrize('steps', [10, 3, 7])
 def test_sampling_is_the_references(steps):
   case = golden.load('diffusion')
   codes = case.model.fsq.from_indices(case['native/tokens'])
