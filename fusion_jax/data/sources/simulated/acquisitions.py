@@ -96,7 +96,7 @@ def _dates(site, rng):
   days = np.arange(rng.integers(_REVISIT_DAYS), 365, _REVISIT_DAYS)
   winter = np.cos(2 * np.pi * (days - 15) / 365)
   north = np.clip((site.place.lat - 44) / 12, -0.6, 1)
-  mean = np.clip(0.38 + 0.12 * north + 0.12 * winter * (0.5 + north), 0.1, 0.9)
+  mean = np.clip(0.33 + 0.12 * north + 0.12 * winter * (0.5 + north), 0.1, 0.9)
   cover = rng.beta(2.2 * mean, 2.2 * (1 - mean))
   kept = cover < _MOST_CLOUD
   if not kept.any():

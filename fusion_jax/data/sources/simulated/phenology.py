@@ -140,7 +140,7 @@ def delay_days(place):
   days = np.arange(0, 213)
   warm = climate.daily_normal(place, _seconds(days)) > _GROWTH_K
   first = float(np.argmax(warm)) if warm.any() else 200.0
-  return float(np.clip(0.55 * (first - _REFERENCE_DAY), -38, 38))
+  return float(np.clip(0.35 * (first - _REFERENCE_DAY), -25, 25))
 
 
 def greenness(cover, place, days, rng):
@@ -155,8 +155,8 @@ def greenness(cover, place, days, rng):
   Returns:
     float64 [A] in 0..1.
   """
-  late = delay_days(place) + 6.0 * rng.standard_normal()
-  longer = 5.0 * rng.standard_normal()
+  late = delay_days(place) + 4.0 * rng.standard_normal()
+  longer = 3.5 * rng.standard_normal()
   lush = np.exp(0.14 * rng.standard_normal())
   green = np.full(len(days), cover.base)
   for rise, fall, height in cover.humps:
