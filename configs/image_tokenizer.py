@@ -50,11 +50,11 @@ DATA = {
 # Steps and warm-up are not public: ours.
 PAPER = dict(
     num_steps=100_000, batch_size=2048, image_size=224, flips='mirror',
-    last_share=0., ema_decay=.9999, warmup_steps=5_000, eval_every=5_000,
+    last_share=0., spread_weight=0., ema_decay=.9999, warmup_steps=5_000, eval_every=5_000,
     peak_lr=1.41e-4, start='random')
 MINI = dict(
     num_steps=3_000, batch_size=8, image_size=64, flips='all', last_share=.5,
-    ema_decay=.995, warmup_steps=100, eval_every=500, peak_lr=1e-3,
+    spread_weight=.01, ema_decay=.99, warmup_steps=100, eval_every=500, peak_lr=1e-3,
     start='data')
 RUNS = {
     'mini': {'LULC': MINI},
@@ -85,6 +85,7 @@ def get_config(arg=''):
   config.image_size = run['image_size']  # Pixels of the squares.
   config.flips = run['flips']  # 'none', 'mirror', 'all' eight.
   config.last_share = run['last_share']
+  config.spread_weight = run['spread_weight']
   config.start = run['start']
   config.model = dict(
       levels=CLASS_LEVELS if classes else LEVELS, **size['encoder'],

@@ -17,6 +17,8 @@ from fusion_jax.models import image_tokenizer, tokenizer_costs
 from fusion_jax.ops import noise as noise_ops
 
 _HOLDOUTS = ('split', 'east')
+_STARTS = ('random', 'data')
+_FLIPS = ('none', 'mirror', 'all')
 _LOGISTIC_STD = math.pi / math.sqrt(3)
 
 
@@ -45,9 +47,9 @@ class ImageTokenizer:
     self.modality = token_modality(config.modality)
     self.model = make_model(config)
     self._shares = noise_ops.signal_shares()
-    if config.data.holdout not in _HOLDOUTS:
-      raise ValueError(f'config.data.holdout={config.data.holdout!r} is not '
-                       f'one of {_HOLDOUTS}.')
+    self._classes = tiles.is_classes(self.modality)
+    _check('data.holdout', config.data.holdout, _HOLDOUTS)
+    _check('start', config.start, _STARTS)
     bands = len(self.modality.bands)
     if {len(config.standards.mean), len(config.standards.std)} != {bands}:
       raise ValueError(
@@ -56,7 +58,6 @@ class ImageTokenizer:
           f'{self.modality.field}.')
     self._standardise = tiles.Standardise(
         self.modality, config.standards.mean, config.standards.std)
-    self._classes = tiles.is_classes(self.modality)
 
   @property
   def num_codes(self):
@@ -98,11 +99,15 @@ class ImageTokenizer:
   def loss(self, params, extra, batch, key):
     """Mean over pixels of the squared error of x_0, or of the cross-entropy.
 
-    Metrics: the loss, and that of the examples which the decoder was shown as
-    noise alone ('last'), where codes have to tell everything.
+    To it comes `spread`, with the weight of the configuration. Metrics: the
+    loss without it; 'spread'; and 'last', the loss of the examples which the
+    decoder was shown as noise alone, where codes have to tell everything.
     """
     del key  # Noise comes with the example, see `tiles.DrawNoise`.
-    output = self.model.apply({'params': params}, *self._inputs(batch))
+    output, found = self.model.apply(
+        {'params': params}, *self._inputs(batch), mutable='intermediates',
+        capture_intermediates=lambda module, _: module.name == 'to_latents')
+    latents = found['intermediates']['to_latents']['__call__'][0]
     image = batch['image']
     if self._classes:
       errors = optax.softmax_cross_entropy_with_integer_labels(
@@ -111,10 +116,13 @@ class ImageTokenizer:
       errors = jnp.square(output.astype(jnp.float32) - image).mean(-1)
     by_example = (errors * batch['weight']).sum((1, 2))
     loss, shares = by_example.sum(), batch['weight'].sum((1, 2))
-    metrics = {f'loss/{self.modality.name}': (loss, shares.sum())}
+    uneven = spread(latents)
+    metrics = {f'loss/{self.modality.name}': (loss, shares.sum()),
+               'spread': (uneven * shares.sum(), shares.sum())}
     if not self._classes:
       last = batch['step'] == noise_ops.NUM_LEVELS - 1
       metrics['last'] = ((by_example * last).sum(), (shares * last).sum())
+    loss += self._config.spread_weight * uneven * shares.sum()
     return loss, (metrics, extra)
 
   def standardise(self, images):
@@ -203,9 +211,36 @@ class ImageTokenizer:
     return image, noisy, batch['step']
 
   def _flips(self):
+    _check('flips', self._config.flips, _FLIPS)
     if self._config.flips == 'none':
       return []
     return [tiles.Flip(self.modality.field, self._config.flips == 'all')]
+
+
+def _check(name, value, choices):
+  if value not in choices:
+    raise ValueError(f'config.{name}={value!r} is not one of {choices}.')
+
+
+def spread(latents):
+  """How far latents are from using all codes equally often, a scalar.
+
+  The squared means of the channels, and the squared difference of their
+  covariances from those of independent logistic ones, whose sigmoids are
+  uniform. Without it the sigmoids of a short run soon saturate: then every
+  channel has two levels left, and no gradient.
+
+  Differs from the paper: it relies on the sigmoid alone, at batch 2048.
+
+  Args:
+    latents: [B, y, x, C], before quantisation.
+  """
+  latents = latents.reshape(-1, latents.shape[-1]) / _LOGISTIC_STD
+  means = latents.mean(0)
+  centred = latents - means[None]
+  covariances = centred.T @ centred / len(latents)
+  return jnp.mean(means**2) + jnp.mean(
+      (covariances - jnp.eye(len(means)))**2)
 
 
 def make_model(config):
