@@ -26,15 +26,25 @@ SIZES = {
     'small': dict(width=128, depth=3, num_heads=4, hidden=128, unroll=3),
 }
 
+_RETRIEVAL = ('land_cover', 'land_use', 'eunis', 'bioregion', 'crops',
+              'country')
+
 # `prepare` holds arguments of `prepare.prepare`; dir '' is the work directory.
 DATA = {
     'simulated': dict(
         data=dict(name='simulated_pixels', dir='', prepare=dict(
             seed=0, splits=dict(train=6_000, val=512, test=2_000))),
-        labels=('land_cover', 'land_use', 'crops', 'eunis', 'bioregion')),
+        labels=('land_cover', 'land_use', 'crops', 'eunis', 'bioregion'),
+        evals=dict(
+            split='test', kinds=('class_names', 'paper', 'descriptive'),
+            retrieval=_RETRIEVAL, search='prompts/eunis.descriptive.npz',
+            search_label='eunis', scenicness='scenicness')),
     'sen4map': dict(
         data=dict(name='sen4map', dir='', prepare={}),
-        labels=('land_cover',)),
+        labels=('land_cover',),
+        evals=dict(
+            split='test', kinds=(), retrieval=_RETRIEVAL, search='',
+            search_label='eunis', scenicness='')),
 }
 
 RUNS = {
@@ -110,8 +120,11 @@ def _align(config, arg, run, data):
       queue_size=run['queue_size'], temperature=.07, learn_temperature=True,
       negatives='queue', symmetric=False, mask_ids=False, warm_up='noise')
   config.optimizer.bounds = {'log_scale': (0., 4.6052)}  # Scale 1 to 100.
+  # {label: vectors of the prompts that select models}; then, for the report,
+  # files '{label}.{kind}.npz' beside them, and labels to retrieve by.
   config.evals.prompts = {
       label: f'prompts/{label}.npz' for label in data['labels']}
+  config.evals.update(data['evals'])
   config.checkpoint = dict(
       every=run['eval_every'], keep=1, best='val/zero_shot/land_cover',
       best_mode='max')

@@ -72,8 +72,8 @@ def recall_details(numbers, split, labels, setting='monthly'):
             NAMES[label], direction.upper(), tables.with_interval(
                 numbers[one], (numbers[f'{one}_low'], numbers[f'{one}_high'])),
             chance, numbers[f'{one}_low'] / chance,
-            numbers[f'{path}_{direction}@5'],
-            numbers[f'{path}_{direction}@10']])
+            *(numbers.get(f'{path}_{direction}@{k}', math.nan)
+              for k in (5, 10))])
   return tables.markdown(
       ('label', 'direction', '@1 [95 %]', 'chance @1', 'low / chance', '@5',
        '@10'), rows)

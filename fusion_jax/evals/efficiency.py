@@ -48,7 +48,7 @@ def of_encoder(encoder, name='', steps=calendar.MONTHS, repeats=0):
             pixel_costs.num_parameters(encoder))
   if not repeats:
     return Cost(name, *counts)
-  params = pixel_encoder.init(encoder, jax.random.key(0))
+  params = _filled(lambda: pixel_encoder.init(encoder, jax.random.key(0)))
   pixels = np.zeros((1, steps, encoder.num_bands, encoder.side, encoder.side),
                     np.float32)
   return Cost(name, *counts, *_measure(
@@ -67,7 +67,7 @@ def of_clip(model=None, repeats=0):
   side = model.image_size
   inputs = (np.zeros((1, side, side, 3), np.float32),
             np.ones((_NUM_TEXTS, model.context), np.int32))
-  params = jax.jit(model.init)(jax.random.key(0), *inputs)['params']
+  params = _filled(lambda: model.init(jax.random.key(0), *inputs)['params'])
   return Cost(name, *counts, *_measure(
       lambda params, *inputs: model.apply({'params': params}, *inputs),
       (params, *inputs), repeats))
@@ -117,6 +117,12 @@ def metrics(cost):
              'latency_ms': cost.latency_ms, 'memory_mb': cost.memory_mb}
   return {f'efficiency/{name}': value for name, value in numbers.items()
           if np.isfinite(value)}
+
+
+def _filled(init):
+  """Parameters of the right shapes: time does not depend on their values."""
+  return jax.tree.map(
+      lambda x: np.full(x.shape, 0.01, x.dtype), jax.eval_shape(init))
 
 
 def _measure(function, arguments, repeats):

@@ -43,12 +43,14 @@ def evaluate(pixels, photos, truth, *, ks=KS, own=True):
     photos: [P, E], length 1, of the same places.
     truth: int [P], negative for places that do not count: those without a
       label or without a photo.
-    ks: numbers of neighbours.
+    ks: numbers of neighbours; those that the places do not suffice for are
+      left out.
     own: whether a query may find its own place; the paper does not say.
   """
   counted = np.asarray(truth) >= 0
   pixels, photos, truth = pixels[counted], photos[counted], truth[counted]
-  if len(truth) < 2:
+  ks = [k for k in ks if k <= len(truth) - (not own)]
+  if not ks:
     return {}
   pairs = {'s2g': (pixels, photos), 'g2s': (photos, pixels)}
   chance = {k: chance_level(truth, k, own=own) for k in ks}
