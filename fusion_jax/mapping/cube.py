@@ -152,7 +152,8 @@ class Cube:
     """The months of a window, which may reach over the edge.
 
     Args:
-      rows: slice; columns: likewise. What lies outside is missing.
+      rows: slice; columns: likewise. Outside, the cube is mirrored, so that
+        an encoder that sees neighbours maps the pixels at the edge, too.
 
     Returns:
       [12, C, Y, X] float32, reflectance x 10,000, NaN = missing. A month's
@@ -160,12 +161,12 @@ class Cube:
       'clear' in data/composites.py; 'SCL', where there is one, tells which
       these are (below 9, and not 0).
     """
-    shape = (composites.NUM_MONTHS, len(bands_lib.BANDS),
-             rows.stop - rows.start, columns.stop - columns.start)
-    found = np.full(shape, np.nan, np.float32)
-    inner, here = zip(*(
+    inner, margins = zip(*(
         _inside(part, size) for part, size in zip((rows, columns),
                                                   self.shape)))
+    found = np.full(
+        (composites.NUM_MONTHS, len(bands_lib.BANDS),
+         *(part.stop - part.start for part in inner)), np.nan, np.float32)
     clear = self._clear(*inner)
     composed = {}
     for i, other in enumerate(self.sources.values()):
@@ -174,8 +175,10 @@ class Cube:
       if other not in composed:
         composed[other] = self._compose(
             self.source.read(other, *inner), clear)
-      found[(slice(None), i, *here)] = composed[other]
-    return found
+      found[:, i] = composed[other]
+    if not np.any(margins):
+      return found
+    return np.pad(found, [(0, 0), (0, 0), *margins], 'symmetric')
 
   def _clear(self, rows, columns):
     """Bool [S, Y, X], or None where there is no classification."""
@@ -245,9 +248,9 @@ def _months(source, declared):
 
 
 def _inside(part, size):
-  """The part of a slice within [0, size), and where it lies in the slice."""
+  """The part of a slice within [0, size), and how much lies on its sides."""
   start, stop = max(part.start, 0), min(part.stop, size)
-  return slice(start, stop), slice(start - part.start, stop - part.start)
+  return slice(start, stop), (start - part.start, part.stop - stop)
 
 
 def _lower_median(values):

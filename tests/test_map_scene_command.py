@@ -1,0 +1,169 @@
+"""The commands that map, calibrate and search, from files to files."""
+
+import csv
+import json
+import pathlib
+import re
+
+import numpy as np
+import pytest
+import rasterio
+
+from fusion_jax import calibrate, geo, map_scene, search
+from fusion_jax.convert import checkpoints
+from fusion_jax.data import prompt_files, prompts
+from fusion_jax.mapping import calibration, index
+from tests import pixel_data
+from tests.mapping import cubes
+
+REAL = (pathlib.Path(__file__).parent / 'testdata' / 'worldcereal' /
+        'belgium_16x12.nc')
+FLAGS = ['--missing-band', 'B8A', '--nodata', '65535']
+
+
+@pytest.fixture(name='folder', scope='module')
+def _folder(tmp_path_factory):
+  """An encoder, a classifier, prompt vectors and a data set."""
+  folder = tmp_path_factory.mktemp('commands')
+  for name, classifier in ('encoder', False), ('classifier', True):
+    model = cubes.model(classifier=classifier)
+    checkpoints.write(folder / name, cubes.params(model.config, classifier),
+                      model.config.to_dict(), {})
+    (folder / name / 'statistics.json').write_text('{}')
+  made = prompts.from_classes(['Water', 'Woodland', 'Cropland'])
+  prompt_files.write(folder / 'prompts.npz', prompts.Prompts(
+      made.classes, made.texts, made.class_of, cubes.classes().vectors))
+  pixel_data.write(folder / 'data', side=1)
+  return folder
+
+
+def run(folder, out, *more):
+  """Maps the real cube with the encoder; returns the file's bands."""
+  map_scene.main([
+      '--checkpoint', str(folder / 'encoder'), '--prompts',
+      str(folder / 'prompts.npz'), '--scene', str(REAL), '--out', str(out),
+      *more])
+  with rasterio.open(out) as file:
+    return file.read()
+
+
+def test_the_real_cube_is_mapped_and_searched(folder, tmp_path):
+  found = run(folder, tmp_path / 'map.tif', *FLAGS, '--embeddings',
+              str(tmp_path / 'map.parquet'))
+  assert found.shape == (2, 16, 12) and (found[0] < 3).all()
+  assert (found[1] <= 100).all()
+  assert (tmp_path / 'map.png').stat().st_size > 1_000
+  search.main(['Water', '--build', str(tmp_path / 'map.parquet'), '--index',
+               str(tmp_path / 'index'), '--prompts',
+               str(folder / 'prompts.npz'), '--count', '5', '--out',
+               str(tmp_path / 'answers'), '--apart_m', '40'])
+  with open(tmp_path / 'answers' / 'answers.csv', newline='') as file:
+    rows = list(csv.DictReader(file))
+  scores = [float(row['score']) for row in rows]
+  assert len(rows) == 5 and scores == sorted(scores, reverse=True)
+  assert all(50 < float(row['lat']) < 51 for row in rows)
+  geo = json.loads((tmp_path / 'answers' / 'answers.geojson').read_text())
+  assert len(geo['features']) == 5
+  assert geo['features'][0]['properties']['query'] == 'Water'
+  assert (tmp_path / 'answers' / 'answers.png').stat().st_size > 1_000
+
+
+def test_the_real_cube_says_which_flags_it_needs(folder, tmp_path):
+  with pytest.raises(ValueError, match='B8A.*--missing-band B8A'):
+    run(folder, tmp_path / 'map.tif')
+  with pytest.raises(ValueError, match='--nodata 65535'):
+    run(folder, tmp_path / 'map.tif', *FLAGS[:2])
+
+
+def test_a_classifier_is_calibrated_and_maps(folder, tmp_path):
+  workdir = folder / 'classifier'
+  calibrate.main(['--checkpoint', str(workdir), '--data',
+                  str(folder / 'data')])
+  map_scene.main(['--checkpoint', str(workdir), '--scene', str(REAL), '--out',
+                  str(tmp_path / 'map.tif'), *FLAGS])
+  with rasterio.open(tmp_path / 'map.tif') as file:
+    assert re.search('temperature .* fitted on 10 labelled pixels',
+                     file.tags()['confidence'])
+
+
+def test_prompts_are_calibrated_by_the_names_of_their_classes(folder):
+  calibrate.main(['--checkpoint', str(folder / 'encoder'), '--data',
+                  str(folder / 'data'), '--label', 'land_cover', '--prompts',
+                  str(folder / 'prompts.npz'), '--split', 'train'])
+  found = calibration.read(
+      folder / 'encoder', ('Water', 'Woodland', 'Cropland'))
+  assert 0 < found.num_pixels < 48  # Of the three classes only.
+  with pytest.raises(ValueError, match='No class has the name of one of crops'):
+    calibrate.calibrate(
+        folder / 'encoder', folder / 'data', label='crops',
+        prompts=folder / 'prompts.npz')
+  with pytest.raises(ValueError, match='--label'):
+    calibrate.calibrate(folder / 'encoder', folder / 'data',
+                        prompts=folder / 'prompts.npz')
+
+
+def test_a_data_set_is_searched_by_its_encoder(folder, tmp_path):
+  with pytest.raises(ValueError, match='--checkpoint'):
+    search.build(folder / 'data', tmp_path / 'index')
+  made = search.build(folder / 'data', tmp_path / 'index', split='val',
+                      checkpoint=folder / 'encoder')
+  assert len(made.lat) == 10 and made.keys[3] == 'Lucas_Point_val3'
+
+
+def test_texts_need_clip_or_vectors(folder, tmp_path):
+  (tmp_path / 'texts.json').write_text(json.dumps({'a': 'some text'}))
+  with pytest.raises(ValueError, match='--clip'):
+    search.query_vector('rice')
+  with pytest.raises(ValueError, match='texts only'):
+    search.query_vector('a', prompts=tmp_path / 'texts.json')
+  with pytest.raises(ValueError, match="knows no 'rice'; it has Water"):
+    search.query_vector('rice', prompts=folder / 'prompts.npz')
+  with pytest.raises(ValueError, match='no CLIP is given'):
+    map_scene.map_scene(folder / 'encoder', [REAL], tmp_path / 'map.tif',
+                        prompts=tmp_path / 'texts.json')
+
+
+@pytest.mark.parametrize('exact', [True, False])
+def test_the_index_finds_the_nearest(tmp_path, monkeypatch, exact):
+  if not exact:
+    monkeypatch.setattr(index, '_EXACT', 100)
+  rng = np.random.default_rng(0)
+  vectors = rng.normal(size=(4_000, 8)).astype(np.float32)
+  vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+  lon, lat = rng.uniform(5, 6, (2, 4_000))
+
+  def parts():
+    for start in range(0, 4_000, 1_000):
+      at = slice(start, start + 1_000)
+      yield lon[at], lat[at], vectors[at], None
+
+  made = index.build(tmp_path, parts, 4_000, about={'source': 'test'})
+  query = rng.normal(size=8)
+  found = made.search(query, 10)
+  cosines = vectors @ (query / np.linalg.norm(query))
+  wanted = np.argsort(-cosines)[:10]
+  assert len(set(found.keys) & set(wanted.astype(str))) >= (
+      10 if exact else 8)
+  np.testing.assert_allclose(
+      found.scores, cosines[found.keys.astype(int)], atol=1e-2)
+  apart = made.search(query, 10, apart_m=30_000)
+  distances = geo.distance_km(apart.lat[:, None], apart.lon[:, None],
+                              apart.lat, apart.lon)
+  assert apart.keys[0] == made.search(query, 1).keys[0]
+  assert distances[np.triu_indices(len(distances), 1)].min() >= 30
+
+
+def test_an_index_refuses_what_does_not_fit(tmp_path):
+  with pytest.raises(FileNotFoundError, match='--build'):
+    index.Index(tmp_path)
+  with pytest.raises(ValueError, match='no embedding'):
+    index.build(tmp_path, lambda: iter(()), 0, about={'source': 'x'})
+  made = index.build(tmp_path, lambda: iter([(
+      np.zeros(1), np.zeros(1), np.ones((1, 4), np.float32), None)]), 1,
+      about={'source': 'x'})
+  with pytest.raises(ValueError, match='3 dimensions, the index has 4'):
+    made.search(np.ones(3), 1)
+  with pytest.raises(ValueError, match='not finite'):
+    index.build(tmp_path, lambda: iter([(
+        np.zeros(1), np.zeros(1), np.full((1, 4), np.nan), None)]), 1,
+        about={'source': 'x'})
