@@ -60,7 +60,7 @@ DAILY = ('t2m_min_daily', 't2m_max_daily', 't2m_mean_daily')
 # show how cold or warm it gets elsewhere. A sum must not become negative.
 DATA = {
     'era5': dict(
-        series=('t2m_hourly',), vary=dict(shift=1.5, stretch=1.5),
+        series=('t2m_hourly',), vary=dict(shift=3., stretch=1.5),
         prepare=dict(
             weather_paths=('tests/testdata/series/era5-2mt-2019-03-uk.grib',),
             series=('t2m_hourly',), blocks=ERA5, num_workers=1)),
@@ -86,7 +86,7 @@ def get_config(arg=''):
   config.name = f'series_tokenizer_{arg.levels}_{arg.data}'
   config.task = 'series_tokenizer'
   config.seed = 0
-  config.num_steps = 15_000
+  config.num_steps = 20_000
   config.batch_size = 32  # Windows, over all devices.
   config.accumulate = 1  # Micro-batches a step.
   config.series = data['series']  # That share the tokenizer.
