@@ -37,8 +37,8 @@ def test_one_cloud_of_two_acquisitions_gives_zero_and_one():
 
 
 def test_month_without_acquisitions_takes_all_of_the_year():
-  values, _ = composite([500, 300, 700], [CLEAR] * 3, [0, 1, 2])
-  np.testing.assert_array_equal(values, [501, 301, 701] + [501] * 9)
+  values, _ = composite([300, 500, 700], [CLEAR] * 3, [0, 1, 2])
+  np.testing.assert_array_equal(values, [301, 501, 701] + [501] * 9)
 
 
 def test_clear_composite_leaves_clouds_out_and_marks_unseen_months():
@@ -56,6 +56,17 @@ def test_clear_composite_counts_every_pixel_by_itself():
   values, valid = composites.monthly(counts, classes, months, 'clear')
   np.testing.assert_array_equal(values[0, 0, 0], [1, 4])
   assert valid[0]
+
+
+def test_month_whose_centre_was_not_seen_clear_is_not_valid():
+  counts = np.full((2, 1, 3, 3), 7)
+  classes = np.full((2, 3, 3), CLOUD)
+  classes[:, 0, 0] = CLEAR
+  classes[1, 1, 1] = CLEAR
+  months = np.eye(12, dtype=bool)[[0, 1]]
+  values, valid = composites.monthly(counts, classes, months, 'clear')
+  assert valid.tolist() == [False, True] + [False] * 10
+  assert values[0, 0, 0, 0] == 7
 
 
 def test_annual_composite_adds_nothing():
