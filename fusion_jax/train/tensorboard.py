@@ -1,6 +1,7 @@
 """A TensorBoard writer in clu's `MetricWriter` protocol, without TensorFlow."""
 
 import os
+import re
 import time
 
 import numpy as np
@@ -41,30 +42,31 @@ class TensorBoardWriter:
   def write_scalars(self, step, scalars):
     """Writes {name: number}."""
     for name, value in scalars.items():
-      self._write(step, summary.scalar(name, float(value)))
+      self._write(step, summary.scalar(_tag(name), float(value)))
 
   def write_images(self, step, images):
     """Writes {name: [Y, X, C] or [N, Y, X, C]}: uint8, or floats in [0, 1]."""
     for name, image in images.items():
       image = np.asarray(image)
       if image.ndim == 3:
-        self._write(step, summary.image(name, image, dataformats='HWC'))
+        self._write(step, summary.image(
+            _tag(name), image, dataformats='HWC'))
         continue
       for i, one in enumerate(image):
         self._write(step, summary.image(
-            f'{name}/{i}', one, dataformats='HWC'))
+            f'{_tag(name)}/{i}', one, dataformats='HWC'))
 
   def write_histograms(self, step, arrays, num_buckets=None):
     """Writes the distribution of {name: array}, with {name: bins}."""
     for name, array in arrays.items():
       bins = (num_buckets or {}).get(name) or 30
       self._write(step, summary.histogram(
-          name, np.asarray(array).ravel(), bins))
+          _tag(name), np.asarray(array).ravel(), bins))
 
   def write_texts(self, step, texts):
     """Writes {name: Markdown}."""
     for name, text in texts.items():
-      self._write(step, summary.text(name, text))
+      self._write(step, summary.text(_tag(name), text))
 
   def write_hparams(self, hparams):
     """Writes {name: number, string or bool}, once a run."""
@@ -84,3 +86,11 @@ class TensorBoardWriter:
   def _write(self, step, value):
     self._file.write_event(event_pb2.Event(
         wall_time=time.time(), step=step, summary=value))
+
+
+def _tag(name):
+  """A name as tensorboardX takes it: '@' and the like become '_'.
+
+  It would do so itself, with a line in the log each time.
+  """
+  return re.sub(r'[^-/\w.]', '_', name)

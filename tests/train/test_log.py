@@ -48,6 +48,15 @@ def test_tensorboard_gets_every_kind(tmp_path):
   assert any('hparams' in tag for _, tag in values)
 
 
+def test_tensorboard_tags_of_modalities_are_made_legal_in_silence(
+    tmp_path, caplog):
+  writer = tensorboard.TensorBoardWriter(tmp_path)
+  writer.write_scalars(1, {'loss/tok_dem@224': 1.})
+  writer.close()
+  assert (1, 'loss/tok_dem_224') in values_of(read_events(tmp_path))
+  assert not caplog.records
+
+
 def test_tensorboard_hides_steps_that_are_done_again(tmp_path):
   tensorboard.TensorBoardWriter(tmp_path, 7).close()
   start, = [e for e in read_events(tmp_path) if e.HasField('session_log')]
