@@ -50,6 +50,7 @@ def test_tensorboard_gets_every_kind(tmp_path):
 
 def test_tensorboard_tags_of_modalities_are_made_legal_in_silence(
     tmp_path, caplog):
+  caplog.set_level('INFO')
   writer = tensorboard.TensorBoardWriter(tmp_path)
   writer.write_scalars(1, {'loss/tok_dem@224': 1.})
   writer.close()
