@@ -44,6 +44,7 @@ def test_a_quarter_loses_three_months_in_a_row_a_quarter_becomes_medians():
   assert (gone.sum(axis=1) == 3).all()
   starts = gone.argmax(axis=1)
   assert all(row[i:i + 3].all() for row, i in zip(gone, starts))
+  assert set(starts) == set(range(10))
   np.testing.assert_allclose(np.bincount(starts) / len(gone), .1, atol=.03)
   assert not (drops.median & (drops.months.sum(axis=1) < 12)).any()
   assert drops.bands.all()
