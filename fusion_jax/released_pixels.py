@@ -80,7 +80,8 @@ class PixelModel:
       rows.append(self._batch(
           pixels[part], valid[part], months if months is None
           else months[part], setting, min(batch_size, len(pixels))))
-    vectors = np.concatenate([np.asarray(row) for row in rows])[:len(pixels)]
+    vectors = np.concatenate([
+        np.asarray(row, np.float32) for row in rows])[:len(pixels)]
     if normalize:
       vectors = np.asarray(contrastive.normalise(vectors))
     return vectors[0] if single else vectors
