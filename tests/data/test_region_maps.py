@@ -47,6 +47,16 @@ def test_points_are_found_in_the_polygons_they_lie_in(tmp_path, crs):
   assert names == ['Atlantic', 'Atlantic', '', 'BlackSea', '']
 
 
+@pytest.mark.parametrize(('west', 'south', 'inside'), [
+    (-50, -50, True), (-50, 10, False), (10, -50, False), (-50, -110, False),
+    (-110, -50, False)])
+def test_point_is_in_a_polygon_of_100_m_or_not(tmp_path, west, south, inside):
+  path = geojson(tmp_path / 'a.geojson', [
+      (square(4_068_000 + west, 3_280_000 + south, 100),
+       {'name': 'Atlantic'})], 'EPSG:3035')
+  assert (region_maps.read(path, 'bioregion')([POINT])[0] >= 0) == inside
+
+
 def test_polygons_without_a_class_raise(tmp_path):
   path = geojson(tmp_path / 'a.geojson', [
       (square(4_067_500, 3_279_500), {'name': 'Atlantis'})], 'EPSG:3035')

@@ -52,6 +52,9 @@ def test_example_depends_on_seed_split_and_index_only(earth):
                 pixels.SimulatedPixels(1, splits=SPLITS).example('test', 7)):
     assert other['key'] != wanted['key']
     assert not np.array_equal(other['pixels'], wanted['pixels'])
+  streams = [pixels.SimulatedPixels(seed).rng('test', 7, stream).random()
+             for seed in (0, 1) for stream in ('photos', 'habitat')]
+  assert len(set(streams)) == 4
 
 
 def test_smaller_crops_are_the_centre_of_larger_ones(earth):
