@@ -21,9 +21,12 @@ import ml_collections
 from configs import common
 
 SIZES = {
-    'paper': dict(width=512, depth=6, num_heads=8, hidden=256, unroll=1),
+    # Dropout as configured in the code.
+    'paper': dict(width=512, depth=6, num_heads=8, hidden=256, dropout=.2,
+                  unroll=1),
     # Ours, for two CPU cores.
-    'small': dict(width=128, depth=3, num_heads=4, hidden=128, unroll=3),
+    'small': dict(width=64, depth=2, num_heads=4, hidden=128, dropout=.1,
+                  unroll=1),
 }
 
 _RETRIEVAL = ('land_cover', 'land_use', 'eunis', 'bioregion', 'crops',
@@ -34,6 +37,7 @@ DATA = {
     'simulated': dict(
         data=dict(name='simulated_pixels', dir='', prepare=dict(
             seed=0, splits=dict(train=6_000, val=512, test=2_000))),
+        remember=True,
         labels=('land_cover', 'land_use', 'crops', 'eunis', 'bioregion'),
         evals=dict(
             split='test', kinds=('class_names', 'paper', 'descriptive'),
@@ -41,7 +45,7 @@ DATA = {
             search_label='eunis', scenicness='scenicness')),
     'sen4map': dict(
         data=dict(name='sen4map', dir='', prepare={}),
-        labels=('land_cover',),
+        remember=False, labels=('land_cover',),
         evals=dict(
             split='test', kinds=(), retrieval=_RETRIEVAL, search='',
             search_label='eunis', scenicness='')),
@@ -54,9 +58,12 @@ RUNS = {
     # half period of 10 epochs, rises again and has no warm-up:
     # optimizer.half_period_steps=1370.
     'paper': dict(num_steps=41_000, warmup_steps=1_370, batch_size=1_024,
-                  queue_size=2_048, peak_lr=1e-4, eval_every=1_370),
-    'small': dict(num_steps=3_000, warmup_steps=100, batch_size=256,
-                  queue_size=2_048, peak_lr=1e-3, eval_every=500),
+                  queue_size=2_048, peak_lr=1e-4, eval_every=1_370,
+                  # As the code, whose samples all lose the same months.
+                  per_sample=False),
+    'small': dict(num_steps=1_000, warmup_steps=100, batch_size=256,
+                  queue_size=2_048, peak_lr=2e-3, eval_every=250,
+                  per_sample=True),  # Less noise in so few steps.
 }
 
 SMOKE = dict(
@@ -76,14 +83,14 @@ def get_config(arg=''):
   config.num_steps = run['num_steps']
   config.batch_size = run['batch_size']  # Examples, over all devices.
   config.accumulate = 1  # Micro-batches a step; the code has 8 of 64.
-  # ReLU as in all released code (the paper: GELU); dropout as configured there.
+  # ReLU as in all released code (the paper: GELU).
   config.model = dict(
       SIZES[arg.size], output_width=512, num_bands=10, side=arg.side,
-      activation='relu', dropout=.2, single='mean', kept='own',
-      dtype='float32')
+      activation='relu', single='mean', kept='own', dtype='float32')
   config.scaling = 'published'  # (x - low) / high; 'range': / (high - low).
   config.missing_bands = ()  # Names of bands that the sensor lacks.
   config.data = data['data']
+  config.remember = data['remember']  # Keep scaled examples in memory.
   if arg.data == 'simulated':
     config.data.prepare.size = arg.side
   # On all parameters, as the code; without clipping.
@@ -96,7 +103,7 @@ def get_config(arg=''):
   config.evals = dict(every=run['eval_every'], batch_size=256)
   config.log_every = 20
   if arg.supervised:
-    _classify(config, arg)
+    _classify(config, arg, run)
   else:
     _align(config, arg, run, data)
   if arg.smoke:
@@ -110,8 +117,7 @@ def _align(config, arg, run, data):
   kind = arg.augment or 'tsdrop'  # The evaluated checkpoint's.
   config.name = f'align_pixels_{arg.size}_{arg.data}_{arg.side}_{kind}'
   config.task = 'align_pixels'
-  # Per batch as the code, whose samples all lose the same months.
-  config.augment = dict(kind=kind, per_sample=False)
+  config.augment = dict(kind=kind, per_sample=run['per_sample'])
   config.pool = dict(kind='per_image', reduction='sum')
   # The queue holds photos only and starts as noise; `warm_up='skip'` leaves
   # noise out. The fixed temperature is 1 / scale; the code without a learned
@@ -130,13 +136,15 @@ def _align(config, arg, run, data):
       best_mode='max')
 
 
-def _classify(config, arg):
+def _classify(config, arg, run):
   """Fields of the supervised upper bound of one label."""
   config.name = (f'classify_pixels_{arg.size}_{arg.data}_{arg.side}_'
                  f'{arg.supervised}_{arg.setting}')
   config.task = 'classify_pixels'
   config.label = arg.supervised  # Of data/labels.py, or of the data set.
+  config.evals.split = 'test'  # Judged after the last step.
   config.setting = arg.setting  # Or quarterly, single: steps of the year.
-  config.augment = dict(kind=arg.augment or 'none', per_sample=False)
+  config.augment = dict(
+      kind=arg.augment or 'none', per_sample=run['per_sample'])
   config.checkpoint = dict(
       every=config.evals.every, keep=1, best='val/accuracy', best_mode='max')

@@ -65,6 +65,7 @@ class AlignPixels:
     self.encoder = pixel_encoder.make(config.model)
     self.pool = pooling.ViewPool(**config.pool)
     self.statistics = normalize.load_statistics(data_dir)
+    self._remembered = {}
 
   @property
   def tokens_per_step(self):
@@ -167,6 +168,9 @@ class AlignPixels:
     steps = pixels.aligning(
         config.model.side, scaling=config.scaling,
         missing_bands=config.missing_bands, train=train, fields=fields)
+    if config.remember:
+      source, steps = self._remembered.setdefault(
+          split, pixels.Remembered(source, steps)), ()
     batches = pipelines.train_batches if train else pipelines.eval_batches
     return batches(source, steps, seed=config.seed,
                    batch_size=config.batch_size if train

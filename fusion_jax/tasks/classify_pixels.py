@@ -52,6 +52,7 @@ class ClassifyPixels:
     self.encoder = pixel_encoder.make(config.model)
     self.statistics = normalize.load_statistics(data_dir)
     self.classes = pixels.class_names(self.statistics, config.label)
+    self._remembered = {}
     self._head = post_norm.Linear(len(self.classes))
 
   @property
@@ -140,8 +141,12 @@ class ClassifyPixels:
     steps = pixels.classifying(
         config.model.side, self._field, scaling=config.scaling,
         missing_bands=config.missing_bands)
+    source = self.source(split)
+    if config.remember:
+      source, steps = self._remembered.setdefault(
+          split, pixels.Remembered(source, steps)), ()
     batches = pipelines.train_batches if train else pipelines.eval_batches
-    return batches(self.source(split), steps, seed=config.seed,
+    return batches(source, steps, seed=config.seed,
                    batch_size=config.batch_size if train
                    else config.evals.batch_size)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fusion_jax.data import pixels
+from fusion_jax.data import pixels, transforms
 from tests import pixel_data
 
 
@@ -101,3 +101,21 @@ def test_classes_come_from_the_data_where_they_tell_them():
   assert pixels.class_names({}, 'land_cover')[1] == 'Cropland'
   known = {'classes': {'landcover10': ['a', 'b']}}
   assert pixels.class_names(known, 'landcover10') == ('a', 'b')
+
+
+def test_remembered_examples_are_read_once():
+  class Source(list):
+    reads = 0
+
+    def __getitem__(self, i):
+      Source.reads += 1
+      return super().__getitem__(i)
+
+  made = pixels.Remembered(
+      Source([{'key': f'p{i}', 'pixels': i} for i in range(3)]),
+      (pixels.Number(), transforms.Keep(('id', 'pixels'))))
+  assert len(made) == 3
+  first, again = made[np.int64(2)], made[2]
+  assert Source.reads == 1 and first is again
+  assert first['pixels'] == 2 and set(first) == {'id', 'pixels'}
+  assert made[0]['id'] != first['id']
