@@ -1,4 +1,4 @@
-"""Accuracy of a supervised pixel classifier, and its report."""
+"""Accuracy of a supervised pixel classifier, and its report (Table 2)."""
 
 import pathlib
 
@@ -6,13 +6,21 @@ import jax
 import numpy as np
 from absl import logging
 
-from fusion_jax.evals import gather, plots, report, tables, validation
+from fusion_jax.evals import (
+  gather,
+  paper_tables,
+  plots,
+  report,
+  tables,
+  validation,
+)
+from fusion_jax.ops import intervals
 
 
 class Supervised:
-  """Loss and accuracy on the validation split.
+  """Loss and accuracy on the validation split, then on `config.evals.split`.
 
-  The best checkpoint by 'val/accuracy' is the upper bound.
+  The parameters judged in the end are those after the last step.
   """
 
   def __init__(self, task, config, workdir, *, oracle=None, place):
@@ -43,11 +51,7 @@ class Supervised:
   def accuracy(self, state, step):
     """'val/accuracy', and 'val/accuracy_by_class', the mean over classes."""
     del step
-    predicted, truth = self.predict(state.eval_params, 'val')
-    hits = predicted == truth
-    by_class = [hits[truth == value].mean() for value in np.unique(truth)]
-    return {'val/accuracy': hits.mean(),
-            'val/accuracy_by_class': np.mean(by_class)}
+    return self._score(state.eval_params, 'val')
 
   def predict(self, params, split):
     """Predicted and true classes of the labelled places, two int [P].
@@ -70,28 +74,52 @@ class Supervised:
           f'No place of {split!r} has a label {self._config.label}.')
     return predicted, truth
 
+  def _score(self, params, split):
+    """{'<split>/accuracy', its interval, '<split>/accuracy_by_class'}."""
+    predicted, truth = self.predict(params, split)
+    hits = predicted == truth
+    by_class = [hits[truth == value].mean() for value in np.unique(truth)]
+    low, high = intervals.of_share(hits)
+    return {f'{split}/accuracy': hits.mean(), f'{split}/accuracy_low': low,
+            f'{split}/accuracy_high': high,
+            f'{split}/accuracy_by_class': np.mean(by_class)}
+
   def write(self, state, history, *, duration_s):
     """Writes report.md and metrics.json; arguments as of `Alignment.write`."""
     numbers = {path: value for record in history
                for path, value in record.items() if path != 'step'}
     numbers['train/steps'] = int(state.step)
+    split = self._config.evals.split
+    numbers |= self._score(state.eval_params, split)
     if jax.process_index():
       return
     pictures = self._workdir / 'pictures'
     pictures.mkdir(exist_ok=True)
     label = self._config.label
-    rows = [(what, numbers[path]) for what, path in (
-        ('accuracy', 'val/accuracy'),
-        ('mean over classes', 'val/accuracy_by_class'),
-        ('cross-entropy (nats)', f'val/loss/{label}'))]
+    rows = [(what, *(numbers.get(f'{of}/{name}', np.nan)
+                     for of in dict.fromkeys(('val', split))))
+            for what, name in (
+                ('accuracy', 'accuracy'),
+                ('mean over classes', 'accuracy_by_class'),
+                ('cross-entropy (nats)', f'loss/{label}'))]
+    header = ('', *dict.fromkeys(('val', split)))
     path = report.write(
         self._workdir, f'Supervised classification: {label}', numbers,
-        sections=[(f'Validation places, {self._config.setting}', [
-            tables.markdown(('', 'value'), rows)]),
+        sections=[(f'Held-out places, {self._config.setting}', [
+            tables.markdown(header, rows), self._beside()]),
                   ('Learning', [_curve(history, pictures, label)])],
         duration_s=duration_s,
         simulated=self._config.data.name.startswith('simulated'))
     logging.info('The report is %s.', path)
+
+  def _beside(self):
+    """The paper's number for this label and setting, as a sentence."""
+    label, setting = self._config.label, self._config.setting
+    if label not in paper_tables.COLUMNS:
+      return 'The paper has no such label.'
+    value = paper_tables.zero_shot('supervised', label, 'class', setting)
+    return (f'The paper, on Sen4Map: {tables.number(value)}; other data, so no '
+            'comparison of models.')
 
 
 def _curve(history, folder, label):

@@ -26,10 +26,11 @@ def config(data_dir, argument='', **changes):
       model=dict(width=32, depth=2, num_heads=2, hidden=16, unroll=1,
                  output_width=pixel_data.WIDTH),
       checkpoint=dict(every=2)))
+  made.evals.split = 'val'
   if made.task == 'align_pixels':
     made.loss.queue_size = 32
     with made.unlocked():
-      made.evals.update(dict(split='val', kinds=(), retrieval=(), search='',
+      made.evals.update(dict(kinds=(), retrieval=(), search='',
                              scenicness=''))
       made.evals.prompts = {'land_cover': 'prompts/land_cover.npz'}
   made.update(changes)
