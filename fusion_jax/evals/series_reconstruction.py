@@ -7,6 +7,7 @@ are in physical units, K^2 and K or mm^2 and mm.
 
 import dataclasses
 import pathlib
+import time
 
 import jax
 import numpy as np
@@ -143,7 +144,8 @@ class SeriesReconstruction:
     """
     numbers = {path: value for record in history
                for path, value in record.items() if path != 'step'}
-    numbers |= {'train/steps': int(state.step), 'duration_s': duration_s}
+    numbers |= {'train/steps': int(state.step), 'duration_s': duration_s,
+                'processor_s': time.process_time()}
     if self.scores is None:  # The run was complete before it started.
       numbers |= self(state, int(state.step))
     if jax.process_index():
