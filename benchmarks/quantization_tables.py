@@ -113,7 +113,8 @@ def markdown(found, command):
       f'{WIDTH_K**2 / 12:.5f} K^2, MAE w/4 = {WIDTH_K / 4:.4f} K.',
       '## Table 4: FSQ settings',
       'The same data. Minutes are those of the whole run on a machine that '
-      'other work shared; those of its processor time are beside them.', table(found['table 4']),
+      'other work shared; those of its processor time are beside them.',
+      table(found['table 4']),
       '## Hourly precipitation', 'Airports of New York, 2013: bins fitted on '
       'wet hours of EWR, January to August; measured on JFK and LGA, October '
       'to December, where 5 % of the hours are wet. [ZERO] counts as a token.',
