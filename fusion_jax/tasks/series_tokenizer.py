@@ -101,8 +101,9 @@ class SeriesTokenizer:
     if train:
       steps.append(series_lib.Vary(config.vary.shift, config.vary.stretch))
     batches = pipelines.train_batches if train else pipelines.eval_batches
-    return batches(self.source(split), steps, batch_size=config.batch_size,
-                   seed=config.seed)
+    return batches(  # From memory: threads would cost more than they bring.
+        self.source(split), steps, batch_size=config.batch_size,
+        seed=config.seed, num_threads=0, prefetch=0)
 
   def flops(self, batch):
     """Model FLOPs of a training step on a batch: two a multiply-add, thrice."""
