@@ -55,7 +55,8 @@ def prepare(dataset, out, *, source='', images=(), val=(), weather_paths=(),
   Args:
     dataset: one of `prepare_readers.DATASETS`.
     out: folder to write.
-    source: folder of the archive, for 'samples', 'terramesh' and 'sen4map'.
+    source: folder of the archive, for 'samples', 'terramesh' and 'sen4map';
+      the Parquet of 'worldcereal'.
     images: image modalities; by default all that the source has.
     val: sample_ids of the validation split of 'samples'; by default the last.
     weather_paths: files or folders of gridded weather, for all but
@@ -176,7 +177,8 @@ def _parser():
   add('--out', required=True, metavar='DIR', help='folder to write')
   add('--source', default='', metavar='DIR',
       help='folder of the archive (samples: GeoTIFFs and samples.csv; '
-      'terramesh: train/ and val/; sen4map: train.h5, val.h5, test.h5)')
+      'terramesh: train/ and val/; sen4map: train.h5, val.h5, test.h5; '
+      'worldcereal: one Parquet)')
   add('--images', nargs='+', default=[], metavar='NAME',
       choices=list(examples.IMAGE_TYPES),
       help='image modalities: %(choices)s (default: all that are there)')

@@ -14,7 +14,7 @@ from fusion_jax.data.builders import places, shards, weather
 from fusion_jax.data.builders import series as series_lib
 
 DATASETS = ('simulated', 'samples', 'terramesh', 'series', 'simulated_pixels',
-            'sen4map')
+            'sen4map', 'worldcereal')
 SPLITS = {'train': 6_000, 'val': 256, 'test': 512}
 
 
@@ -42,6 +42,8 @@ def describe(dataset, *, source, images, val, weather_paths, alignment,
         'joined': {name: _absolute(path)
                    for name, path in (joined or {}).items()},
         'examples_per_shard': examples_per_shard}
+  if dataset == 'worldcereal':
+    return common | {'source': _absolute(source)}
   description = common | {
       'source': _absolute(source), 'val': sorted(val),
       'weather': [_absolute(path) for path in weather_paths],
@@ -96,6 +98,16 @@ def _sen4map(of):
       examples_per_shard=of['examples_per_shard'])
 
 
+def _worldcereal(of):
+  """Labelled pixels of a Parquet."""
+  with _extra('eval'):
+    from fusion_jax.data.builders import labelled
+  if not os.path.isfile(of['source']):
+    raise ValueError(f'--source={of["source"]!r} is no file; worldcereal needs '
+                     'one Parquet of samples.')
+  return labelled.WorldCereal(of['source'])
+
+
 def _series(of):
   """Windows of gridded fields, or of stations."""
   fields, stations = _weather(of), of['stations']
@@ -144,8 +156,8 @@ def _weather(of):
 
 _READERS = {
     'simulated': _simulated, 'simulated_pixels': _simulated_pixels,
-    'sen4map': _sen4map, 'series': _series, 'samples': _archive,
-    'terramesh': _archive}
+    'sen4map': _sen4map, 'worldcereal': _worldcereal, 'series': _series,
+    'samples': _archive, 'terramesh': _archive}
 assert tuple(sorted(_READERS)) == tuple(sorted(DATASETS))
 
 

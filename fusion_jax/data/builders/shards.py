@@ -288,7 +288,7 @@ def finish(out, schema, sizes, notes, command=''):
       'num_examples': {split: sum(length for length, _ in shards)
                        for split, shards in sizes.items()},
       'skipped': [{'key': key, 'reason': reason} for key, reason in skipped],
-  } | total.summary(), allow_nan=False))
+  } | getattr(schema, 'extra', {}) | total.summary(), allow_nan=False))
 
 
 def write_whole(path, text):

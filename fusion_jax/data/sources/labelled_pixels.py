@@ -1,0 +1,201 @@
+"""Real pixels' years with labels: WorldCereal's samples, Presto's benchmarks.
+
+  WorldCereal  Parquet, one row a month or one a pixel; 65535 is missing. They
+               come out as twelve calendar months, January first, whatever
+               month a series starts in.
+               github.com/WorldCereal/worldcereal-classification (MIT).
+  Presto       NumPy arrays of Sentinel-1 and -2, ERA5 and SRTM with live fuel
+               moisture (three steps, of which two may lie in one month) or
+               severity of algal blooms (twelve months).
+               github.com/nasaharvest/presto (MIT).
+"""
+
+import json
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+import pandas
+
+from fusion_jax.data import composites, labels
+
+MISSING = 65535
+IGNORED = 'ignore'  # WorldCereal's name of labels that say nothing.
+PRESTO_VARIABLES = (
+    'VV', 'VH', 'B2', 'B3', 'B4', 'B5', 'B6', 'B7', 'B8', 'B8A', 'B9', 'B11',
+    'B12', 'temperature_2m', 'total_precipitation', 'elevation', 'slope',
+    'NDVI')
+
+
+class LabelledPixels(NamedTuple):
+  """P pixels.
+
+  Attributes:
+    keys: P names.
+    values: float32 [P, T, C], NaN = missing; reflectance x 10,000 of
+      `composites.BANDS` (WorldCereal), or `PRESTO_VARIABLES`.
+    months: int [P, T], 0 = January.
+    target: int [P], index into `classes`, -1 for none; float [P] where
+      `classes` is ().
+    classes: names.
+    lat: float [P], degrees.
+    lon: float [P], degrees.
+    sites: [P] strings: data set, or site, that a pixel comes from.
+  """
+  keys: tuple[str, ...]
+  values: np.ndarray
+  months: np.ndarray
+  target: np.ndarray
+  classes: tuple[str, ...]
+  lat: np.ndarray
+  lon: np.ndarray
+  sites: np.ndarray
+
+  def take(self, chosen):
+    """Those of a bool or int index."""
+    index = np.arange(len(self.keys))[chosen]
+    return self._replace(
+        keys=tuple(self.keys[i] for i in index), values=self.values[index],
+        months=self.months[index], target=self.target[index],
+        lat=self.lat[index], lon=self.lon[index], sites=self.sites[index])
+
+  def cells(self, size_deg=0.25):
+    """[P] strings: the cell of `size_deg` degrees that a pixel lies in."""
+    rows, columns = (np.floor(x / size_deg).astype(int)
+                     for x in (self.lat, self.lon))
+    return np.array([f'{row}/{column}' for row, column in zip(rows, columns)])
+
+
+def read_long(path, legend_path, legend='LANDCOVER10', start='2020-11'):
+  """WorldCereal pixels of a Parquet with one row a pixel and month.
+
+  Args:
+    path: of the file.
+    legend_path: JSON {legend: {ewoc_code: class}}.
+    legend: the classes.
+    start: 'YYYY-MM', the first of the twelve months to take.
+
+  Returns:
+    `LabelledPixels`; without a label where the legend says 'ignore'.
+
+  Raises:
+    ValueError: for an unknown legend, a missing column or missing months.
+  """
+  table = pandas.read_parquet(path)
+  bands = [f'S2-L2A-{_padded(band)}' for band in composites.BANDS]
+  _require(path, [*bands, 'sample_id', 'timestamp', 'ewoc_code', 'ref_id',
+                  'lat', 'lon'], table.columns)
+  first = pandas.Timestamp(start)
+  months = [first + pandas.DateOffset(months=i) for i in range(12)]
+  table = table[table.timestamp.isin(months)].sort_values(
+      ['sample_id', 'timestamp'])
+  counts = table.groupby('sample_id').size()
+  if not len(counts) or (counts != 12).any():
+    raise ValueError(f'{path} has no twelve months from {start} for all its '
+                     'pixels; choose another start.')
+  pixels = table.groupby('sample_id').first()
+  values = _missing(table[bands].to_numpy().reshape(len(counts), 12, -1))
+  target, classes = _by_legend(pixels.ewoc_code, legend_path, legend)
+  return LabelledPixels(
+      tuple(pixels.index), _from_january(values, first.month),
+      _calendar(len(counts)), target, classes,
+      pixels.lat.to_numpy(float), pixels.lon.to_numpy(float),
+      pixels.ref_id.to_numpy(str))
+
+
+def read_wide(path, label='label_full', at_least=20):
+  """WorldCereal pixels of a Parquet with one row a pixel.
+
+  Args:
+    path: of the file.
+    label: column with the names of the classes.
+    at_least: pixels of a class that counts; of others the label is none.
+
+  Raises:
+    ValueError: if a column is missing.
+  """
+  table = pandas.read_parquet(path)
+  columns = [[_wide_column(table.columns, band, step)
+              for band in composites.BANDS] for step in range(12)]
+  flat = [name for step in columns for name in step]
+  _require(path, [*flat, label, 'start_date', 'ref_id', 'sample_id', 'lat',
+                  'lon'], table.columns)
+  values = _missing(table[flat].to_numpy(float).reshape(len(table), 12, -1))
+  start = pandas.to_datetime(table.start_date).dt.month
+  values = np.stack([_from_january(x[None], month)[0]
+                     for x, month in zip(values, start)])
+  names, counts = np.unique(table[label].astype(str), return_counts=True)
+  classes = tuple(names[counts >= at_least])
+  target = np.array([classes.index(name) if name in classes else labels.NONE
+                     for name in table[label].astype(str)])
+  return LabelledPixels(
+      tuple(table.sample_id.astype(str)), values, _calendar(len(table)),
+      target, classes,
+      table.lat.to_numpy(float), table.lon.to_numpy(float),
+      table.ref_id.to_numpy(str))
+
+
+def read_presto(folder):
+  """One of Presto's regressions.
+
+  Args:
+    folder: with `s1_s2_era5_srtm.npy` [P, T, 18], `latlon.npy`, `month.npy`
+      (0 = January), `target.npy` and, where there are sites, `site.npy`.
+  """
+  folder = pathlib.Path(folder)
+  series, latlon, months, target = (
+      np.load(folder / f'{name}.npy', allow_pickle=False)
+      for name in ('s1_s2_era5_srtm', 'latlon', 'month', 'target'))
+  keys = tuple(str(i) for i in range(len(series)))
+  found = LabelledPixels(
+      keys, series.astype(np.float32), months, target.astype(float), (), latlon[:, 0], latlon[:, 1],
+      np.array(keys))
+  sites = folder / 'site.npy'
+  return found._replace(
+      sites=np.load(sites, allow_pickle=False).astype(str)
+      if sites.exists() else found.cells())
+
+
+def _by_legend(codes, path, legend):
+  """(target int [P], classes): those of a legend that occur."""
+  tables = json.loads(pathlib.Path(path).read_text())
+  if legend not in tables:
+    raise ValueError(f'{path} has no legend {legend!r}; there are '
+                     f'{", ".join(tables)}.')
+  names = [tables[legend].get(str(int(code)), IGNORED) for code in codes]
+  classes = tuple(sorted(set(names) - {IGNORED}))
+  return np.array([classes.index(name) if name != IGNORED else labels.NONE
+                   for name in names]), classes
+
+
+def _from_january(values, first_month):
+  """[P, 12, C] that starts in a month, 1 to 12, turned to January."""
+  return np.roll(values, first_month - 1, axis=1)
+
+
+def _calendar(count):
+  return np.broadcast_to(np.arange(12), (count, 12))
+
+
+def _missing(values):
+  values = np.asarray(values, np.float32)
+  return np.where(values == MISSING, np.float32(np.nan), values)
+
+
+def _wide_column(columns, band, step):
+  for resolution in (10, 20):
+    name = f'OPTICAL-{_padded(band)}-ts{step}-{resolution}m'
+    if name in columns:
+      return name
+  return f'OPTICAL-{_padded(band)}-ts{step}-10m'  # `_require` names it.
+
+
+def _padded(band):
+  """'B2' as 'B02', 'B8A' as it is."""
+  return f'B{int(band[1:]):02d}' if band[1:].isdigit() else band
+
+
+def _require(path, wanted, there):
+  if missing := [name for name in wanted if name not in there]:
+    raise ValueError(f'{path} lacks the columns {missing[:6]}; it has '
+                     f'{list(there)[:12]}, ...')

@@ -1,0 +1,105 @@
+"""Real labelled pixels: by calendar month, missing as missing."""
+
+import json
+import pathlib
+
+import numpy as np
+import pandas
+import pytest
+
+from fusion_jax import prepare
+from fusion_jax.data import composites, labels, normalize, records
+from fusion_jax.data.sources import labelled_pixels
+
+DATA = pathlib.Path(__file__).parents[1] / 'testdata/worldcereal'
+LONG = DATA / 'flanders_10px_long.parquet'
+WIDE = DATA / 'east_africa_16px_wide.parquet'
+LEGEND = DATA / 'class_mappings.json'
+JANUARY, OCTOBER, NOVEMBER, DECEMBER = 0, 9, 10, 11
+B2, B8A, B11 = (composites.BANDS.index(b) for b in ('B2', 'B8A', 'B11'))
+
+
+def test_months_of_long_files_are_placed_by_calendar():
+  found = labelled_pixels.read_long(LONG, LEGEND)
+  assert found.values.shape == (10, 12, 10)
+  table = pandas.read_parquet(LONG).set_index(['sample_id', 'timestamp'])
+  for i, key in enumerate(found.keys):
+    for month, date in ((JANUARY, '2021-01-01'), (OCTOBER, '2021-10-01'),
+                        (NOVEMBER, '2020-11-01'), (DECEMBER, '2020-12-01')):
+      row = table.loc[(key, pandas.Timestamp(date))]
+      for band, name in ((B2, 'S2-L2A-B02'), (B11, 'S2-L2A-B11')):
+        value = float(row[name])
+        wanted = np.nan if value == 65535 else value
+        np.testing.assert_equal(float(found.values[i, month, band]), wanted)
+  assert np.isnan(found.values[:, :, B8A]).all()  # The file has none.
+  np.testing.assert_array_equal(found.months, np.tile(np.arange(12), (10, 1)))
+
+
+def test_legend_names_classes_and_ignored_pixels_have_no_label():
+  found = labelled_pixels.read_long(LONG, LEGEND)
+  assert found.classes == ('grasslands', 'temporary_crops', 'trees')
+  np.testing.assert_array_equal(
+      np.bincount(found.target - labels.NONE), [2, 3, 3, 2])
+  some = found.take(found.target == 2)
+  assert len(some.keys) == len(some.lat) == 2
+  assert set(some.cells()) <= set(found.cells())
+  with pytest.raises(ValueError, match='no legend .X.; there are LANDCOVER10'):
+    labelled_pixels.read_long(LONG, LEGEND, 'X')
+  with pytest.raises(ValueError, match='no twelve months from 2021-06'):
+    labelled_pixels.read_long(LONG, LEGEND, start='2021-06')
+
+
+def test_wide_files_start_in_their_own_month():
+  found = labelled_pixels.read_wide(WIDE, at_least=6)
+  assert found.classes == ('maize', 'trees_mixed')
+  np.testing.assert_array_equal(
+      np.bincount(found.target - labels.NONE), [2, 8, 6])
+  table = pandas.read_parquet(WIDE)
+  assert set(pandas.to_datetime(table.start_date).dt.month) == {12}
+  for step, month in ((0, DECEMBER), (1, JANUARY), (11, NOVEMBER)):
+    wanted = table[f'OPTICAL-B02-ts{step}-10m'].to_numpy(float)
+    wanted[wanted == 65535] = np.nan
+    np.testing.assert_array_equal(found.values[:, month, B2], wanted)
+
+
+def test_missing_column_is_named(tmp_path):
+  table = pandas.read_parquet(WIDE).drop(columns='OPTICAL-B11-ts3-20m')
+  table.to_parquet(tmp_path / 'w.parquet')
+  with pytest.raises(ValueError, match=r'w\.parquet lacks .*OPTICAL-B11-ts3'):
+    labelled_pixels.read_wide(tmp_path / 'w.parquet')
+
+
+def test_presto_keeps_its_steps_and_sites(tmp_path):
+  series = np.arange(2 * 3 * 18.).reshape(2, 3, 18)
+  for name, x in (('s1_s2_era5_srtm', series), ('target', np.array([1, 2])),
+                  ('latlon', np.array([[40.1, -100.3], [40.6, -100.3]])),
+                  ('month', np.array([[3, 4, 4], [11, 0, 1]]))):
+    np.save(tmp_path / f'{name}.npy', x)
+  found = labelled_pixels.read_presto(tmp_path)
+  np.testing.assert_array_equal(found.values, series)
+  np.testing.assert_array_equal(found.months[1], [11, 0, 1])
+  assert found.classes == () and found.target.dtype == float
+  assert len(set(found.sites)) == 2  # Cells: there are no sites.
+  np.save(tmp_path / 'site.npy', np.array(['a', 'a']))
+  assert set(labelled_pixels.read_presto(tmp_path).sites) == {'a'}
+
+
+def test_prepared_pixels_have_their_own_classes(tmp_path):
+  prepare.prepare('worldcereal', tmp_path, source=str(LONG), num_workers=1)
+  known = normalize.load_statistics(tmp_path)['classes']
+  assert known == {
+      'landcover10': ['grasslands', 'temporary_crops', 'trees']}
+  splits = {split: records.Examples(tmp_path, split)
+            for split in ('train', 'val')}
+  assert sum(map(len, splits.values())) == 8  # Ignored ones are left out.
+  example = splits['train'][0]
+  assert example['pixels'].shape == (12, 10, 1, 1)
+  assert np.isnan(example['pixels'][:, B8A]).all()
+  assert 0 <= example['label/landcover10'] < 3
+  note = json.loads((tmp_path / 'prepare.json').read_text())
+  assert note['dataset'] == 'worldcereal'
+
+
+def test_prepare_wants_a_file(tmp_path):
+  with pytest.raises(ValueError, match='is no file; worldcereal needs'):
+    prepare.prepare('worldcereal', tmp_path, source=str(tmp_path))
