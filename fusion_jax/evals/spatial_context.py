@@ -1,0 +1,75 @@
+"""What more pixels around the point add: 1, 5 or 9 a side (Figs. 3 and 4).
+
+From the metrics.json of runs that differ in `config.model.side` only. The
+paper gives no table of its values.
+"""
+
+import numpy as np
+
+from fusion_jax.evals import (
+  ablation,
+  alignment_tables,
+  paper_tables,
+  plots,
+  tables,
+)
+
+SETTINGS = ('single', 'quarterly', 'monthly')
+
+
+def values(runs, split, label, measure='zero_shot'):
+  """{(side, setting): list over seeds} of one label.
+
+  Args:
+    runs: {side: list of {path: number}}, one entry a seed.
+    split: of the places.
+    label: name.
+    measure: 'zero_shot' (Fig. 3), or 's2g' or 'g2s', Recall@1 (Fig. 4).
+  """
+  found = {}
+  for side, seeds in runs.items():
+    for setting in SETTINGS:
+      path = alignment_tables.zero_shot_path(split, setting, label)
+      if measure != 'zero_shot':
+        path = (f'{alignment_tables.recall_path(split, setting, label)}_'
+                f'{measure}@1')
+      found[side, setting] = [
+          numbers[path] for numbers in seeds if path in numbers]
+  return found
+
+
+def table(runs, split, labels, measure='zero_shot'):
+  """Mean over seeds, a row a side and setting."""
+  rows = []
+  for side in sorted(runs):
+    for setting in SETTINGS:
+      rows.append([f'{side} x {side}', paper_tables.SETTINGS[setting]] + [
+          ablation.with_spread(
+              values(runs, split, label, measure)[side, setting] or [np.nan])
+          for label in labels])
+  return tables.markdown(
+      ('pixels', 'temporal', *(alignment_tables.NAMES[label]
+                               for label in labels)), rows)
+
+
+def picture(path, runs, split, labels, measure='zero_shot'):
+  """A panel a label: bars by setting, one a side."""
+  sides = sorted(runs)
+  colours = ('#56B4E9', '#0072B2', '#222222')
+  with plots.new_figure(path, 2.1 * len(labels) + 0.6, 2.6) as figure:
+    axes = figure.subplots(1, len(labels), squeeze=False)[0]
+    for ax, label in zip(axes, labels):
+      found = values(runs, split, label, measure)
+      for i, side in enumerate(sides):
+        seeds = [found[side, setting] or [np.nan] for setting in SETTINGS]
+        at = np.arange(len(SETTINGS)) + (i - (len(sides) - 1) / 2) * 0.27
+        ax.bar(at, [np.mean(x) for x in seeds], 0.25, color=colours[i % 3],
+               yerr=[np.std(x) for x in seeds], label=f'{side} x {side}',
+               error_kw={'linewidth': 0.8})
+      ax.set(title=alignment_tables.NAMES[label],
+             xticks=range(len(SETTINGS)))
+      ax.set_xticklabels(SETTINGS, fontsize=6)
+    axes[0].set_ylabel('accuracy' if measure == 'zero_shot' else
+                       f'Recall@1 {measure.upper()}')
+    figure.legend(*axes[0].get_legend_handles_labels(), ncols=len(sides),
+                  loc='outside upper center')
