@@ -38,3 +38,6 @@ def test_clip_is_measured_with_an_image_and_four_texts():
       vocab_size=64, context=8)
   cost = efficiency.of_clip(model, repeats=2)
   assert cost.memory_mb * 1e6 > 4 * cost.parameters
+  image = efficiency.of_clip_image(model, repeats=2)
+  assert image.latency_ms > 0
+  assert image.macs < cost.macs and image.memory_mb < cost.memory_mb

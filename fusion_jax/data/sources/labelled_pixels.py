@@ -148,8 +148,8 @@ def read_presto(folder):
       for name in ('s1_s2_era5_srtm', 'latlon', 'month', 'target'))
   keys = tuple(str(i) for i in range(len(series)))
   found = LabelledPixels(
-      keys, series.astype(np.float32), months, target.astype(float), (), latlon[:, 0], latlon[:, 1],
-      np.array(keys))
+      keys, series.astype(np.float32), months, target.astype(float), (),
+      latlon[:, 0], latlon[:, 1], np.array(keys))
   sites = folder / 'site.npy'
   return found._replace(
       sites=np.load(sites, allow_pickle=False).astype(str)
