@@ -97,7 +97,8 @@ def _clear(counts, clear, months):
     number = seen.sum(0)  # [Y, X]
     if not number.any():
       continue
-    last = np.sort(np.where(seen[:, None], counts[chosen], top), axis=0)
+    last = np.sort(np.where(
+        seen[:, None], counts[chosen].astype(np.int32), top), axis=0)
     middle = np.maximum(number - 1, 0) // 2
     values = np.take_along_axis(last, middle[None, None], axis=0)[0]
     composite[month] = np.where(number > 0, values, 0)

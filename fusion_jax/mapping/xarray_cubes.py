@@ -127,7 +127,7 @@ def _dates(data, axis, array, name):
     return np.array(['NaT'], 'datetime64[D]')
   count = array.sizes[axis]
   if axis not in data.coords:
-    return np.full(count, np.datetime64('NaT'), 'datetime64[D]')
+    return np.full(count, 'NaT', 'datetime64[D]')
   values = data[axis].values
   if values.dtype.kind == 'M':
     return values.astype('datetime64[D]')

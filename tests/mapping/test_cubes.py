@@ -158,7 +158,7 @@ def test_clouds_by_the_scene_classification_are_missing(tmp_path):
 
 
 def test_longer_series_need_a_first_month(tmp_path):
-  dates = [np.datetime64('2020-08') + i for i in range(16)]
+  dates = [np.datetime64('2020-08') + np.timedelta64(i, 'M') for i in range(16)]
   made = cubes.values(steps=16)
   path = cubes.write_netcdf(tmp_path / 'cube.nc', made, dates=[
       day.astype('datetime64[D]') for day in dates])

@@ -167,7 +167,7 @@ def test_run_learns_and_ends_with_a_model_and_figures(data, tmp_path):
   train.run(config, tmp_path)
   numbers = json.loads((tmp_path / 'metrics.json').read_text())
   assert numbers['val/zero_shot/land_cover'] >= .6  # Of 10 places.
-  assert 'quarterly' in (tmp_path / 'report.md').read_text()
+  assert 'Quarterly' in (tmp_path / 'report.md').read_text()
   model = fusion_jax.load(tmp_path, 'best')
   examples = [pixel_data.example('val', i) for i in range(3)]
   pixels, valid, views = (np.stack([x[name] for x in examples])
