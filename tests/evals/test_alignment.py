@@ -46,6 +46,7 @@ def make(data, workdir, **evals):
       task, config, workdir, place=lambda batch: sharding.place(batch, mesh))
 
 
+@pytest.mark.slow
 def test_report_holds_every_evaluation(data, tmp_path):
   task, evals = make(data, tmp_path)
   batch = next(task.batches('train'))

@@ -1,16 +1,22 @@
 """The supervised upper bound: labels that are missing, settings, a run."""
 
+import json
+import pathlib
+
 import jax
 import numpy as np
 import pytest
 
 import fusion_jax
+from configs import worldcereal
 from fusion_jax import main as train
+from fusion_jax import prepare
 from fusion_jax.tasks import classify_pixels
 from tests import pixel_data
 from tests.tasks import pixels_runner
 
 KEY = jax.random.key(0)
+CEREAL = pathlib.Path(__file__).parents[1] / 'testdata/worldcereal'
 
 
 @pytest.fixture(scope='module')
@@ -70,3 +76,30 @@ def test_run_learns_and_ends_with_a_model_that_predicts(data, tmp_path):
   assert np.mean(shares.argmax(axis=1) == truth) >= .8
   assert model.classes[1] == 'Cropland'
   assert model.predict(pixels[0]).shape == (8,)
+
+
+@pytest.mark.slow
+def test_report_has_the_accuracy_of_the_judged_split(data, tmp_path):
+  config = pixels_runner.config(data, 'supervised=crops', num_steps=2)
+  train.run(config, tmp_path)
+  numbers = json.loads((tmp_path / 'metrics.json').read_text())
+  assert 0 <= numbers['val/accuracy_low'] <= numbers['val/accuracy'] <= (
+      numbers['val/accuracy_high']) <= 1
+  report = (tmp_path / 'report.md').read_text()
+  assert 'The paper, on Sen4Map: 0.646' in report
+
+
+@pytest.mark.slow
+def test_recipe_of_real_pixels_ends_with_a_model_of_their_classes(tmp_path):
+  prepare.prepare('worldcereal', tmp_path / 'data', num_workers=1,
+                  source=str(CEREAL / 'flanders_10px_long.parquet'))
+  config = worldcereal.get_config('smoke')
+  config.data.dir = str(tmp_path / 'data')
+  train.run(config, tmp_path)
+  model = fusion_jax.load(tmp_path)
+  assert model.classes == ('grasslands', 'temporary_crops', 'trees')
+  pixels = np.full((2, 12, 10, 1, 1), 900, np.float32)
+  shares = model.predict(pixels)
+  assert shares.shape == (2, 3)
+  pixels[:, :, 7] = 3_000  # B8A: not read.
+  np.testing.assert_array_equal(model.predict(pixels), shares)

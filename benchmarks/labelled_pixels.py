@@ -1,0 +1,334 @@
+r"""Supervised encoder, random forest and majority class on real pixels.
+
+  python -m benchmarks.labelled_pixels --worldcereal DIR --presto DIR \
+      [--only flanders,east_africa,fuel_moisture,algae_blooms] [--members 3]
+
+DIR holds the files of github.com/WorldCereal/worldcereal-classification, of
+github.com/nasaharvest/presto (folders fuel_moisture and algae_blooms), both
+MIT. Prints rows of a Markdown table. All methods read the same values and are
+judged on the same folds: spatial cells of 0.25 degrees, or data sets, or
+sites, whole. The encoder is that of configs/worldcereal.py, the mean of
+`--members` runs with other seeds, since a forest is a mean as well. Intervals
+are bootstraps over the cells or sites.
+"""
+
+import argparse
+import functools
+import pathlib
+import time
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from sklearn import ensemble, metrics, model_selection
+
+from configs import worldcereal as config_lib
+from fusion_jax.data import pixels as pixels_lib
+from fusion_jax.data.sources import labelled_pixels
+from fusion_jax.models import pixel_encoder
+from fusion_jax.nn import post_norm
+from fusion_jax.ops import intervals
+from fusion_jax.train import optim, step
+from fusion_jax.train import state as state_lib
+
+NUM_FOLDS = 5
+NUM_TREES = 500
+
+
+class Problem(NamedTuple):
+  """One data set, ready for all methods.
+
+  Attributes:
+    name: of the rows.
+    values: float32 [P, T, C], NaN = missing, as the forest reads them.
+    inputs: float32 [P, T, C, 1, 1], finite, as the encoder reads them.
+    keep: bool [P, T], months that the encoder sees.
+    months: int [P, T].
+    target: int or float [P].
+    classes: names; () of a regression.
+    groups: [P], what is held out together.
+    by: what the groups are.
+  """
+  name: str
+  values: np.ndarray
+  inputs: np.ndarray
+  keep: np.ndarray
+  months: np.ndarray
+  target: np.ndarray
+  classes: tuple[str, ...]
+  groups: np.ndarray
+  by: str
+
+
+class Supervised:
+  """A `PixelEncoder` with a linear head, for classes or one number.
+
+  It has the methods that a training step needs, as the tasks have.
+  """
+
+  def __init__(self, config, problem):
+    self.augment = config.augment
+    self.problem = problem
+    self.regression = not problem.classes
+    model = dict(config.model, num_bands=problem.inputs.shape[2],
+                 dtype=jnp.float32)
+    self.encoder = pixel_encoder.PixelEncoder(**model)
+    self.head = post_norm.Linear(1 if self.regression
+                                 else len(problem.classes))
+
+  def init(self, key):
+    key_encoder, key_head = jax.random.split(key)
+    width = self.encoder.output_width
+    return {'encoder': pixel_encoder.init(self.encoder, key_encoder),
+            'classifier': self.head.init(
+                key_head, jnp.zeros((1, width)))['params']}, {}
+
+  def weigh(self, batch):
+    return batch
+
+  def loss(self, params, extra, batch, key):
+    """Mean squared error of the standardised target, or cross-entropy."""
+    if self.regression:  # Steps are no calendar: nothing is left out.
+      vectors = self._encode(params, batch, train=True,
+                             rngs={'dropout': key})
+    else:
+      vectors = pixel_encoder.embed_augmented(
+          self.encoder, params['encoder'], batch['inputs'], batch['keep'],
+          key, **self.augment)
+    found = self._head(params, vectors)
+    if self.regression:
+      loss = jnp.mean((found[:, 0] - batch['target'])**2)
+    else:
+      chosen = jnp.take_along_axis(
+          jax.nn.log_softmax(found), batch['target'][:, None], axis=1)
+      loss = -jnp.mean(chosen)
+    return loss, ({'loss/target': (loss, 1.)}, extra)
+
+  def predict(self, params, batch):
+    """Probabilities [B, classes], or standardised values [B, 1]."""
+    found = self._head(params, self._encode(params, batch))
+    return found if self.regression else jax.nn.softmax(found)
+
+  def _encode(self, params, batch, **options):
+    return self.encoder.apply(
+        {'params': params['encoder']}, batch['inputs'], batch['keep'],
+        months=batch['months'], **options)
+
+  def _head(self, params, vectors):
+    return self.head.apply({'params': params['classifier']}, vectors)
+
+
+def encoder_predictions(problem, config, folds, members):
+  """Out-of-fold probabilities [P, classes] or values [P, 1]."""
+  task = Supervised(config, problem)
+  tx, _ = optim.make(config.optimizer, config.num_steps, 12)
+  train_step = step.make_train_step(task, tx, 0)
+  arrays = {'inputs': problem.inputs, 'keep': problem.keep,
+            'months': problem.months}
+  predict = jax.jit(task.predict)
+
+  @jax.jit
+  def train(key, arrays, rows):
+    def one(state, chosen):
+      batch = jax.tree.map(lambda x: x[chosen], arrays)
+      return train_step(state, batch)[0], None
+
+    params, extra = task.init(key)
+    state = state_lib.create(params, extra, tx)
+    return jax.lax.scan(one, state, rows)[0].params
+
+  width = 1 if task.regression else len(problem.classes)
+  found = np.zeros((len(problem.target), width))
+  for fold, (known, held_out) in enumerate(folds):
+    target, mean, std = _standardised(problem, known)
+    for member in range(members):
+      rng = np.random.default_rng([fold, member])
+      rows = _rows(rng, known, config.num_steps, config.batch_size)
+      params = train(jax.random.key(member),
+                     arrays | {'target': target}, rows)
+      # All places, so that every fold is one program.
+      predicted = np.asarray(predict(params, arrays))[held_out]
+      found[held_out] += (predicted * std + mean) / members
+  return found
+
+
+def _standardised(problem, known):
+  """(target, mean, std) by the known places; as it is for classes."""
+  if problem.classes:
+    return problem.target, 0., 1.
+  mean, std = problem.target[known].mean(), problem.target[known].std()
+  return ((problem.target - mean) / std).astype(np.float32), mean, std
+
+
+def _rows(rng, known, num_steps, batch_size):
+  """int32 [steps, batch]: every place once before any twice."""
+  total = num_steps * batch_size
+  epochs = [rng.permutation(known) for _ in range(-(-total // len(known)))]
+  return np.concatenate(epochs)[:total].reshape(
+      num_steps, batch_size).astype(np.int32)
+
+
+def forest_predictions(problem, folds, members):
+  """As `encoder_predictions`; missing values go to the better side."""
+  del members
+  features = problem.values.reshape(len(problem.values), -1)
+  if not problem.classes:
+    angle = problem.months * np.pi / 6
+    features = np.concatenate(
+        [features, np.sin(angle), np.cos(angle)], axis=1)
+  width = len(problem.classes) or 1
+  found = np.zeros((len(features), width))
+  kind = (ensemble.RandomForestClassifier if problem.classes
+          else ensemble.RandomForestRegressor)
+  for known, held_out in folds:
+    forest = kind(NUM_TREES, random_state=0)
+    forest.fit(features[known], problem.target[known])
+    if problem.classes:
+      chances = forest.predict_proba(features[held_out])
+      found[np.ix_(held_out, forest.classes_)] = chances
+    else:
+      found[held_out, 0] = forest.predict(features[held_out])
+  return found
+
+
+def naive_predictions(problem, folds, members):
+  """Of the majority class, or the mean, of the known places."""
+  del members
+  found = np.zeros((len(problem.target), len(problem.classes) or 1))
+  for known, held_out in folds:
+    if problem.classes:
+      counts = np.bincount(problem.target[known])
+      found[held_out, np.argmax(counts)] = 1
+    else:
+      found[held_out] = problem.target[known].mean()
+  return found
+
+
+def score(problem, predicted, index):
+  """Macro-F1 over the classes, or R2, of places `index`."""
+  truth = problem.target[index]
+  if not problem.classes:
+    return metrics.r2_score(truth, predicted[index, 0])
+  return metrics.f1_score(
+      truth, predicted[index].argmax(axis=1), average='macro',
+      labels=np.arange(len(problem.classes)), zero_division=0)
+
+
+def make_folds(problem):
+  """[(known, held out)], groups whole, classes spread as groups allow."""
+  count = min(NUM_FOLDS, len(np.unique(problem.groups)))
+  if problem.by == 'data set':
+    count = len(np.unique(problem.groups))
+  if problem.classes and problem.by != 'data set':
+    folds = model_selection.StratifiedGroupKFold(
+        count, shuffle=True, random_state=0)
+  else:
+    folds = model_selection.GroupKFold(count)
+  return list(folds.split(problem.values, problem.target, problem.groups))
+
+
+def worldcereal(name, found, config, by='cell'):
+  """`Problem` of WorldCereal's pixels that have a label."""
+  found = found.take(found.target >= 0)
+  scale = pixels_lib.Scale(config.scaling, tuple(config.missing_bands))
+  values = found.values[..., None, None]
+  inputs, keep = scale.prepare(values, True, name)
+  read = [b not in config.missing_bands for b in pixels_lib.BANDS]
+  return Problem(
+      name, found.values[:, :, read], inputs, keep, found.months,
+      found.target, found.classes,
+      found.cells() if by == 'cell' else found.sites, by)
+
+
+def presto(name, found):
+  """`Problem` of one of Presto's regressions; variables standardised."""
+  flat = found.values.reshape(-1, found.values.shape[-1])
+  # Of all places: mean and spread of inputs say nothing of the target.
+  inputs = (found.values - flat.mean(0)) / flat.std(0)
+  inputs = np.clip(inputs, -4, 4)[..., None, None].astype(np.float32)
+  return Problem(
+      name, found.values, inputs, np.ones(found.months.shape, bool),
+      found.months, found.target, (), found.sites,
+      'site' if name == 'fuel_moisture' else 'cell')
+
+
+def problems(args, chosen):
+  """The `Problem`s that are asked for."""
+  cereal, presto_dir = map(pathlib.Path, (args.worldcereal, args.presto))
+  config = config_lib.get_config('data=flanders')
+  general = config_lib.get_config('data=east_africa')
+  flanders = functools.partial(
+      labelled_pixels.read_long,
+      cereal / 'flanders_lpis_2021_100px_long.parquet',
+      cereal / 'class_mappings.json')
+  africa = functools.partial(
+      labelled_pixels.read_wide,
+      cereal / 'public_extractions_east_africa_500px.parquet')
+  make = {
+      'flanders': lambda: (worldcereal('flanders', flanders(), config),
+                           config),
+      'east_africa': lambda: (
+          worldcereal('east_africa', africa(), general), general),
+      'east_africa_by_data_set': lambda: (worldcereal(
+          'east_africa', africa(), general, 'data set'), general)}
+  for name in ('fuel_moisture', 'algae_blooms'):
+    make[name] = lambda name=name: (
+        presto(name, labelled_pixels.read_presto(presto_dir / name)),
+        general)
+  return [make[name]() for name in chosen or make]
+
+
+METHODS = {'encoder': None, 'random forest': forest_predictions,
+           'majority or mean': naive_predictions}
+
+
+def rows(problem, config, members):
+  """Rows of the table of one problem."""
+  folds = make_folds(problem)
+  methods = METHODS | {'encoder': lambda problem, folds, members: (
+      encoder_predictions(problem, config, folds, members))}
+  everyone = np.arange(len(problem.target))
+  of_forest = None
+  made = {}
+  for name, method in methods.items():
+    start = time.process_time()
+    made[name] = method(problem, folds, members), time.process_time() - start
+  of_forest = made['random forest'][0]
+  for name, (predicted, seconds) in made.items():
+    one = functools.partial(score, problem, predicted)
+    low, high = intervals.of_score(one, problem.groups)
+    cells = [problem.name, f'{len(everyone)} in {len(folds)} folds by '
+             f'{problem.by}', len(problem.classes) or '–', name,
+             'macro-F1' if problem.classes else 'R2',
+             f'{one(everyone):.3f} [{low:.3f}, {high:.3f}]']
+    difference = '–'
+    if name == 'encoder':
+      low, high = intervals.of_score(
+          lambda i: one(i) - score(problem, of_forest, i), problem.groups)
+      value = one(everyone) - score(problem, of_forest, everyone)
+      difference = f'{value:+.3f} [{low:+.3f}, {high:+.3f}]'
+    yield [*cells, difference, f'{seconds:.0f}']
+
+
+def main():
+  parser = argparse.ArgumentParser(
+      description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument('--worldcereal', required=True, metavar='DIR')
+  parser.add_argument('--presto', required=True, metavar='DIR')
+  parser.add_argument('--only', default='', help='names, with commas')
+  parser.add_argument('--members', type=int, default=3,
+                      help='encoders whose mean counts (default: %(default)s)')
+  args = parser.parse_args()
+  header = ('data', 'places', 'classes', 'method', 'score',
+            'value [95 %]', 'encoder - forest', 'CPU s')
+  print('| ' + ' | '.join(header) + ' |')
+  print('| ' + ' | '.join('---' for _ in header) + ' |')
+  for problem, config in problems(
+      args, [name for name in args.only.split(',') if name]):
+    for row in rows(problem, config, args.members):
+      print('| ' + ' | '.join(str(cell) for cell in row) + ' |', flush=True)
+
+
+if __name__ == '__main__':
+  main()
