@@ -137,7 +137,7 @@ def test_tokenizers_train_tokenize_and_pretrain(tmp_path):
                 '--image_size', '32', '--squares', '2'])
   assert tokenize.tokenize(data_dir, runs, image_size=32, squares=2)
   examples = records.Examples(data_dir, 'train')
-  for modality, run in zip(tokenizer_config.MODALITIES, runs):
+  for run in runs:
     codec = fusion_jax.load(run)
     field = codec.modality.field
     example = next(x for x in (examples[i] for i in range(32))
@@ -145,7 +145,8 @@ def test_tokenizers_train_tokenize_and_pretrain(tmp_path):
     top, left = example['codes/corners'][1]
     image = example[field][top:top + 32, left:left + 32]
     np.testing.assert_array_equal(
-        example[f'codes/{codec.modality.name}'][1], codec.encode(image[None])[0])
+        example[f'codes/{codec.modality.name}'][1],
+        codec.encode(image[None])[0])
   config = runner.config(data_dir, num_steps=2)
   with config.unlocked():
     config.modalities = (

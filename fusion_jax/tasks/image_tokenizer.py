@@ -99,7 +99,7 @@ class ImageTokenizer:
   def loss(self, params, extra, batch, key):
     """Mean over pixels of the squared error of x_0, or of the cross-entropy.
 
-    To it comes `spread`, with the weight of the configuration. Metrics: the
+    To it comes `spread`, weighed relative to the loss. Metrics: the
     loss without it; 'spread'; and 'last', the loss of the examples which the
     decoder was shown as noise alone, where codes have to tell everything.
     """
@@ -122,8 +122,9 @@ class ImageTokenizer:
     if not self._classes:
       last = batch['step'] == noise_ops.NUM_LEVELS - 1
       metrics['last'] = ((by_example * last).sum(), (shares * last).sum())
-    loss += self._config.spread_weight * uneven * shares.sum()
-    return loss, (metrics, extra)
+    # Relative: errors of elevations are a thousandth of those of reflectances.
+    weight = self._config.spread_weight * jax.lax.stop_gradient(loss)
+    return loss + weight * uneven, (metrics, extra)
 
   def standardise(self, images):
     """{'image', 'present'} of images [..., Y, X, C] as stored; see `tiles`."""

@@ -1,4 +1,4 @@
-"""Squares of single images: where they lie, what they hold, what is held out."""
+"""Squares of single images: where they lie and what is held out."""
 
 import grain
 import numpy as np

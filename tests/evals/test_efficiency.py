@@ -34,8 +34,8 @@ def test_time_and_memory_are_measured():
 def test_clip_is_measured_with_an_image_and_four_texts():
   model = clip.Clip(
       activation='gelu', image_size=32, patch=16, vision_width=32,
-      vision_depth=1, vision_heads=2, text_width=16, text_depth=1, text_heads=2, width=8,
-      vocab_size=64, context=8)
+      vision_depth=1, vision_heads=2, text_width=16, text_depth=1,
+      text_heads=2, width=8, vocab_size=64, context=8)
   cost = efficiency.of_clip(model, repeats=2)
   assert cost.memory_mb * 1e6 > 4 * cost.parameters
   image = efficiency.of_clip_image(model, repeats=2)
