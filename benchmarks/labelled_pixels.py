@@ -305,7 +305,8 @@ def rows(problem, config, members):
     difference = '–'
     if name == 'encoder':
       low, high = intervals.of_score(
-          lambda i: one(i) - score(problem, of_forest, i), problem.groups)
+          lambda i, one=one: one(i) - score(problem, of_forest, i),
+          problem.groups)
       value = one(everyone) - score(problem, of_forest, everyone)
       difference = f'{value:+.3f} [{low:+.3f}, {high:+.3f}]'
     yield [*cells, difference, f'{seconds:.0f}']
