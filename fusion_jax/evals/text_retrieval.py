@@ -80,7 +80,8 @@ def picture(path, found, examples, names, label):
   """
   columns = max(len(one.places) for one in found)
   with plots.new_figure(path, 1.75 * columns + 0.3,
-                        1.45 * len(found) + 0.3) as figure:
+                        1.55 * len(found) + 0.3) as figure:
+    figure.get_layout_engine().set(rect=(0, 0, 1, 0.975), hspace=0.22)
     axes = figure.subplots(len(found), columns, squeeze=False)
     for row, one in zip(axes, found):
       for ax in row[len(one.places):]:
@@ -91,12 +92,23 @@ def picture(path, found, examples, names, label):
         value = int(example[label]) if label in example else -1
         name = labels.pretty(names[value]) if value >= 0 else 'no label'
         right = name == labels.pretty(one.wanted)
-        ax.set_title(f'{name[:26]}\n{example["lat"]:.2f} N '
-                     f'{example["lon"]:.2f} E, cos {cosine:.2f}', fontsize=6,
-                     color=plots.INK if right else '#D55E00')
+        ax.set_title(
+            f'{_short(name)}\n{_place(example)}, cos {cosine:.2f}',
+            fontsize=6, color=plots.INK if right else '#D55E00')
       row[0].set_ylabel('NDVI', fontsize=6)
-      row[0].annotate(f'“{one.text}”', (0, 1.42), fontsize=7, weight='bold',
-                      xycoords='axes fraction', annotation_clip=False)
+      row[0].annotate(
+          f'“{one.text}”', (0, 1.42), fontsize=7, weight='bold',
+          xycoords='axes fraction', annotation_clip=False).set_in_layout(False)
+
+
+def _short(name, most=24):
+  return name if len(name) <= most else f'{name[:most - 1]}…'
+
+
+def _place(example):
+  """'41.06 N 5.44 W'."""
+  lat, lon = float(example['lat']), float(example['lon'])
+  return (f'{abs(lat):.2f} {"NS"[lat < 0]} {abs(lon):.2f} {"EW"[lon < 0]}')
 
 
 def _year(ax, values):
@@ -109,6 +121,7 @@ def _year(ax, values):
   seen = year.max(axis=1) > 1  # A month without a clear day is 0 or 1.
   months = np.arange(12)
   colours = np.clip(year[:, (_RED, _GREEN, _BLUE)] / 3_000, 0, 1)**0.6
+  colours[~seen] = 0.92
   ax.imshow(colours[None], extent=(-0.5, 11.5, -0.35, -0.15), aspect='auto')
   ax.plot(months[seen], ndvi[seen], marker='.', markersize=3, linewidth=1,
           color='#009E73')
