@@ -187,9 +187,9 @@ def model_of(sizes):
 
 def write_cube(path, side):
   """A NetCDF file of 12 x side x side uint16 a band, in chunks."""
-  import netCDF4
+  from h5netcdf import legacyapi
   rng = np.random.default_rng(0)
-  with netCDF4.Dataset(path, 'w') as file:
+  with legacyapi.Dataset(path, 'w') as file:
     for name, size in ('t', 12), ('y', side), ('x', side):
       file.createDimension(name, size)
     file.createVariable('crs', 'i4').spatial_ref = 'EPSG:32631'

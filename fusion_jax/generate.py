@@ -175,7 +175,7 @@ def _write_netcdf(result, path):
        'source': f'fusion_jax {fusion_jax.__version__}',
        'latitude': scene.lat, 'longitude': scene.lon,
        'acquisition': f'{np.datetime64(int(scene.time), "s")}Z'},
-  ).to_netcdf(path)
+  ).to_netcdf(path, engine='h5netcdf')
 
 
 def _grid(image, size, tiles):

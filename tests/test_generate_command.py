@@ -48,7 +48,8 @@ def test_a_scene_gives_csv_netcdf_and_plot(workdir, scene, tmp_path):
         '05', '25', '50', '75', '95'))
     assert 250 <= low <= min(middle) <= max(middle) <= high <= 310
     assert low <= float(row['mean']) <= high
-  with xarray.open_dataset(tmp_path / 'field_t2m_hourly.nc') as dataset:
+  with xarray.open_dataset(
+      tmp_path / 'field_t2m_hourly.nc', engine='h5netcdf') as dataset:
     assert dataset['t2m_hourly'].shape == (6, 60)
     assert dataset['t2m_hourly'].attrs['units'] == 'K'
     np.testing.assert_allclose(

@@ -5,6 +5,7 @@ import rasterio
 import xarray as xr
 from rasterio import crs as rasterio_crs
 
+from fusion_jax.data.sources import netcdf
 from fusion_jax.mapping import bands as bands_lib
 
 _AXES = {
@@ -79,7 +80,8 @@ def _open(path):
   is_file = str(path).endswith(('.nc', '.nc4', '.cdf', '.h5'))
   try:
     if is_file:
-      return xr.open_dataset(path, mask_and_scale=False)
+      return xr.open_dataset(
+          path, engine=netcdf.engine(path), mask_and_scale=False)
     return xr.open_zarr(path, mask_and_scale=False, chunks=None)
   except (OSError, ValueError, KeyError) as error:
     raise ValueError(f'{path} cannot be read as '

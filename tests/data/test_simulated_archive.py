@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip('zarr')
 pytest.importorskip('rasterio')
-pytest.importorskip('netCDF4')
+pytest.importorskip('h5netcdf')
 
 from fusion_jax.data.builders import examples
 from fusion_jax.data.sources import gridded, simulated, terramesh

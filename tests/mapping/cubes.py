@@ -5,10 +5,10 @@ import json
 
 import jax
 import ml_collections
-import netCDF4
 import numpy as np
 import rasterio
 import zarr
+from h5netcdf import legacyapi
 
 from fusion_jax import released_pixels
 from fusion_jax.mapping import bands, classify
@@ -50,12 +50,12 @@ def months(made, dates=None):
 
 def write_netcdf(path, made, *, dates=DATES, prefix='S2-L2A-', **attrs):
   """One variable a band, named in the order given."""
-  with netCDF4.Dataset(path, 'w') as file:
+  with legacyapi.Dataset(path, 'w') as file:
     steps, height, width = next(iter(made.values())).shape
     for name, size in ('t', steps), ('y', height), ('x', width):
       file.createDimension(name, size)
-    file.createVariable('crs', 'i4').setncatts({
-        'crs_wkt': rasterio.crs.CRS.from_string(CRS).to_wkt()})
+    file.createVariable('crs', 'i4').attrs.update(
+        crs_wkt=rasterio.crs.CRS.from_string(CRS).to_wkt())
     if dates is not None:
       time = file.createVariable('t', 'i4', ('t',))
       time.units = 'days since 1990-01-01'
@@ -69,8 +69,7 @@ def write_netcdf(path, made, *, dates=DATES, prefix='S2-L2A-', **attrs):
       variable = file.createVariable(
           f'{prefix}{band.replace("B", "B0") if len(band) == 2 else band}',
           array.dtype, ('t', 'y', 'x'))
-      variable.set_auto_maskandscale(False)
-      variable.setncatts({'grid_mapping': 'crs', **attrs})
+      variable.attrs.update(grid_mapping='crs', **attrs)
       variable[:] = array
   return path
 

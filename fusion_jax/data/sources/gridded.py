@@ -17,7 +17,7 @@ from absl import logging
 
 from fusion_jax import geo, modalities
 from fusion_jax.data import windows
-from fusion_jax.data.sources import xarray_fields
+from fusion_jax.data.sources import netcdf, xarray_fields
 
 NAMES = {
     't2m': ('2t', 't2m', 'tas', '2m_temperature'),
@@ -237,7 +237,7 @@ def _open(path, names, reset_hours):
     return xarray_fields.XarrayFile(path, names, reset_hours)
   with open(path, 'rb') as file:
     head = file.read(1024)
-  if head.startswith((b'CDF', b'\x89HDF')):  # First: ECMWF's have GRIB_centre.
+  if head.startswith((netcdf.CLASSIC, netcdf.HDF5)):  # First: ECMWF's have GRIB_centre.
     return xarray_fields.XarrayFile(path, names, reset_hours)
   if b'GRIB' in head:  # Bulletins put a few bytes before it.
     try:

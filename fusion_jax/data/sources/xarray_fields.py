@@ -7,7 +7,7 @@ import xarray as xr
 
 from fusion_jax import geo
 from fusion_jax.data import windows
-from fusion_jax.data.sources import weather_units
+from fusion_jax.data.sources import netcdf, weather_units
 
 _LAT = ('latitude', 'lat')
 _LON = ('longitude', 'lon')
@@ -36,7 +36,7 @@ class XarrayFile:
     """
     self.path = str(path)
     self.reset_hours = reset_hours
-    engine = 'zarr' if is_zarr(path) else 'netcdf4'
+    engine = 'zarr' if is_zarr(path) else netcdf.engine(path)
     self.data = xr.open_dataset(path, engine=engine, decode_timedelta=True)
     self.lat, self.lon = self._coordinate(_LAT), self._coordinate(_LON)
     lats, lons = self.data[self.lat], self.data[self.lon]

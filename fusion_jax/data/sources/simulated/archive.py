@@ -2,7 +2,7 @@
 
 TerraMesh shards (tars of zipped Zarr version 2) and gridded hourly weather
 (NetCDF), so that the real readers, and a user's first trial of them, run
-without a download. Needs zarr, rasterio and xarray with netCDF4.
+without a download. Needs zarr, rasterio and xarray with h5netcdf.
 """
 
 import contextlib
@@ -144,5 +144,5 @@ def write_weather(earth, path, keys):
       {name: (tuple(axes), values, notes[name])
        for name, values in fields.items()}, axes,
       {'title': 'Simulated Earth', 'Conventions': 'CF-1.8'},
-  ).to_netcdf(path, engine='netcdf4', encoding={
+  ).to_netcdf(path, engine='h5netcdf', encoding={
       name: {'zlib': True, 'complevel': 1} for name in fields})

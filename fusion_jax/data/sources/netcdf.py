@@ -1,0 +1,27 @@
+"""Which of xarray's engines reads a NetCDF file."""
+
+CLASSIC, HDF5 = b'CDF', b'\x89HDF'
+
+
+def engine(path):
+  """'h5netcdf' for NetCDF 4, 'scipy' for the classic formats.
+
+  Not 'netcdf4': its C library is not safe with threads, and a file that the
+  garbage collector closes in one thread while another reads ends the process
+  (github.com/pydata/xarray/issues/9779).
+
+  Args:
+    path: of a file.
+
+  Raises:
+    ValueError: if the file is neither.
+    OSError: if it cannot be opened.
+  """
+  with open(path, 'rb') as file:
+    head = file.read(4)
+  if head.startswith(CLASSIC):
+    return 'scipy'
+  if head == HDF5:
+    return 'h5netcdf'
+  raise ValueError(f'{path} is no NetCDF file: it starts with {head!r}, not '
+                   f'with {CLASSIC!r} or {HDF5!r}.')
