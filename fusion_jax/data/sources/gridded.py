@@ -237,9 +237,10 @@ def _open(path, names, reset_hours):
     return xarray_fields.XarrayFile(path, names, reset_hours)
   with open(path, 'rb') as file:
     head = file.read(1024)
-  if head.startswith((netcdf.CLASSIC, netcdf.HDF5)):  # First: ECMWF's have GRIB_centre.
+  if head.startswith((netcdf.CLASSIC, netcdf.HDF5)):
     return xarray_fields.XarrayFile(path, names, reset_hours)
-  if b'GRIB' in head:  # Bulletins put a few bytes before it.
+  # After NetCDF, whose attributes may say GRIB; bulletins begin a little later.
+  if b'GRIB' in head:
     try:
       from fusion_jax.data.sources import grib
     except (ImportError, RuntimeError) as error:  # The latter: no C library.
