@@ -15,6 +15,7 @@ import shutil
 import time
 
 import jax
+import numpy as np
 from absl import app, flags, logging
 from jax.experimental import multihost_utils
 from ml_collections import config_flags
@@ -97,6 +98,8 @@ def run(config, workdir):
       config=json.loads(config.to_json()),
       tokens_per_step=task.tokens_per_step, flops=task.flops,
       initial_params=initial)
+  if jax.process_index() == 0:
+    write_config(config, workdir)  # A resumed run may have changed it.
   if int(state.step) == config.num_steps:
     with jax.set_mesh(mesh):
       evals.write(state, history, duration_s=time.perf_counter() - start)
@@ -123,10 +126,8 @@ def prepare_data(data, workdir):
         'config.data.dir is not set; `python -m fusion_jax.prepare '
         f'{data.name}` makes the folder that it should name.')
   path = pathlib.Path(data.dir or workdir / 'data')
-  if jax.process_index() == 0 and not given:
-    prepare.prepare(data.name, path, **data.prepare)
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices('prepared')
+  if not given:
+    _prepare_once(data, path)
   if data.name != 'simulated':
     return path, None
   from fusion_jax.data.sources import simulated
@@ -139,6 +140,22 @@ def prepare_data(data, workdir):
     return earth.oracle(split, int(index))
 
   return path, oracle
+
+
+def _prepare_once(data, path):
+  """Prepares in process 0; the others wait, and stop if it fails."""
+  failure = None
+  if jax.process_index() == 0:
+    try:
+      prepare.prepare(data.name, path, **data.prepare)
+    except Exception as error:  # Whatever it is, nobody is to wait for ever.
+      failure = error
+  failed = failure is not None
+  if jax.process_count() > 1:
+    failed = bool(multihost_utils.broadcast_one_to_all(np.array(failed)))
+  if failed:
+    raise failure or RuntimeError(
+        f'Process 0 could not prepare {path}; its log says why.')
 
 
 def keep_for_use(task, config, data_dir, workdir):
@@ -157,10 +174,15 @@ def keep_for_use(task, config, data_dir, workdir):
         '--workdir.')
   if jax.process_index():
     return
-  (workdir / 'config.json').write_text(config.to_json(indent=1) + '\n')
+  if not begun or not (workdir / 'config.json').exists():
+    write_config(config, workdir)
   if not begun or not there.exists():
     shutil.copyfile(data_dir / there.name, there)
   task.keep(workdir)
+
+
+def write_config(config, workdir):
+  (workdir / 'config.json').write_text(config.to_json(indent=1) + '\n')
 
 
 def _agree(*paths):

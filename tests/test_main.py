@@ -105,3 +105,19 @@ def test_the_real_samples_train(tmp_path):
   assert not done.returncode, done.stderr[-3000:]
   numbers = json.loads((tmp_path / 'metrics.json').read_text())
   assert 'train/loss/coords' in numbers and 'val/loss' in numbers
+
+
+@pytest.mark.slow
+@pytest.mark.multi_device
+def test_a_failure_to_prepare_ends_every_process(tmp_path):
+  arguments = ('fusion_jax.main', '--config', 'configs/pretrain.py:smoke',
+               '--workdir', tmp_path, '--config.data.prepare.compression=zip',
+               '--coordinator_address', harness.free_address(),
+               '--num_processes', 2, '--process_id')
+  with (harness.start('-m', *arguments, 0, devices=4) as first,
+        harness.start('-m', *arguments, 1, devices=4) as second):
+    outputs = [process.communicate(timeout=200)[0]
+               for process in (first, second)]
+  assert first.returncode and second.returncode
+  assert 'Unknown option zip' in outputs[0], outputs[0][-3000:]
+  assert 'Process 0 could not prepare' in outputs[1], outputs[1][-3000:]

@@ -152,7 +152,10 @@ def test_a_run_keeps_the_statistics_that_it_began_with(
   workdir.mkdir()
   main.keep_for_use(task, config, pathlib.Path(data_dir), workdir)
   (workdir / 'checkpoints' / '2').mkdir(parents=True)
-  main.keep_for_use(task, config, pathlib.Path(data_dir), workdir)
+  changed = runner.config(data_dir, seed=config.seed + 1)
+  main.keep_for_use(task, changed, pathlib.Path(data_dir), workdir)
+  assert json.loads((workdir / 'config.json').read_text())['seed'] == (
+      config.seed)  # Until the checkpoint is found to fit.
   kept = json.loads((workdir / 'statistics.json').read_text())
   other = json.loads(json.dumps(kept))
   other['series']['t2m_hourly']['uniform']['edges'][3] += 1

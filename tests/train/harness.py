@@ -41,7 +41,10 @@ def initialize(args):
 
 @contextlib.contextmanager
 def start(script, *args, devices=8):
-  """Starts `python script args` on virtual CPU devices; ends it at the end."""
+  """Starts `python script args` on virtual CPU devices; ends it at the end.
+
+  With the script -m, the first argument is a module.
+  """
   env = os.environ | {
       'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': ROOT,
       'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir or '',
@@ -77,12 +80,17 @@ def run_processes(script, *args, num_processes=2, devices=4):
     return [finish(process) for process in processes]
 
 
+def free_address():
+  """'localhost:PORT' of a port that nobody listens to."""
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    return f'localhost:{free.getsockname()[1]}'
+
+
 @contextlib.contextmanager
 def start_processes(script, *args, num_processes=2, devices=4):
   """Starts the script as several processes of one JAX cluster."""
-  with socket.socket() as free:
-    free.bind(('localhost', 0))
-    address = f'localhost:{free.getsockname()[1]}'
+  address = free_address()
   with contextlib.ExitStack() as stack:
     yield [stack.enter_context(start(
         script, *args, '--coordinator', address, '--process_id', i,
