@@ -155,18 +155,27 @@ def interpolate(field, index, weights):
   return values.sum(-1)
 
 
-def check_inside(grid, lat, lon, weights, name):
-  """Raises if a place of `Grid.cells` is outside.
+def check_inside(grids, lat, lon, alignment):
+  """Raises if none of the grids reaches a place.
+
+  Args:
+    grids: {name of its file: `Grid` or `Points`}.
+    lat: [P] degrees.
+    lon: [P] degrees.
+    alignment: 'nearest' or 'bilinear'.
 
   Raises:
-    OutsideGridError: naming the place, the grid and its file.
+    OutsideGridError: naming the place, the grids and their files.
   """
-  outside = np.isnan(weights).any(-1)
+  outside = np.ones(len(lat), bool)
+  for grid in grids.values():
+    outside &= np.isnan(grid.cells(lat, lon, alignment)[1]).any(-1)
   if outside.any():
     first = np.flatnonzero(outside)[0]
+    named = ', '.join(f'{name} ({grid})' for name, grid in grids.items())
     raise OutsideGridError(
         f'{outside.sum()} of {len(outside)} places lie outside the grid of '
-        f'{name} ({grid}), the first at {lat[first]:g} N, {lon[first]:g} E. '
+        f'{named}, the first at {lat[first]:g} N, {lon[first]:g} E. '
         "Use fields that cover it, or outside='missing' to leave its weather "
         'missing.')
 

@@ -97,9 +97,8 @@ def test_regional_grid_across_greenwich():
 def test_place_outside_a_regional_grid_raises(alignment, place):
   grid = geo.Grid(*REGION)
   lat, lon = np.array([45., place[0]]), np.array([0., place[1]])
-  _, weights = grid.cells(lat, lon, alignment)
   with pytest.raises(geo.OutsideGridError, match='1 of 2 places.*region.grib'):
-    geo.check_inside(grid, lat, lon, weights, 'region.grib')
+    geo.check_inside({'region.grib': grid}, lat, lon, alignment)
 
 
 def test_nearest_reaches_half_a_cell_beyond_the_edge_and_bilinear_does_not():

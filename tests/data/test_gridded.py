@@ -142,6 +142,24 @@ def test_missing_hours_stay_missing_and_so_does_their_day(tmp_path):
   assert np.isfinite(series['t2m_mean_daily'][0, 28])
 
 
+def test_files_of_several_regions_cover_a_place_each(tmp_path):
+  time = hours('2020-01-01T00', 72)
+  paths = [
+      fields(tmp_path / 'north_t.nc', 't2m', np.full(72, 280.), 'K', time=time),
+      fields(tmp_path / 'south_t.nc', 't2m', np.full(72, 290.), 'K', time=time,
+             latitude=[-9., -10., -11.]),
+      fields(tmp_path / 'north_p.nc', 'tp', np.full(72, .001), 'm', time=time),
+      fields(tmp_path / 'south_p.nc', 'tp', np.full(72, .002), 'm', time=time,
+             latitude=[-9., -10., -11.])]
+  when = [seconds(2020, 1, 2, 23)] * 2
+  found = gridded.Weather(paths).series([10., -10.], [20., 20.], when)
+  assert (found['t2m_hourly'] == [[280.], [290.]]).all()
+  np.testing.assert_allclose(
+      found['tp_hourly'], [[1.] * 60, [2.] * 60], rtol=1e-5)
+  with pytest.raises(geo.OutsideGridError, match='south_t.nc.*first at 10 N'):
+    gridded.Weather(paths[1:3]).series([10., -10.], [20., 20.], when)
+
+
 def test_place_outside_the_grid_raises_or_is_missing():
   place = dict(lat=[55.5, 10.], lon=[-5., -5.], time=[TRAIN_TIME] * 2)
   with pytest.raises(geo.OutsideGridError, match='uk.grib .50 .. 58 N'):

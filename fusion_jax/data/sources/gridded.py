@@ -138,7 +138,9 @@ class Weather:
 
   def at(self, record, lat, lon):
     """Values [P] of one record at places [P]."""
-    return _Look(self, lat, lon, np.zeros(len(lat), np.int64)).values(record)
+    look = _Look(self, lat, lon, np.zeros(len(lat), np.int64))
+    look.check_inside([record])
+    return look.values(record)
 
 
 class _Look:
@@ -157,18 +159,32 @@ class _Look:
     grid = record.file.grid(record)
     if id(grid) not in self.cells:
       index, weights = grid.cells(self.lat, self.lon, self.weather.alignment)
-      if self.weather.outside == 'error':
-        geo.check_inside(grid, self.lat, self.lon, weights, record.file.path)
       self.cells[id(grid)] = grid, index, weights  # The grid keeps its id.
     _, index, weights = self.cells[id(grid)]
     return geo.interpolate(self.weather.field(record), index, weights)
 
+  def check_inside(self, records):
+    """Raises if a place is off all grids of the records, unless allowed."""
+    grids = {}
+    for record in records:
+      grid = record.file.grid(record)
+      grids.setdefault(id(grid), (record.file.path, grid))
+    if grids and self.weather.outside == 'error':
+      geo.check_inside(
+          dict(grids.values()), self.lat, self.lon, self.weather.alignment)
+
   def wanted(self, variable):
-    """The records that overlap some place's window, oldest run first."""
+    """The records that overlap some place's window, oldest run first.
+
+    Raises:
+      geo.OutsideGridError: for a place off the grids of all of them, if
+        `outside='error'`.
+    """
     first = self.start.min(initial=2**40) * windows.HOUR
     last = (self.start.max(initial=0) + windows.NUM_HOURS) * windows.HOUR
     records = [r for r in self.weather.records
                if r.variable == variable and r.start <= last and r.end >= first]
+    self.check_inside(records)
     return sorted(records, key=lambda r: (r.base, r.end))
 
   def temperatures(self):
@@ -190,11 +206,13 @@ class _Look:
     """[P, 960] mm, hourly sums; of equal hours, the latest run's."""
     table = np.full((len(self.time), windows.NUM_HOURS), np.nan)
     runs = collections.defaultdict(list)
-    for record in self.wanted('tp'):
-      runs[record.base].append(record)
-    for base in sorted(runs):
+    for record in self.wanted('tp'):  # Oldest first.
+      grid = record.file.grid(record)
+      region = np.asarray(grid.lats).tobytes(), np.asarray(grid.lons).tobytes()
+      runs[record.base, region].append(record)
+    for records in runs.values():
       sums = windows.hourly_sums([(r.start, r.end, self.values(r))
-                                  for r in runs[base]])
+                                  for r in records])
       for hour, amount in sums.items():
         columns = hour - 1 - self.start
         use = ((columns >= 0) & (columns < table.shape[1])
