@@ -14,6 +14,7 @@ import os
 import pickle
 import struct
 import zipfile
+from typing import NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -33,10 +34,6 @@ _DTYPES = {
                  'complex64', 'complex128', 'float8_e4m3fn', 'float8_e5m2')}
 _LEGACY_MAGIC = 0x1950a86a20f9469cfc6c
 _LEGACY_PROTOCOL = 1001
-# Broken bytes make Python's unpickler raise nearly anything.
-_BROKEN = (pickle.UnpicklingError, EOFError, IndexError, KeyError, TypeError,
-           AttributeError, ValueError, struct.error, OverflowError, MemoryError,
-           zipfile.BadZipFile)
 
 
 class TorchFileError(ValueError):
@@ -74,7 +71,7 @@ def load(path):
     return _load_legacy(path)
   except TorchFileError as error:
     raise TorchFileError(f'{path}: {error}') from error
-  except _BROKEN as error:
+  except Exception as error:  # Broken bytes make readers raise anything.
     raise TorchFileError(
         f'{path} is truncated, damaged or no file of torch.save ({error!r}); '
         'fetch it again.') from error
@@ -179,10 +176,16 @@ def _load_legacy(path):
     return _Unpickler(file, storage).load()
 
 
-class _Unpickler(pickle.Unpickler):
+class _Storage(NamedTuple):
+  """What tensors are views of; `values` is None where none are read."""
+  values: np.ndarray | None
+
+
+class _Unpickler(pickle._Unpickler):
   """Unpickles containers and tensors, nothing else.
 
-  `dtypes` gathers {storage key: dtype}.
+  Python's own, as that in C lets no one see to the opcode BUILD. `dtypes`
+  gathers {storage key: dtype}.
   """
 
   def __init__(self, file, storage):
@@ -200,7 +203,7 @@ class _Unpickler(pickle.Unpickler):
       raise TorchFileError('it is older than torch 0.4; save it again.')
     self.dtypes[key] = dtype
     if self._storage is None:
-      return None
+      return _Storage(None)
     if key not in self._read:
       data = self._storage(key)
       size = count * np.dtype(dtype).itemsize
@@ -209,7 +212,7 @@ class _Unpickler(pickle.Unpickler):
             f'storage {key} has {len(data)} of {size} bytes; fetch the file '
             'again.')
       self._read[key] = data[:size]
-    return self._read[key].view(dtype)
+    return _Storage(self._read[key].view(dtype))
 
   def find_class(self, module, name):
     if module in ('torch', 'torch.cuda', 'torch.storage') and (
@@ -227,9 +230,23 @@ class _Unpickler(pickle.Unpickler):
           'its origin.')
     return _ALLOWED[module, name]
 
+  def _build(self):
+    """Sets attributes, which changes arrays and functions if it can."""
+    kind = type(self.stack[-2])
+    if kind is collections.OrderedDict:  # Of a state dict: not needed.
+      self.stack.pop()
+    elif issubclass(kind, Script):
+      self.load_build()
+    else:
+      raise TorchFileError(
+          f'its pickle sets attributes of a {kind.__name__}. It was refused.')
+
+  dispatch = pickle._Unpickler.dispatch | {pickle.BUILD[0]: _build}
+
 
 def _tensor(storage, offset, size, stride, *_):
   """A tensor as a view of its storage."""
+  storage = _values(storage)
   if storage is None:
     return None
   if len(size) != len(stride) or min((offset, *size, *stride)) < 0:
@@ -249,9 +266,18 @@ def _tensor(storage, offset, size, stride, *_):
 
 def _tensor_v3(storage, offset, size, stride, requires_grad, hooks, dtype, *_):
   del requires_grad, hooks
-  if storage is None:
+  values = _values(storage)
+  if values is None:
     return None
-  return _tensor(storage.view(dtype), offset, size, stride)
+  return _tensor(_Storage(values.view(dtype)), offset, size, stride)
+
+
+def _values(storage):
+  """The values of a storage; a tensor's would reach beyond their memory."""
+  if not isinstance(storage, _Storage):
+    raise TorchFileError(
+        f'a tensor is made of a {type(storage).__name__}, not of a storage.')
+  return storage.values
 
 
 def _parameter(data, *_):

@@ -122,6 +122,53 @@ def test_a_tensor_outside_its_storage_is_refused(
     torch_pickle.load(path)
 
 
+def test_a_tensor_made_of_a_tensor_is_refused(tmp_path):
+  # Repeated 2^40 times by a stride of 0, four values look like many.
+  pickled = tensor((2**33,), (1,))
+  start = pickled.index(b'(Vstorage')
+  end = pickled.index(b'Q') + 1
+  pickled = (pickled[:start] + tensor((2**40,), (0,))[:-1] + pickled[end:])
+  path = write_zip(tmp_path / 'evil.pt', pickled, [bytes(16)])
+  with pytest.raises(torch_pickle.TorchFileError,
+                     match='made of a ndarray, not of a storage'):
+    torch_pickle.load(path)
+
+
+@pytest.mark.parametrize('what', [
+    tensor((2, 2), (2, 1))[:-1], b'ctorch\nfloat32\n',
+    b'ctorch._utils\n_rebuild_tensor_v2\n'])
+def test_nothing_is_changed_by_a_pickle(what, tmp_path):
+  state = b'(N(V__defaults__\n(I1\ntdt'  # Set with `setattr`, by BUILD.
+  path = write_zip(tmp_path / 'evil.pt', what + state + b'b.', [bytes(16)])
+  with pytest.raises(torch_pickle.TorchFileError, match='sets attributes of'):
+    torch_pickle.load(path)
+  assert torch_pickle._tensor.__defaults__ is None
+
+
+def test_attributes_of_a_state_dict_are_left_out(tmp_path):
+  pickled = (b'ccollections\nOrderedDict\n(tR(Va\n' +
+             tensor((4,), (1,))[:-1] + b'u(Vvalues\nI3\ndb.')
+  path = write_zip(tmp_path / 'a.pt', pickled, [bytes(16)])
+  assert torch_pickle.load_state(path)['a'].tolist() == [0] * 4
+
+
+@pytest.mark.parametrize('damage', ['locked', 'packed'])
+def test_a_zip_that_cannot_be_unpacked_names_itself(damage, tmp_path):
+  path = tmp_path / 'bad.pt'
+  with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+    archive.writestr('a/data.pkl', tensor((4,), (1,)) * 20)
+  content = bytearray(path.read_bytes())
+  if damage == 'locked':  # The flag of encryption, in both headers.
+    content[6] |= 1
+    content[content.index(b'PK\x01\x02') + 8] |= 1
+  else:
+    start = content.index(b'data.pkl') + len(b'data.pkl')
+    content[start:start + 20] = b'\xff' * 20
+  path.write_bytes(content)
+  with pytest.raises(torch_pickle.TorchFileError, match='bad.pt'):
+    torch_pickle.load(path)
+
+
 def test_a_short_storage_is_refused(tmp_path):
   path = write_zip(tmp_path / 'short.pt', tensor((1,), (1,)), [b'1234'])
   with pytest.raises(torch_pickle.TorchFileError, match='4 of 16 bytes'):
