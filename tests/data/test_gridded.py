@@ -142,6 +142,23 @@ def test_missing_hours_stay_missing_and_so_does_their_day(tmp_path):
   assert np.isfinite(series['t2m_mean_daily'][0, 28])
 
 
+@pytest.mark.parametrize('methods', ['time: mean', 'time: point'])
+def test_a_value_a_day_is_a_mean_unless_it_is_of_a_point_in_time(
+    tmp_path, methods):
+  path = fields(tmp_path / 't.nc', 't2m', np.arange(280., 290.), 'K',
+                time=np.datetime64('2020-01-01T12', 'ns') + np.arange(10)
+                * np.timedelta64(1, 'D'))
+  data = xr.load_dataset(path, engine='h5netcdf')
+  data['t2m'].attrs['cell_methods'] = methods
+  data.to_netcdf(path, engine='h5netcdf')
+  found = gridded.Weather([path]).series(
+      [10.], [20.], [seconds(2020, 1, 5, 12)])
+  day, hour = found['t2m_mean_daily'][0, 29], found['t2m_hourly'][0, 47]
+  if methods == 'time: point':
+    day, hour = hour, day
+  assert day == 284 and np.isnan(hour)
+
+
 def test_files_of_several_regions_cover_a_place_each(tmp_path):
   time = hours('2020-01-01T00', 72)
   paths = [

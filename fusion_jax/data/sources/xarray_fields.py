@@ -102,8 +102,13 @@ class XarrayFile:
             .transpose(*dims).values.ravel() for times in (base, end)]
 
   def _add(self, role, base, end, step, where):
-    """Adds one record, if its time says what it is."""
-    daily = step == windows.DAY
+    """Adds one record, if its time says what it is.
+
+    One value a day is that of the day, unless CF's cell methods call it one of
+    a point in time.
+    """
+    methods = self.data[where[0]].attrs.get('cell_methods', '')
+    daily = step == windows.DAY and 'time: point' not in methods
     if role in ('t2m_min_daily', 't2m_max_daily') or daily:
       variable = {'t2m': 't2m_mean_daily', 'tp': 'tp_sum_daily',
                   'rate': 'tp_sum_daily'}.get(role, role)
