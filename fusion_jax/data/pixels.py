@@ -101,8 +101,9 @@ class Scale(grain.transforms.Map):
 
   Reads `pixels` [T, C, Y, X], reflectance x 10,000, and `valid` bool [T]
   where the example has it. Replaces `pixels` by float32, and adds `keep` bool
-  [T]: the valid months with at least half of their values. What is missing
-  (NaN) in these is 0, as a dropped band is in training.
+  [T]: the valid months with at least half of their values; a band without any
+  value in the whole year says nothing about a month and does not count. What is
+  missing (NaN) in these is 0, as a dropped band is in training.
 
   Attributes:
     scaling: 'published', (x - low) / high, as the public code; or 'range',
@@ -148,9 +149,8 @@ class Scale(grain.transforms.Map):
     there = np.isfinite(pixels)
     there[..., [BANDS.index(band) for band in self.missing], :, :] = False
     scaled = scale(np.where(there, pixels, 0), self.scaling)
-    known = there.mean(axis=(-3, -2, -1)) >= _MOST_MISSING
     return (np.where(there, scaled, np.float32(0)),
-            known & np.asarray(valid, bool))
+            _known(there) & np.asarray(valid, bool))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,6 +189,13 @@ class TakeLabel(grain.transforms.Map):
 
   def map(self, example):
     return {**example, 'label': np.int32(example[self.field])}
+
+
+def _known(there):
+  """Months [..., T] with at least half of the values of their bands."""
+  number = there.any(axis=(-4, -2, -1)).sum(axis=-1)[..., None]
+  values = there.mean(axis=(-2, -1)).sum(axis=-1)
+  return (values >= (1 - _MOST_MISSING) * number) & (number > 0)
 
 
 def class_names(statistics, label):

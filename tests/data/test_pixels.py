@@ -51,6 +51,22 @@ def test_missing_bands_are_zero_whatever_stands_there():
   assert found['pixels'][:, 6].all() and found['keep'].all()
 
 
+@pytest.mark.parametrize('told', [True, False])
+def test_sensors_with_four_bands_keep_their_months(told):
+  bands = ('B5', 'B6', 'B7', 'B8A', 'B11', 'B12')
+  values = example()['pixels'].astype(np.float32)
+  values[:, [pixels.BANDS.index(band) for band in bands]] = np.nan
+  values[2, :3] = np.nan
+  found = scaled(missing=bands if told else (), pixels=values,
+                 valid=np.ones(12, bool))
+  np.testing.assert_array_equal(np.flatnonzero(~found['keep']), [2])
+
+
+def test_a_year_without_any_value_has_no_month():
+  found = scaled(pixels=np.full((12, 10, 1, 1), np.nan))
+  assert not found['keep'].any() and not found['pixels'].any()
+
+
 def test_crop_is_around_the_centre():
   image = np.arange(12 * 10 * 64 * 64, dtype=np.int32).reshape(12, 10, 64, 64)
   for side, start in ((1, 32), (5, 30), (9, 28)):
