@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fusion_jax.data import pixels as pixels_lib
+from fusion_jax.mapping import bands
 from fusion_jax.models import pixel_encoder
 from fusion_jax.nn import pooling, post_norm
 from fusion_jax.ops import calendar, contrastive
@@ -47,12 +48,15 @@ class PixelModel:
     Args:
       pixels: [P, T, C, k, k], or [T, C, k, k] for one place: reflectance x
         10,000 of the bands B2 .. B12 in order, NaN = missing; or an
-        `xarray.DataArray` with the axes 'time', 'band', 'y', 'x' in any order.
-        Time steps are the 12 months, 4 quarters or a single composite.
+        `xarray.DataArray` with the axes 'time', 'band', 'y', 'x' in any order,
+        whose bands are taken by their names and whose steps by their dates,
+        where it has such coordinates. Time steps are the 12 months, 4 quarters
+        or a single composite, January first.
       valid: bool [P, T], False where a time step is missing. None: those with
         at least half of their values are there.
       days: [T] or [P, T], days of the year (1 = January 1) of other time
-        steps than months, however many.
+        steps than months, however many. None: those of the dates, unless
+        these are of twelve different months, or of 4 steps or 1.
       setting: 'monthly', or 'quarterly' or 'single' to make these of months.
       normalize: whether to bring vectors to length 1.
       batch_size: places at a time; 64 to 256 are fastest on CPU.
@@ -61,9 +65,15 @@ class PixelModel:
       [P, E] float32, or [E] for one place.
 
     Raises:
-      ValueError: for other bands or pixels, or reflectance on another scale.
+      ValueError: for other bands or pixels, or reflectance on another scale;
+        for another setting of steps with days.
     """
-    pixels = _plain(pixels)
+    pixels, order, dated = _plain(pixels, self.config.missing_bands)
+    days = dated if days is None else days
+    if days is not None and setting != 'monthly':
+      raise ValueError(
+          f'setting={setting!r} is made of the twelve months; these time steps '
+          'have days. Leave out the setting, or give monthly composites.')
     single = pixels.ndim == 4
     pixels = pixels[None] if single else pixels
     if pixels.ndim != 5 or len(pixels) < 1:
@@ -71,7 +81,7 @@ class PixelModel:
           f'pixels is {pixels.shape}; wanted is [places, time steps, bands, '
           'rows, columns] or that of one place.')
     valid = np.ones(pixels.shape[:2], bool) if valid is None else (
-        np.broadcast_to(np.asarray(valid, bool), pixels.shape[:2]))
+        np.broadcast_to(np.asarray(valid, bool), pixels.shape[:2])[:, order])
     months = None if days is None else np.broadcast_to(
         calendar.months_of_days(days), pixels.shape[:2])
     rows = []
@@ -139,12 +149,53 @@ class PixelModel:
         {'params': params}, pixels, keep, months=months)
 
 
-def _plain(pixels):
-  """A NumPy array, its axes in our order."""
-  if hasattr(pixels, 'dims'):
-    missing = [axis for axis in _AXES if axis not in pixels.dims]
-    if missing:
-      raise ValueError(f'The pixels have the axes {pixels.dims}, not {missing};'
-                       ' rename them.')
-    pixels = pixels.transpose(..., *_AXES)
-  return np.asarray(pixels, np.float32)
+def _plain(pixels, missing):
+  """A NumPy array in our order, the order of its steps, and their days.
+
+  Args:
+    pixels: array, or `xarray.DataArray`.
+    missing: names of bands that the model was trained without.
+
+  Returns:
+    (float32 [..., T, C, Y, X], int [T] or a slice, float [T] or None.)
+  """
+  if not hasattr(pixels, 'dims'):
+    return np.asarray(pixels, np.float32), slice(None), None
+  lacking = [axis for axis in _AXES if axis not in pixels.dims]
+  if lacking:
+    raise ValueError(f'The pixels have the axes {pixels.dims}, not {lacking};'
+                     ' rename them.')
+  pixels = _by_name(pixels.transpose(..., *_AXES), missing)
+  order, days = _by_date(pixels)
+  return np.asarray(pixels, np.float32)[..., order, :, :, :], order, days
+
+
+def _by_name(pixels, missing):
+  """A `DataArray` with the bands in order, where they have names."""
+  names = (pixels.band.values if 'band' in pixels.coords else np.zeros(0))
+  if names.dtype.kind not in 'UO':
+    return pixels
+  found = [bands.find(name) for name in names]
+  lacking = [band for band in bands.BANDS
+             if band not in found and band not in missing]
+  if lacking:
+    raise ValueError(
+        f'pixels lacks the bands {", ".join(lacking)}; it has '
+        f'{", ".join(map(str, names))}. Put NaN in the place of what the sensor'
+        ' does not have, as pixels.reindex(band=[...]) does.')
+  pixels = pixels.assign_coords(band=found)
+  return pixels.isel(band=np.flatnonzero(found)).reindex(band=[*bands.BANDS])
+
+
+def _by_date(pixels):
+  """The order of the time steps, and their days of the year if they count."""
+  dates = pixels.time.values if 'time' in pixels.coords else np.zeros(0)
+  if dates.dtype.kind != 'M':
+    return slice(None), None
+  months = dates.astype('datetime64[M]').astype(int) % calendar.MONTHS
+  if sorted(months) == [*range(calendar.MONTHS)]:
+    return np.argsort(months), None
+  if len(dates) in (4, 1):  # Quarters, or the year.
+    return slice(None), None
+  return slice(None), 1 + (
+      dates - dates.astype('datetime64[Y]')) / np.timedelta64(1, 'D')

@@ -11,19 +11,21 @@ from fusion_jax import released_pixels
 from fusion_jax.data import pixels
 from tests import golden_timesenclip as golden
 
-MIDDLES = (16, 45, 75, 105.5, 136, 166.5, 197, 228, 258.5, 289, 319.5, 350)
+MIDDLES = (16, 45.5, 75, 105.5, 136, 166.5, 197, 228, 258.5, 289, 319.5, 350)
 near = functools.partial(np.testing.assert_allclose, rtol=0, atol=2e-5)
 
 
 @functools.cache
 def model():
-  """A `PixelModel` of 1 x 1 pixels with fresh weights."""
+  """A `PixelModel` of 1 x 1 pixels with fresh weights, but positions."""
   settings = dict(width=32, depth=2, num_heads=4, hidden=16, output_width=24,
                   dtype='float32')
   config = ml_collections.ConfigDict(dict(
       model=settings, scaling='published', missing_bands=()))
-  params = {'encoder': golden.init(golden.tiny_encoder())}
-  return released_pixels.PixelModel(config, params, {})
+  params = golden.init(golden.tiny_encoder())
+  positions = np.random.default_rng(1).normal(size=(12, 32))  # Else all 0.
+  params = params | {'positions': positions.astype(np.float32)}
+  return released_pixels.PixelModel(config, {'encoder': params}, {})
 
 
 def year():
@@ -63,6 +65,59 @@ def test_axes_of_xarray_may_stand_in_any_order():
        model().encode(year()))
   with pytest.raises(ValueError, match=r"not \['time'\]; rename them"):
     model().encode(array.rename(time='month'))
+
+
+def dated(dates, values=None, names=pixels.BANDS):
+  """An xarray of the first place with dates and names of bands."""
+  return xarray.DataArray(
+      year()[0] if values is None else values,
+      dims=('time', 'band', 'y', 'x'),
+      coords={'time': np.array(dates, 'datetime64[ns]'), 'band': list(names)})
+
+
+MONTHS = [f'2018-{month:02d}-01' for month in range(1, 13)]
+
+
+def test_bands_are_taken_by_their_names():
+  names = [f'B{int(x[1:]):02d}' if x[1:].isdigit() else x
+           for x in pixels.BANDS]
+  turned = dated(MONTHS, names=names).isel(band=slice(None, None, -1))
+  extra = xarray.concat(
+      [turned, turned[:, :1].assign_coords(band=['B09'])], 'band')
+  near(model().encode(turned), model().encode(year()[0]))
+  near(model().encode(extra), model().encode(year()[0]))
+
+
+def test_missing_bands_are_named_or_nan():
+  lacking = dated(MONTHS).drop_sel(band='B8A')
+  with pytest.raises(ValueError, match='lacks the bands B8A; it has B2, .*NaN'):
+    model().encode(lacking)
+  values = year()[0].copy()
+  values[:, 7] = np.nan
+  near(model().encode(lacking.reindex(band=list(pixels.BANDS))),
+       model().encode(values))
+
+
+def test_months_are_placed_by_their_dates():
+  dates = np.array(MONTHS, 'datetime64[M]') + np.where(
+      np.arange(12) < 10, 12, 0)  # November to October.
+  order = np.argsort(dates)
+  array = dated(dates).isel(time=order)
+  valid = np.arange(12) != 4
+  near(model().encode(array), model().encode(year()[0]))
+  near(model().encode(array, valid[order], setting='quarterly'),
+       model().encode(year()[0], valid, setting='quarterly'))
+
+
+def test_other_dates_are_days_of_the_year():
+  dates = np.datetime64('2018-01-16') + np.arange(0, 360, 30)
+  dates[0] += 20  # Two of February, none of January.
+  found = model().encode(dated(dates))
+  near(found, model().encode(
+      year()[0], days=np.array([36, *range(46, 376, 30)])))
+  assert np.abs(found - model().encode(year()[0])).max() > 1e-4
+  with pytest.raises(ValueError, match="setting='quarterly' is made of"):
+    model().encode(dated(dates), setting='quarterly')
 
 
 def test_bad_pixels_are_errors():
