@@ -51,7 +51,7 @@ def read(path, *, part='', width=0):
           f'has {width}; embed the texts with the CLIP it was trained with.')
   except FileNotFoundError:
     raise
-  except (ValueError, KeyError, zipfile.BadZipFile,
+  except (ValueError, KeyError, EOFError, zipfile.BadZipFile,
           safetensors.SafetensorError) as error:
     raise ValueError(f'{path}: {error}') from error
   return prompts
@@ -84,7 +84,7 @@ def _read_json(path, part):
       raise ValueError(f'keys that stand there twice: {doubled}.')
     return dict(pairs)
 
-  table = json.loads(path.read_text('utf-8'), object_pairs_hook=no_doubles)
+  table = json.loads(path.read_text('utf-8-sig'), object_pairs_hook=no_doubles)
   for key in part.split('/') if part else ():
     if not isinstance(table, dict) or key not in table:
       inside = sorted(table) if isinstance(table, dict) else 'no more tables'
@@ -117,6 +117,7 @@ def _strings(values, name):
 def _read_csv(path, _):
   with open(path, newline='', encoding='utf-8-sig') as file:
     rows = list(csv.DictReader(file))
+  _check_columns(rows)
   columns = set(rows[0]) if rows else set()
   if {'class', 'text'} <= columns:
     return _by_row(*([row[name] for row in rows] for name in ('class', 'text')))
@@ -125,6 +126,17 @@ def _read_csv(path, _):
     return prompts_lib.from_classes(names)
   raise ValueError(f'its columns are {sorted(columns)}; wanted are class and '
                    'text, or name.')
+
+
+def _check_columns(rows):
+  """Raises if a row has more or fewer values than there are columns."""
+  for number, row in enumerate(rows, 2):  # The first line has the names.
+    if None in row:
+      raise ValueError(f'row {number} has more values than there are columns, '
+                       f'{row[None]}; put a text with commas in quotes.')
+    if None in row.values():
+      raise ValueError(f'row {number} has no '
+                       f'{[name for name in row if row[name] is None]}.')
 
 
 def _read_npz(path, _):
@@ -152,6 +164,8 @@ def _by_row(names, texts, vectors=None):
   if len(names) != len(texts):
     raise ValueError(f'{len(names)} classes for {len(texts)} texts; wanted is '
                      'the class of every text.')
+  if strange := [name for name in names if not isinstance(name, str)]:
+    raise ValueError(f'classes that are no text: {strange[:5]}.')
   order = {name: i for i, name in enumerate(dict.fromkeys(names))}
   return prompts_lib.Prompts(tuple(order), tuple(texts),
                  tuple(order[name] for name in names), vectors)

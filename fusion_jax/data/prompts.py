@@ -108,12 +108,18 @@ def doubled_texts(texts):
 
 
 def _check_texts(prompts):
+  strange = [x for x in (*prompts.classes, *prompts.texts)
+             if not isinstance(x, str)]
+  if strange:
+    raise ValueError(f'classes and texts that are no text: {strange[:5]}.')
   empty = sorted(set(prompts.classes) - {
       prompts.classes[i] for i in prompts.class_of})
   empty += [prompts.classes[i] for i, text in zip(
-      prompts.class_of, prompts.texts) if not str(text).strip()]
+      prompts.class_of, prompts.texts) if not text.strip()]
   if not prompts.classes:
     raise ValueError('there are no classes.')
+  if not all(name.strip() for name in prompts.classes):
+    raise ValueError('a class has no name.')
   if empty:
     raise ValueError(f'Classes without a prompt, or with an empty one: {empty}'
                      '; describe them or take them out.')

@@ -107,6 +107,24 @@ def test_wrong_json_files_are_named_and_explained(tmp_path, content, message):
     prompt_files.read(path)
 
 
+@pytest.mark.parametrize('rows, message', [
+    ('rice,A flooded field, in June',
+     r"row 2 has more values than .* \[' in June'\]; put .* in quotes"),
+    ('Water,a lake\nrice', r"row 3 has no \['text'\]"),
+    ('rice,', r"an empty one: \['rice'\]"), (',a field', 'has no name')])
+def test_wrong_csv_files_are_named_and_explained(tmp_path, rows, message):
+  path = tmp_path / 'wrong.csv'
+  path.write_text(f'class,text\n{rows}\nWoods,tall trees')
+  with pytest.raises(ValueError, match=f'wrong.csv: .*{message}'):
+    prompt_files.read(path)
+
+
+def test_a_json_file_of_a_windows_editor_is_read(tmp_path):
+  path = tmp_path / 'a.json'
+  path.write_text(json.dumps(TABLE), 'utf-8-sig')
+  assert prompt_files.read(path).classes == tuple(TABLE)
+
+
 def test_a_class_that_stands_twice_in_a_json_file_is_found(tmp_path):
   path = tmp_path / 'twice.json'
   path.write_text('{"Water": "a lake", "Water": "a river"}')
@@ -142,9 +160,14 @@ def test_wrong_files_of_vectors_are_explained(tmp_path):
              vectors=some_vectors(2) * [[1], [factor]])
     with pytest.raises(ValueError, match=r"zero or not finite.*\['y'\]"):
       prompt_files.read(path)
-  path.write_bytes(path.read_bytes()[:100])
-  with pytest.raises(ValueError, match='wrong.npz'):
-    prompt_files.read(path)
+  for names in ([1, 2], np.array([b'a', b'b']), [['a', 'b'], ['c', 'd']]):
+    np.savez(path, classes=names, texts=['x', 'y'], vectors=some_vectors(2))
+    with pytest.raises(ValueError, match='wrong.npz: .*that are no text: '):
+      prompt_files.read(path)
+  for count in (100, 0):
+    path.write_bytes(path.read_bytes()[:count])
+    with pytest.raises(ValueError, match='wrong.npz'):
+      prompt_files.read(path)
   path = tmp_path / 'wrong.safetensors'
   path.write_text('nothing')
   with pytest.raises(ValueError, match='wrong.safetensors'):
