@@ -104,6 +104,45 @@ def test_a_killed_run_goes_on_with_the_next_shard(data_dir):
   assert all('codes/tok_lulc@224' in x for x in read(data_dir))
 
 
+def test_a_shard_that_was_made_anew_gets_codes_again(data_dir, original):
+  codes.write(data_dir, make_encoders(1), SQUARES)
+  for path in [*data_dir.glob('train*.array_record'),
+               data_dir / 'features.json', data_dir / codes.SUMMARY]:
+    path.unlink()  # But not the hidden folder of notes.
+    if (original / path.name).exists():
+      shutil.copy(original / path.name, path)
+  assert codes.write(data_dir, make_encoders(1), SQUARES)
+  assert all(x['codes/tok_lulc@224'].shape == (3, 2, 2)
+             for x in read(data_dir))
+
+
+def test_a_run_killed_before_its_note_leaves_no_note_of_another(
+    data_dir, monkeypatch):
+  codes.write(data_dir, make_encoders(1), SQUARES)
+  def killed(path, text):
+    raise KeyboardInterrupt
+  def other(images):
+    return corner_pixels(images) + 1
+  with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    patch.setattr(codes.shards, 'write_whole', killed)
+    codes.write(data_dir, make_encoders(1, 'two', other), SQUARES,
+                overwrite=True)
+  whole = shutil.copytree(data_dir, data_dir.parent / 'whole')
+  shutil.rmtree(whole / '.notes')
+  for path in data_dir, whole:
+    codes.write(path, make_encoders(1), SQUARES)
+  for shard in sorted(whole.glob('*.array_record')):
+    assert shard.read_bytes() == (data_dir / shard.name).read_bytes()
+
+
+def test_files_of_killed_runs_are_removed_at_the_end(data_dir):
+  shard = next(data_dir.glob('*.array_record'))
+  leftover = data_dir / f'{shard.name}.tmp-123'
+  leftover.write_bytes(b'half')
+  codes.write(data_dir, make_encoders(1), SQUARES)
+  assert not leftover.exists()
+
+
 def test_done_work_is_not_done_again(data_dir):
   codes.write(data_dir, make_encoders(1), SQUARES)
   def never(images):

@@ -170,9 +170,19 @@ def _note_path(shard):
 
 
 def _note(shard):
-  """What codes a shard has; None without any."""
+  """What codes a shard has; None without any.
+
+  A note may be of an older shard of that name, so the first record is asked.
+  """
   path = _note_path(shard)
-  return json.loads(path.read_text()) if path.exists() else None
+  if not path.exists():
+    return None
+  source = array_record_data_source.ArrayRecordDataSource([str(shard)])
+  if len(source):
+    example = tf_example_pb2.Example.FromString(source[0])
+    if crops.CORNERS not in example.features.feature:
+      return None
+  return json.loads(path.read_text())
 
 
 def _rewrite(shard, decode, encoders, squares, batch_size):
@@ -190,6 +200,7 @@ def _rewrite(shard, decode, encoders, squares, batch_size):
           chunk * squares.count)):
         writer.write(_with(record, found))
     writer.close()
+    _note_path(shard).unlink(missing_ok=True)  # Of other codes.
     os.replace(temporary, shard)
   finally:
     pathlib.Path(temporary).unlink(missing_ok=True)
@@ -261,6 +272,8 @@ def _finish(path, wanted):
          for name in wanted['tokenizers']},
       crops.CORNERS.split('/')[1]: ((None, 2), np.int16)})
   shards.write_whole(path / SUMMARY, json.dumps(wanted, indent=1))
+  for leftover in path.glob('*.array_record.tmp-*'):  # Of killed processes.
+    leftover.unlink(missing_ok=True)
 
 
 def _write_features(path, codes):
