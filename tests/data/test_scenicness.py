@@ -35,6 +35,13 @@ def test_prompts_with_vectors_come_back(tmp_path):
   np.testing.assert_array_equal(found.vectors, given.vectors)
 
 
+def test_vectors_of_other_prompts_are_an_error(tmp_path):
+  scenicness.write_prompts(tmp_path / 'p.npz', scenicness.RatedPrompts(
+      ('a', 'b'), np.array([1., 10.]), np.array([0, 0]), np.ones((3, 4))))
+  with pytest.raises(ValueError, match='p.npz has 2 texts, .* and 3 vectors'):
+    scenicness.read_prompts(tmp_path / 'p.npz')
+
+
 def test_score_off_the_scale_or_column_missing_is_an_error(tmp_path):
   path = tmp_path / 'prompts.csv'
   path.write_text(PROMPTS.replace(',8,', ',11,'))
@@ -47,7 +54,12 @@ def test_score_off_the_scale_or_column_missing_is_an_error(tmp_path):
 
 def test_swapped_votes_are_noticed(tmp_path):
   path = tmp_path / 'votes.tsv'
-  path.write_text(VOTES.replace('51.5', '-2').replace('51.6', '151.6'))
+  path.write_text(VOTES.replace('Lat', 'L').replace('Lon', 'Lat').replace(
+      'L\t', 'Lon\t'))
+  with pytest.raises(ValueError, match='votes.tsv: latitudes from -2 to -2 degr'
+                     'ees, longitudes from 51.5 to 51.6; are Lat and Lon swap'):
+    scenicness.read_votes(path)
+  path.write_text(VOTES.replace('51.6', '151.6'))
   with pytest.raises(ValueError, match='are Lat and Lon swapped'):
     scenicness.read_votes(path)
 

@@ -14,6 +14,7 @@ import numpy as np
 import scipy.spatial
 
 EARTH_RADIUS_M = 6_371_000
+_LATS, _LONS = (49, 61), (-9, 3)  # Great Britain, degrees.
 
 
 class RatedPrompts(NamedTuple):
@@ -63,6 +64,11 @@ def read_prompts(path):
         tuple(row['prompts_in_order'].strip() for row in rows),
         np.array([float(row['values_in_order']) for row in rows]),
         np.array([int(row['user_index']) for row in rows]))
+  if len({len(x) for x in prompts if x is not None}) > 1:
+    raise ValueError(
+        f'{path} has {len(prompts.texts)} texts, {len(prompts.values)} values, '
+        f'{len(prompts.raters)} raters and {len(prompts.vectors)} vectors; '
+        'wanted is one of each a prompt.')
   if not ((prompts.values >= 1) & (prompts.values <= 10)).all():
     raise ValueError(f'{path}: scores of prompts lie from 1 to 10; here are '
                      f'{prompts.values.min():g} to {prompts.values.max():g}.')
@@ -79,14 +85,18 @@ def read_votes(path):
   """`Votes` of a TSV in the public layout.
 
   Raises:
-    ValueError: if a column is missing, or places lie outside the Earth.
+    ValueError: if a column is missing, places lie outside the Earth, or they
+      lie in Great Britain only with latitude and longitude swapped.
   """
   rows = _rows(path, '\t', {'Lat', 'Lon', 'Average'})
   votes = Votes(*(np.array([float(row[name]) for row in rows])
                   for name in ('Lat', 'Lon', 'Average')))
-  if (np.abs(votes.lat) > 90).any():
-    raise ValueError(f'{path}: latitudes up to {np.abs(votes.lat).max():g} '
-                     'degrees; are Lat and Lon swapped?')
+  if (np.abs(votes.lat) > 90).any() or (
+      _within(votes.lat, _LONS) and _within(votes.lon, _LATS)):
+    raise ValueError(
+        f'{path}: latitudes from {votes.lat.min():g} to {votes.lat.max():g} '
+        f'degrees, longitudes from {votes.lon.min():g} to '
+        f'{votes.lon.max():g}; are Lat and Lon swapped? Exchange their names.')
   return votes
 
 
@@ -104,6 +114,10 @@ def match(lat, lon, votes, radius_m=1_000):
   chord = 2 * np.sin(radius_m / EARTH_RADIUS_M / 2)
   _, found = tree.query(_on_sphere(lat, lon), distance_upper_bound=chord)
   return np.where(found < len(votes.lat), found, -1)
+
+
+def _within(values, limits):
+  return bool(((values >= limits[0]) & (values <= limits[1])).all())
 
 
 def _on_sphere(lat, lon):
