@@ -59,6 +59,15 @@ def test_what_is_no_table_raises(tmp_path):
   (tmp_path / 'b.safetensors').write_bytes(b'12345678')
   with pytest.raises(ValueError, match='b.safetensors holds no vectors'):
     photo_vectors.PhotoVectors(tmp_path / 'b.safetensors')
+  (tmp_path / 'd.npz').write_bytes((tmp_path / 'a.npz').read_bytes()[:99])
+  with pytest.raises(ValueError, match='d.npz holds no vectors'):
+    photo_vectors.PhotoVectors(tmp_path / 'd.npz')
+  for shapes in ({}, {'a': (1, 4), 'b': (1, 5)}):
+    safetensors_numpy.save_file({
+        name: np.ones(shape, np.float32) for name, shape in shapes.items()},
+        tmp_path / 'e.safetensors')
+    with pytest.raises(ValueError, match='e.safetensors .* one width'):
+      photo_vectors.PhotoVectors(tmp_path / 'e.safetensors')
   (tmp_path / 'c.csv').write_text('a')
   with pytest.raises(ValueError, match='end in .safetensors or .npz'):
     photo_vectors.PhotoVectors(tmp_path / 'c.csv')

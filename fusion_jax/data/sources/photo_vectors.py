@@ -13,6 +13,7 @@ Vectors are not of unit length: they are as CLIP's image tower projects them.
 import functools
 import json
 import pathlib
+import zipfile
 
 import numpy as np
 import safetensors
@@ -105,7 +106,7 @@ def _opened(path):
       return _npz(path)
     if path.suffix == '.safetensors':
       return _safetensors(path)
-  except (ValueError, KeyError, OSError, EOFError,
+  except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile,
           safetensors.SafetensorError) as error:
     raise ValueError(f'{path} holds no vectors of photos: {error}') from error
   raise ValueError(f'{path}: files of photo vectors end in '
@@ -113,7 +114,8 @@ def _opened(path):
 
 
 def _npz(path):
-  with np.load(path, allow_pickle=False) as file:
+  # np.load leaves a file open that it cannot read.
+  with open(path, 'rb') as raw, np.load(raw, allow_pickle=False) as file:
     if {_VECTORS, _KEYS} <= set(file):
       vectors = np.asarray(file[_VECTORS], np.float32)
       names = file[_KEYS].tolist()
@@ -132,8 +134,11 @@ def _safetensors(path):
     _check(names, tuple(vectors.get_shape()))
     return names, vectors.get_shape()[1], lambda i: vectors[i:i + 1][0]
   names = sorted(file.keys())
-  width = int(np.prod(file.get_slice(names[0]).get_shape()))
-  return names, width, lambda i: np.ravel(file.get_tensor(names[i]))
+  widths = {int(np.prod(file.get_slice(name).get_shape())) for name in names}
+  if len(widths) != 1:
+    raise ValueError(f'vectors of one width are wanted, not of '
+                     f'{sorted(widths)}')
+  return names, widths.pop(), lambda i: np.ravel(file.get_tensor(names[i]))
 
 
 def _check(names, shape):
