@@ -67,6 +67,22 @@ def test_polygons_without_a_class_raise(tmp_path):
     region_maps.read(tmp_path / 'b.geojson', 'bioregion')
 
 
+def test_polygons_that_are_none_or_nowhere(tmp_path):
+  path, name = tmp_path / 'a.geojson', {'name': 'Atlantic'}
+  shape = square(4_067_500, 3_279_500)
+  for features in [], [(None, name)]:
+    with pytest.raises(ValueError, match='a.geojson has no polygon'):
+      region_maps.read(geojson(path, features), 'bioregion')
+  with pytest.raises(ValueError, match='a.geojson .* 4.07.*e.06.* its `crs`'):
+    region_maps.read(geojson(path, [(shape, name)]), 'bioregion')
+  geojson(path, [(square(4_067_500, 3_279_500, crs='EPSG:4326'), name),
+                 (None, {})])
+  text = path.read_text().replace('{"type": "FeatureC', '{"crs": null, "type":'
+                                  ' "FeatureC')
+  path.write_text(text)
+  assert region_maps.read(path, 'bioregion')([POINT])[0] == 3
+
+
 def raster(path, values, crs='EPSG:3035'):
   """Pixels of 100 m whose upper left corner is 50 m off a LUCAS point."""
   with rasterio.open(

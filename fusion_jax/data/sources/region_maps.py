@@ -81,10 +81,14 @@ class Polygons:
     """Reads them; see `read`."""
     try:
       collection = json.loads(pathlib.Path(path).read_text('utf-8'))
-      features = collection['features']
+      features = [feature for feature in collection['features']
+                  if feature['geometry']]
     except (ValueError, KeyError, TypeError) as error:
       raise ValueError(f'{path} is no GeoJSON of features: {error}.') from error
+    if not features:
+      raise ValueError(f'{path} has no polygon.')
     crs = _crs(collection)
+    _check_degrees(path, crs, features)
     shapes = [
         (rasterio.warp.transform_geom(crs, _LAEA, feature['geometry']),
          _class_of(path, feature, task)) for feature in features]
@@ -110,9 +114,23 @@ class Polygons:
 
 def _crs(collection):
   """Coordinate system of a GeoJSON: degrees, if it does not say."""
-  name = collection.get('crs', {}).get('properties', {}).get('name', '')
+  crs = collection.get('crs') or {}
+  name = crs.get('properties', {}).get('name', '')
   digits = name.rpartition(':')[2]
   return f'EPSG:{digits}' if digits.isdigit() else _WGS84
+
+
+def _check_degrees(path, crs, features):
+  """Raises if what should be degrees is not."""
+  if crs != _WGS84:
+    return
+  for feature in features:
+    west, south, east, north = rasterio.features.bounds(feature['geometry'])
+    if west < -360 or east > 360 or south < -90 or north > 90:
+      raise ValueError(
+          f'{path} has coordinates up to {max(east, north):g} and no other '
+          'coordinate system than degrees; set its `crs`, or convert it with '
+          'ogr2ogr -t_srs EPSG:4326.')
 
 
 def _class_of(path, feature, task):
