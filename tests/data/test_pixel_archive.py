@@ -114,6 +114,24 @@ def test_places_without_a_habitat_are_dropped_from_the_test_split(
   assert rows[1][0] not in found and len(found) == COUNT - 1
 
 
+def test_composites_without_a_habitat_are_dropped_where_others_have_one(
+    earth, folder, tmp_path):
+  path = tmp_path / 'test_with_eunis.h5'
+  keys = [earth.example('train', i)['key'] for i in range(3)]
+  path.write_bytes((folder / 'train.h5').read_bytes())
+  builder = sen4map.Sen4Map({'test': str(path), 'val': str(path)})
+  with h5py.File(path, 'a') as file:
+    del file[keys[1]].attrs['EUNIS_L2']
+    file[keys[2]].attrs['EUNIS_L2'] = np.nan
+  assert set(read(builder)) == {keys[0]}
+  assert set(read(builder, 'val')) == set(keys)
+  sen4map._has_habitats.cache_clear()
+  with h5py.File(path, 'a') as file:
+    for key in keys:
+      file[key].attrs.pop('EUNIS_L2', None)
+  assert set(read(builder)) == set(keys)
+
+
 def test_the_three_left_out_places_are_not_in_training(folder, tmp_path):
   path = tmp_path / 'train.h5'
   with h5py.File(folder / 'train.h5') as old, h5py.File(path, 'w') as new:

@@ -149,6 +149,35 @@ def test_products_that_do_not_fit_the_acquisitions_raise(raw):
     year(path)
 
 
+@pytest.mark.parametrize('shape', [(NUM, 5, 5), (3, 11, 11), (11,)])
+def test_bands_of_another_grid_raise(raw, shape):
+  def replace(group):
+    del group['B11']
+    group['B11'] = np.ones(shape, np.uint16)
+
+  with pytest.raises(ValueError, match=(
+      fr'{KEY}: SCL is \(26, 11, 11\), B11 is \({shape[0]},.*; wanted')):
+    year(changed(raw[0], replace))
+
+
+@pytest.mark.parametrize('composite', composites.KINDS)
+def test_values_that_are_not_finite_count_as_cloud(raw, composite):
+  def replace(group, cloud):
+    values = group['B4'][...].astype(np.float32)
+    del group['B4']
+    values[:3] = np.nan
+    group['B4'] = np.nan_to_num(values) if cloud else values
+    if cloud:
+      group['SCL'][:3] = 9
+
+  found = year(changed(raw[0], lambda group: replace(group, False)), 5,
+               composite=composite)
+  wanted = year(changed(raw[0], lambda group: replace(group, True)), 5,
+                composite=composite)
+  np.testing.assert_array_equal(found.pixels, wanted.pixels)
+  np.testing.assert_array_equal(found.valid, wanted.valid)
+
+
 def test_products_in_one_text(raw):
   wanted = year(raw[0]).pixels
   path = changed(raw[0], lambda group: group.attrs.__setitem__(

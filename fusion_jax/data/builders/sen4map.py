@@ -46,7 +46,7 @@ class Sen4Map:
     eunis_table: what the values of that raster mean, or ''.
     need_photos: splits whose places without a photo are dropped.
     need_eunis: splits whose places without a habitat are dropped, if habitats
-      are known at all.
+      are known at all: from a map, labels, or attributes of any place.
     examples_per_shard: at most so many places in one file.
   """
   files: Mapping[str, str]
@@ -147,7 +147,8 @@ class Sen4Map:
 
   def _wanted(self, split, example):
     """Whether the specification keeps a place."""
-    knows_habitats = bool(self.eunis or self.labels)
+    knows_habitats = bool(self.eunis or self.labels or (
+        split in self.need_eunis and _has_habitats(self.files[split])))
     no_habitat = example[labels.FIELDS['eunis']] == labels.NONE
     if split in self.need_eunis and knows_habitats and no_habitat:
       return False
@@ -204,6 +205,15 @@ def _keys(path, leave_out):
     found = sen4map.keys(file)
   return tuple(key for key in found if not (
       leave_out and key.removeprefix(sen4map.PREFIX) in map(str, LEFT_OUT)))
+
+
+@functools.cache
+def _has_habitats(path):
+  """Whether any place of a file of composites has a habitat."""
+  with sen4map.opened(path) as file:
+    found = sen4map.keys(file)
+    return sen4map.is_composite(file, found[0]) and any(
+        sen4map.REGIONS[1] in file[key].attrs for key in found)
 
 
 @functools.cache

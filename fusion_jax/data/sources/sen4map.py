@@ -188,16 +188,30 @@ def _acquisitions(group, size, missing_bands):
   if PRODUCTS not in group.attrs:
     raise ValueError(f'it lacks the attribute {PRODUCTS}, the dates; it has '
                      f'{sorted(group.attrs)}')
+  _check_grids(group, [names[x] for x in composites.BANDS if x in names])
   scene_class = _cropped(group[SCENE_CLASS], size)
   counts = np.stack([
       _cropped(group[names[band]], size) if band in names
       else np.zeros_like(scene_class) for band in composites.BANDS], axis=1)
   products = _texts(group.attrs[PRODUCTS])
-  if not len(products) == len(counts) == len(scene_class):
-    raise ValueError(f'{len(products)} product ids for {len(counts)} '
-                     f'acquisitions and {len(scene_class)} of {SCENE_CLASS}')
+  if len(products) != len(counts):
+    raise ValueError(
+        f'{len(products)} product ids for {len(counts)} acquisitions')
   _check_scale(counts)
-  return counts, scene_class, products
+  known = np.isfinite(counts).all(axis=1)  # What is not counts as cloud.
+  return (np.where(known[:, None], counts, 0),
+          np.where(known, scene_class, composites.CLOUD_CLASS), products)
+
+
+def _check_grids(group, names):
+  """Raises unless bands have the pixels and acquisitions of the classes."""
+  wanted = group[SCENE_CLASS].shape
+  wrong = ''.join(f', {name} is {group[name].shape}' for name in names
+                  if group[name].shape != wanted)
+  if len(wanted) != 3 or wrong:
+    raise ValueError(
+        f'{SCENE_CLASS} is {wanted}{wrong}; wanted are [acquisitions, rows, '
+        'columns] of one grid of 10 m: bring them onto it')
 
 
 def _cropped(dataset, size):
