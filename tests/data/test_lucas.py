@@ -127,3 +127,11 @@ def test_real_photo_belongs_to_a_point():
   assert path == lucas.photo_path(DATA / 'photos', 'HR', 46942420, 'N')
   assert key == lucas.photo_key('HR', 46942420, 'N')
   assert np.array(key) == 'HR_46942420N'
+
+
+def test_survey_in_another_encoding_raises(tmp_path):
+  path = tmp_path / 'a.csv'
+  path.write_bytes('POINT_ID,NUTS0,TH_LAT,TH_LONG,LC1,LU1\n'
+                   '40683280,NL,52.57,6.27,B11,é\n'.encode('latin1'))
+  with pytest.raises(ValueError, match='a.csv is not in UTF-8.*iconv'):
+    lucas.read_survey(path)

@@ -135,14 +135,18 @@ def find_photos(root):
 
 def _rows(path, columns, case):
   """Rows of a CSV, with the names of the columns in one case."""
-  with open(path, newline='', encoding='utf-8-sig') as file:
-    reader = csv.DictReader(file)
-    names = [case(name.strip()) for name in reader.fieldnames or ()]
-    if lacking := [name for name in columns if name not in names]:
-      raise ValueError(f'{path} lacks the columns {lacking}; it has '
-                       f'{names[:12]}.')
-    reader.fieldnames = names
-    rows = list(reader)
+  try:
+    with open(path, newline='', encoding='utf-8-sig') as file:
+      reader = csv.DictReader(file)
+      names = [case(name.strip()) for name in reader.fieldnames or ()]
+      reader.fieldnames = names
+      rows = list(reader)
+  except UnicodeDecodeError as error:
+    raise ValueError(f'{path} is not in UTF-8 ({error}); convert it, for '
+                     'instance with iconv -f latin1 -t utf8.') from error
+  if lacking := [name for name in columns if name not in names]:
+    raise ValueError(f'{path} lacks the columns {lacking}; it has '
+                     f'{names[:12]}.')
   if not rows:
     raise ValueError(f'{path} has no rows.')
   return rows
