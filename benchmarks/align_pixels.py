@@ -79,14 +79,15 @@ def retrieval_table(aligned):
   rows = []
   for label in (*LABELS, 'country'):
     path = alignment_tables.recall_path(SPLIT, 'monthly', label, own=False)
-    chance = aligned[0][f'{path}_chance@1']
     for direction in retrieval.DIRECTIONS:
       name = f'{path}_{direction}@1'
-      lows = [numbers[f'{name}_low'] / chance for numbers in aligned]
+      lows = [retrieval.over_chance(numbers, path, direction)
+              for numbers in aligned]
       rows.append([
           alignment_tables.NAMES[label], direction.upper(),
           ablation.with_spread([numbers[name] for numbers in aligned]),
-          chance, ' '.join(tables.number(low, 2) for low in lows)])
+          aligned[0][f'{path}_chance@1'],
+          ' '.join(tables.number(low, 2) for low in lows)])
   return tables.markdown(
       ('label', 'direction', 'Recall@1', 'chance',
        'lower 95 % bound / chance, by seed'), rows)

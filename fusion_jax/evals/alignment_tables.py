@@ -67,11 +67,11 @@ def recall_details(numbers, split, labels, setting='monthly'):
     for direction in retrieval.DIRECTIONS:
       if f'{path}_{direction}@1' in numbers:
         one = f'{path}_{direction}@1'
-        chance = numbers[f'{path}_chance@1']
         rows.append([
             NAMES[label], direction.upper(), tables.with_interval(
                 numbers[one], (numbers[f'{one}_low'], numbers[f'{one}_high'])),
-            chance, numbers[f'{one}_low'] / chance,
+            numbers[f'{path}_chance@1'],
+            retrieval.over_chance(numbers, path, direction),
             *(numbers.get(f'{path}_{direction}@{k}', math.nan)
               for k in (5, 10))])
   return tables.markdown(

@@ -7,6 +7,7 @@ follows from its numbers: 0.4 to 0.7 among 50,000 places of 8 classes.
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -125,6 +126,19 @@ def metrics(path, found):
                   f'{name}_high': recall.interval[k][1],
                   f'{path}_chance@{k}': recall.chance[k]}
   return numbers
+
+
+def over_chance(numbers, path, direction, k=1):
+  """The lower 95 % bound over chance; NaN if no two places share a label.
+
+  Args:
+    numbers: of `metrics`.
+    path: as there.
+    direction: 's2g' or 'g2s'.
+    k: places found.
+  """
+  chance = numbers[f'{path}_chance@{k}']
+  return numbers[f'{path}_{direction}@{k}_low'] / chance if chance else math.nan
 
 
 @functools.partial(jax.jit, static_argnums=(3, 4))

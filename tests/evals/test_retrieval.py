@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fusion_jax.evals import retrieval
+from fusion_jax.evals import alignment_tables, retrieval
 
 
 def units(rng, count, width=8):
@@ -87,6 +87,35 @@ def test_too_small_a_gallery_is_an_error():
   x = np.eye(3, dtype=np.float32)
   with pytest.raises(ValueError, match='k=3, but a query has 2 places'):
     retrieval.nearest(x, x, 3, exclude_own=True)
+
+
+@pytest.mark.parametrize(
+    'count, own, left', [(11, False, [1, 5, 10]), (10, False, [1, 5]),
+                         (5, True, [1, 5]), (2, False, [1])])
+def test_more_neighbours_than_there_are_places_are_left_out(count, own, left):
+  x = units(np.random.default_rng(0), count + 2)
+  truth = np.array([0, -1, -1] + [0] * (count - 1))  # Two do not count.
+  found = retrieval.evaluate(x, x, truth, own=own)
+  assert list(found['g2s'].at) == list(found['s2g'].chance) == left
+
+
+@pytest.mark.parametrize('count, own', [(0, True), (0, False), (1, False)])
+def test_without_places_to_find_there_is_no_recall(count, own):
+  x = np.eye(3, dtype=np.float32)
+  truth = np.array([0] * count + [-1] * (3 - count))
+  assert retrieval.metrics('t/r', retrieval.evaluate(
+      x, x, truth, own=own)) == {}
+
+
+def test_labels_that_occur_once_have_no_chance_to_be_compared_with():
+  x = np.eye(3, dtype=np.float32)
+  numbers = retrieval.metrics('val/recall_own_excluded/crops',
+                              retrieval.evaluate(x, x, np.arange(3), own=False))
+  table = alignment_tables.recall_details(numbers, 'val', ['crops'])
+  assert '| 0.000 [0.000, 0.000] | 0.000 | n/a |' in table
+  numbers = retrieval.metrics('t/r', retrieval.evaluate(
+      x, x, np.zeros(3, int), own=False))
+  assert retrieval.over_chance(numbers, 't/r', 's2g') == 1
 
 
 def test_metrics_name_direction_and_number():

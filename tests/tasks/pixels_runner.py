@@ -30,8 +30,7 @@ def config(data_dir, argument='', **changes):
   if made.task == 'align_pixels':
     made.loss.queue_size = 32
     with made.unlocked():
-      made.evals.update(dict(kinds=(), retrieval=(), search='',
-                             scenicness=''))
+      made.evals.update(dict(kinds=(), search='', scenicness=''))
       made.evals.prompts = {'land_cover': 'prompts/land_cover.npz'}
   made.update(changes)
   return made
