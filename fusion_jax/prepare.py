@@ -11,6 +11,8 @@ r"""Prepares a data set: raw archive or simulated Earth -> ArrayRecord.
       CLIP's vectors of ground photos, for the next; see its --help.
   python -m fusion_jax.prepare sen4map --source DIR --survey EU_2018.csv \
       --photos DIR --size 9 --out DIR
+  python -m fusion_jax.prepare prompts --clip DIR --out DIR/prompts
+      CLIP's vectors of the names of classes, beside those; see its --help.
   python -m fusion_jax.prepare tokenize --data DIR --tokenizers RUN...
       The last step: codes of image tokenizers beside the images; see its
       --help.
@@ -274,6 +276,9 @@ def main(argv=None):
   if argv[:1] == ['photos']:
     from fusion_jax import embed_photos
     return embed_photos.main(argv[1:], _share)
+  if argv[:1] == ['prompts']:
+    from fusion_jax import embed_prompts
+    return embed_prompts.main(argv[1:])
   arguments = vars(_parser().parse_args(argv))
   flags.FLAGS.mark_as_parsed()  # Or absl warns that it logs too early.
   logging.use_absl_handler()
