@@ -68,6 +68,20 @@ def to_theirs(value, row):
   return value
 
 
+def shape_of(state, key, num_axes):
+  """The shape of a key that the sizes of a model are read off.
+
+  Raises:
+    ValueError: if it has another number of axes, or one without entries.
+    KeyError: if it is missing.
+  """
+  shape = tuple(state[key].shape)
+  if len(shape) != num_axes or not min(shape):
+    raise ValueError(f'{key} is {shape}; it should have {num_axes} axes with '
+                     'entries. The sizes of the model cannot be told.')
+  return shape
+
+
 def stack(values):
   """Layers on top of each other, [L, ...]."""
   return (jnp if isinstance(values[0], jax.Array) else np).stack(values)

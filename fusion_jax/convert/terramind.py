@@ -228,7 +228,7 @@ def _known_shape(key, state):
   """The shape that a copy must have."""
   if key.endswith('.pos_emb'):
     if len(state[key].shape) != 3:
-      return ()
+      return 'of three axes'
     _, rows, width = state[key].shape
     if _is_sequence(key, rows):
       return 1, positions.SEQUENCE_ROWS, width

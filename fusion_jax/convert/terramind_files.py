@@ -12,7 +12,7 @@ import re
 from typing import NamedTuple
 
 from fusion_jax import modalities as modality_table
-from fusion_jax.convert import terramind, terramind_tokenizers
+from fusion_jax.convert import layouts, terramind, terramind_tokenizers
 from fusion_jax.models import backbone, encoder, image_tokenizer
 
 _HUB = 'ibm-esa-geospatial/TerraMind-1.0-'
@@ -106,7 +106,8 @@ def describe(part, *, variant='', num_heads=0):
   table = 'encoder_embeddings.coords.token_emb.weight'
   common = dict(
       name=_name(sizes, part.kind), seed=0, image_size=_image_size(state),
-      coords_vocab_size=(state[table].shape[0] if table in state else 30_000),
+      coords_vocab_size=(layouts.shape_of(state, table, 2)[0]
+                         if table in state else 30_000),
       standardise='terramind')
   sides = _sides(state)
   if part.kind == 'encoder':
@@ -231,9 +232,9 @@ def _kind(state):
 
 def _sizes(state, num_heads):
   """Width, depths and MLP of a state, whatever key it may lack."""
-  width = next((state[key].shape[-1] for key in (
-      'encoder_norm.weight', 'encoder.0.norm1.weight', 'mask_token')
-                if key in state), 0)
+  width = next((layouts.shape_of(state, key, axes)[-1] for key, axes in (
+      ('encoder_norm.weight', 1), ('encoder.0.norm1.weight', 1),
+      ('mask_token', 3)) if key in state), 0)
   depths = [1 + max((int(key.split('.')[1]) for key in state
                      if re.match(rf'{side}\.\d+\.', key)), default=-1)
             for side in ('encoder', 'decoder')]
@@ -263,9 +264,8 @@ def _name(sizes, kind):
 
 
 def _image_size(state):
-  rows = [value.shape[1] for key, value in (
-      (key, state[key]) for key in state
-      if key.endswith('.pos_emb') and '@' in key)]
+  rows = [layouts.shape_of(state, key, 3)[1] for key in state
+          if key.endswith('.pos_emb') and '@' in key]
   return modality_table.PATCH * math.isqrt(rows[0]) if rows else 224
 
 

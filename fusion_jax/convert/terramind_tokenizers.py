@@ -34,13 +34,14 @@ def model_of(state, num_heads=0):
   if 'encoder.proj.weight' not in state or 'quant_proj.weight' not in state:
     raise ValueError('The keys are of no image tokenizer, which has '
                      f"'encoder.proj.weight': {sorted(state)[:10]}.")
-  width, channels, *_ = state['encoder.proj.weight'].shape
+  width, channels, *_ = layouts.shape_of(state, 'encoder.proj.weight', 4)
   if not num_heads and width % _HEAD_WIDTH:
     raise ValueError(f'A width of {width} is not published; give num_heads.')
   common = dict(
       channels=channels, width=width, depth=_count(state, 'encoder.blocks'),
       num_heads=num_heads or width // _HEAD_WIDTH,
-      image_size=state['encoder.pos_emb'].shape[-1] * image_tokenizer.PATCH)
+      image_size=image_tokenizer.PATCH * layouts.shape_of(
+          state, 'encoder.pos_emb', 4)[-1])
   if 'post_quant_proj.weight' in state:
     return image_tokenizer.ClassTokenizer(
         decoder_depth=_count(state, 'decoder.blocks'), **common)
@@ -87,18 +88,12 @@ def from_terramind(state, model):
     used.update(keys)
     absent = [key for key in keys if key not in state]
     missing += absent
-    if absent:
-      continue
-    try:
-      found = [layouts.to_ours(state[key], row) for key in keys]
+    one = shape[1:] if '{}' in row.theirs else shape
+    found = [_to_ours(key, state[key], row, one, wrong)
+             for key in keys if key in state]
+    if not absent and not wrong:
       params[row.ours] = (
           layouts.stack(found) if '{}' in row.theirs else found[0])
-    except (ValueError, TypeError, IndexError):  # Of another number of axes.
-      wrong.append(f'{keys[0]} is {tuple(state[keys[0]].shape)}')
-      continue
-    if params[row.ours].shape != shape:
-      wrong.append(f'{row.theirs} makes {row.ours} of '
-                   f'{params[row.ours].shape}, should be {shape}')
   surplus = sorted(set(state) - used - set(_positions(model)))
   missing += [key for key in _positions(model) if key not in state]
   if missing or surplus or wrong:
@@ -135,6 +130,18 @@ def param_shapes(model):
     others = images, jax.ShapeDtypeStruct((1,), jnp.int32)
   shapes = jax.eval_shape(model.init, jax.random.key(0), images, *others)
   return traverse_util.flatten_dict(shapes['params'], sep='/')
+
+
+def _to_ours(key, value, row, shape, wrong):
+  """The array in our layout; what is wrong with its shape goes to `wrong`."""
+  try:
+    found = layouts.to_ours(value, row)
+  except (ValueError, TypeError, IndexError):  # Of another number of axes.
+    wrong.append(f'{key} is {tuple(value.shape)}')
+    return None
+  if found.shape != shape:
+    wrong.append(f'{key} makes {row.ours} of {found.shape}, should be {shape}')
+  return found
 
 
 def _transformer(theirs, ours):
@@ -244,7 +251,7 @@ def _count(state, prefix):
 
 def _unet(state):
   """The settings of a UNet, read off its way down."""
-  width = state['decoder.input_blocks.0.0.weight'].shape[0]
+  width, *_ = layouts.shape_of(state, 'decoder.input_blocks.0.0.weight', 4)
   multipliers, blocks, attention = [], 0, set()
   level, level_blocks = 0, 0
   for i in range(1, _count(state, 'decoder.input_blocks')):
@@ -254,7 +261,11 @@ def _unet(state):
       continue
     level_blocks += 1
     blocks = max(blocks, level_blocks)
-    features = state[f'{block}.0.in_layers.2.weight'].shape[0]
+    key = f'{block}.0.in_layers.2.weight'
+    features, *_ = layouts.shape_of(state, key, 4)
+    if features % width:
+      raise ValueError(f'{key} makes {features} channels, no multiple of the '
+                       f'{width} of the first convolution.')
     multipliers[level:] = [features // width]
     if f'{block}.1.qkv.weight' in state:
       attention.add(2**level)

@@ -310,6 +310,21 @@ def test_what_does_not_fit_is_listed(change, parts, tmp_path, state):
   assert not (tmp_path / 'out').exists()
 
 
+@pytest.mark.parametrize('key, shape', [
+    ('encoder_norm.weight', (4, 4)), ('encoder_norm.weight', (0,)),
+    (f'encoder_embeddings.{LULC}.pos_emb', ()),
+    ('encoder_embeddings.coords.token_emb.weight', (0, 4)),
+    ('encoder_embeddings.coords.token_emb.weight', (4,)),
+    ('encoder_embeddings.coords.pos_emb', ())])
+def test_a_key_that_tells_no_size_is_named(key, shape, tmp_path):
+  changed = state_dicts.random_state(small_backbone([LULC, 'coords']))
+  path = save(tmp_path / 'a.safetensors',
+              changed | {key: np.zeros(shape, 'f')})
+  with pytest.raises(SystemExit, match=f'{key} is .*should'):
+    run('--source', path, '--out', tmp_path / 'out')
+  assert not (tmp_path / 'out').exists()
+
+
 def test_another_variant_is_refused_with_both_lists(tmp_path, state):
   path = save(tmp_path / 'a.safetensors', state)
   with pytest.raises(SystemExit) as error:

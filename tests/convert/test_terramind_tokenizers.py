@@ -83,6 +83,31 @@ def test_leftovers_of_both_sides_are_listed():
   assert 'decoder.middle_block.0.in_layers.2.weight is (1, 1)' in message
 
 
+@pytest.mark.parametrize('shape, message', [
+    ((64, 4), r'encoder\.blocks\.1\.norm2\.weight makes .*\(64, 4\), should '
+     r'be \(64,\)'),
+    ((63,), r'encoder\.blocks\.1\.norm2\.weight makes .*\(63,\), should be '
+     r'\(64,\)')])
+def test_a_layer_of_another_shape_is_named(shape, message):
+  case = golden.load('diffusion')
+  state = case.weights | {
+      'encoder.blocks.1.norm2.weight': np.zeros(shape, 'f')}
+  with pytest.raises(ValueError, match=message) as error:
+    terramind_tokenizers.from_terramind(state, case.model)
+  assert 'blocks.0' not in str(error.value)
+
+
+@pytest.mark.parametrize('key, shape', [
+    ('encoder.proj.weight', (3,)), ('encoder.proj.weight', (0, 3, 16, 16)),
+    ('encoder.pos_emb', ()), ('decoder.input_blocks.0.0.weight', (5,)),
+    ('decoder.input_blocks.1.0.in_layers.2.weight', (33, 32, 3, 3)),
+    ('decoder.input_blocks.1.0.in_layers.2.weight', ())])
+def test_a_key_that_tells_no_size_is_named(key, shape):
+  state = golden.load('diffusion').weights | {key: np.zeros(shape, 'f')}
+  with pytest.raises(ValueError, match=key.replace('.', r'\.')):
+    terramind_tokenizers.model_of(state, 4)
+
+
 def test_another_variant_raises():
   lulc, diffusion = golden.load('lulc'), golden.load('diffusion')
   with pytest.raises(ValueError, match='Keys too many.*post_quant_proj'):
