@@ -19,12 +19,14 @@ import numpy as np
 from absl import flags, logging
 
 import fusion_jax
+from fusion_jax import released_clip, released_pixels
 from fusion_jax.data import composites, pipelines, prompt_files
 from fusion_jax.ops import zero_shot
 from fusion_jax.train import log
 
 _EMBEDDINGS = ('.zarr', '.parquet')
 _BATCH = 1024
+_COLUMNS = ('rank', 'score', 'lon', 'lat', 'key')
 
 
 def build(source, folder, *, checkpoint='', which='last', split='test'):
@@ -39,7 +41,7 @@ def build(source, folder, *, checkpoint='', which='last', split='test'):
     split: of the data set.
 
   Raises:
-    ValueError: if a data set comes without an encoder.
+    ValueError: if a data set comes without an encoder of CLIP's space.
   """
   from fusion_jax.mapping import embeddings, index
   source = pathlib.Path(source)
@@ -53,7 +55,12 @@ def build(source, folder, *, checkpoint='', which='last', split='test'):
     raise ValueError(
         f'{source} is neither {" nor ".join(_EMBEDDINGS)}; name the encoder '
         'of a data set with --checkpoint.')
-  encoded = list(_encode(source, split, fusion_jax.load(checkpoint, which)))
+  model = fusion_jax.load(checkpoint, which)
+  if not isinstance(model, released_pixels.PixelModel) or model.classes:
+    raise ValueError(
+        f'{checkpoint} holds no encoder of pixels in the space of texts; name '
+        'a run of configs/align_pixels.py without supervised=.')
+  encoded = list(_encode(source, split, model))
   return index.build(
       folder, lambda: iter(encoded), sum(len(x[0]) for x in encoded),
       about={'source': f'{source} ({split})', 'checkpoint': str(checkpoint)})
@@ -68,10 +75,15 @@ def query_vector(text, *, clip='', prompts=''):
     prompts: file of prompt vectors; `text` is one of its texts or classes.
 
   Raises:
-    ValueError: if neither is given, or the file does not know the text.
+    ValueError: if neither is given, the folder holds no CLIP, or the file
+      does not know the text.
   """
   if clip:
-    return fusion_jax.load(clip).embed_texts([text])[0]
+    model = fusion_jax.load(clip)
+    if not isinstance(model, released_clip.ClipModel):
+      raise ValueError(f'{clip} holds no CLIP; convert one (python -m '
+                       'fusion_jax.convert clip).')
+    return model.embed_texts([text])[0]
   if not prompts:
     raise ValueError('Name a converted CLIP that reads the text (--clip), or a '
                      'file of prompt vectors that has it (--prompts).')
@@ -106,7 +118,7 @@ def write(answers, text, found, out):
            'key': str(key)} for rank, (score, lon, lat, key) in enumerate(
                zip(answers.scores, answers.lon, answers.lat, answers.keys), 1)]
   with open(out / 'answers.csv', 'w', newline='', encoding='utf-8') as file:
-    writer = csv.DictWriter(file, ('rank', 'score', 'lon', 'lat', 'key'))
+    writer = csv.DictWriter(file, _COLUMNS)
     writer.writeheader()
     writer.writerows(rows)
   (out / 'answers.geojson').write_text(json.dumps({
@@ -118,7 +130,8 @@ def write(answers, text, found, out):
   pictures.draw_answers(out / 'answers.png', text, answers.lon, answers.lat,
                         answers.scores, (found.lon, found.lat))
   logging.info('%s\n%s', text, '\n'.join(
-      '  '.join(f'{value:>11}' for value in row.values()) for row in rows))
+      '  '.join(f'{value:>11}' for value in row)
+      for row in (_COLUMNS, *(row.values() for row in rows))))
 
 
 def _encode(source, split, model):
@@ -174,6 +187,9 @@ def main(argv=None):
   args = parser.parse_args(argv)
   if not args.text and not args.build:
     parser.error('give a text to look for, or --build')
+  if args.count < 1 or args.apart_m < 0:
+    parser.error(f'--count {args.count} --apart_m {args.apart_m:g}: wanted are '
+                 'at least 1 answer and 0 metres')
   try:
     from fusion_jax.mapping import index
     if args.build:

@@ -10,7 +10,7 @@ import pytest
 import rasterio
 
 from fusion_jax import calibrate, geo, map_scene, search
-from fusion_jax.convert import checkpoints
+from fusion_jax.convert import checkpoints, write_clip
 from fusion_jax.data import prompt_files, prompts
 from fusion_jax.mapping import calibration, index
 from tests import pixel_data
@@ -108,6 +108,25 @@ def test_a_data_set_is_searched_by_its_encoder(folder, tmp_path):
   made = search.build(folder / 'data', tmp_path / 'index', split='val',
                       checkpoint=folder / 'encoder')
   assert len(made.lat) == 10 and made.keys[3] == 'Lucas_Point_val3'
+
+
+def test_models_of_another_kind_are_refused(folder, tmp_path):
+  clip = tmp_path / 'clip'
+  write_clip.convert(str(pathlib.Path(__file__).parent / 'testdata' / 'clip' /
+                         'tiny' / 'openai.pt'), clip)
+  for checkpoint in clip, folder / 'classifier':
+    with pytest.raises(ValueError, match='no encoder of pixels .* supervised='):
+      search.build(folder / 'data', tmp_path / 'index', split='val',
+                   checkpoint=checkpoint)
+  with pytest.raises(ValueError, match='encoder holds no CLIP; convert one'):
+    search.query_vector('rice', clip=folder / 'encoder')
+
+
+@pytest.mark.parametrize('flags', [('--count', '0'), ('--apart_m', '-1')])
+def test_no_answers_or_negative_distances_are_refused(flags, tmp_path, capsys):
+  with pytest.raises(SystemExit):
+    search.main(['rice', '--index', str(tmp_path), *flags])
+  assert 'at least 1 answer and 0 metres' in capsys.readouterr().err
 
 
 def test_texts_need_clip_or_vectors(folder, tmp_path):
