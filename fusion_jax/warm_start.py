@@ -4,6 +4,8 @@ Everything that the checkpoint and the model share is taken; what is new or
 left out must have been named, so that nothing gets lost by a typo.
 """
 
+import pathlib
+
 from absl import logging
 from flax import traverse_util
 
@@ -40,6 +42,7 @@ def initial_params(config, workdir, mesh):
     return None
   params, metadata = checkpoint.restore_params(config.init_from, mesh=mesh)
   _check_settings(config, metadata['config'])
+  _check_places(config, params)
   model = backbone.param_shapes(pretrain.make_backbone(config))
   params = match(params, model, new=config.init_new,
                  without=config.init_without, source=config.init_from)
@@ -88,6 +91,10 @@ def match(params, model, *, new=(), without=(), source='the checkpoint'):
 
 def _check_settings(config, theirs):
   """Raises where the weights would run and mean something else."""
+  if theirs.get('task') != 'pretrain':
+    raise ValueError(
+        f'config.init_from={config.init_from} holds a model of the task '
+        f'{theirs.get("task")!r}; wanted is a backbone, encoder and decoder.')
   pairs = {f'model.{name}': (config.model[name], theirs['model'][name])
            for name in _SETTINGS}
   pairs['standardise'] = config.standardise, theirs['standardise']
@@ -101,6 +108,19 @@ def _check_settings(config, theirs):
         'The weights of %s know images of %d pixels a side; positions are '
         'made anew for %d.', config.init_from, theirs['image_size'],
         config.image_size)
+
+
+def _check_places(config, params):
+  """Warns if places would be other words than those that were trained."""
+  words = pathlib.Path(config.init_from) / pretrain.VOCABULARY
+  taken = 'coords' in config.modalities and any(
+      'coords' in params[kind] for kind in _EMBEDDINGS)
+  if taken and not words.exists():
+    logging.warning(
+        '%s has no %s: the tables of places were trained with other words than '
+        'those of this run, and mean nothing. Convert the file of the '
+        "coordinates into that folder, or leave 'coords' out.",
+        config.init_from, pretrain.VOCABULARY)
 
 
 def _names(names):

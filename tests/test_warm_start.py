@@ -127,6 +127,27 @@ def test_what_does_not_fit_is_listed(changes, parts, weights, tmp_path):
     assert part in str(error.value)
 
 
+def test_weights_of_another_model_are_named(weights, tmp_path, monkeypatch):
+  monkeypatch.setattr(checkpoint, 'restore_params', lambda *_, **__: (
+      {}, {'config': {'task': 'image_tokenizer', 'model': {}}}))
+  with pytest.raises(ValueError, match="task 'image_tokenizer'; .* backbone"):
+    start(config_of(weights), tmp_path)
+
+
+def test_weights_without_their_words_of_places_are_noticed(
+    weights, tmp_path, caplog):
+  start(config_of(weights), tmp_path)
+  assert 'no coords_tokenizer.json' in caplog.text
+  caplog.clear()
+  words = weights / 'coords_tokenizer.json'
+  coordinate_tokenizer.build().save(words)
+  try:
+    start(config_of(weights), tmp_path)
+  finally:
+    words.unlink()
+  assert 'coords_tokenizer.json' not in caplog.text
+
+
 def test_weights_that_are_not_there_name_the_command(tmp_path):
   config = config_of(tmp_path / 'nowhere')
   (tmp_path / 'statistics.json').write_text('{}')

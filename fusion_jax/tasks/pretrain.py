@@ -14,6 +14,7 @@ from fusion_jax.data import budgets, normalize, pipelines, transforms
 from fusion_jax.models import backbone, coordinate_tokenizer, costs
 from fusion_jax.ops import losses
 
+VOCABULARY = 'coords_tokenizer.json'  # In a folder of weights or data.
 _WEIGHTS = {'mod': losses.modality_weights, 'token': losses.token_weights}
 
 
@@ -72,7 +73,7 @@ class Pretrain:
 
   def keep(self, workdir):
     """Writes what using the model needs, besides its statistics."""
-    self.tokenizer.save(workdir / 'coords_tokenizer.json')
+    self.tokenizer.save(workdir / VOCABULARY)
 
   def init(self, key, batch):
     """Fresh parameters; no other arrays."""
@@ -193,7 +194,7 @@ def find_tokenizer(*folders):
     *folders: '' for none.
   """
   for folder in filter(None, folders):
-    path = pathlib.Path(folder) / 'coords_tokenizer.json'
+    path = pathlib.Path(folder) / VOCABULARY
     if path.exists():
       return coordinate_tokenizer.load(path)
   return coordinate_tokenizer.build()
