@@ -121,6 +121,16 @@ def test_photos_are_found_in_both_layouts(tmp_path):
     lucas.find_photos(tmp_path / 'NL' / '407')
 
 
+def test_photos_without_a_country_are_not_taken_for_photos(tmp_path):
+  folder = tmp_path / 'my' / 'photos'
+  folder.mkdir(parents=True)
+  (folder / '40683280W.jpg').write_bytes(b'')
+  with pytest.raises(ValueError, match=r'or NL_40683280W.jpg, not .*80W\.jpg'):
+    lucas.find_photos(tmp_path)
+  (folder / 'NL_40683280W.jpg').write_bytes(b'')
+  assert list(lucas.find_photos(tmp_path)) == ['NL_40683280W']
+
+
 def test_real_photo_belongs_to_a_point():
   found = lucas.find_photos(DATA / 'photos')
   (key, path), = found.items()

@@ -68,6 +68,10 @@ def test_what_is_no_table_raises(tmp_path):
         tmp_path / 'e.safetensors')
     with pytest.raises(ValueError, match='e.safetensors .* one width'):
       photo_vectors.PhotoVectors(tmp_path / 'e.safetensors')
+  photo_vectors.write(tmp_path / 'f.safetensors', ['photos_40683280W'],
+                      VECTORS[:1])
+  with pytest.raises(ValueError, match=r"f.safetensors has no name .*'photos_"):
+    photo_vectors.PhotoVectors(tmp_path / 'f.safetensors')
   (tmp_path / 'c.csv').write_text('a')
   with pytest.raises(ValueError, match='end in .safetensors or .npz'):
     photo_vectors.PhotoVectors(tmp_path / 'c.csv')

@@ -103,6 +103,16 @@ def test_places_without_photos_are_dropped_from_training_only(
   assert np.isnan(read(builder, 'test')[key]['views']).all()
 
 
+def test_photos_of_other_places_raise(folder, tmp_path):
+  path = tmp_path / 'photos.safetensors'
+  photo_vectors.write(path, ['NL_40683280W'], np.ones((1, 512)))
+  builder = source(folder, photos=str(path), files={
+      'train': str(folder / 'train.h5')})
+  with pytest.raises(ValueError, match=r'no photo of any place of .*train.h5, '
+                     r'but of points such as \[.Lucas_Point_40683280'):
+    builder.parts()
+
+
 def test_places_without_a_habitat_are_dropped_from_the_test_split(
     folder, tmp_path):
   with open(folder / 'labels.csv', newline='') as file:

@@ -77,9 +77,14 @@ class Sen4Map:
     return places.Schema(self.size, width, 'float32' if floats else 'int16')
 
   def parts(self):
-    """Ranges of the sorted keys of every file."""
+    """Ranges of the sorted keys of every file.
+
+    Raises:
+      ValueError: if no place has a photo where they are needed.
+    """
     parts = {}
     for split in self.files:
+      self._check_photos(split)
       total, size = len(self._keys(split)), self.examples_per_shard
       parts[split] = [(i, min(i + size, total)) for i in range(0, total, size)]
     return parts
@@ -102,6 +107,16 @@ class Sen4Map:
     if dropped:
       logging.info('Dropped %d places of %s without photos or habitat.',
                    dropped, split)
+
+  def _check_photos(self, split):
+    """Raises if a split that needs photos would be empty."""
+    if self.photos and split in self.need_photos:
+      points = {f'{sen4map.PREFIX}{point}'
+                for point in _vectors(self.photos).points}
+      if points.isdisjoint(self._keys(split)):
+        raise ValueError(
+            f'{self.photos} has no photo of any place of {self.files[split]}, '
+            f'but of points such as {sorted(points)[:3]}.')
 
   def _keys(self, split):
     return _keys(self.files[split], split == 'train')

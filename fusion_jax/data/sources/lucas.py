@@ -6,6 +6,7 @@ The micro-data are one CSV with 97 columns (Eurostat, CC BY 4.0); photos are
 
 import csv
 import pathlib
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ _LABEL_COLUMNS = {
     'land_cover': 'lc_label', 'land_use': 'lu_label', 'crops': 'crop_label',
     'country': 'nuts_label', 'bioregion': 'bioregion_class',
     'eunis': 'eunis_class'}
+_PHOTO_KEY = re.compile('[A-Z]{2}_([1-9][0-9]{7})[NESW]')
 _ENDINGS = ('jpg', 'JPG', 'jpeg', 'png')
 _NEAR_KM = 2.0  # Published coordinates agree with the identifier to 0.3 m.
 
@@ -118,19 +120,36 @@ def find_photos(root):
   Raises:
     ValueError: if there is none.
   """
-  found = {}
+  found, others = {}, []
   for path in pathlib.Path(root).rglob('*'):
-    if path.suffix[1:] not in _ENDINGS:
-      continue
-    nuts0, _, name = path.stem.rpartition('_')
-    nuts0 = nuts0 or path.parent.parent.parent.name
-    if name[-1:] in ('N', 'E', 'S', 'W') and name[:-1].isdigit() and (
-        len(name) == 9):
-      found[photo_key(nuts0, name[:-1], name[-1])] = path
+    if path.suffix[1:] in _ENDINGS:
+      if key := _key_of(path):
+        found[key] = path
+      else:
+        others.append(path)
   if not found:
     raise ValueError(f'{root} has no photos; wanted are files such as '
-                     'NL/406/832/40683280W.jpg or NL_40683280W.jpg.')
+                     'NL/406/832/40683280W.jpg or NL_40683280W.jpg'
+                     f'{f", not {others[0]}" if others else ""}.')
+  if others:
+    logging.warning('%d pictures under %s are no photos with country, point and'
+                    ' direction, such as %s.', len(others), root, others[0])
   return dict(sorted(found.items()))
+
+
+def point_of(key):
+  """The point of a photo's name; 0 if it is none, such as 'x_12W'."""
+  match = _PHOTO_KEY.fullmatch(key)
+  return int(match[1]) if match else 0
+
+
+def _key_of(path):
+  """Name of the photo of a path; '' if it is none."""
+  key = path.stem
+  if '_' not in key:  # As on the server.
+    country, first, second = (path.parents[i].name for i in (2, 1, 0))
+    key = f'{country}_{key}' if key.startswith(first + second) else ''
+  return key if point_of(key) else ''
 
 
 def _rows(path, columns, case):

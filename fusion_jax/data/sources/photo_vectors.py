@@ -32,6 +32,7 @@ class PhotoVectors:
   Attributes:
     path: of the file, or of a folder of such files.
     width: D.
+    points: set of the points that have a photo.
   """
 
   def __init__(self, path):
@@ -60,6 +61,10 @@ class PhotoVectors:
       raise ValueError(f'The vectors in {path} are of several widths, '
                        f'{sorted(widths)}; make them with one CLIP.')
     self.width = widths.pop()
+    self.points = {lucas.point_of(name) for name in self._of} - {0}
+    if self._of and not self.points:
+      raise ValueError(f'{path} has no name of a photo, such as NL_40683280W; '
+                       f'it has {sorted(self._of)[:3]}.')
 
   def has(self, nuts0, point):
     """Whether a point has any photo."""
