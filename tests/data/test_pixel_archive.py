@@ -114,7 +114,7 @@ def test_photos_of_other_places_raise(folder, tmp_path):
 
 
 def test_places_without_a_habitat_are_dropped_from_the_test_split(
-    folder, tmp_path):
+    folder, tmp_path, caplog):
   with open(folder / 'labels.csv', newline='') as file:
     rows = list(csv.reader(file))
   rows[1][-1] = 'NA'
@@ -122,6 +122,7 @@ def test_places_without_a_habitat_are_dropped_from_the_test_split(
     csv.writer(file).writerows(rows)
   found = read(source(folder, labels=str(tmp_path / 'labels.csv')))
   assert rows[1][0] not in found and len(found) == COUNT - 1
+  assert f'Dropped 1 of {COUNT} places of test' in caplog.text
 
 
 def test_composites_without_a_habitat_are_dropped_where_others_have_one(

@@ -105,8 +105,8 @@ class Sen4Map:
         else:
           dropped += 1
     if dropped:
-      logging.info('Dropped %d places of %s without photos or habitat.',
-                   dropped, split)
+      logging.warning('Dropped %d of %d places of %s without photo or habitat.',
+                      dropped, part[1] - part[0], split)
 
   def _check_photos(self, split):
     """Raises if a split that needs photos would be empty."""
