@@ -47,19 +47,21 @@ class ImageCodec:
     config: of the run.
     params: of the model.
     modality: of the codes.
+    num_codes: size of the codebook.
   """
 
   def __init__(self, config, params):
     self.config = config
     self._task = image_tokenizer.ImageTokenizer(config)
     self.modality = self._task.modality
+    self.num_codes = self._task.num_codes
     self._mesh = sharding.make_mesh()
     self.params = jax.device_put(params, sharding.replicated(self._mesh))
     self._encode = jax.jit(self._task.encode)
     self._decode = jax.jit(self._task.decode, static_argnums=3)
 
   def encode(self, images):
-    """Codes [B, Y / 16, X / 16] uint16.
+    """Codes [B, Y / 16, X / 16], uint16 (int32 if there are so many).
 
     Args:
       images: [B, Y, X, C] in the sensor's unit, as `prepare` stores them;
@@ -76,7 +78,8 @@ class ImageCodec:
     standard = self._task.standardise(images)['image']
     with jax.set_mesh(self._mesh):
       codes = self._encode(self.params, self._spread(standard))
-      return np.asarray(codes)[:len(images)].astype(np.uint16)
+      return np.asarray(codes)[:len(images)].astype(
+          np.uint16 if self.num_codes <= 2**16 else np.int32)
 
   def decode(self, codes, num_steps=1, seed=0):
     """Images [B, Y, X, C] in the sensor's unit, float32; classes are uint8.

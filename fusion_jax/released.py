@@ -263,6 +263,8 @@ def _plain(modality, values):
                        f'{missing}; rename them.')
     values = values.transpose(..., *_AXES)
   values = np.asarray(values)
+  if modality.kind == 'tokens':
+    released_encoder.check_codes(modality, values)
   bands = len(modality.bands)
   if modality.kind == 'image' and (
       values.ndim not in (3, 4) or values.shape[-1] != bands):

@@ -134,7 +134,7 @@ class EncoderModel:
     modality = self._find(name)
     values = np.asarray(values)
     if modality.kind == 'tokens':
-      _check_codes(modality, values)
+      check_codes(modality, values)
       return modality.name, values.astype(np.int32)
     patch = modality_table.PATCH
     if (values.ndim not in (3, 4) or values.shape[-1] != len(modality.bands) or
@@ -149,7 +149,8 @@ class EncoderModel:
     return modality.name, values.astype(np.float32)
 
 
-def _check_codes(modality, codes):
+def check_codes(modality, codes):
+  """Raises a ValueError unless these are ids of the modality's tokenizer."""
   if codes.dtype.kind not in 'iu' or codes.ndim not in (2, 3):
     raise ValueError(
         f'{modality.name} is {codes.dtype} {codes.shape}; wanted are integer '

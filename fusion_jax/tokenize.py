@@ -34,10 +34,19 @@ def tokenize(data, tokenizers, *, image_size=224, squares=4, batch_size=64,
 
   Returns:
     Whether every shard has its codes now.
+
+  Raises:
+    ValueError: as `codes.write`; or if a tokenizer has more codes than the
+      table of modalities knows.
   """
   encoders = []
   for workdir in tokenizers:
     codec = image_codec.load(workdir)
+    if codec.num_codes > codec.modality.vocab_size:
+      raise ValueError(
+          f'{workdir} makes {codec.num_codes} codes, but pretraining reads '
+          f'{codec.modality.vocab_size} of {codec.modality.name}; train it '
+          'with the levels of configs/image_tokenizer.py.')
     encoders.append(codes.Encoder(
         codec.modality, codec.fingerprint(), codec.encode))
     logging.info('%s is tokenised by %s.', codec.modality.field, workdir)

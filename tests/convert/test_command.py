@@ -103,6 +103,19 @@ def test_a_torch_file_becomes_a_model(tmp_path):
   assert metadata['config']['standardise'] == 'terramind'
 
 
+@pytest.mark.parametrize('codes, message', [
+    (np.full((14, 14), 4_375), 'codes 4375..4375, .*0..4374'),
+    (np.full((14, 14), -1), 'codes -1..-1'),
+    (np.full((14, 14), 1.5), 'integer codes'),
+    (np.full((1, 14, 14, 1), 1), 'integer codes')])
+def test_codes_of_no_vocabulary_raise(codes, message, tmp_path):
+  run('--source', DATA / 'torch' / 'backbone.pt', '--out', tmp_path)
+  model = fusion_jax.load(tmp_path)
+  assert model.encode({'LULC': np.full((14, 14), 4_374)}).shape == (196, 4)
+  with pytest.raises(ValueError, match=message):
+    model.encode({'LULC': codes})
+
+
 @pytest.mark.slow
 def test_a_whole_tiny_backbone_becomes_a_model(tmp_path):
   names = [m.name for m in modalities.MODALITIES.values() if m.kind != 'series']

@@ -226,24 +226,26 @@ def _tokenise(rows, encoders, squares, batch_size):
     for made in found:
       made[name] = np.zeros((0, side, side), np.uint16)
     if there:
-      codes = _in_batches(encoder.encode, np.stack(cut), batch_size)
+      codes = _in_batches(encoder, np.stack(cut), batch_size)
       codes = codes.reshape(len(there), squares.count, side, side)
       for i, mine in zip(there, codes):
         found[i][name] = mine
   return found
 
 
-def _in_batches(encode, images, batch_size):
+def _in_batches(encoder, images, batch_size):
   """Codes uint16 of images [N, ...], by batches of one size."""
+  modality = encoder.modality
   parts = []
   for start in range(0, len(images), batch_size):
     part = images[start:start + batch_size]
     spare = batch_size - len(part)
     padded = np.concatenate([part, np.repeat(part[-1:], spare, 0)])
-    codes = np.asarray(encode(padded))[:len(part)]
-    if codes.min() < 0 or codes.max() > np.iinfo(np.uint16).max:
-      raise ValueError(f'Codes run from {codes.min()} to {codes.max()}; they '
-                       'are stored as uint16.')
+    codes = np.asarray(encoder.encode(padded))[:len(part)]
+    if codes.min() < 0 or codes.max() >= modality.vocab_size:
+      raise ValueError(
+          f'Codes of {modality.name} run from {codes.min()} to {codes.max()}; '
+          f'its vocabulary is 0..{modality.vocab_size - 1}.')
     parts.append(codes.astype(np.uint16))
   return np.concatenate(parts)
 
