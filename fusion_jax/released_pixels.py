@@ -62,7 +62,7 @@ class PixelModel:
       batch_size: places at a time; 64 to 256 are fastest on CPU.
 
     Returns:
-      [P, E] float32, or [E] for one place.
+      [P, E] float32, or [E] for one place; NaN where no time step is there.
 
     Raises:
       ValueError: for other bands or pixels, or reflectance on another scale;
@@ -145,8 +145,9 @@ class PixelModel:
   def _vectors(self, params, pixels, keep, months, setting):
     if setting != 'monthly':
       pixels, keep = calendar.summarise(pixels, keep, setting)
-    return self.encoder.apply(
+    vectors = self.encoder.apply(
         {'params': params}, pixels, keep, months=months)
+    return jnp.where(keep.any(axis=1, keepdims=True), vectors, jnp.nan)
 
 
 def _plain(pixels, missing):

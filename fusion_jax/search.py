@@ -135,18 +135,22 @@ def write(answers, text, found, out):
 
 
 def _encode(source, split, model):
-  """Yields lon, lat, vectors and keys of a data set's pixels."""
+  """Yields lon, lat, vectors and keys of the pixels of a data set with data."""
   examples = pipelines.open_source(source, split)
   for start in range(0, len(examples), _BATCH):
     batch = [examples[i] for i in
              range(start, min(start + _BATCH, len(examples)))]
     pixels, valid = (np.stack([x[name] for x in batch])
                      for name in ('pixels', 'valid'))
-    yield (*(np.array([float(x[name]) for x in batch])
-             for name in ('lon', 'lat')),
-           model.encode(
-               composites.centre_crop(pixels, model.encoder.side), valid),
-           np.array([str(x['key']) for x in batch]))
+    vectors = model.encode(
+        composites.centre_crop(pixels, model.encoder.side), valid)
+    seen = np.isfinite(vectors).all(axis=1)
+    if not seen.all():
+      logging.warning('Left out %d of %d places without data in any month.',
+                      (~seen).sum(), len(seen))
+    lon, lat, keys = (np.array([x[name] for x in batch])[seen]
+                      for name in ('lon', 'lat', 'key'))
+    yield lon.astype(float), lat.astype(float), vectors[seen], keys.astype(str)
 
 
 def _parser():

@@ -110,6 +110,15 @@ def test_a_data_set_is_searched_by_its_encoder(folder, tmp_path):
   assert len(made.lat) == 10 and made.keys[3] == 'Lucas_Point_val3'
 
 
+def test_places_without_data_are_not_searched(folder, tmp_path, caplog):
+  pixel_data.write(tmp_path / 'data', splits=[('test', 3)], side=1,
+                   valid=np.zeros(12, bool))
+  with pytest.raises(ValueError, match='has no embedding'):
+    search.build(tmp_path / 'data', tmp_path / 'index',
+                 checkpoint=folder / 'encoder')
+  assert 'Left out 3 of 3 places without data' in caplog.text
+
+
 def test_models_of_another_kind_are_refused(folder, tmp_path):
   clip = tmp_path / 'clip'
   write_clip.convert(str(pathlib.Path(__file__).parent / 'testdata' / 'clip' /

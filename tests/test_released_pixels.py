@@ -59,6 +59,16 @@ def test_missing_months_are_those_told_or_without_values():
   assert np.abs(told - model().encode(year())).max() > 1e-4
 
 
+def test_places_without_any_month_have_no_vector():
+  values, valid = year(), np.ones((5, 12), bool)
+  values[1], valid[3] = np.nan, False
+  for setting in ('monthly', 'single'):
+    found = model().encode(values, valid, setting=setting)
+    np.testing.assert_array_equal(np.isnan(found).all(axis=1),
+                                  [False, True, False, True, False])
+    assert np.isfinite(found[::2]).all()
+
+
 def test_axes_of_xarray_may_stand_in_any_order():
   array = xarray.DataArray(year(), dims=('place', 'time', 'band', 'y', 'x'))
   near(model().encode(array.transpose('y', 'x', 'band', 'place', 'time')),
