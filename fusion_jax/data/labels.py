@@ -2,6 +2,8 @@
 
 A label is stored as the index into `classes(task)`, or -1 for none. The
 tables are in `labels/`.
+Differs from the paper (TimeSenCLIP): 16 land uses and 40 crops, as the public
+code and the published labels have, not 18 and 36.
 """
 
 import csv
