@@ -12,6 +12,7 @@ import ml_collections
 import numpy as np
 
 from fusion_jax.data import tiles
+from fusion_jax.ops import noise
 from fusion_jax.tasks import image_tokenizer
 from fusion_jax.train import checkpoint, sharding
 
@@ -72,7 +73,7 @@ class ImageCodec:
       ValueError: for other bands, or sides that do not divide.
     """
     images = np.asarray(images)
-    if images.ndim != 4:
+    if images.ndim != 4 or not images.size:
       raise ValueError(f'{self.modality.field} is {images.shape}; wanted is '
                        '[images, rows, columns, bands].')
     standard = self._task.standardise(images)['image']
@@ -88,8 +89,17 @@ class ImageCodec:
       codes: [B, y, x].
       num_steps: of the diffusion decoder, see `ImageTokenizer.decode`.
       seed: of its noise; image i has a seed of its own.
+
+    Raises:
+      ValueError: for anything but ids of the codebook, or another number of
+        steps than 1..1000.
     """
-    codes = np.asarray(codes).astype(np.int32)
+    codes = np.asarray(codes)
+    if codes.ndim != 3 or not codes.size or codes.dtype.kind not in 'iu':
+      raise ValueError(f'The codes are {codes.dtype} {codes.shape}; wanted are '
+                       'integers [images, rows, columns].')
+    noise.time_steps(num_steps)  # Raises for a number that there is not.
+    codes = codes.astype(np.int32)
     self._task.model.fsq.check(codes)
     seeds = np.random.default_rng(seed).integers(
         2**32, size=len(codes), dtype=np.uint32)

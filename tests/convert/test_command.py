@@ -258,6 +258,22 @@ def test_a_tokenizer_encodes_and_decodes_in_physical_units(name, tmp_path):
     assert decoded.dtype == np.float32 and decoded.std() > 50  # Metres.
 
 
+@pytest.mark.parametrize('codes, num_steps, message', [
+    (np.ones((2, 2), int), 1, r'int64 \(2, 2\); wanted are integers'),
+    (np.full((1, 2, 2), .5), 1, r'float64 \(1, 2, 2\)'),
+    (np.ones((0, 2, 2), int), 1, r'\(0, 2, 2\)'),
+    (np.ones((1, 2, 2), int), 0, 'num_steps=0 is not in 1'),
+    (np.full((1, 2, 2), 15_360), 1, '15360')])
+def test_what_is_no_code_is_not_decoded(codes, num_steps, message, tmp_path):
+  path = save(tmp_path / 'Tokenizer_DEM.safetensors', tokenizer_state('DEM'))
+  run('--source', path, '--out', tmp_path / 'out')
+  codec = fusion_jax.load(tmp_path / 'out')
+  with pytest.raises(ValueError, match=message):
+    codec.decode(codes, num_steps)
+  with pytest.raises(ValueError, match=r'\(0, 32, 32, 1\)'):
+    codec.encode(np.zeros((0, 32, 32, 1)))
+
+
 def test_the_name_tells_which_of_equal_tokenizers_it_is(tmp_path):
   state = tokenizer_state('DEM')
   path = save(tmp_path / 'a.safetensors', state)
