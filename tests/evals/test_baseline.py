@@ -1,0 +1,87 @@
+"""CLIP on pictures of Sentinel-2: colours, views, numbers, files."""
+
+import json
+import types
+
+import numpy as np
+import pytest
+
+h5py = pytest.importorskip('h5py')
+
+from fusion_jax.data import composites, labels, pixels, prompt_files
+from fusion_jax.evals import baseline
+from tests import pixel_data
+
+
+def test_pictures_are_red_green_and_blue_between_the_percentiles():
+  annual = np.zeros((10, 2, 2), np.int16)
+  annual[:3, 0, 0] = np.ceil(pixels.HIGH[:3])
+  annual[2, 0, 1] = (pixels.LOW[2] + pixels.HIGH[2]) / 2
+  annual[7, 1, 1] = 9_000  # No colour.
+  found = baseline.picture(annual)
+  assert found.dtype == np.uint8
+  np.testing.assert_array_equal(found[0], [[255, 255, 255], [127, 0, 0]])
+  assert not found[1].any()
+
+
+def test_views_count_alike_whatever_their_length():
+  views = np.array([[[3., 0], [0, 8]], [[np.nan] * 2, [0, 2]],
+                    [[np.nan] * 2] * 2])
+  found, seen = baseline.mean_views(views)
+  np.testing.assert_allclose(found, [[.5**.5, .5**.5], [0, 1], [0, 0]])
+  np.testing.assert_array_equal(seen, [True, True, False])
+
+
+@pytest.fixture(name='folder')
+def _folder(tmp_path, monkeypatch):
+  """Places whose pictures tell their class, and a CLIP that sees it."""
+  pixel_data.write(tmp_path / 'data', splits=[('test', 12)])
+  names = labels.classes('land_cover')
+  known = prompt_files.read(tmp_path / 'data/prompts/land_cover.npz')
+  prompt_files.write(
+      tmp_path / 'data/prompts/land_cover.class_names.npz', known)
+  with h5py.File(tmp_path / 'test.h5', 'w') as file:
+    for i in range(12):
+      example = pixel_data.example('test', i)
+      group = file.create_group(example['key'])
+      for band in composites.BANDS:
+        group[band] = np.full((3, 8, 8), int(
+            300 * (1 + example['label/land_cover'])), np.uint16)
+      group['SCL'] = np.full((3, 8, 8), 4, np.uint8)
+      group.attrs['Image_ID'] = ['a_20180105', 'a_20180205', 'a_20180305']
+  grey = [int(baseline.picture(np.full((10, 1, 1), 300 * (1 + i)))[0, 0, 0])
+          for i in range(len(names))]
+
+  def embed_images(pictures):
+    assert pictures[0].shape == (8, 8, 3)
+    of = [grey.index(int(image[0, 0, 0])) for image in pictures]
+    return known.vectors[of] / np.linalg.norm(
+        known.vectors[of], axis=1, keepdims=True)
+
+  monkeypatch.setattr('fusion_jax.released.load', lambda folder: (
+      types.SimpleNamespace(width=int(folder), embed_images=embed_images)))
+  return tmp_path
+
+
+def test_report_has_the_numbers_of_the_paper_beside(folder):
+  baseline.main([
+      '--clip', str(pixel_data.WIDTH), '--source', str(folder / 'test.h5'),
+      '--data', str(folder / 'data'), '--out', str(folder / 'out'), '--size',
+      '8', '--name', 'GeoRSCLIP'])
+  numbers = json.loads((folder / 'out' / 'metrics.json').read_text())
+  assert numbers['test/zero_shot_single/land_cover.class_names'] == 1
+  assert numbers['test/recall_single/land_cover_s2g@1'] == 1
+  text = (folder / 'out' / 'report.md').read_text()
+  assert '| label | class, % | gen, % | desc, % | S2G @1 | G2S @1 |' in text
+  assert '| land cover | 100 (35.2) | – (37.7) | – (42.4) | 1.000 (0.313)' in (
+      text)
+
+
+def test_another_clip_or_missing_places_are_errors(folder):
+  arguments = folder / 'test.h5', folder / 'data', folder / 'out'
+  with pytest.raises(ValueError, match='16 dimensions, 24 gives 24'):
+    baseline.run('24', *arguments)
+  with h5py.File(folder / 'test.h5', 'a') as file:
+    del file['Lucas_Point_test4']
+  with pytest.raises(ValueError, match='test.h5, Lucas_Point_test4: '):
+    baseline.run('16', *arguments, size=8)
