@@ -1,6 +1,6 @@
 r"""CLIP on pictures of Sentinel-2: the baselines of Tables 2 and 3.
 
-  python -m fusion_jax.evals.baseline --clip weights/clip --name CLIP \
+  python -m fusion_jax.clip_baseline --clip weights/clip --name CLIP \
       --source Sen4Map/test.h5 --data data/places --out runs/clip
       Other names of the paper: GeoRSCLIP, RemoteCLIP, SkyCLIP.
 
@@ -22,12 +22,12 @@ from fusion_jax import released
 from fusion_jax.data import labels, pipelines, pixels
 from fusion_jax.data.sources import sen4map
 from fusion_jax.evals import (
-  alignment_tables,
-  paper_tables,
-  report,
-  retrieval,
-  tables,
-  zero_shot,
+    alignment_tables,
+    paper_tables,
+    report,
+    retrieval,
+    tables,
+    zero_shot,
 )
 
 _COLOURS = [pixels.BANDS.index(band) for band in ('B4', 'B3', 'B2')]
@@ -166,7 +166,7 @@ def main(argv=None):
   logging.use_absl_handler()
   logging.set_verbosity(logging.INFO)
   parser = argparse.ArgumentParser(
-      'python -m fusion_jax.evals.baseline', description=__doc__,
+      'python -m fusion_jax.clip_baseline', description=__doc__,
       formatter_class=argparse.RawDescriptionHelpFormatter)
   add = parser.add_argument
   add('--clip', required=True, metavar='DIR', help='converted CLIP')

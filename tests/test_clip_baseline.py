@@ -8,8 +8,8 @@ import pytest
 
 h5py = pytest.importorskip('h5py')
 
+from fusion_jax import clip_baseline
 from fusion_jax.data import composites, labels, pixels, prompt_files
-from fusion_jax.evals import baseline
 from tests import pixel_data
 
 
@@ -18,7 +18,7 @@ def test_pictures_are_red_green_and_blue_between_the_percentiles():
   annual[:3, 0, 0] = np.ceil(pixels.HIGH[:3])
   annual[2, 0, 1] = (pixels.LOW[2] + pixels.HIGH[2]) / 2
   annual[7, 1, 1] = 9_000  # No colour.
-  found = baseline.picture(annual)
+  found = clip_baseline.picture(annual)
   assert found.dtype == np.uint8
   np.testing.assert_array_equal(found[0], [[255, 255, 255], [127, 0, 0]])
   assert not found[1].any()
@@ -27,7 +27,7 @@ def test_pictures_are_red_green_and_blue_between_the_percentiles():
 def test_views_count_alike_whatever_their_length():
   views = np.array([[[3., 0], [0, 8]], [[np.nan] * 2, [0, 2]],
                     [[np.nan] * 2] * 2])
-  found, seen = baseline.mean_views(views)
+  found, seen = clip_baseline.mean_views(views)
   np.testing.assert_allclose(found, [[.5**.5, .5**.5], [0, 1], [0, 0]])
   np.testing.assert_array_equal(seen, [True, True, False])
 
@@ -49,7 +49,7 @@ def _folder(tmp_path, monkeypatch):
             300 * (1 + example['label/land_cover'])), np.uint16)
       group['SCL'] = np.full((3, 8, 8), 4, np.uint8)
       group.attrs['Image_ID'] = ['a_20180105', 'a_20180205', 'a_20180305']
-  grey = [int(baseline.picture(np.full((10, 1, 1), 300 * (1 + i)))[0, 0, 0])
+  grey = [int(clip_baseline.picture(np.full((10, 1, 1), 300 * (1 + i)))[0, 0, 0])
           for i in range(len(names))]
 
   def embed_images(pictures):
@@ -64,7 +64,7 @@ def _folder(tmp_path, monkeypatch):
 
 
 def test_report_has_the_numbers_of_the_paper_beside(folder):
-  baseline.main([
+  clip_baseline.main([
       '--clip', str(pixel_data.WIDTH), '--source', str(folder / 'test.h5'),
       '--data', str(folder / 'data'), '--out', str(folder / 'out'), '--size',
       '8', '--name', 'GeoRSCLIP'])
@@ -80,8 +80,8 @@ def test_report_has_the_numbers_of_the_paper_beside(folder):
 def test_another_clip_or_missing_places_are_errors(folder):
   arguments = folder / 'test.h5', folder / 'data', folder / 'out'
   with pytest.raises(ValueError, match='16 dimensions, 24 gives 24'):
-    baseline.run('24', *arguments)
+    clip_baseline.run('24', *arguments)
   with h5py.File(folder / 'test.h5', 'a') as file:
     del file['Lucas_Point_test4']
   with pytest.raises(ValueError, match='test.h5, Lucas_Point_test4: '):
-    baseline.run('16', *arguments, size=8)
+    clip_baseline.run('16', *arguments, size=8)
