@@ -49,8 +49,8 @@ def _folder(tmp_path, monkeypatch):
             300 * (1 + example['label/land_cover'])), np.uint16)
       group['SCL'] = np.full((3, 8, 8), 4, np.uint8)
       group.attrs['Image_ID'] = ['a_20180105', 'a_20180205', 'a_20180305']
-  grey = [int(clip_baseline.picture(np.full((10, 1, 1), 300 * (1 + i)))[0, 0, 0])
-          for i in range(len(names))]
+  grey = [int(clip_baseline.picture(np.full((10, 1, 1), 300 * i)).flat[0])
+          for i in range(1, len(names) + 1)]
 
   def embed_images(pictures):
     assert pictures[0].shape == (8, 8, 3)
