@@ -30,13 +30,14 @@ def read(path, task, table=''):
       (GeoJSON, in degrees or with its `crs`; convert others with ogr2ogr).
     task: 'eunis' or 'bioregion' (`data.labels`).
     table: CSV with the columns value and name: the class of every value of a
-      raster. By default its values are class indices.
+      raster; others are no class. By default its values are class indices.
 
   Returns:
     Function of LUCAS points, int [P].
 
   Raises:
-    ValueError: if the file is of another kind, or names an unknown class.
+    ValueError: if the file is of another kind, or names an unknown class;
+      later, if without a table a value is no class index.
   """
   if pathlib.Path(path).suffix.lower() in ('.geojson', '.json'):
     return Polygons(path, task)
@@ -56,6 +57,7 @@ class Raster:
     if self._raster.crs is None:
       raise ValueError(f'{path} has no coordinate system; set one, for '
                        'instance with gdal_edit.py.')
+    self._path, self._has_table = path, bool(table)
     self._classes = _table(table, task) if table else {
         i: i for i in range(len(labels.classes(task)))}
 
@@ -63,10 +65,17 @@ class Raster:
     lat, lon = lucas_grid.coordinates(point_ids)
     x, y = rasterio.warp.transform(_WGS84, self._raster.crs, lon, lat)
     values = self._raster.sample(list(zip(x, y)), indexes=1, masked=True)
-    return np.array([
-        labels.NONE if np.ma.is_masked(value[0]) else
-        self._classes.get(int(value[0]), labels.NONE) for value in values],
-        np.int32)
+    return np.array([self._class_of(value[0]) for value in values], np.int32)
+
+  def _class_of(self, value):
+    if np.ma.is_masked(value):
+      return labels.NONE
+    if not self._has_table and int(value) not in self._classes:
+      raise ValueError(
+          f'{self._path} has the value {int(value)}, which is no class index '
+          f'(0 to {len(self._classes) - 1}); say what its values mean in a '
+          'table (--eunis_table).')
+    return self._classes.get(int(value), labels.NONE)
 
 
 class Polygons:
