@@ -174,6 +174,18 @@ def test_other_tokenizers_or_squares_need_to_be_told(data_dir):
                   'tokenizers': dict.fromkeys(NAMES, 'two')}
 
 
+def test_processes_that_free_the_data_set_at_once_get_along(
+    data_dir, monkeypatch):
+  codes.write(data_dir, make_encoders(1), SQUARES)
+  write_features = codes._write_features
+  def and_the_other(path, found):
+    write_features(path, found)
+    (path / codes.SUMMARY).unlink(missing_ok=True)
+  monkeypatch.setattr(codes, '_write_features', and_the_other)
+  assert not codes.write(data_dir, make_encoders(1, 'two'), SQUARES,
+                         share=(0, 2), overwrite=True)
+
+
 def test_preparing_again_finds_the_data_set_whole(data_dir):
   codes.write(data_dir, make_encoders(1), SQUARES)
   before = (data_dir / 'features.json').read_bytes()

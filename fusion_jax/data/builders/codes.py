@@ -151,7 +151,10 @@ def _check_fields(path, fields, encoders):
 def _check_codes(path, wanted, overwrite):
   """Frees the data set of codes that do not go with `wanted`."""
   summary = path / SUMMARY
-  there = json.loads(summary.read_text()) if summary.exists() else wanted
+  try:
+    there = json.loads(summary.read_text())
+  except FileNotFoundError:  # Not finished, or freed by another process.
+    return
   if there == wanted:
     return
   changed = {key: (there[key], wanted[key]) for key in wanted
@@ -162,7 +165,7 @@ def _check_codes(path, wanted, overwrite):
             f'{key} {old}, now {new}' for key, (old, new) in changed.items()) +
         '. Pass --overwrite to replace them all.')
   _write_features(path, ())
-  summary.unlink()
+  summary.unlink(missing_ok=True)
 
 
 def _note_path(shard):
