@@ -38,8 +38,11 @@ def fetch(source, published, *, file='', revision=''):
   path = pathlib.Path(source).expanduser()
   if path.is_file():
     return path
+  if path.is_dir():
+    raise FileNotFoundError(
+        f'--source={source} is a folder; give the path of the file in it.')
   parts = source.split('/')
-  if path.is_dir() or path.suffix in (*_TORCH, _SAFETENSORS, '.json') or (
+  if path.suffix in (*_TORCH, _SAFETENSORS, '.json') or (
       len(parts) != 2 or not all(parts)):
     raise FileNotFoundError(
         f'--source={source} is no file, and no hub id of the form owner/name.')

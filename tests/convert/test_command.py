@@ -464,6 +464,14 @@ def test_a_source_that_is_not_there_says_what_it_may_be(
   assert not hub
 
 
+def test_a_folder_is_no_source(tmp_path, hub, monkeypatch):
+  (tmp_path / 'owner' / 'name').mkdir(parents=True)
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(SystemExit, match='owner/name is a folder; give the path'):
+    run('--source', 'owner/name', '--out', 'out')
+  assert not hub
+
+
 def test_a_failed_download_names_the_file(tmp_path, hub):
   with pytest.raises(SystemExit, match='x.pt of nobody/none .*404'):
     run('--source', 'nobody/none', '--file', 'x.pt', '--out', tmp_path / 'out')
