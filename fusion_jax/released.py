@@ -33,6 +33,7 @@ def load(workdir, which='last'):
     `Model` of a run of `configs/pretrain.py` or a converted backbone;
     `released_encoder.EncoderModel` of a converted encoder;
     `image_codec.ImageCodec` of an image tokenizer, trained or converted;
+    `series_codec.SeriesCodec` of a run of `configs/series_tokenizer.py`;
     `released_clip.ClipModel` of a converted CLIP;
     `released_pixels.PixelModel` of a run of `configs/align_pixels.py` or a
     converted encoder of pixels.
