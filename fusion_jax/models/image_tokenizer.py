@@ -64,7 +64,12 @@ class Tokenizer(nn.Module):
 
   def setup(self):
     self.encoder = vit.PatchEncoder(self._transformer(self.depth), PATCH)
-    self.to_latents = convolutions.Projection(len(self.levels))
+    self.to_latents = convolutions.Projection(self.num_learned)
+
+  @property
+  def num_learned(self):
+    """Channels of the latents that the transformer fills."""
+    return len(self.levels)
 
   @property
   def fsq(self):
@@ -121,11 +126,15 @@ class ImageTokenizer(Tokenizer):
 
   def setup(self):
     super().setup()
-    self.decoder = self.unet
+    self.decoder = self.denoiser()
+
+  def denoiser(self):
+    """The decoder: a function of noisy images, levels of noise and codes."""
+    return self.unet
 
   @property
   def unet(self):
-    """The decoder; images must divide by its `multiple`."""
+    """Its UNet; images must divide by its `multiple`."""
     return unet.UNet(
         self.channels, self.unet_width, self.unet_multipliers,
         self.unet_blocks, self.unet_attention, self.unet_groups,
@@ -268,14 +277,8 @@ def unstacked(model, params):
   """The same tokenizer with the parameters of every block by themselves.
 
   For images one at a time on a CPU, where cutting each block out of stacked
-  parameters takes a fifth of the time. It compiles more slowly.
-
-  Args:
-    model: `ImageTokenizer` or `ClassTokenizer`.
-    params: its parameters.
-
-  Returns:
-    Such a model, and its parameters.
+  parameters takes a fifth of the time. It compiles more slowly. Takes and
+  returns a model and its parameters.
   """
   sides = {
       side: part | {'transformer': vit.unstacked(part['transformer'])}

@@ -13,7 +13,11 @@ import optax
 
 from fusion_jax import modalities
 from fusion_jax.data import pipelines, tiles
-from fusion_jax.models import image_tokenizer, tokenizer_costs
+from fusion_jax.models import (
+  image_tokenizer,
+  relief_tokenizer,
+  tokenizer_costs,
+)
 from fusion_jax.ops import noise as noise_ops
 
 _HOLDOUTS = ('split', 'east')
@@ -87,8 +91,9 @@ class ImageTokenizer:
     if self._config.start == 'data':
       features = self.model.apply(
           {'params': params}, inputs[0], method='features')
+      learned = params['to_latents']['bias'].size
       params = params | {'to_latents': _principal(
-          features.reshape(-1, features.shape[-1]), len(self.model.levels))}
+          features.reshape(-1, features.shape[-1]), learned)}
     return params, {}
 
   def weigh(self, batch):
@@ -248,8 +253,11 @@ def make_model(config):
   """The tokenizer that a configuration describes."""
   settings = {name: tuple(value) if isinstance(value, (list, tuple)) else value
               for name, value in config.model.items()}
-  return image_tokenizer.make(
-      config.modality, **settings | {'dtype': jnp.dtype(config.model.dtype)})
+  settings['dtype'] = jnp.dtype(config.model.dtype)
+  if 'span' in settings:
+    bands = token_modality(config.modality).bands
+    return relief_tokenizer.ReliefTokenizer(len(bands), **settings)
+  return image_tokenizer.make(config.modality, **settings)
 
 
 def token_modality(name):

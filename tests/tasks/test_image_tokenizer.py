@@ -8,6 +8,7 @@ import pytest
 from configs import image_tokenizer as tokenizer_config
 from fusion_jax import main, modalities
 from fusion_jax.models import image_tokenizer as models
+from fusion_jax.models import relief_tokenizer
 from fusion_jax.tasks import image_tokenizer
 from fusion_jax.train import loop, optim, sharding, step
 
@@ -15,7 +16,7 @@ TINY = dict(width=16, depth=1, num_heads=2, image_size=32, unroll=1)
 UNET = dict(unet_width=8, unet_multipliers=(1, 2), unet_groups=4)
 
 
-def make_config(modality='DEM', **changes):
+def make_config(modality='NDVI', **changes):
   """The mini configuration with a tiny model on squares of 32 pixels."""
   config = tokenizer_config.get_config(f'modality={modality},smoke')
   config.update(dict(
@@ -72,7 +73,8 @@ def loss_of(task, params, batch):
 
 
 @pytest.mark.parametrize('size, modality', [
-    ('mini', 'S2L2A'), ('mini', 'LULC'), ('base', 'S1RTC'), ('base', 'LULC')])
+    ('mini', 'S2L2A'), ('mini', 'DEM'), ('mini', 'LULC'), ('base', 'S1RTC'),
+    ('base', 'LULC')])
 def test_every_kind_of_configuration_starts(size, modality):
   config = tokenizer_config.get_config(f'modality={modality},size={size}')
   task = image_tokenizer.ImageTokenizer(config)
@@ -93,6 +95,18 @@ def test_every_modality_and_data_set_has_a_configuration(modality):
       task = image_tokenizer.ImageTokenizer(tokenizer_config.get_config(
           f'modality={modality},size={size},data={data}'))
       assert task.num_codes == task.modality.vocab_size
+
+
+@pytest.mark.slow
+def test_elevations_keep_their_level_from_the_first_step():
+  task = InMemory(make_config('DEM'))
+  assert isinstance(task.model, relief_tokenizer.ReliefTokenizer)
+  batch = next(task.batches('train'))
+  params = jax.jit(task.init)(jax.random.key(0), batch)[0]
+  images = batch['image'] / 100 + 3
+  codes = jax.jit(task.encode)(params, images)
+  found = jax.jit(task.decode)(params, codes, batch['noise'])
+  np.testing.assert_allclose(found.mean((1, 2)), images.mean((1, 2)), atol=.01)
 
 
 @pytest.mark.parametrize('modality', tokenizer_config.MODALITIES)
@@ -231,7 +245,7 @@ def test_a_data_set_without_the_modality_lists_its_fields(tmp_path):
   prepare.prepare('simulated', tmp_path, image_size=32, images=('LULC',),
                   splits=dict(train=2, val=1), num_workers=1)
   task = image_tokenizer.ImageTokenizer(make_config(), tmp_path)
-  with pytest.raises(ValueError, match='no DEM.*LULC'):
+  with pytest.raises(ValueError, match='no NDVI.*LULC'):
     task.batches('train')
 
 
@@ -249,7 +263,7 @@ def test_micro_batches_add_up_to_one_batch(task, params, batch):
       jax.jit(lambda p, k=k: step.gradients(
           task, p, {}, batch, jax.random.key(0), k)[2])(params)
       for k in (1, 4))
-  name = 'loss/tok_dem@224'
+  name = 'loss/tok_ndvi@224'
   np.testing.assert_allclose(whole[name], parts[name], rtol=1e-5)
 
 
