@@ -60,8 +60,8 @@ def display(modality, images):
   shown = {name: image[..., red_green_blue or [0]]
            for name, image in images.items()}
   low, high = np.percentile(shown['truth'], [2, 98])
-  # A flat scene, such as the sea's elevation, is drawn in one colour.
-  shown = {name: np.clip((image - low) / max(high - low, 1e-3), 0, 1)
+  # A flat scene, such as the sea's elevation, is drawn in about one colour.
+  shown = {name: np.clip((image - low) / max(high - low, 0.02), 0, 1)
            for name, image in shown.items()}
   if red_green_blue:
     return {name: image**0.8 for name, image in shown.items()}

@@ -135,8 +135,8 @@ class Quantities(_Found):
       names = ('psnr_db', 'clipped_psnr_db', 'mse', 'mae', 'r2', 'ssim')
       cells = [numbers.get(f'eval/{path}{name}', float('nan'))
                for name in names]
-      return [label, *(tables.number(x, 4 if name in ('mse', 'mae') else 3)
-                       for x, name in zip(cells, names))]
+      return [label, *(_small(x) if name in ('mse', 'mae') else
+                       tables.number(x) for x, name in zip(cells, names))]
 
     rows = [row(f'model, {steps} DDIM step' + 's' * (steps > 1),
                 f'steps_{steps}/') for steps in self.steps]
@@ -147,8 +147,7 @@ class Quantities(_Found):
         rows)
     apart = tables.markdown(
         ('scene', 'model (dB)', "patch's mean (dB)", "scene's mean (dB)"),
-        [[key, *(tables.number(float(x[i]), 1)
-                 for x in self.by_scene().values())]
+        [[key, *(_decibels(x[i]) for x in self.by_scene().values())]
          for i, (key, _, _) in enumerate(self.scenes[:20])])
     return [together, apart, _use_table(numbers)]
 
@@ -204,6 +203,16 @@ def _errors(sums):
   count = np.maximum(sums['count'], 1)
   return {'model': sums['se'], 'patch_mean': sums['patch_se'],
           'scene_mean': sums['truth_sq'] - sums['truth']**2 / count}
+
+
+def _small(error):
+  """An error as text: those of elevations are 1e-6."""
+  return f'{error:.3g}' if np.isfinite(error) else 'n/a'
+
+
+def _decibels(ratio):
+  """A PSNR as text; above 120 dB, sums in float64 differ by rounding."""
+  return 'exact' if ratio > 120 else tables.number(float(ratio), 1)
 
 
 def _use_table(numbers):

@@ -11,7 +11,7 @@ import pytest
 
 from fusion_jax import modalities
 from fusion_jax.data import pipelines, tiles
-from fusion_jax.evals import reconstruction
+from fusion_jax.evals import reconstruction, reconstruction_scores
 from fusion_jax.ops import image_metrics
 
 
@@ -100,6 +100,22 @@ def test_scores_are_those_of_the_held_out_pixels(elevations, scored):
       1 - (errors['']**2).sum() / ((east - east.mean())**2).sum(), abs=2e-3)
   assert numbers['eval/clipped_psnr_db'] < numbers['eval/psnr_db']
   assert 0 < numbers['eval/ssim'] < 1
+
+
+def test_small_errors_keep_their_digits_and_constant_scenes_are_exact():
+  modality = modalities.get('DEM', role='target')
+  shape = (16, 16)
+  found = reconstruction_scores.new(
+      modality, [('sea', (0, 0), shape), ('plain', (0, 0), shape)], (1,), 9)
+  for scene, height in enumerate((-.7, .5)):
+    truth = np.full((*shape, 1), height, np.float32)
+    row = {'image': truth, 'counted': np.ones(shape, bool),
+           'present': np.ones(shape, bool), 'codes': np.zeros((1, 1), int),
+           'scene': scene, 'corner': (0, 0)}
+    found.add(row, {1: truth + np.float32(.002)})
+  together, apart, _ = found.tables()
+  assert '| 4e-06 | 0.002 |' in together
+  assert '| sea | 60.0 | exact | exact |' in apart
 
 
 def test_codes_in_use_are_counted(scored):
