@@ -110,8 +110,9 @@ class FSQ:
     """Codes [..., C] float32 of indices [...]. NumPy or JAX.
 
     Raises:
-      ValueError: if an index is outside 0 .. num_codes - 1. Inside `jax.jit`,
-        where values are not known, it is taken modulo num_codes instead.
+      ValueError: if an index is no integer or outside 0 .. num_codes - 1.
+        Inside `jax.jit`, where values are not known, it is taken modulo
+        num_codes instead.
     """
     self.check(indices)
     xp = jnp if isinstance(indices, jax.Array) else np
@@ -122,7 +123,13 @@ class FSQ:
 
   def check(self, indices):
     """Raises a ValueError if a known index is outside the codebook."""
-    if isinstance(indices, jax.core.Tracer) or not np.size(indices):
+    if not np.size(indices):
+      return
+    dtype = (indices if isinstance(indices, jax.Array)
+             else np.asarray(indices)).dtype
+    if np.dtype(dtype).kind not in 'iu':
+      raise ValueError(f'Ids are integers, not {dtype}.')
+    if isinstance(indices, jax.core.Tracer):
       return
     low, high = int(np.min(indices)), int(np.max(indices))
     if low < 0 or high >= self.num_codes:

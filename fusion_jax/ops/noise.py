@@ -181,6 +181,8 @@ def _cosine_betas():
 
 def _shifted_cosine(factor):
   """Hoogeboom et al. 2023, arXiv:2301.11093, Sec. 3.1."""
+  if not 0 < factor < np.inf:
+    raise ValueError(f'shifted_cosine:{factor} needs a factor above 0.')
   inner = np.linspace(0, 1, NUM_LEVELS)[1:-1]
   log_snr = np.full(NUM_LEVELS, _MAX_LOG_SNR)
   log_snr[1:-1] = -2 * (np.log(np.tan(np.pi * inner / 2)) + np.log(factor))

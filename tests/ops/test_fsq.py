@@ -220,3 +220,10 @@ def test_codebook_use_counts_codes_and_their_spread(xp):
   near(skewed['perplexity'], np.exp(-.75 * np.log(.75) - .25 * np.log(.25)))
   nothing = fsq.codebook_use(xp.zeros(3))
   assert nothing['used'] == 0 and nothing['perplexity'] == 0
+
+
+@pytest.mark.parametrize('indices', [
+    [1.5], np.array([np.nan]), jnp.ones(2), np.array([True])])
+def test_ids_that_are_no_integers_raise(indices):
+  with pytest.raises(ValueError, match='Ids are integers, not (float|bool)'):
+    make((8, 8, 8), 'terramind').from_indices(indices)

@@ -143,3 +143,9 @@ def test_threshold_is_of_each_image_alone():
 def test_settings_that_do_not_exist_raise(call, message):
   with pytest.raises(ValueError, match=message):
     call()
+
+
+@pytest.mark.parametrize('factor', ['0', '-1', 'nan', 'inf'])
+def test_a_shift_that_is_no_factor_raises(factor):
+  with pytest.raises(ValueError, match='factor above 0'):
+    noise.signal_shares(f'shifted_cosine:{factor}')
