@@ -104,18 +104,20 @@ def test_scores_are_those_of_the_held_out_pixels(elevations, scored):
 
 def test_small_errors_keep_their_digits_and_constant_scenes_are_exact():
   modality = modalities.get('DEM', role='target')
-  shape = (16, 16)
+  shape = (48, 48)
   found = reconstruction_scores.new(
       modality, [('sea', (0, 0), shape), ('plain', (0, 0), shape)], (1,), 9)
-  for scene, height in enumerate((-.7, .5)):
+  for scene, height in enumerate((-.70502, .5)):
     truth = np.full((*shape, 1), height, np.float32)
     row = {'image': truth, 'counted': np.ones(shape, bool),
-           'present': np.ones(shape, bool), 'codes': np.zeros((1, 1), int),
+           'present': np.ones(shape, bool), 'codes': np.zeros((3, 3), int),
            'scene': scene, 'corner': (0, 0)}
     found.add(row, {1: truth + np.float32(.002)})
   together, apart, _ = found.tables()
   assert '| 4e-06 | 0.002 |' in together
   assert '| sea | 60.0 | exact | exact |' in apart
+  # What rounding leaves of a constant scene's error counts as none.
+  assert reconstruction_scores._decibels(166.) == 'exact'
 
 
 def test_codes_in_use_are_counted(scored):
