@@ -1,8 +1,9 @@
 """What the alignment run is judged by while it trains, and its report.
 
 Zero-shot classification of the validation split against prompt vectors decides
-which checkpoint is the best. After the last step everything else follows on
-the split `config.evals.split`: see `alignment_report`.
+which checkpoint is the best. After the last step everything else follows, with
+the parameters of that checkpoint, on the split `config.evals.split`: see
+`alignment_report`.
 """
 
 import pathlib
@@ -19,6 +20,7 @@ from fusion_jax.evals import (
   validation,
   zero_shot,
 )
+from fusion_jax.train import checkpoint
 
 
 class Alignment:
@@ -75,7 +77,8 @@ class Alignment:
   def write(self, state, history, *, duration_s):
     """Writes report.md, metrics.json and pictures.
 
-    The parameters are those after the last step, or their running mean.
+    The parameters are those of the best checkpoint by `config.checkpoint.best`,
+    or of the last one where that is ''.
 
     Args:
       state: the final `TrainState`.
@@ -85,12 +88,13 @@ class Alignment:
     numbers = {path: value for record in history
                for path, value in record.items() if path != 'step'}
     numbers['train/steps'] = int(state.step)
-    places = self._embed(state.eval_params, self._config.evals.split)
+    params, numbers['train/judged_step'] = self.chosen(state)
+    places = self._embed(params, self._config.evals.split)
     if jax.process_index():
       return
     pictures = self._workdir / 'pictures'
     pictures.mkdir(exist_ok=True)
-    scale = state.eval_params.get('log_scale')
+    scale = params.get('log_scale')
     found, sections = self._report(
         places, self._classes, pictures,
         learned_scale=None if scale is None else float(jax.numpy.exp(scale)))
@@ -100,6 +104,17 @@ class Alignment:
         duration_s=duration_s,
         simulated=self._config.data.name.startswith('simulated'))
     logging.info('The report is %s.', path)
+
+
+  def chosen(self, state):
+    """The parameters that are judged, and the step they are of."""
+    if not self._config.checkpoint.best:
+      return state.eval_params, int(state.step)
+    params, _ = checkpoint.restore_params(self._workdir, 'best')
+    step = checkpoint.find_step(self._workdir, 'best')
+    logging.info('Judged are the parameters of step %d.', step)
+    return jax.tree.map(lambda new, old: jax.device_put(new, old.sharding),
+                        params, state.eval_params), step
 
 
 def _curve(history, folder):
