@@ -30,14 +30,8 @@ def macs(encoder, steps=12, whole=True):
   width, tokens = encoder.width, steps + 1
   embed = steps * encoder.num_bands * encoder.side**2 * width
   head = width * encoder.output_width
-  layer = _layer(encoder, tokens, tokens)
-  last = layer if whole else _layer(encoder, tokens, 1)
+  token = 4 * width**2 + 2 * width * encoder.hidden  # Its maps, and the MLP.
+  layer = tokens * (token + 2 * tokens * width)
+  # The one query looks at whole tokens with every head.
+  last = layer if whole else token + 2 * encoder.num_heads * tokens * width
   return embed + (encoder.depth - 1) * layer + last + head
-
-
-def _layer(encoder, keys, queries):
-  """Multiply-adds of a layer that looks at `keys` tokens."""
-  width = encoder.width
-  maps = (2 * keys + 2 * queries) * width**2  # Keys, values; queries, output.
-  return (maps + 2 * queries * keys * width +
-          2 * queries * width * encoder.hidden)

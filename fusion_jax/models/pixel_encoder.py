@@ -95,7 +95,7 @@ class PixelEncoder(nn.Module):
     tokens, visible = self.sequence(pixels, keep, months, median)
     if self.depth > 1:
       tokens = self._scan(tokens, visible, train)[0]
-    token = self.last(tokens, visible, train, 1)[:, 0]
+    token = self.last(tokens, visible, train, first_only=True)[:, 0]
     return self.head(self.norm(token))
 
   def sequence(self, pixels, keep=None, months=None, median=None):

@@ -35,18 +35,21 @@ class Linear(nn.Module):
   zero_bias: bool = False
   dtype: Any = jnp.float32
 
-  @nn.compact
-  def __call__(self, inputs, part=slice(None)):
-    """[..., C] to [..., features], or only that part of the features."""
+  def __call__(self, inputs):
+    """[..., C] to [..., features]."""
     *leading, width = inputs.shape
+    kernel, bias = self.weights(width)
+    outputs = inputs.reshape(-1, width).astype(self.dtype) @ kernel
+    return (outputs + bias[None, :]).reshape(*leading, -1)
+
+  @nn.compact
+  def weights(self, width):
+    """The matrix [C, features] and the bias [features], for C = `width`."""
     start = layers.uniform(self.bound or width**-0.5)
     kernel = self.param('kernel', start, (width, self.features))
     bias = self.param('bias', nn.initializers.zeros if self.zero_bias
                       else start, (self.features,))
-    kernel = kernel[:, part].astype(self.dtype)
-    bias = bias[part].astype(self.dtype)
-    outputs = inputs.reshape(-1, width).astype(self.dtype) @ kernel
-    return (outputs + bias[None, :]).reshape(*leading, -1)
+    return kernel.astype(self.dtype), bias.astype(self.dtype)
 
 
 def layer_norm(dtype, name=None):
@@ -85,14 +88,14 @@ class Attention(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, tokens, visible, train, num_queries=0):
+  def __call__(self, tokens, visible, train, first_only=False):
     """Attention of tokens among themselves.
 
     Args:
       tokens: [B, N, D].
       visible: bool [B or 1, 1, 1, N], the keys that exist.
       train: whether to drop.
-      num_queries: M, only the first M tokens look; 0: all of them.
+      first_only: whether only the first token looks, M = 1; else M = N.
 
     Returns:
       [B, M, D].
@@ -100,25 +103,50 @@ class Attention(nn.Module):
     width = tokens.shape[-1]
     qkv = Linear(3 * width, (6 / (4 * width))**0.5, zero_bias=True,
                  dtype=self.dtype, name='qkv')  # Xavier over all three.
-    if num_queries:
-      queries = layers.split_heads(
-          qkv(tokens[:, :num_queries], slice(width)), 1, self.num_heads)
-      rest = layers.split_heads(
-          qkv(tokens, slice(width, None)), 2, self.num_heads)
-      queries, keys, values = queries[0], *rest
-    else:
-      queries, keys, values = layers.split_heads(
-          qkv(tokens), 3, self.num_heads)
-    scores_BHMN = jnp.einsum(
+    drop = Dropout(self.dropout)
+
+    def weigh(scores):
+      weights = jax.nn.softmax(jnp.where(visible, scores, _HIDDEN))
+      return drop(weights, train).astype(self.dtype)
+
+    mixed = (self._first(qkv, tokens, weigh) if first_only
+             else self._all(qkv, tokens, weigh, train))
+    return Linear(width, zero_bias=True, dtype=self.dtype, name='out')(mixed)
+
+  def _all(self, qkv, tokens, weigh, train):
+    """What every token gathers, [B, N, D]."""
+    queries, keys, values = layers.split_heads(qkv(tokens), 3, self.num_heads)
+    scores_BHNN = jnp.einsum(
         'bhmk,bhnk->bhmn', queries * queries.shape[-1]**-0.5, keys,
         preferred_element_type=jnp.float32)
-    weights_BHMN = jax.nn.softmax(jnp.where(visible, scores_BHMN, _HIDDEN))
-    weights_BHMN = Dropout(self.dropout)(weights_BHMN, train)
-    mixed_BHMK = _mix(weights_BHMN.astype(self.dtype), values, train)
-    mixed_BMD = mixed_BHMK.swapaxes(1, 2).reshape(
-        len(tokens), num_queries or tokens.shape[1], width)
-    return Linear(width, zero_bias=True, dtype=self.dtype, name='out')(
-        mixed_BMD)
+    mixed_BHNK = _mix(weigh(scores_BHNN), values, train)
+    return mixed_BHNK.swapaxes(1, 2).reshape(tokens.shape)
+
+  def _first(self, qkv, tokens, weigh):
+    """What the first token gathers, [B, 1, D], without keys and values.
+
+    The matrices of keys and values are applied to the one query and to the one
+    sum of tokens, not to all tokens. The bias of the keys adds the same to all
+    scores, so it does nothing.
+    """
+    batch, _, width = tokens.shape
+    shape = 3, self.num_heads, width // self.num_heads
+    kernel, bias = qkv.weights(width)
+    of_query, of_key, of_value = jnp.moveaxis(
+        kernel.reshape(width, *shape), 1, 0)  # [D, H, K] each.
+    bias_query, _, bias_value = bias.reshape(shape)
+    tokens = tokens.astype(self.dtype)
+    queries_BHK = (tokens[:, 0] @ of_query.reshape(width, width)).reshape(
+        batch, *shape[1:]) + bias_query[None]
+    looks_BHD = jnp.einsum(
+        'bhk,dhk->bhd', queries_BHK * shape[2]**-0.5, of_key)
+    scores_BHN = jnp.einsum('bhd,bnd->bhn', looks_BHD, tokens,
+                            preferred_element_type=jnp.float32)
+    weights_BHN = weigh(scores_BHN[:, :, None])[:, :, 0]
+    seen_BHD = jnp.einsum('bhn,bnd->bhd', weights_BHN, tokens)
+    mixed_BHK = jnp.einsum('bhd,dhk->bhk', seen_BHD, of_value)
+    share = weights_BHN.sum(axis=-1)[..., None]  # 1, but for dropout.
+    return (mixed_BHK + share * bias_value[None]).reshape(batch, 1, width)
 
 
 def _mix(weights, values, train):
@@ -153,7 +181,7 @@ class PostNormBlock(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, tokens, visible, train, num_queries=0):
+  def __call__(self, tokens, visible, train, first_only=False):
     """[B, N, D] to [B, M, D]; arguments as of `Attention`."""
     def drop(x):
       return Dropout(self.dropout)(x, train)
@@ -161,9 +189,9 @@ class PostNormBlock(nn.Module):
     width = tokens.shape[-1]
     mixed = Attention(
         self.num_heads, self.dropout, self.dtype, name='attention')(
-            tokens, visible, train, num_queries)
-    if num_queries:
-      tokens = tokens[:, :num_queries]
+            tokens, visible, train, first_only)
+    if first_only:
+      tokens = tokens[:, :1]
     tokens = layer_norm(self.dtype, 'norm1')(tokens + drop(mixed))
     hidden = Linear(self.hidden, dtype=self.dtype, name='linear1')(tokens)
     hidden = drop(ACTIVATIONS[self.activation](hidden))

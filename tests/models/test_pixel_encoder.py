@@ -195,10 +195,10 @@ def test_costs_of_the_last_layer_are_those_of_one_token():
   encoder = pixel_encoder.PixelEncoder(
       width=8, depth=1, num_heads=2, hidden=4, output_width=6)
   embed, head = 12 * 10 * 8, 8 * 6
-  keys_values, own = 2 * 13 * 64, 2 * 64 + 2 * 8 * 4
-  products = 2 * 13 * 8
+  maps, mlp = 4 * 64, 2 * 8 * 4
+  products = 2 * 2 * 13 * 8  # Of two heads with all tokens.
   assert pixel_costs.macs(encoder, whole=False) == (
-      embed + head + keys_values + own + products)
+      embed + head + maps + mlp + products)
 
 
 def test_first_values_are_those_of_torch():
