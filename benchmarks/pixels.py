@@ -33,10 +33,10 @@ import optax
 from absl import app, flags
 
 from configs import align_pixels
-from fusion_jax import released_pixels
 from fusion_jax.mapping import classify, open_cube, scene
 from fusion_jax.models import pixel_costs, pixel_encoder
 from fusion_jax.ops import contrastive
+from fusion_jax.released import pixel_model
 from fusion_jax.train import speed
 
 _PART = flags.DEFINE_enum(
@@ -180,7 +180,7 @@ def model_of(sizes):
           unroll=_UNROLL.value)})
   params = jax.jit(lambda: pixel_encoder.init(
       pixel_encoder.make(config.model), jax.random.key(0)))()
-  model = released_pixels.PixelModel(config, {'encoder': params}, {})
+  model = pixel_model.PixelModel(config, {'encoder': params}, {})
   vectors = np.random.default_rng(1).normal(size=(8, 512)).astype(np.float32)
   return model, classify.Classes(tuple('abcdefgh'), vectors)
 

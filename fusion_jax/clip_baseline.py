@@ -45,7 +45,7 @@ def embed_places(clip, source, keys, size=64):
   """Vectors [P, E] of length 1 of the pictures of places.
 
   Args:
-    clip: `released_clip.ClipModel`.
+    clip: `clip_model.ClipModel`.
     source: HDF5 of acquisitions, see `data.sources.sen4map`.
     keys: P names of places.
     size: pixels a side.

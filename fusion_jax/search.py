@@ -19,9 +19,9 @@ import numpy as np
 from absl import flags, logging
 
 import fusion_jax
-from fusion_jax import released_clip, released_pixels
 from fusion_jax.data import composites, pipelines, prompt_files
 from fusion_jax.ops import zero_shot
+from fusion_jax.released import clip_model, pixel_model
 from fusion_jax.train import log
 
 _EMBEDDINGS = ('.zarr', '.parquet')
@@ -56,7 +56,7 @@ def build(source, folder, *, checkpoint='', which='last', split='test'):
         f'{source} is neither {" nor ".join(_EMBEDDINGS)}; name the encoder '
         'of a data set with --checkpoint.')
   model = fusion_jax.load(checkpoint, which)
-  if not isinstance(model, released_pixels.PixelModel) or model.classes:
+  if not isinstance(model, pixel_model.PixelModel) or model.classes:
     raise ValueError(
         f'{checkpoint} holds no encoder of pixels in the space of texts; name '
         'a run of configs/align_pixels.py without supervised=.')
@@ -80,7 +80,7 @@ def query_vector(text, *, clip='', prompts=''):
   """
   if clip:
     model = fusion_jax.load(clip)
-    if not isinstance(model, released_clip.ClipModel):
+    if not isinstance(model, clip_model.ClipModel):
       raise ValueError(f'{clip} holds no CLIP; convert one (python -m '
                        'fusion_jax.convert clip).')
     return model.embed_texts([text])[0]

@@ -12,8 +12,8 @@ import pathlib
 
 from absl import flags, logging
 
-from fusion_jax import image_codec
 from fusion_jax.data.builders import codes
+from fusion_jax.released import image_codec
 
 
 def tokenize(data, tokenizers, *, image_size=224, squares=4, batch_size=64,

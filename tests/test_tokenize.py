@@ -4,7 +4,8 @@ import types
 
 import pytest
 
-from fusion_jax import image_codec, modalities, tokenize
+from fusion_jax import modalities, tokenize
+from fusion_jax.released import image_codec
 
 
 def test_a_tokenizer_with_more_codes_than_the_vocabulary_is_refused(

@@ -7,7 +7,6 @@ import ml_collections
 import numpy as np
 from absl import logging
 
-from fusion_jax import released_encoder
 from fusion_jax.convert import (
   checkpoints,
   files,
@@ -16,6 +15,7 @@ from fusion_jax.convert import (
   terramind_tokenizers,
 )
 from fusion_jax.models import coordinate_tokenizer
+from fusion_jax.released import encoder_model
 from fusion_jax.tasks import pretrain
 
 DESCRIPTION = "TerraMind's backbones, encoders, tokenizers and coordinates"
@@ -90,7 +90,7 @@ def make_model(config):
   config = ml_collections.ConfigDict(config)
   if config.task == 'pretrain':
     return pretrain.make_backbone(config)
-  return released_encoder.make_encoder(config)
+  return encoder_model.make_encoder(config)
 
 
 def _plan_backbone(part, variant, num_heads):

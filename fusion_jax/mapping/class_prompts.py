@@ -13,7 +13,7 @@ def find(model, checkpoint, *, prompts='', part='', clip='', temperature=0.):
   """The classes, and the calibration that the checkpoint has for them.
 
   Args:
-    model: `released_pixels.PixelModel`.
+    model: `pixel_model.PixelModel`.
     checkpoint: its folder.
     prompts: file of texts or of prompt vectors (data/prompt_files.py); '' for
       the classes of a classifier.

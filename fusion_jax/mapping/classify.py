@@ -51,7 +51,7 @@ class Classifier:
     """Puts the parameters on the devices.
 
     Args:
-      model: `released_pixels.PixelModel`.
+      model: `pixel_model.PixelModel`.
       classes: `Classes`.
       setting: 'monthly', 'quarterly' or 'single'; '' as trained, else
         monthly.

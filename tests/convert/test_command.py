@@ -14,7 +14,7 @@ from flax import traverse_util
 from safetensors import numpy as safetensors
 
 import fusion_jax
-from fusion_jax import modalities, released_encoder
+from fusion_jax import modalities
 from fusion_jax.convert import __main__ as command
 from fusion_jax.convert import (
   files,
@@ -24,6 +24,7 @@ from fusion_jax.convert import (
   write_terramind,
 )
 from fusion_jax.models import backbone, encoder, image_tokenizer
+from fusion_jax.released import encoder_model
 from fusion_jax.train import checkpoint
 from tests import state_dicts
 
@@ -165,7 +166,7 @@ def test_an_encoder_alone_keeps_its_missing_token(tmp_path):
   run('--source', save(tmp_path / 'a.safetensors', state),
       '--out', tmp_path / 'out')
   loaded = fusion_jax.load(tmp_path / 'out')
-  assert isinstance(loaded, released_encoder.EncoderModel)
+  assert isinstance(loaded, encoder_model.EncoderModel)
   image = np.random.default_rng(0).normal(500, 300, (2, 64, 32, 1))
   expected = model.apply({'params': loaded.params}, {
       DEM: ((image - 670.665) / 951.272).astype(np.float32)})
@@ -206,7 +207,7 @@ def test_a_tim_model_gives_its_encoder_and_its_sampler(tmp_path, state):
   run('--source', save(tmp_path / 'a.safetensors', both),
       '--out', tmp_path / 'out')
   assert isinstance(fusion_jax.load(tmp_path / 'out'),
-                    released_encoder.EncoderModel)
+                    encoder_model.EncoderModel)
   sampler, _ = checkpoint.restore_params(tmp_path / 'out' / 'sampler')
   np.testing.assert_array_equal(
       sampler['mask_token'], state['mask_token'].ravel())

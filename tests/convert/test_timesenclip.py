@@ -5,10 +5,10 @@ import pytest
 from safetensors import numpy as safetensors
 
 import fusion_jax
-from fusion_jax import released_pixels
 from fusion_jax.convert import __main__ as command
 from fusion_jax.convert import timesenclip
 from fusion_jax.data import pixels
+from fusion_jax.released import pixel_model
 from tests import golden_timesenclip as golden
 
 NAME = 'encoder_tiny_1x1'
@@ -64,7 +64,7 @@ def test_command_makes_a_model_that_encodes(tmp_path):
       'timesenclip', '--source', str(tmp_path / 'encoder.safetensors'),
       '--out', str(tmp_path / 'out'), '--num_heads', '4'])
   model = fusion_jax.load(tmp_path / 'out')
-  assert isinstance(model, released_pixels.PixelModel)
+  assert isinstance(model, pixel_model.PixelModel)
   expected = golden.load(NAME)[1]['out/T12']
   found = model.encode(raw_pixels(), normalize=False, batch_size=2)
   np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)

@@ -9,9 +9,9 @@ import pytest
 from safetensors import numpy as safetensors
 
 import fusion_jax
-from fusion_jax import released_clip
 from fusion_jax.convert import __main__ as command
 from fusion_jax.convert import write_clip
+from fusion_jax.released import clip_model
 from fusion_jax.train import checkpoint
 from tests import golden_clip as golden
 
@@ -29,7 +29,7 @@ def test_files_of_all_layouts_give_the_vectors_of_torch(
     name, options, tmp_path):
   write_clip.convert(str(FOLDER / name), tmp_path / 'out', **options)
   model = fusion_jax.load(tmp_path / 'out')
-  assert isinstance(model, released_clip.ClipModel)
+  assert isinstance(model, clip_model.ClipModel)
   metadata = checkpoint.read_metadata(tmp_path / 'out', 0)
   assert metadata['source']['file'] == name
   assert len(metadata['source']['sha256']) == 64

@@ -10,9 +10,9 @@ import rasterio
 import zarr
 from h5netcdf import legacyapi
 
-from fusion_jax import released_pixels
 from fusion_jax.mapping import bands, classify
 from fusion_jax.models import pixel_encoder
+from fusion_jax.released import pixel_model
 
 SHAPE = (9, 7)
 CRS = 'EPSG:32631'
@@ -174,7 +174,7 @@ def model(side=1, classifier=False):
   changes = {'task': 'classify_pixels', 'label': 'land_cover',
              'setting': 'monthly'} if classifier else {}
   settings = config(side, **changes)
-  return released_pixels.PixelModel(settings, params(settings, classifier), {})
+  return pixel_model.PixelModel(settings, params(settings, classifier), {})
 
 
 def classes():

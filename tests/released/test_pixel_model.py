@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import xarray
 
-from fusion_jax import released_pixels
 from fusion_jax.data import pixels
+from fusion_jax.released import pixel_model
 from tests import golden_timesenclip as golden
 
 MIDDLES = (16, 45.5, 75, 105.5, 136, 166.5, 197, 228, 258.5, 289, 319.5, 350)
@@ -25,7 +25,7 @@ def model():
   params = golden.init(golden.tiny_encoder())
   positions = np.random.default_rng(1).normal(size=(12, 32))  # Else all 0.
   params = params | {'positions': positions.astype(np.float32)}
-  return released_pixels.PixelModel(config, {'encoder': params}, {})
+  return pixel_model.PixelModel(config, {'encoder': params}, {})
 
 
 def year():

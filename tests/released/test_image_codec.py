@@ -9,8 +9,9 @@ import pytest
 import fusion_jax
 from configs import image_tokenizer as tokenizer_config
 from configs import pretrain as pretrain_config
-from fusion_jax import image_codec, main, modalities, prepare, tokenize
+from fusion_jax import main, modalities, prepare, tokenize
 from fusion_jax.data import records
+from fusion_jax.released import image_codec
 from fusion_jax.tasks import image_tokenizer
 from tests.tasks import runner
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fusion_jax import released_clip
 from fusion_jax.data import clip_images, prompts
 from fusion_jax.models import clip, clip_text
+from fusion_jax.released import clip_model
 
 SIZES = {'activation': 'quick_gelu', 'width': 6, 'image_size': 8, 'patch': 4,
          'vision_width': 8, 'vision_depth': 1, 'vision_heads': 2,
@@ -26,7 +26,7 @@ def load():
       np.zeros((1, 8, 8, 3), np.float32), np.zeros((1, 77), np.int32))
   params = jax.tree.map(
       lambda x: rng.normal(size=x.shape).astype('f'), shapes['params'])
-  return released_clip.ClipModel(
+  return clip_model.ClipModel(
       ml_collections.ConfigDict({'model': SIZES}), params)
 
 
@@ -90,4 +90,4 @@ def test_torn_photos_and_foreign_vocabularies_are_refused(tmp_path):
     load().embed_images([photos(1)[0], path])
   config = ml_collections.ConfigDict({'model': SIZES | {'vocab_size': 50}})
   with pytest.raises(ValueError, match='has 50 words'):
-    released_clip.ClipModel(config, {}).embed_texts(['a lake'])
+    clip_model.ClipModel(config, {}).embed_texts(['a lake'])

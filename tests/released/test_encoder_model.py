@@ -5,8 +5,9 @@ import ml_collections
 import numpy as np
 import pytest
 
-from fusion_jax import modalities, released_encoder
+from fusion_jax import modalities
 from fusion_jax.models import coordinate_tokenizer, encoder
+from fusion_jax.released import encoder_model
 
 S2L2A, LULC = 'untok_sen2l2a@224', 'tok_lulc@224'
 
@@ -21,8 +22,8 @@ def model():
   rng = np.random.default_rng(0)
   params = jax.tree.map(
       lambda x: rng.normal(size=x.shape).astype(np.float32),
-      encoder.param_shapes(released_encoder.make_encoder(config)))
-  return released_encoder.EncoderModel(
+      encoder.param_shapes(encoder_model.make_encoder(config)))
+  return encoder_model.EncoderModel(
       config, params, coordinate_tokenizer.build())
 
 

@@ -1,94 +1,18 @@
-"""A trained model, ready to use: `fusion_jax.load(workdir)`.
-
-It carries its configuration, its tokenizers and its statistics, so nothing
-else has to be known to use it.
-"""
+"""The masked encoder-decoder, ready to use; `released.load` gives it."""
 
 import functools
 from collections.abc import Mapping
 
 import jax
-import ml_collections
 import numpy as np
 
 from fusion_jax import modalities as modality_table
-from fusion_jax import released_clip, released_encoder, released_pixels
-from fusion_jax.data import crops, normalize
+from fusion_jax.data import crops
 from fusion_jax.models import generate
-from fusion_jax.tasks import pretrain
-from fusion_jax.train import checkpoint
+from fusion_jax.released import encoder_model
 
 _PLACE = ('lat', 'lon')
 _AXES = ('y', 'x', 'band')  # Of an image, as xarray names them here.
-
-
-def load(workdir, which='last'):
-  """Loads what a run or `fusion_jax.convert` left behind.
-
-  Args:
-    workdir: of the run: its checkpoints and `statistics.json`.
-    which: 'last', 'best' or a step.
-
-  Returns:
-    `Model` of a run of `configs/pretrain.py` or a converted backbone;
-    `released_encoder.EncoderModel` of a converted encoder;
-    `image_codec.ImageCodec` of an image tokenizer, trained or converted;
-    `series_codec.SeriesCodec` of a run of `configs/series_tokenizer.py`;
-    `released_clip.ClipModel` of a converted CLIP;
-    `released_pixels.PixelModel` of a run of `configs/align_pixels.py` or a
-    converted encoder of pixels.
-
-  Raises:
-    checkpoint.CheckpointError: if there is no such checkpoint, or it is
-      damaged.
-    ValueError: if it is a checkpoint of another task.
-    FileNotFoundError: if the statistics are missing.
-  """
-  params, metadata = checkpoint.restore_params(workdir, which)
-  config = ml_collections.ConfigDict(metadata['config'])
-  if config.get('task') not in _LOADERS:
-    raise ValueError(
-        f'{workdir} holds a run of the task {config.get("task")!r}; what can '
-        f'be loaded here is {sorted(_LOADERS)}.')
-  return _LOADERS[config.task](config, params, workdir)
-
-
-def _load_backbone(config, params, workdir):
-  config.init_from = ''  # What it started from need not be here.
-  return Model(config, params, pretrain.Pretrain(config, workdir))
-
-
-def _load_encoder(config, params, workdir):
-  return released_encoder.EncoderModel(
-      config, params, pretrain.find_tokenizer(workdir))
-
-
-def _load_clip(config, params, _):
-  return released_clip.ClipModel(config, params)
-
-
-def _load_pixels(config, params, workdir):
-  return released_pixels.PixelModel(
-      config, params, normalize.load_statistics(workdir))
-
-
-def _load_tokenizer(config, params, _):
-  from fusion_jax import image_codec
-  return image_codec.ImageCodec(config, params)
-
-
-def _load_series_tokenizer(config, params, workdir):
-  from fusion_jax import series_codec
-  from fusion_jax.tasks import series_tokenizer
-  return series_codec.SeriesCodec(
-      config, params, series_tokenizer.SeriesTokenizer(config, workdir))
-
-
-_LOADERS = {'image_tokenizer': _load_tokenizer,
-            'series_tokenizer': _load_series_tokenizer,
-            'pretrain': _load_backbone, 'encoder': _load_encoder,
-            'clip': _load_clip, 'pixel_encoder': _load_pixels,
-            'align_pixels': _load_pixels, 'classify_pixels': _load_pixels}
 
 
 class Model:
@@ -265,7 +189,7 @@ def _plain(modality, values):
     values = values.transpose(..., *_AXES)
   values = np.asarray(values)
   if modality.kind == 'tokens':
-    released_encoder.check_codes(modality, values)
+    encoder_model.check_codes(modality, values)
   bands = len(modality.bands)
   if modality.kind == 'image' and (
       values.ndim not in (3, 4) or values.shape[-1] != bands):
