@@ -1,5 +1,6 @@
 """The report of a tiny alignment run: what it holds, and wrong files."""
 
+import functools
 import json
 
 import jax
@@ -55,7 +56,8 @@ def test_the_best_checkpoint_is_judged(data, tmp_path):
       tmp_path, keep_last=1, best='val/zero_shot/land_cover', best_mode='max')
   for step, score in (2, .3), (4, .6), (6, .5):
     state = state_lib.TrainState(
-        step=np.int32(step), params=jax.tree.map(lambda x: x + step, params),
+        step=np.int32(step),
+        params=jax.tree.map(functools.partial(jax.numpy.add, step), params),
         opt_state={}, extra=extra, ema={})
     saver.save(step, state, {}, {'config': {}},
                {'val/zero_shot/land_cover': score})
