@@ -1,5 +1,7 @@
 """Pictures of maps and of answers to a search."""
 
+import textwrap
+
 import numpy as np
 from matplotlib import figure, patches
 
@@ -15,6 +17,9 @@ def draw_map(path, picture):
   Args:
     path: of a map, see `cog.write`.
     picture: PNG to write.
+
+  Returns:
+    The Matplotlib figure.
   """
   classes, colours, names = cog.read_small(path)
   image = np.full((*classes.shape, 3), 255, np.uint8)
@@ -27,11 +32,22 @@ def draw_map(path, picture):
   axes.imshow(image, interpolation='nearest')
   axes.set_axis_off()
   shown = [i for i in np.argsort(-shares) if shares[i]][:_MOST_NAMED]
-  axes.legend(
+  # 'outside': it takes its room from the map, however long the names are.
+  canvas.legend(
       handles=[patches.Patch(color=np.array(colours[i]) / 255, label=
-                             f'{names[i]}, {shares[i]:.0%}') for i in shown],
-      loc='center left', bbox_to_anchor=(1, .5), frameon=False)
+                             f'{_name(names[i])}, {_percent(shares[i])}')
+               for i in shown], loc='outside right center', frameon=False)
   canvas.savefig(picture, dpi=150)
+  return canvas
+
+
+def _name(text, width=28):
+  """In lines, words apart: 'temporary_crops' is an identifier."""
+  return textwrap.fill(text.replace('_', ' '), width)
+
+
+def _percent(share):
+  return '<1 %' if share < .005 else f'{100 * share:.0f} %'
 
 
 def draw_answers(picture, query, lon, lat, scores, others):
