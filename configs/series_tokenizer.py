@@ -10,6 +10,9 @@ r"""Trains a tokenizer of weather series (fusion paper, Sec. 3.1.2, Table 4).
       Daily minimum, maximum and mean of five cities, one model for all three.
   python -m fusion_jax.main --config configs/series_tokenizer.py:data=airports
       Hourly precipitation of station files.
+  python -m fusion_jax.main --config configs/series_tokenizer.py:data=own \
+      --config.data.dir=DIR --config.series="('tp_hourly',)"
+      A data set that `prepare` made, of windows or of images with weather.
   python -m benchmarks.quantization_tables
       The paper's Tables 1 and 4, all rows.
 
@@ -77,6 +80,9 @@ DATA = {
         vary=dict(shift=0., stretch=1.),
         prepare=dict(stations=STATIONS, series=('tp_hourly',),
                      blocks=AIRPORTS, num_workers=1)),
+    'own': dict(
+        series=('t2m_hourly',), num_steps=14_000,
+        vary=dict(shift=0., stretch=1.), prepare={}),
 }
 LEVELS = ('8-8-8', '4-4-4-4', '3-3-3-3-3', '8-8-8-8')  # Of Table 4.
 # Channels of three levels settle on few of their 243 codes. Seeing more hours
@@ -116,6 +122,8 @@ def get_config(arg=''):
   # Table 1: 500 bins over the paper's 93 K; another unit has other bounds.
   config.evals = dict(every=1_000, split='test', uniform_range=(225., 318.),
                       num_pictures=8)
+  if arg.data == 'own':
+    config.evals.split = 'val'  # Sets with images have no 'test'.
   config.log_every = 100
   if arg.smoke:
     config.update(common.SMOKE)

@@ -79,7 +79,8 @@ def test_every_configuration_describes_a_model(levels, data):
   assert '-'.join(map(str, model.fsq.levels)) == levels
   assert config.loss.commitment == .1 and config.model.stride == 1
   assert series_tokenizer.check_names(config.series) == tuple(config.series)
-  assert set(config.data.prepare.blocks) == {'train', 'val', 'test'}
+  if data != 'own':
+    assert set(config.data.prepare.blocks) == {'train', 'val', 'test'}
 
 
 def test_bad_arguments_of_the_configuration_are_named():
@@ -102,6 +103,18 @@ def test_a_run_ends_with_every_figure(run):
   assert 'FSQ 4-4-4' in report and 'uniform, 225 .. 318 K' in report
   for name in 'reconstruction_t2m_hourly', 'tokens_t2m_hourly':
     assert (workdir / 'pictures' / f'{name}.png').exists()
+
+
+@pytest.mark.slow
+def test_a_data_set_of_ones_own_is_trained_on_as_it_is(run, tmp_path):
+  config = config_lib.get_config('data=own,levels=4-4,smoke')
+  config.model.update(dict(width=8, num_waves=2, dilations=(1,)))
+  with pytest.raises(ValueError, match='config.data.dir is not set'):
+    main.prepare_data(config.data, tmp_path)
+  config.data.dir = run[0].data.dir
+  main.run(config, tmp_path / 'run')
+  numbers = json.loads((tmp_path / 'run/metrics.json').read_text())
+  assert numbers['val/t2m_hourly/fsq/mse'] > 0
 
 
 def test_a_loaded_tokenizer_carries_its_normalisation(run, tmp_path):
