@@ -87,7 +87,7 @@ def against_torch(training):
   from benchmarks import torch_encoder
   from fusion_jax.convert import timesenclip
   torch.manual_seed(0)
-  torch.set_num_threads(os.cpu_count())
+  torch.set_num_threads(len(os.sched_getaffinity(0)))
   theirs = torch_encoder.Encoder()
   encoder, params = timesenclip.from_torch(torch_encoder.state(theirs))
   encoder = encoder.clone(unroll=_UNROLL.value)
