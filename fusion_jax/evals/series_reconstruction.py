@@ -203,7 +203,8 @@ class SeriesReconstruction:
     self.counts[name] = all_counts | {'fsq': counts}
     shown = np.linspace(0, len(truth) - 1,
                         self._config.evals.num_pictures).astype(int)
-    self._shown[name] = truth[shown], restored[shown]
+    self._shown[name] = truth[shown], np.where(
+        np.isfinite(truth), restored, np.nan)[shown]  # As `decode` gives it.
 
   def _section(self, name, pictures):
     """Table and pictures of one series."""
