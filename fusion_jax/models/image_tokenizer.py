@@ -112,8 +112,7 @@ class ImageTokenizer(Tokenizer):
 
   Attributes:
     unet_width: channels of the finest level, a multiple of `unet_groups`.
-    unet_multipliers: of them, one a level; sides must divide by
-      4 * 2^(levels - 1), 32 as published.
+    unet_multipliers: of them; sides divide by 4 * 2^(levels - 1), here 32.
     unet_blocks: residual blocks a level.
     unet_attention: reductions at which there is attention.
     unet_groups: of the group normalisation.
@@ -145,8 +144,8 @@ class ImageTokenizer(Tokenizer):
 
     Args:
       images: [B, Y, X, C], which the codes are made of.
-      noisy: [B, Y, X, C], of `diffuse`.
-      t: [B] int, of `diffuse`.
+      noisy: [B, Y, X, C], of `diffuse`, as t.
+      t: [B] int.
     """
     return self.denoise(noisy, t, self.codes(images))
 
@@ -157,8 +156,8 @@ class ImageTokenizer(Tokenizer):
       noisy: [B, Y, X, C], standard normal at t = 999.
       t: [B] or [] int, noise levels, 0..999.
       codes: [B, Y / 16, X / 16, len(levels)].
-      drop: bool [B, Y / 16, X / 16], which codes are replaced by zeros; the
-        published weights never saw that.
+      drop: bool [B, Y / 16, X / 16], which codes become zeros; the published
+        weights never saw that.
     """
     if drop is not None:
       codes = jnp.where(drop[..., None], 0., codes)
@@ -171,27 +170,26 @@ class ImageTokenizer(Tokenizer):
       ids: [B, rows, columns] int.
       key: of the start noise.
       num_steps: of the sampler; one more where they do not divide 1000.
-      clip: bound of every predicted pixel, in standard deviations. The
-        published pipeline cuts off at 1, which is kept as the default; inf
-        lifts it.
+      clip: bound of every predicted pixel, in standard deviations: 1 as
+        published, inf for none.
 
     Raises:
-      ValueError: if known ids are outside the codebook, or the image would not
-        divide by 32.
+      ValueError: if known ids are outside the codebook, or 32 does not divide
+        the image's sides.
     """
     batch, rows, columns = ids.shape
-    start = jax.random.normal(
-        key, (batch, PATCH * rows, PATCH * columns, self.channels))
+    shape = batch, PATCH * rows, PATCH * columns, self.channels
+    start = jax.random.normal(key, shape)
     return self.sample(self.fsq.from_indices(ids), start, num_steps, clip)
 
   def sample(self, codes, start, num_steps=50, clip=1., keep_all=False):
     """`decode` from codes and start noise [B, Y, X, C], as one loop.
 
-    With `keep_all` also the images after every step and the predictions of
-    the clean image before clipping, [steps, B, Y, X, C] each.
+    With `keep_all` also the images after every step and the predictions before
+    clipping, [steps, B, Y, X, C] each. Raises unless 1 <= num_steps <= 1000.
     """
-    shares = noise.signal_shares()
-    stride = noise.NUM_LEVELS // num_steps
+    times = noise.time_steps(num_steps)
+    shares, stride = noise.signal_shares(), noise.NUM_LEVELS // num_steps
 
     def step(decoder, images, t):
       clean = decoder(images, t, codes)
@@ -200,10 +198,9 @@ class ImageTokenizer(Tokenizer):
           limit=lambda predicted: noise.clip(predicted, clip))
       return images, (images, clean) if keep_all else None
 
-    loop = nn.scan(step, variable_broadcast='params',
-                   split_rngs={'params': False})
-    images, every = loop(self.decoder, start, jnp.asarray(
-        noise.time_steps(num_steps)))
+    loop = nn.scan(
+        step, variable_broadcast='params', split_rngs={'params': False})
+    images, every = loop(self.decoder, start, jnp.asarray(times))
     return (images, *every) if keep_all else images
 
 
@@ -276,9 +273,8 @@ def make(name, **settings):
 def unstacked(model, params):
   """The same tokenizer with the parameters of every block by themselves.
 
-  For images one at a time on a CPU, where cutting each block out of stacked
-  parameters takes a fifth of the time. It compiles more slowly. Takes and
-  returns a model and its parameters.
+  Takes and returns both. For images one at a time on a CPU, where cutting out
+  each block takes a fifth of the time; it compiles more slowly.
   """
   sides = {
       side: part | {'transformer': vit.unstacked(part['transformer'])}
@@ -294,7 +290,7 @@ def diffuse(images, key):
     key: of levels and noise.
 
   Returns:
-    The noisy images [B, Y, X, C] and their levels t [B], uniform in 0..999.
+    The noisy images and their levels t [B], uniform in 0..999.
   """
   key_level, key_noise = jax.random.split(key)
   t = jax.random.randint(key_level, images.shape[:1], 0, noise.NUM_LEVELS)

@@ -82,30 +82,35 @@ class ImageCodec:
       return np.asarray(codes)[:len(images)].astype(
           np.uint16 if self.num_codes <= 2**16 else np.int32)
 
-  def decode(self, codes, num_steps=1, seed=0):
+  def decode(self, codes, num_steps=1, seed=0, clip=np.inf):
     """Images [B, Y, X, C] in the sensor's unit, float32; classes are uint8.
 
     Args:
       codes: [B, y, x].
       num_steps: of the diffusion decoder, see `ImageTokenizer.decode`.
       seed: of its noise; image i has a seed of its own.
+      clip: bound of every pixel at every step, in standard deviations. By
+        default, unlike in the published pipeline, nothing is cut off; that
+        pipeline's images are those of `num_steps=50, clip=1`.
 
     Raises:
-      ValueError: for anything but ids of the codebook, or another number of
-        steps than 1..1000.
+      ValueError: for anything but ids of the codebook, another number of
+        steps than 1..1000, or a bound that is not above 0.
     """
     codes = np.asarray(codes)
     if codes.ndim != 3 or not codes.size or codes.dtype.kind not in 'iu':
       raise ValueError(f'The codes are {codes.dtype} {codes.shape}; wanted are '
                        'integers [images, rows, columns].')
     noise.time_steps(num_steps)  # Raises for a number that there is not.
+    if not clip > 0:
+      raise ValueError(f'clip={clip} is not above 0; inf cuts nothing off.')
     codes = codes.astype(np.int32)
     self._task.model.fsq.check(codes)
     seeds = np.random.default_rng(seed).integers(
         2**32, size=len(codes), dtype=np.uint32)
     with jax.set_mesh(self._mesh):
       found = self._decode(self.params, self._spread(codes),
-                           self._spread(seeds), num_steps)
+                           self._spread(seeds), num_steps, np.float32(clip))
       found = np.asarray(found)[:len(codes)]
     if tiles.is_classes(self.modality):
       return found.astype(np.uint8)

@@ -21,8 +21,7 @@ from fusion_jax.models import (
 from fusion_jax.ops import noise as noise_ops
 
 _HOLDOUTS = ('split', 'east')
-_STARTS = ('random', 'data')
-_FLIPS = ('none', 'mirror', 'all')
+_STARTS, _FLIPS = ('random', 'data'), ('none', 'mirror', 'all')
 _LOGISTIC_STD = math.pi / math.sqrt(3)
 
 
@@ -141,7 +140,7 @@ class ImageTokenizer:
     """Codes [B, y, x] int32 of standardised images [B, Y, X, C]."""
     return self.model.apply({'params': params}, images, method='encode')
 
-  def decode(self, params, codes, seeds=None, num_steps=1):
+  def decode(self, params, codes, seeds=None, num_steps=1, clip=jnp.inf):
     """Images [B, Y, X, C] of codes; of classes [B, Y, X, 1], the likeliest.
 
     Args:
@@ -151,15 +150,16 @@ class ImageTokenizer:
       num_steps: of DDIM. At the first one the decoder sees noise alone, so a
         single step is its conditional mean given the codes, the best in mean
         squared error; more steps draw details instead.
+      clip: bound of every pixel, in standard deviations; inf for none.
     """
     if self._classes:
       logits = self.model.apply({'params': params}, codes, method='decode')
       return logits.argmax(-1)[..., None]
-    shape = (codes.shape[1] * modalities.PATCH,
-             codes.shape[2] * modalities.PATCH, len(self.modality.bands))
-    return self.model.apply(
-        {'params': params}, self.model.fsq.from_indices(codes),
-        _draw(seeds, shape), num_steps, jnp.inf, method='sample')
+    shape = (*(n * modalities.PATCH for n in codes.shape[1:]),
+             len(self.modality.bands))
+    codes = self.model.fsq.from_indices(codes)
+    return self.model.apply({'params': params}, codes, _draw(seeds, shape),
+                            num_steps, clip, method='sample')
 
   def batches(self, split):
     """Endless shuffled squares with noise for 'train'; else `tiles`."""

@@ -119,6 +119,13 @@ def test_one_step_of_sampling_is_one_prediction():
   assert np.abs(dropped - clean).max() > 1e-3
 
 
+def test_sampling_without_a_step_raises():
+  model, params, images = small()
+  codes = model.fsq.from_indices(np.arange(6).reshape(1, 2, 3))
+  with pytest.raises(ValueError, match='num_steps=0 is not in 1..1000'):
+    model.apply({'params': params}, codes, images, 0, method='sample')
+
+
 @pytest.mark.slow
 def test_bfloat16_stays_close_to_float32():
   _, params, images = small()

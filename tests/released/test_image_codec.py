@@ -88,6 +88,24 @@ def test_decoded_images_are_in_the_unit_of_the_sensor(dem):
   np.testing.assert_allclose(images.mean(), heights.mean(), atol=1.6)
 
 
+def test_the_published_sampling_can_be_asked_for(dem):
+  codes = dem.encode(elevations(2) + np.int16(4_000))
+  model, stds = image_tokenizer.make_model(dem.config), (670.665, 951.272)
+  seeds = np.random.default_rng(5).integers(2**32, size=2, dtype=np.uint32)
+  start = np.stack([jax.random.normal(jax.random.key(seed), (32, 48, 1))
+                    for seed in seeds])
+  for steps, clip in (1, 1.), (3, 1.), (1, np.inf):
+    expected = model.apply(
+        {'params': dem.params}, model.fsq.from_indices(codes.astype(int)),
+        start, steps, clip, method='sample')
+    found = dem.decode(codes, num_steps=steps, seed=5, clip=clip)
+    np.testing.assert_allclose(
+        (found - stds[0]) / stds[1], expected, atol=1e-4)
+    assert (found.max() > 670.665 + 951.272 + .1) == np.isinf(clip)
+  with pytest.raises(ValueError, match='clip=0 is not above 0'):
+    dem.decode(codes, clip=0)
+
+
 def test_a_gap_counts_as_the_mean(dem):
   image = elevations(3).astype(np.float32)
   image[0, 3, 4] = np.nan
