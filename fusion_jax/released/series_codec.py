@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fusion_jax import modalities
+from fusion_jax.data import normalize
 from fusion_jax.data import series as series_lib
 
 _FIRST = modalities.VALUE_OFFSET
@@ -14,7 +15,8 @@ class SeriesCodec:
   """Series in K or mm <-> ids of the weather vocabulary.
 
   Ids are those of `ops.quantize`: 204 [NULL] where nothing is known, from 206
-  the codes. [ZERO] does not occur: a dry hour has a code.
+  the codes. `encode` makes no [ZERO]: a dry hour has a code. Of precipitation
+  `decode` takes it for 0.
 
   Attributes:
     config: of the run.
@@ -55,11 +57,13 @@ class SeriesCodec:
       ValueError: for another series, or another number of steps.
     """
     name = self._name(name)
-    values = np.asarray(values, np.float32)
-    if values.shape[-1:] != (self._steps[name],):
-      raise ValueError(f'{name} has {self._steps[name]} steps, not the shape '
-                       f'{values.shape}.')
-    rows = values.reshape(-1, values.shape[-1])
+    values, steps = np.asarray(values, np.float32), int(self._steps[name])
+    if values.shape[-1:] != (steps,):
+      raise ValueError(
+          f'{name} has {steps} steps, not the shape {values.shape}.')
+    if not values.size:
+      return np.zeros((*values.shape[:-1], steps // self.stride), np.int32)
+    rows = values.reshape(-1, steps)
     standardised = series_lib.standardise(rows, *self._standards[name])
     present = np.isfinite(rows)
     indices = self._encode(self.params, standardised, present,
@@ -72,11 +76,13 @@ class SeriesCodec:
     """Series [..., T] float32 in K or mm of ids [..., S]; NaN for specials.
 
     Raises:
-      ValueError: for another series or number of ids, or an id outside the
+      ValueError: for another series or number of ids, or what is no id of the
         vocabulary.
     """
     name = self._name(name)
     ids = np.asarray(ids)
+    if ids.dtype.kind not in 'iu':
+      raise ValueError(f'The ids of {name} are {ids.dtype}, not integers.')
     steps = int(self._steps[name])
     if ids.shape[-1:] != (steps // self.stride,):
       raise ValueError(f'{name} has {steps // self.stride} ids, not the shape '
@@ -84,14 +90,19 @@ class SeriesCodec:
     if ids.size and (ids.min() < 0 or ids.max() >= self.vocab_size):
       raise ValueError(f'Ids run from {ids.min()} to {ids.max()}; the '
                        f'vocabulary of {name} has 0..{self.vocab_size - 1}.')
+    if not ids.size:
+      return np.zeros((*ids.shape[:-1], steps), np.float32)
     rows = ids.reshape(-1, ids.shape[-1])
     known = rows >= _FIRST
     values = self._decode(
         self.params, jnp.asarray(np.where(known, rows - _FIRST, 0)), known,
         np.ones((len(rows), steps), bool))
     mean, std = self._standards[name]
-    values = np.where(np.repeat(known, self.stride, axis=1),
-                      np.asarray(values) * std + mean, np.nan)
+    dry = normalize.is_precipitation(modalities.MODALITIES[name]) & (
+        rows == modalities.ZERO)
+    known, dry = (np.repeat(x, self.stride, axis=1) for x in (known, dry))
+    values = np.where(known, np.asarray(values) * std + mean,
+                      np.where(dry, 0, np.nan))
     return values.astype(np.float32).reshape(*ids.shape[:-1], steps)
 
   def _name(self, name):
