@@ -10,7 +10,9 @@ r"""Aligns pixels' years with ground photos in CLIP's space (TimeSenCLIP).
   python -m fusion_jax.main \
       --config configs/align_pixels.py:size=paper,data=sen4map,side=9 \
       --config.data.dir=$DATA --workdir $OUT
-      The paper's run: 140,000 places of Sen4Map, 9 x 9 pixels.
+      The paper's run: 140,000 places of Sen4Map, 9 x 9 pixels. More labels
+      than land cover, whose prompts $DATA/prompts then has to hold, are asked
+      for by labels=land_cover+crops; the first selects models.
 
 What the paper leaves open or its code does otherwise is decided here, each
 with its reason.
@@ -75,7 +77,7 @@ def get_config(arg=''):
   """The run that `arg` names, as 'size=paper,data=sen4map,side=5'."""
   arg = common.parse(
       arg, size='small', data='simulated', side=1, augment='', supervised='',
-      setting='monthly', smoke=False)
+      setting='monthly', labels='', smoke=False)
   run = common.choose(RUNS, arg.size, 'size')
   data = common.choose(DATA, arg.data, 'data')
   config = ml_collections.ConfigDict()
@@ -108,7 +110,8 @@ def get_config(arg=''):
     _align(config, arg, run, data)
   if arg.smoke:
     config.update(SMOKE)
-    config.data.prepare.splits = dict(train=64, val=16, test=16)
+    if arg.data == 'simulated':
+      config.data.prepare.splits = dict(train=64, val=16, test=16)
   return config
 
 
@@ -128,11 +131,12 @@ def _align(config, arg, run, data):
   config.optimizer.bounds = {'log_scale': (0., 4.6052)}  # Scale 1 to 100.
   # {label: vectors of the prompts that select models}; then, for the report,
   # files '{label}.{kind}.npz' beside them, and labels to retrieve by.
+  labels = arg.labels.split('+') if arg.labels else data['labels']
   config.evals.prompts = {
-      label: f'prompts/{label}.npz' for label in data['labels']}
+      label: f'prompts/{label}.npz' for label in labels}
   config.evals.update(data['evals'])
   config.checkpoint = dict(
-      every=run['eval_every'], keep=1, best='val/zero_shot/land_cover',
+      every=run['eval_every'], keep=1, best=f'val/zero_shot/{labels[0]}',
       best_mode='max')
 
 

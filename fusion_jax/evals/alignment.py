@@ -17,10 +17,10 @@ from fusion_jax.evals import (
   place_vectors,
   plots,
   report,
+  selection,
   validation,
   zero_shot,
 )
-from fusion_jax.train import checkpoint
 
 
 class Alignment:
@@ -88,7 +88,8 @@ class Alignment:
     numbers = {path: value for record in history
                for path, value in record.items() if path != 'step'}
     numbers['train/steps'] = int(state.step)
-    params, numbers['train/judged_step'] = self.chosen(state)
+    params, numbers['train/judged_step'] = selection.judged(
+        state, self._config.checkpoint.best, self._workdir)
     places = self._embed(params, self._config.evals.split)
     if jax.process_index():
       return
@@ -104,17 +105,6 @@ class Alignment:
         duration_s=duration_s,
         simulated=self._config.data.name.startswith('simulated'))
     logging.info('The report is %s.', path)
-
-
-  def chosen(self, state):
-    """The parameters that are judged, and the step they are of."""
-    if not self._config.checkpoint.best:
-      return state.eval_params, int(state.step)
-    params, _ = checkpoint.restore_params(self._workdir, 'best')
-    step = checkpoint.find_step(self._workdir, 'best')
-    logging.info('Judged are the parameters of step %d.', step)
-    return jax.tree.map(lambda new, old: jax.device_put(new, old.sharding),
-                        params, state.eval_params), step
 
 
 def _curve(history, folder):

@@ -11,6 +11,7 @@ from fusion_jax.evals import (
   paper_tables,
   plots,
   report,
+  selection,
   tables,
   validation,
 )
@@ -20,7 +21,8 @@ from fusion_jax.ops import intervals
 class Supervised:
   """Loss and accuracy on the validation split, then on `config.evals.split`.
 
-  The parameters judged in the end are those after the last step.
+  The parameters judged in the end are those of the best checkpoint by
+  `config.checkpoint.best`, or of the last one where that is ''.
   """
 
   def __init__(self, task, config, workdir, *, oracle=None, place):
@@ -71,7 +73,8 @@ class Supervised:
     predicted, truth = (np.concatenate(part) for part in zip(*rows))
     if not len(truth):
       raise ValueError(
-          f'No place of {split!r} has a label {self._config.label}.')
+          f'No place of {split!r} has a label {self._config.label}: choose '
+          'another label, or prepare the data with a table or map of it.')
     return predicted, truth
 
   def _score(self, params, split):
@@ -90,7 +93,9 @@ class Supervised:
                for path, value in record.items() if path != 'step'}
     numbers['train/steps'] = int(state.step)
     split = self._config.evals.split
-    numbers |= self._score(state.eval_params, split)
+    params, numbers['train/judged_step'] = selection.judged(
+        state, self._config.checkpoint.best, self._workdir)
+    numbers |= self._score(params, split)
     if jax.process_index():
       return
     pictures = self._workdir / 'pictures'

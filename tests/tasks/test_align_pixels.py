@@ -211,6 +211,13 @@ def test_configurations_build(data, argument):
   assert task.tokens_per_step % config.batch_size == 0
 
 
+def test_labels_to_judge_can_be_named():
+  config = configs.get_config('data=sen4map,labels=eunis+crops,smoke')
+  assert set(config.evals.prompts) == {'eunis', 'crops'}
+  assert config.checkpoint.best == 'val/zero_shot/eunis'
+  assert not config.data.prepare  # A smoke run prepares no archive anew.
+
+
 def test_large_queue_has_the_right_shape():
   shapes = jax.eval_shape(lambda: contrastive.init_queue(KEY, 65_536, 512))
   found = jax.eval_shape(
