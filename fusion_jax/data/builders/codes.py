@@ -1,4 +1,4 @@
-"""Writes codes of image tokenizers beside the images of a prepared data set.
+"""Writes codes of tokenizers beside what a prepared data set holds.
 
 A random square of an image has no codes of its own: what a tokenizer says of a
 patch depends on all that it sees. So a few squares of every example are fixed,
@@ -9,6 +9,8 @@ are, per example,
                     image
   codes/corners     int16 [squares, 2], first row and column, in pixels; the
                     first square is the one at the centre
+  codes/<series>    uint16 [steps], ids of the weather vocabulary, [NULL] where
+                    nothing was measured: a series is tokenised whole
 
 Shards are rewritten one by one in place: under a temporary name that then
 replaces the old one, whose fields it keeps byte by byte. A note says which
@@ -43,12 +45,13 @@ SUMMARY = 'codes.json'
 
 @dataclasses.dataclass(frozen=True)
 class Encoder:
-  """How images of one modality become codes.
+  """How images or series of one modality become codes.
 
   Attributes:
-    modality: of the codes.
+    modality: of the codes, with their vocabulary.
     fingerprint: of configuration and weights; other codes, another one.
-    encode: from images [B, Y, X, C] as stored to codes [B, Y/16, X/16].
+    encode: from images [B, Y, X, C] as stored to codes [B, Y/16, X/16], or
+      from series [B, T] to ids [B, T].
   """
   modality: modalities.Modality
   fingerprint: str
@@ -96,8 +99,8 @@ def write(path, encoders, squares, *, batch_size=64, share=(0, 1),
   Args:
     path: folder of a finished data set.
     encoders: `Encoder`s.
-    squares: `Squares`.
-    batch_size: squares encoded together.
+    squares: `Squares`; None if no encoder is of images.
+    batch_size: squares or series encoded together.
     share: (i, n): every n-th shard from the i-th, for job arrays.
     overwrite: replace codes of other tokenizers or squares; until all are
       written again, the data set then has none.
@@ -114,7 +117,8 @@ def write(path, encoders, squares, *, batch_size=64, share=(0, 1),
   path = pathlib.Path(path)
   decode = records.Decoder(path)
   _check_fields(path, decode.fields, encoders)
-  wanted = {'image_size': squares.size, 'squares': squares.count,
+  wanted = {'image_size': squares.size if squares else 0,
+            'squares': squares.count if squares else 0,
             'tokenizers': {e.modality.name: e.fingerprint for e in encoders}}
   _check_codes(path, wanted, overwrite)
   every = sorted(path.glob('*.array_record'))
@@ -180,12 +184,14 @@ def _note(shard):
   path = _note_path(shard)
   if not path.exists():
     return None
+  note = json.loads(path.read_text())
   source = array_record_data_source.ArrayRecordDataSource([str(shard)])
   if len(source):
     example = tf_example_pb2.Example.FromString(source[0])
-    if crops.CORNERS not in example.features.feature:
+    if any(f'codes/{name}' not in example.features.feature
+           for name in note['tokenizers']):
       return None
-  return json.loads(path.read_text())
+  return note
 
 
 def _rewrite(shard, decode, encoders, squares, batch_size):
@@ -194,13 +200,14 @@ def _rewrite(shard, decode, encoders, squares, batch_size):
   temporary = f'{shard}.tmp-{os.getpid()}'
   writer = array_record_module.ArrayRecordWriter(
       temporary, f'group_size:1,{_compression(shard.parent)}')
-  chunk = max(1, batch_size // squares.count)
+  count = squares.count if squares else 1
+  chunk = max(1, batch_size // count)
   try:
     for start in range(0, len(source), chunk):
       raw = [source[i] for i in range(start, min(start + chunk, len(source)))]
       for record, found in zip(raw, _tokenise(
           [decode(record) for record in raw], encoders, squares,
-          chunk * squares.count)):
+          chunk * count)):
         writer.write(_with(record, found))
     writer.close()
     _note_path(shard).unlink(missing_ok=True)  # Of other codes.
@@ -211,6 +218,21 @@ def _rewrite(shard, decode, encoders, squares, batch_size):
 
 def _tokenise(rows, encoders, squares, batch_size):
   """[{field: array}] of the examples `rows`."""
+  of_series = [e for e in encoders if e.modality.kind == 'series']
+  of_images = [e for e in encoders if e.modality.kind != 'series']
+  found = ([{} for _ in rows] if squares is None else
+           _tokenise_images(rows, of_images, squares, batch_size))
+  for encoder in of_series:
+    name = encoder.modality.name
+    ids = _in_batches(
+        encoder, np.stack([row[name] for row in rows]), batch_size)
+    for made, mine in zip(found, ids):
+      made[f'codes/{name}'] = mine
+  return found
+
+
+def _tokenise_images(rows, encoders, squares, batch_size):
+  """The part of `_tokenise` that is of images."""
   found = []
   for row in rows:
     extents = {row[name].shape[:2] for name in examples.IMAGE_TYPES
@@ -236,12 +258,12 @@ def _tokenise(rows, encoders, squares, batch_size):
   return found
 
 
-def _in_batches(encoder, images, batch_size):
-  """Codes uint16 of images [N, ...], by batches of one size."""
+def _in_batches(encoder, inputs, batch_size):
+  """Codes uint16 of images or series [N, ...], by batches of one size."""
   modality = encoder.modality
   parts = []
-  for start in range(0, len(images), batch_size):
-    part = images[start:start + batch_size]
+  for start in range(0, len(inputs), batch_size):
+    part = inputs[start:start + batch_size]
     spare = batch_size - len(part)
     padded = np.concatenate([part, np.repeat(part[-1:], spare, 0)])
     codes = np.asarray(encoder.encode(padded))[:len(part)]
@@ -272,10 +294,14 @@ def _compression(path):
 def _finish(path, wanted):
   """Names the codes in the metadata, so that readers see them."""
   side = wanted['image_size'] // modalities.PATCH
-  _write_features(path, {
-      **{name: ((None, side, side), np.uint16)
-         for name in wanted['tokenizers']},
-      crops.CORNERS.split('/')[1]: ((None, 2), np.int16)})
+  features = {}
+  for name in wanted['tokenizers']:
+    leads = modalities.MODALITIES[name].leads
+    features[name] = (
+        (len(leads),) if leads else (None, side, side), np.uint16)
+  if side:
+    features[crops.CORNERS.split('/')[1]] = (None, 2), np.int16
+  _write_features(path, features)
   shards.write_whole(path / SUMMARY, json.dumps(wanted, indent=1))
   for leftover in path.glob('*.array_record.tmp-*'):  # Of killed processes.
     leftover.unlink(missing_ok=True)
