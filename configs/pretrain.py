@@ -149,6 +149,13 @@ def get_config(arg=''):
   config.word_dropout = run['word_dropout']  # Share without earlier values.
   config.standardise = run['standardise']  # Or TerraMind's own: 'terramind'.
   config.quantizer = 'uniform'  # Of weather values: or 'quantile'.
+  # Series read as learned codes instead, such as ('t2m_hourly',), which
+  # `prepare tokenize` stored with a tokenizer of configs/series_tokenizer.py;
+  # how many codes it has, 4,096 of levels=8-8-8-8. The ordinal term leaves
+  # them out: ids of FSQ number the cells of a grid, neighbours in number are
+  # no neighbours in value, so a distance between ids means nothing.
+  config.series_codes = ()
+  config.num_series_codes = 4_096
   config.model = dict(SIZES[arg.size], dtype='float32', unroll=run['unroll'])
   config.loss = dict(weighting='mod', emd_weight=run['emd_weight'])
   config.data = data['data']

@@ -46,6 +46,8 @@ class Modality:
     leads: offsets of a series from the acquisition, in hours or days.
     seen: whether a model's encoder has an embedding of it.
     predicted: whether its decoder has one; raw pixels never have.
+    ordered: of a series, whether its values stand in bins in ascending order,
+      with [ZERO] where it is dry; learned codes have neither.
   """
   name: str
   kind: Literal['image', 'tokens', 'text', 'series']
@@ -59,6 +61,7 @@ class Modality:
   leads: tuple[int, ...] = ()
   seen: bool = True
   predicted: bool = True
+  ordered: bool = True
 
   @property
   def id(self):

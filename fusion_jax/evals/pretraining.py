@@ -113,7 +113,8 @@ class Pretraining:
 
 def _check(task, config):
   """Raises ValueError for evaluations that would only fail after training."""
-  known = [head.name for head in task.heads if head.num_values]
+  known = [m.name for m in task.modalities
+           if m.kind == 'series' and m.is_target]
   unknown = sorted({modalities.get(name).name for name in config.generate}
                    - set(known))
   if unknown:

@@ -265,8 +265,8 @@ def decoder_mask(modality, attention, *, causal, separate):
 
 
 def _value_range(modality):
-  """First id and number of the ordered value bins; only weather has them."""
-  if modality.kind != 'series':
+  """First id and number of ordered value bins; only weather has some."""
+  if modality.kind != 'series' or not modality.ordered:
     return 0, 0
   first = modality_table.VALUE_OFFSET
   return first, max(0, modality.vocab_size - first)

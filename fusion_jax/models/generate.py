@@ -81,7 +81,7 @@ def series_codes(modality):
   """Bool [V]: the codes that a generated series may hold."""
   code = jnp.arange(modality.vocab_size)
   is_value = code >= modality_table.VALUE_OFFSET
-  if modality.bands == ('tp',):
+  if modality.bands == ('tp',) and modality.ordered:
     is_value |= code == modality_table.ZERO
   return is_value
 

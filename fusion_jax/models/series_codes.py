@@ -157,6 +157,23 @@ def load(folder, name):
   return SeriesCodes(name, model, found['params'], *found['standard'])
 
 
+def keep(codes, folder):
+  """Saves codes in a run's folder, unless the run began with others.
+
+  Raises:
+    ValueError: if it did.
+  """
+  if _path(folder, codes.name).exists():
+    begun = load(folder, codes.name).fingerprint
+    if begun != codes.fingerprint:
+      raise ValueError(
+          f'The run in {folder} began with codes of {codes.name} by the '
+          f'tokenizer {begun}, not by {codes.fingerprint}. Name the data that '
+          'it began with, or another --workdir.')
+  else:
+    codes.save(folder)
+
+
 def _path(folder, name):
   return pathlib.Path(folder) / FOLDER / f'{name}.msgpack'
 

@@ -10,8 +10,19 @@ import pathlib
 import jax.numpy as jnp
 
 from fusion_jax import modalities
-from fusion_jax.data import budgets, normalize, pipelines, transforms
-from fusion_jax.models import backbone, coordinate_tokenizer, costs
+from fusion_jax.data import (
+  budgets,
+  normalize,
+  pipelines,
+  stored_codes,
+  transforms,
+)
+from fusion_jax.models import (
+  backbone,
+  coordinate_tokenizer,
+  costs,
+  series_codes,
+)
 from fusion_jax.ops import losses
 
 VOCABULARY = 'coords_tokenizer.json'  # In a folder of weights or data.
@@ -26,7 +37,8 @@ class Pretrain:
     backbone: the model.
     heads: `losses.Head` of every modality that is predicted.
     tokenizer: of coordinates.
-    quantizers: {series: Quantizer}, fitted on the training split.
+    quantizers: {series: Quantizer}, fitted on the training split; of
+      `config.series_codes` the learned `SeriesCodes`.
     statistics: of the training split, as stored with the data.
   """
 
@@ -36,11 +48,14 @@ class Pretrain:
     Args:
       config: of configs/pretrain.py.
       data_dir: folder of the prepared data set. A `coords_tokenizer.json` in
-        `config.init_from` or in it replaces our own vocabulary of coordinates.
+        `config.init_from` or in it replaces our own vocabulary of coordinates;
+        the tokenizers of `config.series_codes` stand in it.
 
     Raises:
       ValueError: for a modality, a weighting or a quantizer that does not
-        exist, or statistics without one of the modalities.
+        exist, statistics without one of the modalities, or a tokenizer with
+        another number of codes than configured.
+      FileNotFoundError: if a tokenizer is missing.
     """
     if config.init_from and not pathlib.Path(config.init_from).is_dir():
       raise ValueError(f'config.init_from={config.init_from} is no folder; '
@@ -60,8 +75,11 @@ class Pretrain:
           f'for the {self.tokenizer.num_words} words of the coordinate '
           'tokenizer; set it to that, or to 30000.')
     self.statistics = normalize.load_statistics(data_dir)
-    self.quantizers = normalize.quantizers(
-        self.modalities, self.statistics, config.quantizer)
+    self._codes = find_codes(config, data_dir)
+    self._bins = normalize.quantizers(
+        [m for m in self.modalities if m.name not in self._codes],
+        self.statistics, config.quantizer)
+    self.quantizers = self._bins | self._codes
     self._standards = make_standards(
         config.standardise, self.modalities, self.statistics)
     self._weigh = _WEIGHTS[config.loss.weighting]
@@ -72,8 +90,14 @@ class Pretrain:
     return self._config.batch_size * sum(self._config.slots.values())
 
   def keep(self, workdir):
-    """Writes what using the model needs, besides its statistics."""
+    """Writes what using the model needs, besides its statistics.
+
+    Raises:
+      ValueError: if the run began with codes of another tokenizer.
+    """
     self.tokenizer.save(workdir / VOCABULARY)
+    for tokenizer in self._codes.values():
+      series_codes.keep(tokenizer, workdir)
 
   def init(self, key, batch):
     """Fresh parameters; no other arrays."""
@@ -106,6 +130,7 @@ class Pretrain:
 
   def source(self, split):
     """The examples of a split: `len`, and `[i]`."""
+    stored_codes.check(pathlib.Path(self._data_dir), self._codes)
     return pipelines.open_source(self._data_dir, split, self.modalities)
 
   def batches(self, split):
@@ -116,9 +141,9 @@ class Pretrain:
     """
     config = self._config
     train = split == 'train'
-    steps = transforms.pretraining(
+    steps = stored_codes.StoredCodes(self._codes), *transforms.pretraining(
         self.modalities, image_size=config.image_size,
-        mixture=make_mixture(config), quantizers=self.quantizers,
+        mixture=make_mixture(config), quantizers=self._bins,
         tokenizer=self.tokenizer, standards=self._standards,
         num_inputs=config.slots.encoder, num_targets=config.slots.decoder,
         keep=config.keep, word_dropout=config.word_dropout, train=train)
@@ -132,9 +157,9 @@ class Pretrain:
 
   def showing(self, inputs):
     """Transforms from an example to encoder slots that show `inputs` whole."""
-    return transforms.showing(
+    return stored_codes.StoredCodes(self._codes), *transforms.showing(
         self.modalities, inputs, image_size=self._config.image_size,
-        quantizers=self.quantizers, tokenizer=self.tokenizer,
+        quantizers=self._bins, tokenizer=self.tokenizer,
         standards=self._standards)
 
 
@@ -148,12 +173,42 @@ def make_backbone(config):
   sides = {modalities.get(name).name: alphas
            for name, alphas in config.modalities.items()}
   selected = tuple(dataclasses.replace(
-      m, vocab_size=(config.coords_vocab_size if m.kind == 'text'
-                     else m.vocab_size),
+      m, vocab_size=_vocab_size(m, config),
+      ordered=m.name not in config.get('series_codes', ()),
       seen=bool(sides[m.name].input_alphas),
       predicted=bool(sides[m.name].target_alphas)) for m in selected)
   return backbone.Backbone(
       selected, image_size=config.image_size, **settings)
+
+
+def _vocab_size(modality, config):
+  if modality.kind == 'text':
+    return config.coords_vocab_size
+  if modality.name in config.get('series_codes', ()):
+    return modalities.VALUE_OFFSET + config.num_series_codes
+  return modality.vocab_size
+
+
+def find_codes(config, folder):
+  """{series: `SeriesCodes`} of `config.series_codes`, kept in a folder.
+
+  Raises:
+    ValueError: if one is no series of the model, or has not
+      `config.num_series_codes` codes.
+    FileNotFoundError: if one is missing.
+  """
+  found = {}
+  for name in config.get('series_codes', ()):  # Older runs have no such field.
+    if name not in config.modalities or not modalities.get(name).leads:
+      raise ValueError(f'config.series_codes names {name!r}, which is no '
+                       f'series of {sorted(config.modalities)}.')
+    found[name] = series_codes.load(folder, name)
+    number = found[name].vocab_size - modalities.VALUE_OFFSET
+    if number != config.num_series_codes:
+      raise ValueError(
+          f'The tokenizer of {name} in {folder} has {number} codes; set '
+          f'config.num_series_codes={config.num_series_codes} to that.')
+  return found
 
 
 def make_standards(scheme, selected, statistics):
