@@ -1,5 +1,6 @@
 """Pretraining on learned codes of a series, from storing to a loaded model."""
 
+import dataclasses
 import json
 
 import jax
@@ -7,8 +8,9 @@ import numpy as np
 import pytest
 
 import fusion_jax
-from fusion_jax import main, tokenize
+from fusion_jax import main, modalities, tokenize
 from fusion_jax.data import records
+from fusion_jax.models import generate
 from fusion_jax.tasks import pretrain
 from tests import trained_series
 from tests.tasks import runner
@@ -65,6 +67,14 @@ def test_codes_without_an_order_have_no_ordinal_term(task):
   total, count = metrics[f'loss/{CODED}']
   assert float(total / count) == pytest.approx(np.log(270), abs=.7)
   assert f'emd/{CODED}' not in metrics
+
+
+def test_no_dry_hour_is_drawn_beside_learned_codes():
+  bins = modalities.MODALITIES['tp_hourly']
+  coded = dataclasses.replace(bins, ordered=False)
+  assert generate.series_codes(bins)[modalities.ZERO]
+  assert not generate.series_codes(coded)[modalities.ZERO]
+  assert generate.series_codes(coded)[206:].all()
 
 
 @pytest.mark.slow
