@@ -195,18 +195,16 @@ def restore_params(workdir, which='last', mesh=None):
   """
   step = find_step(workdir, which)
   path = os.path.join(os.path.abspath(workdir), DIRECTORY, str(step))
-  with explain_damage(path), ocp.CheckpointManager(
-      os.path.dirname(path), item_names=('state',),
-      item_handlers={'state': ocp.PyTreeCheckpointHandler()},
-      options=ocp.CheckpointManagerOptions(read_only=True)) as manager:
-    tree = manager.item_metadata(step).state.tree
+  with explain_damage(path), ocp.Checkpointer(
+      ocp.PyTreeCheckpointHandler()) as reader:
+    folder = os.path.join(path, 'state')
+    tree = reader.metadata(folder).item_metadata.tree
     name = 'ema' if tree['ema'] else 'params'
     shapes = {name: jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree[name])}
-    state = manager.restore(step, args=_composite(
-        state=ocp.args.PyTreeRestore(
-            shapes, restore_args=_restore_args(shapes, mesh),
-            partial_restore=True))).state
+    state = reader.restore(folder, args=ocp.args.PyTreeRestore(
+        shapes, restore_args=_restore_args(shapes, mesh),
+        partial_restore=True))
   return state[name], read_metadata(workdir, step)
 
 
