@@ -121,7 +121,7 @@ def test_months_are_placed_by_their_dates():
 
 def test_other_dates_are_days_of_the_year():
   dates = np.datetime64('2018-01-16') + np.arange(0, 360, 30)
-  dates[0] += 20  # Two of February, none of January.
+  dates[0] += np.timedelta64(20, 'D')  # Two of February, none of January.
   found = model().encode(dated(dates))
   near(found, model().encode(
       year()[0], days=np.array([36, *range(46, 376, 30)])))
