@@ -168,7 +168,9 @@ def check_inside(grids, lat, lon, alignment):
     OutsideGridError: naming the place, the grids and their files.
   """
   outside = np.ones(len(lat), bool)
-  for grid in grids.values():
+  for grid in grids.values():  # Of many files, the first mostly does.
+    if not outside.any():
+      return
     outside &= np.isnan(grid.cells(lat, lon, alignment)[1]).any(-1)
   if outside.any():
     first = np.flatnonzero(outside)[0]
