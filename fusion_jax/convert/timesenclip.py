@@ -1,8 +1,8 @@
 """TimeSenCLIP's published encoders <-> our parameters, by one table.
 
 Keys: `src/models/encoder.py` of pallavijain-pj/TimeSenCLIP, all versions.
-Theirs are flat and one a layer; ours are nested: all layers but the last are
-stacked.
+Theirs are flat and one a layer; ours are nested: all layers but the first and
+the last are stacked.
 """
 
 import itertools
@@ -49,7 +49,8 @@ def table(depth):
           *_norm('mlp_head.0', 'norm'), *_linear('mlp_head.1', 'head')]
   for i in range(depth):
     theirs = f'transformer.layers.{i}'
-    ours, layer = ('last', None) if i == depth - 1 else ('blocks', i)
+    ours, layer = (('last', None) if i == depth - 1 else
+                   ('first', None) if i == 0 else ('blocks', i - 1))
     qkv = f'{ours}/attention/qkv'
     rows += [Row(f'{theirs}.self_attn.in_proj_weight', f'{qkv}/kernel', layer,
                  'transposed'),

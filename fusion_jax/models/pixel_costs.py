@@ -25,13 +25,24 @@ def macs(encoder, steps=12, whole=True):
     encoder: `PixelEncoder`.
     steps: T.
     whole: count every token in every layer, as the paper's table does; else
-      what is computed here: in the last layer only the class token.
+      what is computed here: in the last layer only the class token, and the
+      first layer by factors where it attends so.
   """
   width, tokens = encoder.width, steps + 1
-  embed = steps * encoder.num_bands * encoder.side**2 * width
   head = width * encoder.output_width
-  token = 4 * width**2 + 2 * width * encoder.hidden  # Its maps, and the MLP.
+  mlp = 2 * width * encoder.hidden
+  token = 4 * width**2 + mlp
   layer = tokens * (token + 2 * tokens * width)
+  bands = encoder.num_bands * encoder.side**2
+  if whole:
+    return steps * bands * width + encoder.depth * layer + head
+  features = bands + steps + 2  # Positions, their mean, the class token.
   # The one query looks at whole tokens with every head.
-  last = layer if whole else token + 2 * encoder.num_heads * tokens * width
-  return embed + (encoder.depth - 1) * layer + last + head
+  last = token + 2 * encoder.num_heads * tokens * width
+  others = layer * (encoder.depth - 1)
+  if encoder.depth > 1 and encoder.attends_by_factors(features):
+    # Looks, scores and sums as wide as the features and a 1, then the output.
+    looks = encoder.num_heads * (features + 1)
+    others += tokens * (looks * (
+        features + 1 + 2 * tokens + width) + mlp) - layer
+  return tokens * features * width + others + last + head

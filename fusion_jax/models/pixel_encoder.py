@@ -20,7 +20,8 @@ class PixelEncoder(nn.Module):
 
   The sequence has one length; a month that is not there is masked as a key,
   which changes the output no more than removing it would. Only the class token
-  is read at the end, so the last layer computes no other.
+  is read at the end, so the last layer computes no other; and the tokens of
+  single pixels are products of few numbers, by which the first layer attends.
 
   Attributes:
     width: D.
@@ -61,9 +62,11 @@ class PixelEncoder(nn.Module):
     self.positions = self.param(
         'positions', zeros, (calendar.MONTHS, self.width))
     self.class_token = self.param('class_token', zeros, (self.width,))
-    block = (self.num_heads, self.hidden, self.activation, self.dropout,
-             self.dtype)
+    block = (self.width, self.num_heads, self.hidden, self.activation,
+             self.dropout, self.dtype)
     if self.depth > 1:
+      self.first = post_norm.PostNormBlock(*block)
+    if self.depth > 2:
       self.blocks = post_norm.PostNormBlock(*block)
     self.last = post_norm.PostNormBlock(*block)
     self.norm = post_norm.layer_norm(self.dtype)
@@ -92,9 +95,8 @@ class PixelEncoder(nn.Module):
       ValueError: if the pixels have another shape, or another number of steps
         without `months`.
     """
-    tokens, visible = self.sequence(pixels, keep, months, median)
-    if self.depth > 1:
-      tokens = self._scan(tokens, visible, train)[0]
+    (tokens, visible), factors = self._sequence(pixels, keep, months, median)
+    tokens, _ = self._all_but_last(tokens, visible, factors, train)
     token = self.last(tokens, visible, train, first_only=True)[:, 0]
     return self.head(self.norm(token))
 
@@ -103,72 +105,112 @@ class PixelEncoder(nn.Module):
 
     Arguments are those of `__call__`.
     """
-    batch, steps = self._shape(pixels, months)
-    keep = jnp.ones((1, steps), bool) if keep is None else keep
-    pixels = jnp.where(keep[:, :, None, None, None], pixels, 0)
-    tokens = self.embed(pixels.reshape(batch, steps, -1))
-    positions = self._positions(keep, steps, months)
-    if median is not None:
-      tokens, positions, keep = self._collapse(
-          tokens, positions, keep, median)
-    first = jnp.broadcast_to(
-        self.class_token.astype(self.dtype), (batch, 1, self.width))
-    tokens = jnp.concatenate(
-        [first, tokens + positions.astype(self.dtype)], axis=1)
-    visible = jnp.concatenate(
-        [jnp.ones((len(keep), 1), bool), keep], axis=1)
-    return tokens, visible[:, None, None, :]
+    return self._sequence(pixels, keep, months, median)[0]
 
   def layers(self, pixels, keep=None, *, months=None, median=None):
     """Every token after every layer, [L, B, T + 1, D]; see `__call__`."""
-    tokens, visible = self.sequence(pixels, keep, months, median)
-    found = []
-    if self.depth > 1:
-      tokens, found = self._scan(tokens, visible, False)
-    last = self.last(tokens, visible, False)
-    return jnp.stack([*found, last])
+    (tokens, visible), factors = self._sequence(pixels, keep, months, median)
+    tokens, found = self._all_but_last(tokens, visible, factors, False)
+    return jnp.stack([*found, self.last(tokens, visible, False)])
 
-  def _scan(self, tokens, visible, train):
-    """All layers but the last: tokens, and those of every layer."""
+  def _sequence(self, pixels, keep, months, median):
+    """`sequence`, and its factors where the first layer attends by them."""
+    batch, steps = self._shape(pixels, months)
+    keep = jnp.ones((1, steps), bool) if keep is None else keep
+    pixels = jnp.where(keep[:, :, None, None, None], pixels, 0)
+    pixels = pixels.reshape(batch, steps, -1)
+    features, rows = self._features(pixels, *self._positions(
+        keep, steps, months))
+    tokens = (features.reshape(-1, len(rows)) @ rows).reshape(
+        batch, steps + 1, self.width)
+    few = median is None and self.attends_by_factors(len(rows))
+    factors = (features, rows) if few else None
+    if median is not None:
+      tokens, keep = self._collapse(tokens, pixels, keep, median)
+    visible = jnp.concatenate(
+        [jnp.ones((len(keep), 1), bool), keep], axis=1)
+    return (tokens, visible[:, None, None, :]), factors
+
+  def attends_by_factors(self, features):
+    """Whether the first layer does, tokens being products of so many features.
+
+    Then there are fewer than a head is wide: 24 of 64 at one pixel a month.
+    """
+    return features < self.width // self.num_heads
+
+  def _features(self, pixels, shares, table):
+    """([B, T + 1, F], [F, D]), whose product are the tokens.
+
+    Features are the pixels, how much of which position a step has (together 1,
+    so that rows of positions carry the bias) and whether it is the class token.
+    """
+    batch, steps, width = pixels.shape
+    kernel, bias = self.embed.weights(width)
+    rows = jnp.concatenate([
+        kernel, table.astype(self.dtype) + bias[None],
+        self.class_token[None].astype(self.dtype)])
+    shares = jnp.broadcast_to(shares, (batch, *shares.shape[1:]))
+    of_steps = jnp.concatenate([pixels, shares], axis=2)
+    of_class = jnp.zeros((batch, 1, len(rows))).at[:, :, -1].set(1)
+    features = jnp.concatenate(
+        [of_class, jnp.pad(of_steps, ((0, 0), (0, 0), (0, 1)))], axis=1)
+    return features.astype(self.dtype), rows
+
+  def _all_but_last(self, tokens, visible, factors, train):
+    """Tokens after all layers but the last, and a list of those of each."""
+    if self.depth == 1:
+      return tokens, []
+    first = self.first(tokens, visible, train, factors=factors)
+    if self.depth == 2:
+      return first, [first]
+
     def body(block, tokens, visible):
       tokens = block(tokens, visible, train)
       return tokens, tokens
 
-    return nn.scan(
+    tokens, others = nn.scan(
         body, variable_axes={'params': 0},
         split_rngs={'params': True, 'dropout': True}, in_axes=nn.broadcast,
-        length=self.depth - 1, unroll=min(self.unroll, self.depth - 1))(
-            self.blocks, tokens, visible)
+        length=self.depth - 2, unroll=min(self.unroll, self.depth - 2))(
+            self.blocks, first, visible)
+    return tokens, [first, *others]
 
   def _positions(self, keep, steps, months):
-    """[B or 1, T, D]: of every step, whether kept or not."""
+    """(shares [B or 1, T, R], table [R, D]): their product are the positions.
+
+    Of every step, whether kept or not; the last row is the mean of the twelve.
+    """
     table = self.positions
-    count = jnp.sum(keep, axis=1)[:, None, None]
-    mean = jnp.mean(table, axis=0)[None, None]
+    mean = jnp.mean(table, axis=0)[None]
     if months is not None:
-      own = _interpolated(table, months)
+      own = calendar.shares_of_months(months)
     elif steps == 1:
-      return mean if self.single == 'mean' else table[None, :1]
+      return jnp.ones((1, 1, 1)), mean if self.single == 'mean' else table[:1]
     else:
-      own = calendar.lower_median(
-          table.reshape(steps, calendar.MONTHS // steps, -1))[None]
+      table = calendar.lower_median(
+          table.reshape(steps, calendar.MONTHS // steps, -1))
+      own = jnp.eye(steps)[None]
     if self.kept == 'first':
       own = jnp.take_along_axis(
           jnp.broadcast_to(own, (len(keep), *own.shape[1:])),
           jnp.maximum(jnp.cumsum(keep, axis=1) - 1, 0)[:, :, None], axis=1)
-    return jnp.where(count > 1, own, mean)
+    alone = (jnp.sum(keep, axis=1) <= 1)[:, None, None]
+    of_mean = jnp.broadcast_to(alone, (len(alone), steps, 1))
+    shares = jnp.concatenate([jnp.where(alone, 0, own), of_mean], axis=2)
+    return shares, jnp.concatenate([table, mean])
 
-  def _collapse(self, tokens, positions, keep, median):
-    """Puts the median of the tokens on the first step, where asked to."""
-    steps = tokens.shape[1]
-    found = calendar.lower_median(tokens, keep)[:, None]
-    chosen = median[:, None, None]
-    first = (jax.lax.iota(jnp.int32, steps) == 0)[None, :]
-    tokens = jnp.where(chosen & first[:, :, None], found, tokens)
-    mean = jnp.mean(self.positions, axis=0)[None, None]
-    positions = jnp.where(chosen, mean, positions)
+  def _collapse(self, tokens, pixels, keep, median):
+    """Puts the median of the kept tokens, without positions, on the first step.
+
+    Only where `median` asks for it; the other steps are then hidden.
+    """
+    found = calendar.lower_median(self.embed(pixels), keep)
+    found += jnp.mean(self.positions, axis=0)[None].astype(self.dtype)
+    tokens = tokens.at[:, 1].set(
+        jnp.where(median[:, None], found, tokens[:, 1]))
+    first = (jax.lax.iota(jnp.int32, keep.shape[1]) == 0)[None, :]
     alone = first & keep.any(axis=1, keepdims=True)
-    return tokens, positions, jnp.where(median[:, None], alone, keep)
+    return tokens, jnp.where(median[:, None], alone, keep)
 
   def _shape(self, pixels, months):
     """(B, T) of the pixels, checked."""
@@ -205,8 +247,10 @@ def init(encoder, key, identical=False):
   shape = (1, calendar.MONTHS, encoder.num_bands, encoder.side, encoder.side)
   params = encoder.init(key, jnp.zeros(shape))['params']
   if identical and encoder.depth > 1:
+    params = params | {'first': params['last']}
+  if identical and encoder.depth > 2:
     params = params | {'blocks': jax.tree.map(
-        lambda x: jnp.broadcast_to(x, (encoder.depth - 1, *x.shape)),
+        lambda x: jnp.broadcast_to(x, (encoder.depth - 2, *x.shape)),
         params['last'])}
   return params
 
@@ -256,13 +300,3 @@ def embed_augmented(encoder, params, pixels, keep, key, kind='none',
       {'params': params}, pixels, left,
       median=drops.median if kind == 'tsmixaug' else None, train=True,
       rngs={'dropout': key_dropout})
-
-
-def _interpolated(table, months):
-  """Rows of [12, D] at fractions of months, [B or 1, T] to [B or 1, T, D]."""
-  months = jnp.asarray(months, jnp.float32) % calendar.MONTHS
-  before = jnp.floor(months)
-  share = (months - before)[..., None]
-  before = before.astype(jnp.int32) % calendar.MONTHS
-  after = (before + 1) % calendar.MONTHS
-  return (1 - share) * table[before] + share * table[after]

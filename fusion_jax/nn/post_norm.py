@@ -21,7 +21,7 @@ _LEVELS = 2**16  # Of the random numbers that dropout compares.
 
 
 class Linear(nn.Module):
-  """A linear map of the last axis, as one product of two matrices.
+  """A linear map of the last axis.
 
   Attributes:
     features: width of the output.
@@ -37,10 +37,7 @@ class Linear(nn.Module):
 
   def __call__(self, inputs):
     """[..., C] to [..., features]."""
-    *leading, width = inputs.shape
-    kernel, bias = self.weights(width)
-    outputs = inputs.reshape(-1, width).astype(self.dtype) @ kernel
-    return (outputs + bias[None, :]).reshape(*leading, -1)
+    return _affine(inputs, *self.weights(inputs.shape[-1]))
 
   @nn.compact
   def weights(self, width):
@@ -52,10 +49,18 @@ class Linear(nn.Module):
     return kernel.astype(self.dtype), bias.astype(self.dtype)
 
 
-def layer_norm(dtype, name=None):
+def _affine(inputs, kernel, bias=None):
+  """[..., C] to [..., features], as one product of two matrices."""
+  *leading, width = inputs.shape
+  outputs = inputs.reshape(-1, width).astype(kernel.dtype) @ kernel
+  if bias is not None:
+    outputs += bias[None, :]
+  return outputs.reshape(*leading, -1)
+
+
+def layer_norm(dtype):
   """Layer normalisation with scale and bias, torch's epsilon."""
-  return nn.LayerNorm(
-      epsilon=1e-5, use_fast_variance=False, dtype=dtype, name=name)
+  return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=dtype)
 
 
 class Dropout(nn.Module):
@@ -83,12 +88,19 @@ class Dropout(nn.Module):
 
 class Attention(nn.Module):
   """Multi-head attention with one product for queries, keys and values."""
+  width: int
   num_heads: int  # Must divide the width.
   dropout: float
   dtype: Any = jnp.float32
 
-  @nn.compact
-  def __call__(self, tokens, visible, train, first_only=False):
+  def setup(self):
+    self.qkv = Linear(3 * self.width, (6 / (4 * self.width))**0.5,
+                      zero_bias=True, dtype=self.dtype)  # Xavier over all.
+    self.out = Linear(self.width, zero_bias=True, dtype=self.dtype)
+    self.drop = Dropout(self.dropout)
+
+  def __call__(self, tokens, visible, train, *, first_only=False,
+               factors=None):
     """Attention of tokens among themselves.
 
     Args:
@@ -96,33 +108,60 @@ class Attention(nn.Module):
       visible: bool [B or 1, 1, 1, N], the keys that exist.
       train: whether to drop.
       first_only: whether only the first token looks, M = 1; else M = N.
+      factors: ([B, N, F], [F, D]), whose product are the tokens; where F is
+        less than the width of a head, this is the shorter way.
 
     Returns:
       [B, M, D].
     """
-    width = tokens.shape[-1]
-    qkv = Linear(3 * width, (6 / (4 * width))**0.5, zero_bias=True,
-                 dtype=self.dtype, name='qkv')  # Xavier over all three.
-    drop = Dropout(self.dropout)
-
     def weigh(scores):
       weights = jax.nn.softmax(jnp.where(visible, scores, _HIDDEN))
-      return drop(weights, train).astype(self.dtype)
+      return self.drop(weights, train).astype(self.dtype)
 
-    mixed = (self._first(qkv, tokens, weigh) if first_only
-             else self._all(qkv, tokens, weigh, train))
-    return Linear(width, zero_bias=True, dtype=self.dtype, name='out')(mixed)
+    if first_only:
+      return self.out(self._first(tokens, weigh))
+    if factors is not None:
+      return self._factored(*factors, weigh)
+    return self.out(self._all(tokens, weigh, train))
 
-  def _all(self, qkv, tokens, weigh, train):
+  def _all(self, tokens, weigh, train):
     """What every token gathers, [B, N, D]."""
-    queries, keys, values = layers.split_heads(qkv(tokens), 3, self.num_heads)
+    queries, keys, values = layers.split_heads(
+        self.qkv(tokens), 3, self.num_heads)
     scores_BHNN = jnp.einsum(
         'bhmk,bhnk->bhmn', queries * queries.shape[-1]**-0.5, keys,
         preferred_element_type=jnp.float32)
     mixed_BHNK = _mix(weigh(scores_BHNN), values, train)
     return mixed_BHNK.swapaxes(1, 2).reshape(tokens.shape)
 
-  def _first(self, qkv, tokens, weigh):
+  def _factored(self, features, rows, weigh):
+    """The output for all tokens `features @ rows`, [B, N, D].
+
+    Matrices are multiplied with each other first, then with the features:
+    queries, keys, values and their sums stay as narrow as these.
+    """
+    batch, number, _ = features.shape
+    kernel, bias = self.qkv.weights(self.width)
+    of_out, bias_out = self.out.weights(self.width)
+    # The biases are the row of one feature more, which is always 1.
+    features = jnp.pad(features, ((0, 0), (0, 0), (0, 1)), constant_values=1)
+    kernel = jnp.concatenate([rows @ kernel, bias[None]])
+    of_query, of_key, of_value = jnp.moveaxis(kernel.reshape(
+        len(kernel), 3, self.num_heads, -1), 1, 0)  # [F, H, K] each.
+    looks_BMF = _affine(
+        features, jnp.einsum('fhk,ghk->fhg', of_query, of_key).reshape(
+            len(kernel), -1) * of_query.shape[2]**-0.5).reshape(
+                batch, number * self.num_heads, -1)
+    scores_BMN = jnp.einsum('bmf,bnf->bmn', looks_BMF, features,
+                            preferred_element_type=jnp.float32)
+    weights_BNHN = weigh(scores_BMN.reshape(batch, number, -1, number))
+    seen_BMF = jnp.einsum('bmn,bnf->bmf', weights_BNHN.reshape(
+        scores_BMN.shape), features)
+    of_seen = jnp.einsum('fhk,hkd->hfd', of_value, of_out.reshape(
+        *of_value.shape[1:], -1)).reshape(-1, self.width)
+    return _affine(seen_BMF.reshape(batch, number, -1), of_seen, bias_out)
+
+  def _first(self, tokens, weigh):
     """What the first token gathers, [B, 1, D], without keys and values.
 
     The matrices of keys and values are applied to the one query and to the one
@@ -131,7 +170,7 @@ class Attention(nn.Module):
     """
     batch, _, width = tokens.shape
     shape = 3, self.num_heads, width // self.num_heads
-    kernel, bias = qkv.weights(width)
+    kernel, bias = self.qkv.weights(width)
     of_query, of_key, of_value = jnp.moveaxis(
         kernel.reshape(width, *shape), 1, 0)  # [D, H, K] each.
     bias_query, _, bias_value = bias.reshape(shape)
@@ -167,6 +206,7 @@ class PostNormBlock(nn.Module):
   """Attention and MLP, each added, then normalised.
 
   Attributes:
+    width: D.
     num_heads: must divide the width.
     hidden: width inside the MLP.
     activation: a key of ACTIVATIONS.
@@ -174,26 +214,30 @@ class PostNormBlock(nn.Module):
       and after the MLP.
     dtype: of the computation.
   """
+  width: int
   num_heads: int
   hidden: int
   activation: str
   dropout: float
   dtype: Any = jnp.float32
 
-  @nn.compact
-  def __call__(self, tokens, visible, train, first_only=False):
-    """[B, N, D] to [B, M, D]; arguments as of `Attention`."""
-    def drop(x):
-      return Dropout(self.dropout)(x, train)
+  def setup(self):
+    self.attention = Attention(
+        self.width, self.num_heads, self.dropout, self.dtype)
+    self.norm1 = layer_norm(self.dtype)
+    self.linear1 = Linear(self.hidden, dtype=self.dtype)
+    self.linear2 = Linear(self.width, dtype=self.dtype)
+    self.norm2 = layer_norm(self.dtype)
+    self.drop = Dropout(self.dropout)
 
-    width = tokens.shape[-1]
-    mixed = Attention(
-        self.num_heads, self.dropout, self.dtype, name='attention')(
-            tokens, visible, train, first_only)
+  def __call__(self, tokens, visible, train, *, first_only=False,
+               factors=None):
+    """[B, N, D] to [B, M, D]; arguments as of `Attention`."""
+    mixed = self.attention(
+        tokens, visible, train, first_only=first_only, factors=factors)
     if first_only:
       tokens = tokens[:, :1]
-    tokens = layer_norm(self.dtype, 'norm1')(tokens + drop(mixed))
-    hidden = Linear(self.hidden, dtype=self.dtype, name='linear1')(tokens)
-    hidden = drop(ACTIVATIONS[self.activation](hidden))
-    fed = Linear(width, dtype=self.dtype, name='linear2')(hidden)
-    return layer_norm(self.dtype, 'norm2')(tokens + drop(fed))
+    tokens = self.norm1(tokens + self.drop(mixed, train))
+    hidden = ACTIVATIONS[self.activation](self.linear1(tokens))
+    fed = self.linear2(self.drop(hidden, train))
+    return self.norm2(tokens + self.drop(fed, train))

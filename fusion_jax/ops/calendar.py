@@ -90,6 +90,24 @@ def months_of_days(days):
       np.float32)
 
 
+def shares_of_months(months):
+  """How much of the twelve months lies at fractions of months.
+
+  Args:
+    months: [...], 0 = middle of January, see `months_of_days`.
+
+  Returns:
+    float32 [..., 12]: linear between the two months around, from December to
+    January too; together 1.
+  """
+  months = jnp.asarray(months, jnp.float32) % MONTHS
+  before = jnp.floor(months)
+  share = (months - before)[..., None]
+  before = before.astype(jnp.int32) % MONTHS
+  return ((1 - share) * jax.nn.one_hot(before, MONTHS)
+          + share * jax.nn.one_hot((before + 1) % MONTHS, MONTHS))
+
+
 def _earlier(i, steps, num_axes):
   """Bool [1, T, 1, ...]: which steps come after step `i`."""
   return (jax.lax.iota(jnp.int32, steps) > i).reshape(

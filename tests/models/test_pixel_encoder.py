@@ -136,6 +136,23 @@ def test_a_masked_month_has_no_gradient_and_may_hold_anything():
       run('encoder_tiny_1x1', pixels, keep), run('encoder_tiny_1x1', keep=keep))
 
 
+@pytest.mark.parametrize('steps,months', [
+    (12, None), (4, None), (1, None), (3, [[.3, 4.8, 11.6]])])
+def test_first_layer_by_factors_is_the_same(steps, months):
+  encoder, params = golden.converted('encoder_tiny_1x1')
+  encoder = encoder.clone(num_heads=1)  # Wider than a month has numbers.
+  assert encoder.attends_by_factors(24)
+  rng = np.random.default_rng(0)
+  pixels = rng.random((5, steps, 10, 1, 1), np.float32)
+  keep = rng.random((5, steps)) < .6
+  keep[:, 0] = True
+  if months is not None:
+    months = np.array(months, np.float32)
+  # Asking for a median nowhere takes the way of all tokens.
+  near(*(jitted(encoder)(params, pixels, keep, months=months, median=median)
+         for median in (None, np.zeros(1, bool))))
+
+
 def test_dates_in_the_middle_of_the_months_are_the_months():
   lengths = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
   days = np.cumsum(lengths) - np.array(lengths) / 2 + .5
@@ -194,15 +211,27 @@ def test_costs_are_those_of_the_paper(side, parameters, macs):
 def test_costs_of_the_last_layer_are_those_of_one_token():
   encoder = pixel_encoder.PixelEncoder(
       width=8, depth=1, num_heads=2, hidden=4, output_width=6)
-  embed, head = 12 * 10 * 8, 8 * 6
+  embed, head = 13 * 24 * 8, 8 * 6
   maps, mlp = 4 * 64, 2 * 8 * 4
   products = 2 * 2 * 13 * 8  # Of two heads with all tokens.
   assert pixel_costs.macs(encoder, whole=False) == (
       embed + head + maps + mlp + products)
 
 
+def test_costs_by_factors_are_those_of_the_narrow_products():
+  encoder = pixel_encoder.PixelEncoder(
+      width=64, depth=2, num_heads=2, hidden=4, output_width=6)
+  features = 10 + 12 + 2
+  embed, head = 13 * features * 64, 64 * 6
+  narrow = 2 * 25 * 25 + 2 * 2 * 13 * 25 + 2 * 25 * 64
+  mlp = 2 * 64 * 4
+  last = 4 * 64**2 + mlp + 2 * 2 * 13 * 64
+  assert pixel_costs.macs(encoder, whole=False) == (
+      embed + 13 * (narrow + mlp) + last + head)
+
+
 def test_first_values_are_those_of_torch():
-  encoder = golden.tiny_encoder(width=64, hidden=32, depth=3)
+  encoder = golden.tiny_encoder(width=64, hidden=32, depth=4)
   params = golden.init(encoder)
   assert not np.any(params['positions']) and not np.any(params['class_token'])
   block = params['blocks']

@@ -1,4 +1,4 @@
-"""Dropout of the post-norm layers."""
+"""Dropout of the post-norm layers, and their shorter ways."""
 
 import functools
 
@@ -31,22 +31,28 @@ def test_no_dropout_changes_nothing():
   assert drop(x, 0.) is x and drop(x, .5, train=False) is x
 
 
-@pytest.mark.parametrize('seen', [slice(None), slice(1), slice(1, 4)])
-def test_first_token_gathers_what_it_does_among_all(seen):
-  block = post_norm.PostNormBlock(4, 24, 'relu', .5)
-  keys = jax.random.split(jax.random.key(0), 3)
-  tokens = jax.random.normal(keys[0], (3, 7, 16))
-  visible = jnp.zeros((3, 1, 1, 7), bool).at[..., seen].set(True)
-  shapes = block.init(keys[1], tokens, visible, False)
-  # Biases are 0 at the start and could hide a mistake.
-  leaves, tree = jax.tree.flatten(shapes)
-  params = jax.tree.unflatten(tree, [
-      .5 * jax.random.normal(jax.random.fold_in(keys[2], i), x.shape)
+SEEN = pytest.mark.parametrize('seen', [slice(None), slice(1), slice(1, 4)])
+
+
+def random_params(module, *args):
+  """Parameters none of which is 0: biases at the start could hide a mistake."""
+  leaves, tree = jax.tree.flatten(module.init(jax.random.key(1), *args))
+  return jax.tree.unflatten(tree, [
+      .5 * jax.random.normal(jax.random.key(2 + i), x.shape)
       for i, x in enumerate(leaves)])
+
+
+@SEEN
+def test_first_token_gathers_what_it_does_among_all(seen):
+  block = post_norm.PostNormBlock(16, 4, 24, 'relu', .5)
+  tokens = jax.random.normal(jax.random.key(0), (3, 7, 16))
+  visible = jnp.zeros((3, 1, 1, 7), bool).at[..., seen].set(True)
+  params = random_params(block, tokens, visible, False)
 
   @functools.partial(jax.jit, static_argnums=1)
   def first(tokens, first_only):
-    found = block.apply(params, tokens, visible, False, first_only)
+    found = block.apply(
+        params, tokens, visible, False, first_only=first_only)
     assert found.shape == (3, 1 if first_only else 7, 16)
     return found[:, 0]
 
@@ -57,8 +63,30 @@ def test_first_token_gathers_what_it_does_among_all(seen):
   np.testing.assert_allclose(*gradients, atol=2e-4)
 
 
-def test_first_token_drops_weights_as_among_all():
-  attention = post_norm.Attention(1, .5)
+@SEEN
+def test_factors_of_tokens_give_what_the_tokens_do(seen):
+  block = post_norm.PostNormBlock(16, 2, 24, 'relu', .5)
+  features = jax.random.normal(jax.random.key(0), (3, 7, 5))
+  rows = jax.random.normal(jax.random.key(1), (5, 16))
+  visible = jnp.zeros((3, 1, 1, 7), bool).at[..., seen].set(True)
+  params = random_params(block, features @ rows, visible, False)
+
+  @functools.partial(jax.jit, static_argnums=3)
+  def run(params, features, rows, short):
+    return block.apply(params, features @ rows, visible, False,
+                       factors=(features, rows) if short else None)
+
+  np.testing.assert_allclose(*(run(params, features, rows, short)
+                               for short in (True, False)), atol=2e-5)
+  gradients = [jax.grad(lambda *x, short=short: jnp.sum(run(*x, short)**2),
+                        argnums=(0, 1, 2))(params, features, rows)
+               for short in (True, False)]
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(
+      a, b, atol=1e-4 * max(1, np.abs(b).max())), *gradients)
+
+
+def test_shorter_ways_drop_weights_as_among_all():
+  attention = post_norm.Attention(4, 1, .5)
   tokens = jax.random.normal(jax.random.key(0), (4_000, 3, 4))
   tokens = jnp.broadcast_to(tokens[:1], tokens.shape)
   visible = jnp.ones((1, 1, 1, 3), bool)
@@ -66,10 +94,14 @@ def test_first_token_drops_weights_as_among_all():
       name: {'kernel': jax.random.normal(jax.random.key(i), (4, 4 * size)),
              'bias': jnp.ones(4 * size)}
       for i, (name, size) in enumerate((('qkv', 3), ('out', 1)))}}
-  apply = jax.jit(attention.apply, static_argnums=(3, 4))
-  found = [apply(params, tokens, visible, True, short,
-                 rngs={'dropout': jax.random.key(1)})[:, 0]
-           for short in (True, False)]
-  for moment in (np.mean, np.std):
-    np.testing.assert_allclose(
-        *(moment(np.asarray(x), axis=0) for x in found), rtol=.15, atol=.15)
+  apply = jax.jit(attention.apply, static_argnums=3,
+                  static_argnames='first_only')
+  among_all, *short = [
+      np.asarray(apply(params, tokens, visible, True, **options,
+                       rngs={'dropout': jax.random.key(1)})[:, 0])
+      for options in ({}, {'first_only': True},
+                      {'factors': (tokens, jnp.eye(4))})]
+  for found in short:
+    for moment in (np.mean, np.std):
+      np.testing.assert_allclose(
+          moment(found, axis=0), moment(among_all, axis=0), rtol=.15, atol=.15)

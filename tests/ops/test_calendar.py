@@ -52,3 +52,13 @@ def test_days_run_through_their_months():
       calendar.months_of_days([1, 16, 31, 32, 365]),
       [-.5 + .5 / 31, 0, .5 - .5 / 31, .5 + .5 / 28, 11.5 - .5 / 31],
       atol=1e-6)
+
+
+def test_shares_of_months_are_linear_and_go_around_the_year():
+  found = calendar.shares_of_months(np.array([[2., 2.25], [-.25, 11.5]]))
+  expected = np.zeros((2, 2, 12))
+  expected[0, 0, 2] = 1
+  expected[0, 1, 2:4] = .75, .25
+  expected[1, 0, [11, 0]] = .25, .75
+  expected[1, 1, [11, 0]] = .5
+  np.testing.assert_allclose(found, expected, atol=1e-7)
