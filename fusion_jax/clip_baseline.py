@@ -1,15 +1,17 @@
-r"""CLIP on pictures of Sentinel-2: the baselines of Tables 2 and 3.
+r"""CLIP on pictures of Sentinel-2: the baselines of Tables 2 to 4.
 
   python -m fusion_jax.clip_baseline --clip weights/clip --name CLIP \
-      --source Sen4Map/test.h5 --data data/places --out runs/clip
+      --source Sen4Map/test.h5 --data data/places --out runs/clip \
+      --scenicness data/scenicness
       Other names of the paper: GeoRSCLIP, RemoteCLIP, SkyCLIP.
 
 A place is one picture, the annual composite of 64 x 64 pixels in red, green
 and blue, and the mean of its ground photos; prompts are the files that
-`prepare prompts` wrote beside the data. How reflectance becomes grey levels is
-not published: here the percentiles of `data.pixels`, LOW black and HIGH white,
-for they hold for every place. Stretching each picture by its own extremes, the
-alternative, makes water as bright as sand.
+`prepare prompts` wrote beside the data; `--scenicness` is the folder of rated
+prompts and votes that benchmarks/fetch_scenicness.py fetches. How reflectance
+becomes grey levels is not published: here the percentiles of `data.pixels`, LOW
+black and HIGH white, for they hold for every place. Stretching each picture by
+its own extremes, the alternative, makes water as bright as sand.
 """
 
 import argparse
@@ -20,12 +22,14 @@ from absl import flags, logging
 
 from fusion_jax import released
 from fusion_jax.data import labels, pipelines, pixels
+from fusion_jax.data.sources import scenicness as votes_lib
 from fusion_jax.data.sources import sen4map
 from fusion_jax.evals import (
     alignment_tables,
     paper_tables,
     report,
     retrieval,
+    scenicness,
     tables,
     zero_shot,
 )
@@ -123,7 +127,25 @@ def table(numbers, name, split='test'):
        'S2G @1', 'G2S @1'), rows)
 
 
-def run(clip, source, data, out, *, name='CLIP', split='test', size=64):
+def evaluate_scenicness(vectors, lat, lon, rated, votes, split='test'):
+  """{path: number} of the correlations of Table 4.
+
+  Args:
+    vectors: [P, E] of pictures, length 1.
+    lat: [P] degrees.
+    lon: [P] degrees.
+    rated: `RatedPrompts` with vectors of the same CLIP.
+    votes: `Votes`.
+    split: name, for the paths.
+  """
+  found = votes_lib.votes_at(lat, lon, votes)
+  return {f'{split}/scenicness_places': int(np.isfinite(found).sum())} | (
+      scenicness.metrics(alignment_tables.scenic_path(split, 'single'),
+                         scenicness.evaluate(vectors, found, rated)))
+
+
+def run(clip, source, data, out, *, name='CLIP', split='test', size=64,
+        rated=''):
   """Evaluates and writes report.md and metrics.json; returns the numbers.
 
   Args:
@@ -134,12 +156,17 @@ def run(clip, source, data, out, *, name='CLIP', split='test', size=64):
     name: of the model in the paper's tables.
     split: name.
     size: pixels a side of the pictures.
+    rated: folder with prompts.csv and votes.tsv, see
+      `data.sources.scenicness`; '' leaves scenicness out.
 
   Raises:
     ValueError: if the photos' vectors are of another CLIP, or as
-      `embed_places`.
+      `embed_places` and the readers of `rated`.
   """
   model = released.load(clip)
+  if rated:  # A wrong file is found before the pictures are embedded.
+    prompts = votes_lib.read_prompts(pathlib.Path(rated) / 'prompts.csv')
+    votes = votes_lib.read_votes(pathlib.Path(rated) / 'votes.tsv')
   found = pipelines.open_source(data, split)
   examples = [found[i] for i in range(len(found))]
   photos, seen = mean_views(np.stack([x['views'] for x in examples]))
@@ -153,11 +180,22 @@ def run(clip, source, data, out, *, name='CLIP', split='test', size=64):
                          size)
   numbers = evaluate(vectors, photos, seen, truth,
                      pathlib.Path(data) / 'prompts', split)
+  beside = f'In brackets: {name} in the paper.'
+  sections = [(f'Tables 2 and 3 ({split}, single)', [
+      beside, table(numbers, name, split)])]
+  if rated:
+    numbers |= evaluate_scenicness(
+        vectors, [x['lat'] for x in examples], [x['lon'] for x in examples],
+        prompts._replace(vectors=model.embed_texts(
+            list(prompts.texts), truncate=True)), votes, split)
+    count = numbers[f'{split}/scenicness_places']
+    sections.append((f'Table 4, scenicness ({split}, single)', [
+        f'{count:,} places with votes; scale {scenicness.SCALE:g}. {beside}',
+        alignment_tables.scenic(numbers, split, name, ['single'])]))
   out = pathlib.Path(out)
   out.mkdir(parents=True, exist_ok=True)
-  report.write(out, f'{name} on pictures of Sentinel-2', numbers, sections=[
-      (f'Tables 2 and 3 ({split}, single)', [
-          f'In brackets: {name} in the paper.', table(numbers, name, split)])])
+  report.write(out, f'{name} on pictures of Sentinel-2', numbers,
+               sections=sections)
   return numbers
 
 
@@ -178,6 +216,8 @@ def main(argv=None):
       help='of the data set (default: %(default)s)')
   add('--size', type=int, default=64, metavar='N',
       help='pixels a side of a picture (default: %(default)s)')
+  add('--scenicness', dest='rated', default='', metavar='DIR',
+      help='prompts.csv and votes.tsv of scenicness (default: left out)')
   run(**vars(parser.parse_args(argv)))
 
 

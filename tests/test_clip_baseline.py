@@ -1,5 +1,6 @@
 """CLIP on pictures of Sentinel-2: colours, views, numbers, files."""
 
+import csv
 import json
 import types
 
@@ -58,9 +59,35 @@ def _folder(tmp_path, monkeypatch):
     return known.vectors[of] / np.linalg.norm(
         known.vectors[of], axis=1, keepdims=True)
 
+  def embed_texts(texts, *, truncate):
+    assert truncate  # Rated prompts are as long as people wrote them.
+    of = [names.index(text.removeprefix('a place of ')) for text in texts]
+    return known.vectors[of] / np.linalg.norm(
+        known.vectors[of], axis=1, keepdims=True)
+
   monkeypatch.setattr('fusion_jax.released.load', lambda folder: (
-      types.SimpleNamespace(width=int(folder), embed_images=embed_images)))
+      types.SimpleNamespace(width=int(folder), embed_images=embed_images,
+                            embed_texts=embed_texts)))
   return tmp_path
+
+
+def write_rated(folder, places):
+  """Every class has a score; the first places were voted for just so."""
+  folder.mkdir()
+  names = labels.classes('land_cover')
+  with open(folder / 'prompts.csv', 'w', newline='') as file:
+    rows = csv.writer(file)
+    rows.writerow(('user_index', 'values_in_order', 'prompts_in_order'))
+    rows.writerows((0, i + 1, f'a place of {name}')
+                   for name_twice in (names, names)
+                   for i, name in enumerate(name_twice))
+  with open(folder / 'votes.tsv', 'w') as file:
+    file.write('Lat\tLon\tAverage\n')
+    for i in range(places):
+      place = pixel_data.example('test', i)
+      file.write(f'{place["lat"]:.4f}\t{place["lon"]:.4f}\t'
+                 f'{1 + place["label/land_cover"]}\n')
+  return folder
 
 
 def test_report_has_the_numbers_of_the_paper_beside(folder):
@@ -75,6 +102,29 @@ def test_report_has_the_numbers_of_the_paper_beside(folder):
   assert '| label | class, % | gen, % | desc, % | S2G @1 | G2S @1 |' in text
   assert '| land cover | 100 (35.2) | – (37.7) | – (42.4) | 1.000 (0.313)' in (
       text)
+
+
+def test_scenicness_is_that_of_the_places_with_votes(folder):
+  clip_baseline.main([
+      '--clip', str(pixel_data.WIDTH), '--source', str(folder / 'test.h5'),
+      '--data', str(folder / 'data'), '--out', str(folder / 'out'), '--size',
+      '8', '--name', 'RemoteCLIP', '--scenicness',
+      str(write_rated(folder / 'rated', 9))])
+  numbers = json.loads((folder / 'out' / 'metrics.json').read_text())
+  assert numbers['test/scenicness_places'] == 9
+  for name in ('early', 'late_min2', 'late_min10', 'average'):
+    assert numbers[f'test/scenicness_single_{name}/pearson_r'] > .99
+    assert numbers[f'test/scenicness_single_{name}/kendall_tau'] > .9
+  text = (folder / 'out' / 'report.md').read_text()
+  assert '| Single | 1.000 (0.435) | 1.000 (0.295) |' in text
+
+
+def test_wrong_file_of_votes_is_found_before_pictures_are(folder):
+  rated = write_rated(folder / 'rated', 9)
+  (rated / 'votes.tsv').write_text('Lat\tLon\n')
+  with pytest.raises(ValueError, match=r"votes.tsv lacks \['Average'\]"):
+    clip_baseline.run(str(pixel_data.WIDTH), folder / 'none.h5',
+                      folder / 'data', folder / 'out', rated=rated)
 
 
 def test_another_clip_or_missing_places_are_errors(folder):

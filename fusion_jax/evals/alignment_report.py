@@ -155,10 +155,8 @@ class AlignmentReport:
     """Mean votes [P] of a split's places, NaN where there are none."""
     source = self._task.source(split)
     examples = [source[i] for i in range(len(source))]
-    index = votes_lib.match(
-        np.array([e['lat'] for e in examples]),
-        np.array([e['lon'] for e in examples]), self._votes)
-    return np.where(index >= 0, self._votes.mean[index], np.nan)
+    return votes_lib.votes_at([e['lat'] for e in examples],
+                              [e['lon'] for e in examples], self._votes)
 
   def _efficiency(self):
     mine = efficiency.of_encoder(

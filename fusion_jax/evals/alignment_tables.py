@@ -79,17 +79,24 @@ def recall_details(numbers, split, labels, setting='monthly'):
        '@10'), rows)
 
 
-def scenic(numbers, split, augment):
-  """Table 4: Pearson r and Kendall tau-b, a row a setting."""
+def scenic(numbers, split, model, settings=_SETTINGS):
+  """Table 4: Pearson r and Kendall tau-b, a row a setting.
+
+  Args:
+    numbers: {path: number}.
+    split: name.
+    model: augmentation of ours, or name of a model in the paper.
+    settings: keys of `calendar.SETTINGS`.
+  """
   names = ('early', *(f'late_min{n}' for n in scenicness.MINIMA), 'average')
   header = ['temporal'] + [
       f'{name.replace("_min", " ")} {what}' for name in names
       for what in ('r', 'tau')]
   rows = [[paper_tables.SETTINGS[setting]] + [
       beside(numbers.get(f'{scenic_path(split, setting)}_{name}/{what}'),
-             paper_tables.scenicness(augment, name, what, setting))
+             paper_tables.scenicness(model, name, what, setting))
       for name in names for what in ('pearson_r', 'kendall_tau')]
-          for setting in _SETTINGS]
+          for setting in settings]
   return tables.markdown(header, rows)
 
 

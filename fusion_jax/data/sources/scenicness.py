@@ -116,6 +116,13 @@ def match(lat, lon, votes, radius_m=1_000):
   return np.where(found < len(votes.lat), found, -1)
 
 
+def votes_at(lat, lon, votes, radius_m=1_000):
+  """Mean votes [P] of places, NaN where `match` finds none; arguments as there.
+  """
+  index = match(lat, lon, votes, radius_m)
+  return np.where(index >= 0, votes.mean[index], np.nan)
+
+
 def _within(values, limits):
   return bool(((values >= limits[0]) & (values <= limits[1])).all())
 
