@@ -41,11 +41,17 @@ def build(source, folder, *, checkpoint='', which='last', split='test'):
     split: of the data set.
 
   Raises:
-    ValueError: if a data set comes without an encoder of CLIP's space.
+    ValueError: if vectors are not of CLIP's space, or a data set comes without
+      an encoder of it.
   """
   from fusion_jax.mapping import embeddings, index
   source = pathlib.Path(source)
   if source.suffix in _EMBEDDINGS:
+    if embeddings.space(source) == 'each other':
+      raise ValueError(
+          f'{source} has vectors of a classifier, which do not lie in the space '
+          'of texts; map with a run of configs/align_pixels.py without '
+          'supervised=.')
     def parts():
       for lon, lat, vectors in embeddings.read(source):
         yield lon, lat, vectors, None

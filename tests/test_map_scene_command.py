@@ -86,6 +86,17 @@ def test_a_classifier_is_calibrated_and_maps(folder, tmp_path):
                      file.tags()['confidence'])
 
 
+@pytest.mark.parametrize('ending', ['.zarr', '.parquet'])
+def test_vectors_of_a_classifier_are_not_searched_by_text(
+    folder, tmp_path, ending):
+  out = tmp_path / f'vectors{ending}'
+  map_scene.main(['--checkpoint', str(folder / 'classifier'), '--scene',
+                  str(REAL), '--out', str(tmp_path / 'map.tif'),
+                  '--embeddings', str(out), *FLAGS])
+  with pytest.raises(ValueError, match='not lie in the space of texts; map'):
+    search.build(out, tmp_path / 'index')
+
+
 def test_prompts_are_calibrated_by_the_names_of_their_classes(folder):
   calibrate.main(['--checkpoint', str(folder / 'encoder'), '--data',
                   str(folder / 'data'), '--label', 'land_cover', '--prompts',

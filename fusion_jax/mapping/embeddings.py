@@ -57,6 +57,15 @@ def read(path):
                      'missing.') from error
 
 
+def space(path):
+  """What the vectors of a file are compared with: 'texts', or 'each other'."""
+  path = pathlib.Path(path)
+  if path.suffix == ZARR:
+    return zarr.open_group(path, mode='r').attrs.get('space', '')
+  return (parquet.read_schema(path).metadata or {}).get(
+      b'space', b'').decode()
+
+
 def centres(transform, crs, rows, columns):
   """Longitude and latitude of pixels [N], by row and column."""
   x = transform.c + transform.a * (np.asarray(columns) + .5)
