@@ -49,8 +49,8 @@ def build(source, folder, *, checkpoint='', which='last', split='test'):
   if source.suffix in _EMBEDDINGS:
     if embeddings.space(source) == 'each other':
       raise ValueError(
-          f'{source} has vectors of a classifier, which do not lie in the space '
-          'of texts; map with a run of configs/align_pixels.py without '
+          f'{source} has vectors of a classifier, which do not lie in the '
+          'space of texts; map with a run of configs/align_pixels.py without '
           'supervised=.')
     def parts():
       for lon, lat, vectors in embeddings.read(source):
