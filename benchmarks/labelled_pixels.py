@@ -264,8 +264,7 @@ def worldcereal(name, found, config, by='cell'):
   read = [b not in config.missing_bands for b in pixels_lib.BANDS]
   return Problem(
       name, found.values[:, :, read], lambda known: inputs, keep,
-      found.months,
-      found.target, found.classes,
+      found.months, found.target, found.classes,
       found.cells() if by == 'cell' else found.sites, by)
 
 
