@@ -1,17 +1,19 @@
 r"""Times the pixel encoder against PyTorch, and maps against the encoder.
 
-  python -m benchmarks.pixels --part=encoder   # float32, 1 x 1 pixels
-  python -m benchmarks.pixels --part=training
+  JAX_NUM_CPU_DEVICES=2 python -m benchmarks.pixels --part=encoder
+  JAX_NUM_CPU_DEVICES=2 python -m benchmarks.pixels --part=training --unroll=6
   python -m benchmarks.pixels --part=map
   python -m benchmarks.pixels --part=memory
 
-encoder, training: the same weights in `nn.TransformerEncoder`, eval and
-inference mode with its fast path, on as many threads; each side at its best
-batch, then in turns, medians. map: write_map on 256 x 256 pixels of a NetCDF
-file, compilation included, against the bare encoder at its best batch. memory:
-a process that maps 2,000 x 2,000 x 12 from a file with a narrow encoder. Ratios
-of processor time stand beside those of the clock, which other processes on the
-machine disturb. torch is needed for the first two only.
+encoder, training: 1 x 1 pixels in float32, the same weights in
+`nn.TransformerEncoder`, eval and inference mode with its fast path, on as many
+threads; each side at its best batch, then in turns, medians. Ours runs on all
+devices, as training and maps do: two virtual ones on two cores. map: write_map
+on 256 x 256 pixels of a NetCDF file, compilation included, against the bare
+encoder at its best batch. memory: a process that maps 2,000 x 2,000 x 12 from a
+file with a narrow encoder. Ratios of processor time stand beside those of the
+clock, which other processes on the machine disturb. torch is needed for the
+first two only.
 """
 
 import functools
@@ -37,7 +39,7 @@ from fusion_jax.mapping import classify, open_cube, scene
 from fusion_jax.models import pixel_costs, pixel_encoder
 from fusion_jax.ops import contrastive
 from fusion_jax.released import pixel_model
-from fusion_jax.train import speed
+from fusion_jax.train import sharding, speed
 
 _PART = flags.DEFINE_enum(
     'part', 'encoder', ['encoder', 'training', 'map', 'memory', 'mapper'],
@@ -134,18 +136,20 @@ def against_torch(training):
 
 
 def our_vectors(encoder, params):
-  """Function of pixels [B, 12, C] to vectors."""
-  params = jax.device_put(params)
+  """Function of pixels [B, 12, C] to vectors, on all devices."""
+  whole, split = placements()
+  params = jax.device_put(params, whole)
   run = jax.jit(lambda params, pixels: encoder.apply(
-      {'params': params}, pixels[..., None, None]))
+      {'params': params}, pixels[..., None, None]),
+                in_shardings=(whole, split), out_shardings=split)
   return lambda pixels: run(params, pixels)
 
 
 def our_steps(encoder, params, targets):
-  """Function of (pixels, chosen) that takes a training step."""
+  """Function of (pixels, chosen) that takes a training step on all devices."""
+  whole, split = placements()
   tx = optax.adamw(1e-4, weight_decay=.01)
-  state = jax.device_put((params, tx.init(params), jnp.int32(0)))
-  targets = jax.device_put(targets)
+  state = jax.device_put((params, tx.init(params), jnp.int32(0)), whole)
 
   def loss(params, pixels, chosen, key):
     vectors = contrastive.normalise(encoder.apply(
@@ -154,7 +158,8 @@ def our_steps(encoder, params, targets):
     return optax.softmax_cross_entropy_with_integer_labels(
         vectors @ targets.T / .07, chosen).mean()
 
-  @functools.partial(jax.jit, donate_argnums=0)
+  @functools.partial(jax.jit, donate_argnums=0,
+                     in_shardings=(whole, split, split), out_shardings=whole)
   def step(state, pixels, chosen):
     params, opt_state, count = state
     key = jax.random.fold_in(jax.random.key(0), count)
@@ -168,6 +173,12 @@ def our_steps(encoder, params, targets):
     return float(value)  # As torch's loss.item().
 
   return run
+
+
+def placements():
+  """Shardings of what every device has whole, and of a batch."""
+  mesh = sharding.make_mesh()
+  return sharding.replicated(mesh), sharding.batch_sharding(mesh)
 
 
 def model_of(sizes):
@@ -263,7 +274,7 @@ def run_mapper():
 
 def machine():
   """What ran it."""
-  return (f'{os.cpu_count()} x {platform.machine()}, '
+  return (f'{os.cpu_count()} x {platform.machine()}, {jax.device_count()} x '
           f'{jax.devices()[0].device_kind}, jax {jax.__version__}, Python '
           f'{platform.python_version()}')
 
