@@ -297,6 +297,8 @@ def transformed(values, known, kind):
   Returns:
     [P, T, C], or [P, T, C * NUM_PIECES].
   """
+  if kind not in ('normal', 'pieces'):
+    raise ValueError(f"kind={kind!r} is neither 'normal' nor 'pieces'.")
   found = []
   for band in np.moveaxis(values, -1, 0).astype(np.float64):
     if kind == 'pieces':

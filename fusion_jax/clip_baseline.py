@@ -127,21 +127,29 @@ def table(numbers, name, split='test'):
        'S2G @1', 'G2S @1'), rows)
 
 
-def evaluate_scenicness(vectors, lat, lon, rated, votes, split='test'):
-  """{path: number} of the correlations of Table 4.
+def read_rated(folder, examples):
+  """(`RatedPrompts`, mean votes [P] of places) of a folder of scenicness.
 
-  Args:
-    vectors: [P, E] of pictures, length 1.
-    lat: [P] degrees.
-    lon: [P] degrees.
-    rated: `RatedPrompts` with vectors of the same CLIP.
-    votes: `Votes`.
-    split: name, for the paths.
+  Raises:
+    ValueError: if nobody wrote enough prompts for Table 4, fewer than two
+      places have votes, or as the readers of `data.sources.scenicness`.
   """
-  found = votes_lib.votes_at(lat, lon, votes)
-  return {f'{split}/scenicness_places': int(np.isfinite(found).sum())} | (
-      scenicness.metrics(alignment_tables.scenic_path(split, 'single'),
-                         scenicness.evaluate(vectors, found, rated)))
+  folder = pathlib.Path(folder)
+  prompts = votes_lib.read_prompts(folder / 'prompts.csv')
+  votes = votes_lib.votes_at([x['lat'] for x in examples],
+                             [x['lon'] for x in examples],
+                             votes_lib.read_votes(folder / 'votes.tsv'))
+  most = np.unique(prompts.raters, return_counts=True)[1].max()
+  if most < max(scenicness.MINIMA):
+    raise ValueError(
+        f'{folder / "prompts.csv"}: no rater has more than {most} prompts; '
+        f'Table 4 needs one with {max(scenicness.MINIMA)}.')
+  if np.isfinite(votes).sum() < 2:
+    raise ValueError(
+        f'{folder / "votes.tsv"} has votes for fewer than two of '
+        f'{len(votes):,} places; it covers Great Britain. Leave out '
+        '--scenicness, or take a split with places there.')
+  return prompts, votes
 
 
 def run(clip, source, data, out, *, name='CLIP', split='test', size=64,
@@ -161,14 +169,13 @@ def run(clip, source, data, out, *, name='CLIP', split='test', size=64,
 
   Raises:
     ValueError: if the photos' vectors are of another CLIP, or as
-      `embed_places` and the readers of `rated`.
+      `embed_places` and `read_rated`.
   """
   model = released.load(clip)
-  if rated:  # A wrong file is found before the pictures are embedded.
-    prompts = votes_lib.read_prompts(pathlib.Path(rated) / 'prompts.csv')
-    votes = votes_lib.read_votes(pathlib.Path(rated) / 'votes.tsv')
   found = pipelines.open_source(data, split)
   examples = [found[i] for i in range(len(found))]
+  if rated:  # A wrong file is found before the pictures are embedded.
+    prompts, votes = read_rated(rated, examples)
   photos, seen = mean_views(np.stack([x['views'] for x in examples]))
   if photos.shape[1] != model.width:
     raise ValueError(
@@ -184,11 +191,12 @@ def run(clip, source, data, out, *, name='CLIP', split='test', size=64,
   sections = [(f'Tables 2 and 3 ({split}, single)', [
       beside, table(numbers, name, split)])]
   if rated:
-    numbers |= evaluate_scenicness(
-        vectors, [x['lat'] for x in examples], [x['lon'] for x in examples],
-        prompts._replace(vectors=model.embed_texts(
-            list(prompts.texts), truncate=True)), votes, split)
-    count = numbers[f'{split}/scenicness_places']
+    count = numbers[f'{split}/scenicness_places'] = int(
+        np.isfinite(votes).sum())
+    numbers |= scenicness.metrics(
+        alignment_tables.scenic_path(split, 'single'), scenicness.evaluate(
+            vectors, votes, prompts._replace(vectors=model.embed_texts(
+                list(prompts.texts), truncate=True))))
     sections.append((f'Table 4, scenicness ({split}, single)', [
         f'{count:,} places with votes; scale {scenicness.SCALE:g}. {beside}',
         alignment_tables.scenic(numbers, split, name, ['single'])]))

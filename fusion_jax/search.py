@@ -47,11 +47,15 @@ def build(source, folder, *, checkpoint='', which='last', split='test'):
   from fusion_jax.mapping import embeddings, index
   source = pathlib.Path(source)
   if source.suffix in _EMBEDDINGS:
-    if embeddings.space(source) == 'each other':
+    comparable = embeddings.comparable_with(source)
+    if comparable == 'each other':
       raise ValueError(
           f'{source} has vectors of a classifier, which do not lie in the '
           'space of texts; map with a run of configs/align_pixels.py without '
           'supervised=.')
+    if not comparable:
+      logging.warning('%s does not say whether its vectors lie in the space of '
+                      'texts; map again to be sure.', source)
     def parts():
       for lon, lat, vectors in embeddings.read(source):
         yield lon, lat, vectors, None

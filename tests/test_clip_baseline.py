@@ -121,10 +121,17 @@ def test_scenicness_is_that_of_the_places_with_votes(folder):
 
 def test_wrong_file_of_votes_is_found_before_pictures_are(folder):
   rated = write_rated(folder / 'rated', 9)
-  (rated / 'votes.tsv').write_text('Lat\tLon\n')
-  with pytest.raises(ValueError, match=r"votes.tsv lacks \['Average'\]"):
-    clip_baseline.run(str(pixel_data.WIDTH), folder / 'none.h5',
-                      folder / 'data', folder / 'out', rated=rated)
+  text = (rated / 'prompts.csv').read_text()
+  for name, wrong, message in (
+      ('votes.tsv', 'Lat\tLon\n', r"votes.tsv lacks \['Average'\]"),
+      ('votes.tsv', 'Lat\tLon\tAverage\n50\t5\t3\n',
+       'votes for fewer than two of 12 places; it covers Great'),
+      ('prompts.csv', ''.join(text.splitlines(True)[:9]),
+       'prompts.csv: no rater has more than 8 prompts')):
+    (rated / name).write_text(wrong)
+    with pytest.raises(ValueError, match=message):
+      clip_baseline.run(str(pixel_data.WIDTH), folder / 'none.h5',
+                        folder / 'data', folder / 'out', rated=rated)
 
 
 def test_another_clip_or_missing_places_are_errors(folder):

@@ -44,8 +44,8 @@ class Classifier:
     classes: `Classes`.
     batch_size: pixels of a call, over all devices.
     setting: 'monthly', 'quarterly' or 'single'.
-    space: what vectors can be compared with: 'texts', as they lie in CLIP's
-      space; or 'each other', of a model with its own classifier.
+    comparable_with: 'texts', where vectors lie in CLIP's space; 'each other'
+      of a model with its own classifier.
   """
 
   def __init__(self, model, classes, *, setting='', batch_size=0,
@@ -68,7 +68,7 @@ class Classifier:
     self.side = model.encoder.side
     self.width = model.encoder.output_width
     self.classes = classes
-    self.space = 'each other' if model.classes else 'texts'
+    self.comparable_with = 'each other' if model.classes else 'texts'
     self._mesh = sharding.make_mesh(devices=devices)
     platform = self._mesh.devices.flat[0].platform
     each = batch_size or _BATCH.get(platform, _BATCH_ELSEWHERE)

@@ -57,13 +57,17 @@ def read(path):
                      'missing.') from error
 
 
-def space(path):
-  """What the vectors of a file are compared with: 'texts', or 'each other'."""
+def comparable_with(path):
+  """What the vectors of a file can be compared with.
+
+  'texts', or only 'each other'; '' in files of earlier versions.
+  """
   path = pathlib.Path(path)
   if path.suffix == ZARR:
-    return zarr.open_group(path, mode='r').attrs.get('space', '')
+    return zarr.open_group(path, mode='r').attrs.get(
+        'comparable_with', '')
   return (parquet.read_schema(path).metadata or {}).get(
-      b'space', b'').decode()
+      b'comparable_with', b'').decode()
 
 
 def centres(transform, crs, rows, columns):

@@ -190,7 +190,8 @@ def _assemble(cube, classifier, finished, parts, size, targets, calibration):
     embeddings.write(
         targets[1], ((part, finished.read(part)) for part in parts),
         shape=cube.shape, block=size, width=classifier.width, crs=source.crs,
-        transform=source.transform, tags=tags | {'space': classifier.space})
+        transform=source.transform, tags=tags | {
+            'comparable_with': classifier.comparable_with})
   cog.write(
       targets[0], images(), shape=cube.shape, crs=source.crs,
       transform=source.transform, names=classifier.classes.names,

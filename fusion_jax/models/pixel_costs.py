@@ -23,7 +23,7 @@ def macs(encoder, steps=12, whole=True):
 
   Args:
     encoder: `PixelEncoder`.
-    steps: T.
+    steps: T, of the calendar: 12, 4 or 1.
     whole: count every token in every layer, as the paper's table does; else
       what is computed here: in the last layer only the class token, and the
       first layer by factors where it attends so.
@@ -36,7 +36,8 @@ def macs(encoder, steps=12, whole=True):
   bands = encoder.num_bands * encoder.side**2
   if whole:
     return steps * bands * width + encoder.depth * layer + head
-  features = bands + steps + 2  # Positions, their mean, the class token.
+  positions = steps + 1 if steps > 1 else 1  # Of the steps, and their mean.
+  features = bands + positions + 1  # The class token.
   # The one query looks at whole tokens with every head.
   last = token + 2 * encoder.num_heads * tokens * width
   others = layer * (encoder.depth - 1)

@@ -134,7 +134,7 @@ class PixelEncoder(nn.Module):
   def attends_by_factors(self, features):
     """Whether the first layer does, tokens being products of so many features.
 
-    Then there are fewer than a head is wide: 24 of 64 at one pixel a month.
+    Then there are fewer than a head is wide: 24 of 64 for twelve single pixels.
     """
     return features < self.width // self.num_heads
 
@@ -178,7 +178,8 @@ class PixelEncoder(nn.Module):
   def _positions(self, keep, steps, months):
     """(shares [B or 1, T, R], table [R, D]): their product are the positions.
 
-    Of every step, whether kept or not; the last row is the mean of the twelve.
+    Of every step, whether kept or not. The last row is the mean of the twelve;
+    a single step has that alone, or January's.
     """
     table = self.positions
     mean = jnp.mean(table, axis=0)[None]
@@ -190,12 +191,14 @@ class PixelEncoder(nn.Module):
       table = calendar.lower_median(
           table.reshape(steps, calendar.MONTHS // steps, -1))
       own = jnp.eye(steps)[None]
+    batch = max(len(own), len(keep))
+    own = jnp.broadcast_to(own, (batch, *own.shape[1:]))
+    keep = jnp.broadcast_to(keep, (batch, steps))
     if self.kept == 'first':
       own = jnp.take_along_axis(
-          jnp.broadcast_to(own, (len(keep), *own.shape[1:])),
-          jnp.maximum(jnp.cumsum(keep, axis=1) - 1, 0)[:, :, None], axis=1)
+          own, jnp.maximum(jnp.cumsum(keep, axis=1) - 1, 0)[:, :, None], axis=1)
     alone = (jnp.sum(keep, axis=1) <= 1)[:, None, None]
-    of_mean = jnp.broadcast_to(alone, (len(alone), steps, 1))
+    of_mean = jnp.broadcast_to(alone, (batch, steps, 1))
     shares = jnp.concatenate([jnp.where(alone, 0, own), of_mean], axis=2)
     return shares, jnp.concatenate([table, mean])
 
@@ -227,6 +230,10 @@ class PixelEncoder(nn.Module):
     return pixels.shape[:2]
 
   def _check(self):
+    if self.depth < 1 or self.width % self.num_heads:
+      raise ValueError(
+          f'depth={self.depth}, width={self.width}, num_heads={self.num_heads}:'
+          ' there must be a layer, and the heads must divide the width.')
     choices = {'activation': sorted(post_norm.ACTIVATIONS),
                'single': ['mean', 'first'], 'kept': ['own', 'first']}
     for name, allowed in choices.items():

@@ -25,7 +25,15 @@ class PixelModel:
   """
 
   def __init__(self, config, params, statistics):
-    """Args: as the attributes; statistics: of the training data."""
+    """Args: as the attributes; statistics: of the training data.
+
+    Raises:
+      ValueError: if the parameters lie in a layout of earlier versions.
+    """
+    if config.model.depth > 1 and 'first' not in params['encoder']:
+      raise ValueError(
+          f'{config.get("name", "The run")} was saved when the first layer was '
+          'not stored apart; convert its weights again, or train it again.')
     self.config = config
     self.params = jax.device_put(params)
     self.encoder = pixel_encoder.make(config.model)

@@ -169,6 +169,18 @@ def test_order_of_dated_steps_does_not_matter():
        run('encoder_tiny_1x1', pixels, months=months))
 
 
+@pytest.mark.parametrize('kept', ['own', 'first'])
+@pytest.mark.parametrize('keep', [None, np.array([[1, 0, 1]], bool)])
+def test_every_place_may_have_dates_of_its_own(kept, keep):
+  rng = np.random.default_rng(0)
+  pixels = rng.random((2, 3, 10, 1, 1), np.float32)
+  months = rng.uniform(0, 11, (2, 3)).astype(np.float32)
+  alone = [run('encoder_tiny_1x1', pixels[i:i + 1], keep, kept=kept,
+               months=months[i:i + 1]) for i in range(2)]
+  near(run('encoder_tiny_1x1', pixels, keep, months=months, kept=kept),
+       np.concatenate(alone))
+
+
 def test_positions_of_dates_run_linearly_and_around_the_year():
   encoder, params = golden.converted('encoder_tiny_1x1')
   table = params['positions']
@@ -189,6 +201,9 @@ def test_number_of_steps_without_dates_is_an_error():
     run('encoder_tiny_1x1', np.zeros((1, 12, 10, 5, 5), np.float32))
   with pytest.raises(ValueError, match="activation='silu' is not one of"):
     run('encoder_tiny_1x1', activation='silu')
+  for wrong in {'depth': 0}, {'num_heads': 3}:
+    with pytest.raises(ValueError, match='there must be a layer, and the head'):
+      run('encoder_tiny_1x1', **wrong)
 
 
 def test_medians_of_tokens_are_over_the_kept_ones():
@@ -216,6 +231,21 @@ def test_costs_of_the_last_layer_are_those_of_one_token():
   products = 2 * 2 * 13 * 8  # Of two heads with all tokens.
   assert pixel_costs.macs(encoder, whole=False) == (
       embed + head + maps + mlp + products)
+
+
+@pytest.mark.parametrize('steps,features', [(12, 24), (4, 16), (1, 12)])
+def test_costs_count_the_features_that_there_are(steps, features):
+  encoder, params = golden.converted('encoder_tiny_1x1')
+  shapes = jax.eval_shape(lambda: encoder.apply(
+      {'params': params}, jnp.zeros((1, steps, 10)),
+      method=lambda self, pixels: self._features(pixels, *self._positions(
+          jnp.ones((1, steps), bool), steps, None))))
+  assert shapes[1].shape[0] == features
+  narrow = pixel_encoder.PixelEncoder(
+      width=64, depth=1, num_heads=8, hidden=4, output_width=6)
+  last = 4 * 64**2 + 2 * 64 * 4 + 2 * 8 * (steps + 1) * 64
+  assert pixel_costs.macs(narrow, steps, whole=False) == (
+      (steps + 1) * features * 64 + last + 64 * 6)
 
 
 def test_costs_by_factors_are_those_of_the_narrow_products():
@@ -247,6 +277,7 @@ def test_first_values_are_those_of_torch():
   alike = golden.init(encoder, identical=True)
   jax.tree.map(lambda stacked, last: np.testing.assert_array_equal(
       stacked, np.stack([last, last])), alike['blocks'], alike['last'])
+  jax.tree.map(np.testing.assert_array_equal, alike['first'], alike['last'])
 
 
 def test_dropout_is_in_training_only_and_a_function_of_its_key():

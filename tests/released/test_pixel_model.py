@@ -10,6 +10,7 @@ import xarray
 from fusion_jax.data import pixels
 from fusion_jax.released import pixel_model
 from tests import golden_timesenclip as golden
+from tests.mapping import cubes
 
 MIDDLES = (16, 45.5, 75, 105.5, 136, 166.5, 197, 228, 258.5, 289, 319.5, 350)
 near = functools.partial(np.testing.assert_allclose, rtol=0, atol=2e-5)
@@ -137,3 +138,11 @@ def test_bad_pixels_are_errors():
     model().encode(year() / 1e4)
   with pytest.raises(ValueError, match='has 9 bands'):
     model().encode(year()[:, :, :9])
+
+
+def test_parameters_of_an_earlier_layout_are_refused():
+  settings = cubes.config(name='runs/old')
+  found = cubes.params(settings)
+  found['encoder']['blocks'] = found['encoder'].pop('first')
+  with pytest.raises(ValueError, match='runs/old was saved when the first lay'):
+    pixel_model.PixelModel(settings, found, {})
