@@ -43,9 +43,14 @@ def run(workdir, name, argument, seed, steps):
       config.num_steps = steps
     cpu, clock = time.process_time(), time.perf_counter()
     train.run(config, folder)
-    (folder / 'time.json').write_text(json.dumps({
-        'cpu_s': time.process_time() - cpu,
-        'clock_s': time.perf_counter() - clock}))
+    (folder / 'time.json').write_text(
+      json.dumps(
+        {
+          'cpu_s': time.process_time() - cpu,
+          'clock_s': time.perf_counter() - clock,
+        }
+      )
+    )
   return json.loads((folder / 'metrics.json').read_text())
 
 
@@ -56,11 +61,16 @@ def zero_shot_table(aligned, bounds):
     for setting in SETTINGS:
       path = alignment_tables.zero_shot_path(SPLIT, setting, label)
       ours = [numbers[path] for numbers in aligned]
-      cells = [alignment_tables.NAMES[label], setting,
-               ablation.with_spread(ours),
-               ' '.join(tables.number(x) for x in ours),
-               *(ablation.with_spread([n[f'{path}_{kind}'] for n in aligned])
-                 for kind in ('normalised', 'by_class'))]
+      cells = [
+        alignment_tables.NAMES[label],
+        setting,
+        ablation.with_spread(ours),
+        ' '.join(tables.number(x) for x in ours),
+        *(
+          ablation.with_spread([n[f'{path}_{kind}'] for n in aligned])
+          for kind in ('normalised', 'by_class')
+        ),
+      ]
       bound = bounds.get((label, setting))
       if bound:
         most = [numbers[f'{SPLIT}/accuracy'] for numbers in bound]
@@ -70,8 +80,18 @@ def zero_shot_table(aligned, bounds):
         cells += ['–', '–']
       rows.append(cells)
   return tables.markdown(
-      ('label', 'temporal', 'zero-shot', 'by seed', 'normalised',
-       'mean over classes', 'supervised', 'share'), rows)
+    (
+      'label',
+      'temporal',
+      'zero-shot',
+      'by seed',
+      'normalised',
+      'mean over classes',
+      'supervised',
+      'share',
+    ),
+    rows,
+  )
 
 
 def retrieval_table(aligned):
@@ -81,16 +101,28 @@ def retrieval_table(aligned):
     path = alignment_tables.recall_path(SPLIT, 'monthly', label, own=False)
     for direction in retrieval.DIRECTIONS:
       name = f'{path}_{direction}@1'
-      lows = [retrieval.over_chance(numbers, path, direction)
-              for numbers in aligned]
-      rows.append([
-          alignment_tables.NAMES[label], direction.upper(),
+      lows = [
+        retrieval.over_chance(numbers, path, direction) for numbers in aligned
+      ]
+      rows.append(
+        [
+          alignment_tables.NAMES[label],
+          direction.upper(),
           ablation.with_spread([numbers[name] for numbers in aligned]),
           aligned[0][f'{path}_chance@1'],
-          ' '.join(tables.number(low, 2) for low in lows)])
+          ' '.join(tables.number(low, 2) for low in lows),
+        ]
+      )
   return tables.markdown(
-      ('label', 'direction', 'Recall@1', 'chance',
-       'lower 95 % bound / chance, by seed'), rows)
+    (
+      'label',
+      'direction',
+      'Recall@1',
+      'chance',
+      'lower 95 % bound / chance, by seed',
+    ),
+    rows,
+  )
 
 
 def dropout_table(runs, kinds):
@@ -101,12 +133,22 @@ def dropout_table(runs, kinds):
       chosen = LABELS if label == 'mean' else (label,)
       cells = [setting, alignment_tables.NAMES.get(label, label)]
       for kind in kinds:
-        cells.append(ablation.with_spread([
-            sum(numbers[alignment_tables.zero_shot_path(SPLIT, setting, one)]
-                for one in chosen) / len(chosen) for numbers in runs[kind]]))
+        cells.append(
+          ablation.with_spread(
+            [
+              sum(
+                numbers[alignment_tables.zero_shot_path(SPLIT, setting, one)]
+                for one in chosen
+              )
+              / len(chosen)
+              for numbers in runs[kind]
+            ]
+          )
+        )
       rows.append(cells)
   return tables.markdown(
-      ('tested on', 'label', *(ablation.NAMES[kind] for kind in kinds)), rows)
+    ('tested on', 'label', *(ablation.NAMES[kind] for kind in kinds)), rows
+  )
 
 
 def print_tables(aligned, bounds):
@@ -130,34 +172,54 @@ def print_tables(aligned, bounds):
   if len(sides) > 1:
     by_side = {side: aligned[kinds[0], side] for side in sides}
     for measure in ('zero_shot', *retrieval.DIRECTIONS):
-      print(f'By spatial context, {measure}\n\n' + spatial_context.table(
-          by_side, SPLIT, LABELS, measure) + '\n')
+      print(
+        f'By spatial context, {measure}\n\n'
+        + spatial_context.table(by_side, SPLIT, LABELS, measure)
+        + '\n'
+      )
 
 
 def _times(workdir):
   """Rows (run, CPU s, clock s), the mean over seeds."""
   rows = []
   for folder in sorted(workdir.iterdir()):
-    found = [json.loads(path.read_text())
-             for path in sorted(folder.glob('*/time.json'))]
+    found = [
+      json.loads(path.read_text())
+      for path in sorted(folder.glob('*/time.json'))
+    ]
     if found:
-      rows.append([folder.name, len(found), *(
-          sum(x[key] for x in found) / len(found)
-          for key in ('cpu_s', 'clock_s'))])
+      rows.append(
+        [
+          folder.name,
+          len(found),
+          *(
+            sum(x[key] for x in found) / len(found)
+            for key in ('cpu_s', 'clock_s')
+          ),
+        ]
+      )
   return tables.markdown(('run', 'seeds', 'CPU s', 'clock s'), rows)
 
 
 def main():
   parser = argparse.ArgumentParser(
-      description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
   parser.add_argument('--workdir', required=True)
   parser.add_argument('--seeds', default='0,1,2')
   parser.add_argument('--augment', default='tsdrop,none')
   parser.add_argument('--sides', default='1')
-  parser.add_argument('--supervised', default='land_cover:monthly',
-                      help="label:setting,... or 'all'")
-  parser.add_argument('--steps', type=int, default=0,
-                      help='of the alignment runs (default: as configured)')
+  parser.add_argument(
+    '--supervised',
+    default='land_cover:monthly',
+    help="label:setting,... or 'all'",
+  )
+  parser.add_argument(
+    '--steps',
+    type=int,
+    default=0,
+    help='of the alignment runs (default: as configured)',
+  )
   parser.add_argument('--supervised_seeds', default='0,1,2')
   args = parser.parse_args()
   flags.FLAGS.mark_as_parsed()  # Grain reads them.
@@ -165,21 +227,34 @@ def main():
   workdir = pathlib.Path(args.workdir)
   wanted = args.supervised
   if wanted == 'all':
-    wanted = ','.join(f'{label}:{setting}' for label in LABELS
-                      for setting in SETTINGS)
+    wanted = ','.join(
+      f'{label}:{setting}' for label in LABELS for setting in SETTINGS
+    )
   aligned, bounds = {}, {}
   for seed in map(int, args.seeds.split(',')):
     for side in map(int, args.sides.split(',')):
       for kind in args.augment.split(','):
-        aligned.setdefault((kind, side), []).append(run(
-            workdir, f'{kind}_{side}', f'augment={kind},side={side}', seed,
-            args.steps))
+        aligned.setdefault((kind, side), []).append(
+          run(
+            workdir,
+            f'{kind}_{side}',
+            f'augment={kind},side={side}',
+            seed,
+            args.steps,
+          )
+        )
   for pair in filter(None, wanted.split(',')):
     label, setting = pair.split(':')
     for seed in map(int, args.supervised_seeds.split(',')):
-      bounds.setdefault((label, setting), []).append(run(
-          workdir, f'supervised_{label}_{setting}',
-          f'supervised={label},setting={setting}', seed, 0))
+      bounds.setdefault((label, setting), []).append(
+        run(
+          workdir,
+          f'supervised_{label}_{setting}',
+          f'supervised={label},setting={setting}',
+          seed,
+          0,
+        )
+      )
   print_tables(aligned, bounds)
   print(_times(workdir))
 

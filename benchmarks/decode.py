@@ -25,8 +25,7 @@ from fusion_jax.models import generate
 
 RAW, TARGET = 'untok_sen2l2a@224', 't2m_hourly'  # 196 tokens of context.
 
-_SIZE = flags.DEFINE_enum('size', 'base', sorted(pretrain.SIZES),
-                          'Model size.')
+_SIZE = flags.DEFINE_enum('size', 'base', sorted(pretrain.SIZES), 'Model size.')
 _BATCH = flags.DEFINE_integer('batch', 8, 'Sequences decoded together.')
 _TOKENS = flags.DEFINE_integer('tokens', 60, 'Tokens a sequence.')
 _REPEATS = flags.DEFINE_integer('repeats', 3, 'Runs; the median counts.')
@@ -40,12 +39,16 @@ def without_cache(backbone, params, slots, *, length):
   encoded = backbone.apply(variables, slots, method='encode')
   table = backbone.output_tables(params)[TARGET]
   ones = jnp.ones((len(slots['code']), length), jnp.int32)
-  targets = {'modality': index * ones, 'attention': ones,
-             'position': ones * jnp.arange(length)[None]}
+  targets = {
+    'modality': index * ones,
+    'attention': ones,
+    'position': ones * jnp.arange(length)[None],
+  }
 
   def append(i, codes):
-    tokens = backbone.apply(variables, *encoded,
-                            targets | {'code': codes[:, :-1]}, method='decode')
+    tokens = backbone.apply(
+      variables, *encoded, targets | {'code': codes[:, :-1]}, method='decode'
+    )
     token = jax.lax.dynamic_index_in_dim(tokens, i, axis=1, keepdims=False)
     logits = jnp.where(allowed[None], token @ table.T, -jnp.inf)
     code = logits.argmax(-1).astype(jnp.int32)
@@ -60,9 +63,15 @@ def with_cache(backbone, params, slots, *, length):
   """The same codes [B, length], one token at a time."""
   target = [m.name for m in backbone.modalities].index(TARGET)
   return generate.decode(
-      backbone, params, slots, jax.random.key(0), target, length=length,
-      sampling=generate.GREEDY,
-      allowed=generate.series_codes(backbone.modalities[target]))
+    backbone,
+    params,
+    slots,
+    jax.random.key(0),
+    target,
+    length=length,
+    sampling=generate.GREEDY,
+    allowed=generate.series_codes(backbone.modalities[target]),
+  )
 
 
 def measure(function, *args):
@@ -73,48 +82,74 @@ def measure(function, *args):
   for _ in range(_REPEATS.value):
     start = time.perf_counter(), time.process_time()
     result = jax.block_until_ready(compiled(*args))
-    times.append((time.perf_counter() - start[0],
-                  time.process_time() - start[1]))
+    times.append(
+      (time.perf_counter() - start[0], time.process_time() - start[1])
+    )
   return np.asarray(result), compile_s, *np.median(times, axis=0)
 
 
 def cells(compile_s, wall_s, cpu_s):
   """Seconds, tokens/s, processor seconds and seconds to compile, as text."""
   rate = _BATCH.value * _TOKENS.value / wall_s
-  return (f'{wall_s:.2f} s, {rate:.1f} tokens/s | {cpu_s:.1f} s | '
-          f'{compile_s:.1f} s')
+  return (
+    f'{wall_s:.2f} s, {rate:.1f} tokens/s | {cpu_s:.1f} s | {compile_s:.1f} s'
+  )
 
 
 def main(_):
   backbone = backbone_lib.Backbone(
-      modalities.select([RAW, TARGET]), **pretrain.SIZES[_SIZE.value])
-  slots = {key: np.zeros((_BATCH.value, 196), np.int32)
-           for key in ('modality', 'code')}
+    modalities.select([RAW, TARGET]), **pretrain.SIZES[_SIZE.value]
+  )
+  slots = {
+    key: np.zeros((_BATCH.value, 196), np.int32) for key in ('modality', 'code')
+  }
   slots['modality'] += [m.name for m in backbone.modalities].index(RAW)
   slots['position'] = slots['code'] + np.arange(196, dtype=np.int32)
   patches = np.random.default_rng(0).normal(size=(_BATCH.value, 196, 256 * 12))
   slots['patches'] = {RAW: patches.astype(np.float32)}
-  targets = {key: np.zeros((_BATCH.value, 4), np.int32)
-             for key in ('modality', 'position', 'code', 'attention')}
+  targets = {
+    key: np.zeros((_BATCH.value, 4), np.int32)
+    for key in ('modality', 'position', 'code', 'attention')
+  }
   params = jax.jit(backbone.init)(
-      jax.random.key(0), {'encoder': slots, 'decoder': targets})['params']
+    jax.random.key(0), {'encoder': slots, 'decoder': targets}
+  )['params']
   slots = jax.device_put(slots)
 
   cached, *cached_s = measure(
-      functools.partial(with_cache, backbone, length=_TOKENS.value),
-      params, slots)
+    functools.partial(with_cache, backbone, length=_TOKENS.value), params, slots
+  )
   plain, *plain_s = measure(
-      functools.partial(without_cache, backbone, length=_TOKENS.value),
-      params, slots)
-  header = ['size', 'batch x tokens', 'cached', 'its CPU', 'its compile',
-            'prefix', 'its CPU', 'its compile', 'ratio', 'ratio of CPU',
-            'same tokens', 'device', 'versions']
-  row = [_SIZE.value, f'{_BATCH.value} x {_TOKENS.value}', cells(*cached_s),
-         cells(*plain_s), f'{plain_s[1] / cached_s[1]:.1f}',
-         f'{plain_s[2] / cached_s[2]:.1f}', f'{(cached == plain).mean():.1%}',
-         f'{os.cpu_count()} x {jax.devices()[0].device_kind} '
-         f'{platform.machine()}',
-         f'Python {platform.python_version()}, jax {jax.__version__}']
+    functools.partial(without_cache, backbone, length=_TOKENS.value),
+    params,
+    slots,
+  )
+  header = [
+    'size',
+    'batch x tokens',
+    'cached',
+    'its CPU',
+    'its compile',
+    'prefix',
+    'its CPU',
+    'its compile',
+    'ratio',
+    'ratio of CPU',
+    'same tokens',
+    'device',
+    'versions',
+  ]
+  row = [
+    _SIZE.value,
+    f'{_BATCH.value} x {_TOKENS.value}',
+    cells(*cached_s),
+    cells(*plain_s),
+    f'{plain_s[1] / cached_s[1]:.1f}',
+    f'{plain_s[2] / cached_s[2]:.1f}',
+    f'{(cached == plain).mean():.1%}',
+    f'{os.cpu_count()} x {jax.devices()[0].device_kind} {platform.machine()}',
+    f'Python {platform.python_version()}, jax {jax.__version__}',
+  ]
   for line in header, ['---'] * len(header), row:
     print('| ' + ' | '.join(line) + ' |')
 

@@ -17,17 +17,25 @@ from fusion_jax.evals import efficiency
 
 def main():
   parser = argparse.ArgumentParser(
-      description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument('--repeats', type=int, default=20,
-                      help='timed runs; the median counts (default: '
-                      '%(default)s)')
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument(
+    '--repeats',
+    type=int,
+    default=20,
+    help='timed runs; the median counts (default: %(default)s)',
+  )
   repeats = parser.parse_args().repeats
-  costs = [efficiency.of_clip(repeats=repeats),
-           efficiency.of_clip_image(repeats=repeats),
-           *efficiency.paper_sizes(repeats)]
+  costs = [
+    efficiency.of_clip(repeats=repeats),
+    efficiency.of_clip_image(repeats=repeats),
+    *efficiency.paper_sizes(repeats),
+  ]
   print(efficiency.table(costs))
-  print(f'\n{jax.devices()[0].device_kind}, {platform.machine()}, Python '
-        f'{platform.python_version()}, jax {jax.__version__}, float32')
+  print(
+    f'\n{jax.devices()[0].device_kind}, {platform.machine()}, Python '
+    f'{platform.python_version()}, jax {jax.__version__}, float32'
+  )
 
 
 if __name__ == '__main__':

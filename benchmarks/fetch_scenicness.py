@@ -18,9 +18,11 @@ from absl import logging
 import fusion_jax
 from fusion_jax.data.sources import scenicness
 
-PROMPTS = ('https://raw.githubusercontent.com/ahlevering/'
-           'scenicness_prompting/9c3af49a29658c1323a960ec97266264dd71568c/'
-           'data/prompts_cleaned.csv')
+PROMPTS = (
+  'https://raw.githubusercontent.com/ahlevering/'
+  'scenicness_prompting/9c3af49a29658c1323a960ec97266264dd71568c/'
+  'data/prompts_cleaned.csv'
+)
 VOTES = 'http://scenicornot.datasciencelab.co.uk/votes.tsv'
 
 
@@ -39,13 +41,15 @@ def fetch(out, prompts=PROMPTS, votes=VOTES):
 def embed(prompts, clip):
   """`RatedPrompts` with vectors, by the converted CLIP in a folder."""
   vectors = fusion_jax.load(clip).embed_texts(
-      list(prompts.texts), truncate=True)
+    list(prompts.texts), truncate=True
+  )
   return prompts._replace(vectors=vectors)
 
 
 def main():
   parser = argparse.ArgumentParser(
-      description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
   parser.add_argument('--out', required=True)
   parser.add_argument('--clip', default='', help='folder of a converted CLIP')
   parser.add_argument('--prompts', default=PROMPTS, help='URL of the CSV')
@@ -53,8 +57,9 @@ def main():
   args = parser.parse_args()
   prompts = fetch(args.out, args.prompts, args.votes)
   if args.clip:
-    scenicness.write_prompts(pathlib.Path(args.out) / 'prompts.npz',
-                             embed(prompts, args.clip))
+    scenicness.write_prompts(
+      pathlib.Path(args.out) / 'prompts.npz', embed(prompts, args.clip)
+    )
 
 
 if __name__ == '__main__':

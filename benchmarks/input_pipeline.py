@@ -34,8 +34,9 @@ from fusion_jax.data import budgets, normalize, pipelines, transforms
 from fusion_jax.data.builders import shards
 from fusion_jax.models import coordinate_tokenizer
 
-SERIES = tuple(name for name, m in modalities.MODALITIES.items()
-               if m.kind == 'series')
+SERIES = tuple(
+  name for name, m in modalities.MODALITIES.items() if m.kind == 'series'
+)
 PACKAGES = ('numpy', 'grain', 'array_record', 'jax')
 
 
@@ -48,13 +49,18 @@ class RandomExamples:
   def example(self, split, i):
     del split
     rng = np.random.default_rng(i)
-    series = {name: rng.gamma(1, 5, len(modalities.MODALITIES[name].leads))
-              for name in SERIES}
-    return {'key': str(i), 'lat': rng.uniform(-80, 80),
-            'lon': rng.uniform(-180, 180), 'time': np.int64(i),
-            'S2L2A': rng.integers(0, 10_000, (264, 264, 12), np.int16),
-            **{name: values.astype(np.float32)
-               for name, values in series.items()}}
+    series = {
+      name: rng.gamma(1, 5, len(modalities.MODALITIES[name].leads))
+      for name in SERIES
+    }
+    return {
+      'key': str(i),
+      'lat': rng.uniform(-80, 80),
+      'lon': rng.uniform(-180, 180),
+      'time': np.int64(i),
+      'S2L2A': rng.integers(0, 10_000, (264, 264, 12), np.int16),
+      **{name: values.astype(np.float32) for name, values in series.items()},
+    }
 
 
 def steps(folder):
@@ -62,10 +68,15 @@ def steps(folder):
   selected = modalities.select(['untok_sen2l2a@224', 'coords', *SERIES])
   statistics = normalize.load_statistics(folder)
   made = transforms.pretraining(
-      selected, image_size=224, mixture=budgets.all_to_all(selected),
-      quantizers=normalize.quantizers(selected, statistics),
-      tokenizer=coordinate_tokenizer.build(),
-      standards=normalize.standards(selected), num_inputs=128, num_targets=128)
+    selected,
+    image_size=224,
+    mixture=budgets.all_to_all(selected),
+    quantizers=normalize.quantizers(selected, statistics),
+    tokenizer=coordinate_tokenizer.build(),
+    standards=normalize.standards(selected),
+    num_inputs=128,
+    num_targets=128,
+  )
   return pipelines.open_source(folder, 'train', selected), made
 
 
@@ -109,8 +120,10 @@ def costs(source, made, count=300):
     batch.append(example)
     if len(batch) == 16:
       start = time.thread_time()
-      {k: np.stack([e['encoder']['patches'][k] for e in batch])
-       for k in example['encoder']['patches']}
+      {
+        k: np.stack([e['encoder']['patches'][k] for e in batch])
+        for k in example['encoder']['patches']
+      }
       spent['batch'] += time.thread_time() - start
       batch = []
   return {name: 1e3 * total / count for name, total in spent.items()}
@@ -118,20 +131,30 @@ def costs(source, made, count=300):
 
 def machine():
   info = pathlib.Path('/proc/cpuinfo')
-  names = [line.split(':')[1].strip()
-           for line in info.read_text().splitlines()
-           if line.startswith('model name')] if info.exists() else []
+  names = (
+    [
+      line.split(':')[1].strip()
+      for line in info.read_text().splitlines()
+      if line.startswith('model name')
+    ]
+    if info.exists()
+    else []
+  )
   cpu = names[0] if names else platform.processor()
   versions = ', '.join(
-      f'{name} {importlib.metadata.version(name)}' for name in PACKAGES)
-  return (f'{os.cpu_count()} x {cpu}; Python {platform.python_version()}, '
-          f'{versions}; python {" ".join(sys.argv)}')
+    f'{name} {importlib.metadata.version(name)}' for name in PACKAGES
+  )
+  return (
+    f'{os.cpu_count()} x {cpu}; Python {platform.python_version()}, '
+    f'{versions}; python {" ".join(sys.argv)}'
+  )
 
 
 def main():
   parser = argparse.ArgumentParser(
-      description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-  parser.add_argument('--seconds', type=float, default=60., help='a row')
+    description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+  )
+  parser.add_argument('--seconds', type=float, default=60.0, help='a row')
   parser.add_argument('--examples', type=int, default=512)
   parser.add_argument('--threads', type=int, default=os.cpu_count())
   args = parser.parse_args()
@@ -140,20 +163,29 @@ def main():
   print('| --- | --- | --- | --- |')
   for compression in ('uncompressed', 'zstd:1'):
     with tempfile.TemporaryDirectory() as folder:
-      shards.build(shards.Indexed(RandomExamples(args.examples), 128), folder,
-                   compression=compression)
+      shards.build(
+        shards.Indexed(RandomExamples(args.examples), 128),
+        folder,
+        compression=compression,
+      )
       source, made = steps(folder)
       for threads, cold in ((1, False), (1, True), (args.threads, False)):
         batches = pipelines.train_batches(
-            source, made, batch_size=32, seed=0, num_threads=threads)
+          source, made, batch_size=32, seed=0, num_threads=threads
+        )
         wall, core = measure(batches, 32, args.seconds, cold and folder)
         batches.close()
-        print(f'| {compression}, {"cold" if cold else "warm"} cache '
-              f'| {threads} | {wall:.0f} | {core:.0f} |', flush=True)
+        print(
+          f'| {compression}, {"cold" if cold else "warm"} cache '
+          f'| {threads} | {wall:.0f} | {core:.0f} |',
+          flush=True,
+        )
       found = costs(source, made)
-      print(f'ms an example, {compression}: ' + ', '.join(
-          f'{name} {spent:.3f}' for name, spent in found.items()) +
-          f'; sum {sum(found.values()):.2f}')
+      print(
+        f'ms an example, {compression}: '
+        + ', '.join(f'{name} {spent:.3f}' for name, spent in found.items())
+        + f'; sum {sum(found.values()):.2f}'
+      )
 
 
 if __name__ == '__main__':

@@ -40,12 +40,23 @@ NUM_TREES = 500
 NUM_PIECES = 16
 # Chosen on validation groups inside the training folds.
 REGRESSIONS = {
-    'fuel_moisture': dict(
-        inputs='pieces', num_steps=400, peak_lr=2e-3, weight_decay=.5,
-        noise=0., drop=0.),
-    'algae_blooms': dict(
-        inputs='normal', num_steps=150, peak_lr=1e-3, weight_decay=.05,
-        noise=.3, drop=.1)}
+  'fuel_moisture': dict(
+    inputs='pieces',
+    num_steps=400,
+    peak_lr=2e-3,
+    weight_decay=0.5,
+    noise=0.0,
+    drop=0.0,
+  ),
+  'algae_blooms': dict(
+    inputs='normal',
+    num_steps=150,
+    peak_lr=1e-3,
+    weight_decay=0.05,
+    noise=0.3,
+    drop=0.1,
+  ),
+}
 
 
 class Problem(NamedTuple):
@@ -63,6 +74,7 @@ class Problem(NamedTuple):
     groups: [P], what is held out together.
     by: what the groups are.
   """
+
   name: str
   values: np.ndarray
   inputs: Callable
@@ -85,20 +97,23 @@ class Supervised:
     self.regression = not problem.classes
     model = dict(config.model, num_bands=num_bands, dtype=jnp.float32)
     self.encoder = pixel_encoder.PixelEncoder(**model)
-    self.head = post_norm.Linear(1 if self.regression
-                                 else len(problem.classes))
+    self.head = post_norm.Linear(1 if self.regression else len(problem.classes))
 
   def init(self, key):
     key_encoder, key_head = jax.random.split(key)
     width = self.encoder.output_width
     encoder = pixel_encoder.init(self.encoder, key_encoder)
     if self.regression:  # From zeros, few steps learn little of the order.
-      encoder |= {name: jax.random.normal(
-          jax.random.fold_in(key_encoder, i), encoder[name].shape)
-                  for i, name in enumerate(('positions', 'class_token'))}
-    return {'encoder': encoder,
-            'classifier': self.head.init(
-                key_head, jnp.zeros((1, width)))['params']}, {}
+      encoder |= {
+        name: jax.random.normal(
+          jax.random.fold_in(key_encoder, i), encoder[name].shape
+        )
+        for i, name in enumerate(('positions', 'class_token'))
+      }
+    return {
+      'encoder': encoder,
+      'classifier': self.head.init(key_head, jnp.zeros((1, width)))['params'],
+    }, {}
 
   def weigh(self, batch):
     return batch
@@ -109,25 +124,35 @@ class Supervised:
       key_noise, key_drop, key_dropout = jax.random.split(key, 3)
       inputs = batch['inputs']
       inputs += self.augment['noise'] * jax.random.normal(
-          key_noise, inputs.shape)
+        key_noise, inputs.shape
+      )
       left = jax.random.bernoulli(  # Of a place, a band goes in all steps.
-          key_drop, 1 - self.augment['drop'],
-          (len(inputs), 1, *inputs.shape[2:]))
+        key_drop, 1 - self.augment['drop'], (len(inputs), 1, *inputs.shape[2:])
+      )
       vectors = self._encode(
-          params, batch | {'inputs': jnp.where(left, inputs, 0)}, train=True,
-          rngs={'dropout': key_dropout})
+        params,
+        batch | {'inputs': jnp.where(left, inputs, 0)},
+        train=True,
+        rngs={'dropout': key_dropout},
+      )
     else:
       vectors = pixel_encoder.embed_augmented(
-          self.encoder, params['encoder'], batch['inputs'], batch['keep'],
-          key, **self.augment)
+        self.encoder,
+        params['encoder'],
+        batch['inputs'],
+        batch['keep'],
+        key,
+        **self.augment,
+      )
     found = self._head(params, vectors)
     if self.regression:
-      loss = jnp.mean((found[:, 0] - batch['target'])**2)
+      loss = jnp.mean((found[:, 0] - batch['target']) ** 2)
     else:
       chosen = jnp.take_along_axis(
-          jax.nn.log_softmax(found), batch['target'][:, None], axis=1)
+        jax.nn.log_softmax(found), batch['target'][:, None], axis=1
+      )
       loss = -jnp.mean(chosen)
-    return loss, ({'loss/target': (loss, 1.)}, extra)
+    return loss, ({'loss/target': (loss, 1.0)}, extra)
 
   def predict(self, params, batch):
     """Probabilities [B, classes], or standardised values [B, 1]."""
@@ -136,8 +161,12 @@ class Supervised:
 
   def _encode(self, params, batch, **options):
     return self.encoder.apply(
-        {'params': params['encoder']}, batch['inputs'], batch['keep'],
-        months=jnp.arange(batch['keep'].shape[1])[None], **options)
+      {'params': params['encoder']},
+      batch['inputs'],
+      batch['keep'],
+      months=jnp.arange(batch['keep'].shape[1])[None],
+      **options,
+    )
 
   def _head(self, params, vectors):
     return self.head.apply({'params': params['classifier']}, vectors)
@@ -169,13 +198,13 @@ def encoder_predictions(problem, config, folds, members):
     for member in range(members):
       rng = np.random.default_rng([fold, member])
       rows = _rows(rng, known, config.num_steps, config.batch_size)
-      params = train(jax.random.key(member),
-                     arrays | {'target': target}, rows)
+      params = train(jax.random.key(member), arrays | {'target': target}, rows)
       # All places, so that every fold is one program.
       predicted = np.asarray(predict(params, arrays))[held_out] * std + mean
       if task.regression:
         predicted = predicted.clip(
-            problem.target[known].min(), problem.target[known].max())
+          problem.target[known].min(), problem.target[known].max()
+        )
       found[held_out] += predicted / members
   return found
 
@@ -183,7 +212,7 @@ def encoder_predictions(problem, config, folds, members):
 def _standardised(problem, known):
   """(target, mean, std) by the known places; as it is for classes."""
   if problem.classes:
-    return problem.target, 0., 1.
+    return problem.target, 0.0, 1.0
   mean, std = problem.target[known].mean(), problem.target[known].std()
   return ((problem.target - mean) / std).astype(np.float32), mean, std
 
@@ -192,8 +221,11 @@ def _rows(rng, known, num_steps, batch_size):
   """int32 [steps, batch]: every place once before any twice."""
   total = num_steps * batch_size
   epochs = [rng.permutation(known) for _ in range(-(-total // len(known)))]
-  return np.concatenate(epochs)[:total].reshape(
-      num_steps, batch_size).astype(np.int32)
+  return (
+    np.concatenate(epochs)[:total]
+    .reshape(num_steps, batch_size)
+    .astype(np.int32)
+  )
 
 
 def forest_predictions(problem, folds, members):
@@ -202,12 +234,14 @@ def forest_predictions(problem, folds, members):
   features = problem.values.reshape(len(problem.values), -1)
   if not problem.classes:
     angle = problem.months * np.pi / 6
-    features = np.concatenate(
-        [features, np.sin(angle), np.cos(angle)], axis=1)
+    features = np.concatenate([features, np.sin(angle), np.cos(angle)], axis=1)
   width = len(problem.classes) or 1
   found = np.zeros((len(features), width))
-  kind = (ensemble.RandomForestClassifier if problem.classes
-          else ensemble.RandomForestRegressor)
+  kind = (
+    ensemble.RandomForestClassifier
+    if problem.classes
+    else ensemble.RandomForestRegressor
+  )
   for known, held_out in folds:
     forest = kind(NUM_TREES, random_state=0)
     forest.fit(features[known], problem.target[known])
@@ -238,8 +272,12 @@ def score(problem, predicted, index):
   if not problem.classes:
     return metrics.r2_score(truth, predicted[index, 0])
   return metrics.f1_score(
-      truth, predicted[index].argmax(axis=1), average='macro',
-      labels=np.arange(len(problem.classes)), zero_division=0)
+    truth,
+    predicted[index].argmax(axis=1),
+    average='macro',
+    labels=np.arange(len(problem.classes)),
+    zero_division=0,
+  )
 
 
 def make_folds(problem):
@@ -249,7 +287,8 @@ def make_folds(problem):
     count = len(np.unique(problem.groups))
   if problem.classes and problem.by != 'data set':
     folds = model_selection.StratifiedGroupKFold(
-        count, shuffle=True, random_state=0)
+      count, shuffle=True, random_state=0
+    )
   else:
     folds = model_selection.GroupKFold(count)
   return list(folds.split(problem.values, problem.target, problem.groups))
@@ -263,9 +302,16 @@ def worldcereal(name, found, config, by='cell'):
   inputs, keep = scale.prepare(values, True, name)
   read = [b not in config.missing_bands for b in pixels_lib.BANDS]
   return Problem(
-      name, found.values[:, :, read], lambda known: inputs, keep,
-      found.months, found.target, found.classes,
-      found.cells() if by == 'cell' else found.sites, by)
+    name,
+    found.values[:, :, read],
+    lambda known: inputs,
+    keep,
+    found.months,
+    found.target,
+    found.classes,
+    found.cells() if by == 'cell' else found.sites,
+    by,
+  )
 
 
 def presto(name, found, kind):
@@ -278,9 +324,16 @@ def presto(name, found, kind):
     return inputs[..., None, None].astype(np.float32)
 
   return Problem(
-      name, found.values, inputs, np.ones(found.months.shape, bool),
-      found.months, found.target, (), found.sites,
-      'site' if name == 'fuel_moisture' else 'cell')
+    name,
+    found.values,
+    inputs,
+    np.ones(found.months.shape, bool),
+    found.months,
+    found.target,
+    (),
+    found.sites,
+    'site' if name == 'fuel_moisture' else 'cell',
+  )
 
 
 def transformed(values, known, kind):
@@ -305,12 +358,18 @@ def transformed(values, known, kind):
       edges = np.quantile(band[known], np.linspace(0, 1, NUM_PIECES + 1))
       lengths = np.maximum(np.diff(edges), 1e-9)  # Equal values are a step.
       shares = (band[..., None] - edges[:-1]) / lengths
-      found.append(shares.clip(0, 1) - .5)
+      found.append(shares.clip(0, 1) - 0.5)
     else:
       ordered = np.sort(band[known], axis=None)
-      ranks = (np.searchsorted(ordered, band, 'left')
-               + np.searchsorted(ordered, band, 'right')) / 2 / len(ordered)
-      found.append(stats.norm.ppf(ranks.clip(.001, .999))[..., None])
+      ranks = (
+        (
+          np.searchsorted(ordered, band, 'left')
+          + np.searchsorted(ordered, band, 'right')
+        )
+        / 2
+        / len(ordered)
+      )
+      found.append(stats.norm.ppf(ranks.clip(0.001, 0.999))[..., None])
   return np.concatenate(found, axis=-1)
 
 
@@ -320,23 +379,32 @@ def problems(args, chosen):
   config = config_lib.get_config('data=flanders')
   general = config_lib.get_config('data=east_africa')
   flanders = functools.partial(
-      labelled_pixels.read_long,
-      cereal / 'flanders_lpis_2021_100px_long.parquet',
-      cereal / 'class_mappings.json')
+    labelled_pixels.read_long,
+    cereal / 'flanders_lpis_2021_100px_long.parquet',
+    cereal / 'class_mappings.json',
+  )
   africa = functools.partial(
-      labelled_pixels.read_wide,
-      cereal / 'public_extractions_east_africa_500px.parquet')
+    labelled_pixels.read_wide,
+    cereal / 'public_extractions_east_africa_500px.parquet',
+  )
   make = {
-      'flanders': lambda: (worldcereal('flanders', flanders(), config),
-                           config),
-      'east_africa': lambda: (
-          worldcereal('east_africa', africa(), general), general),
-      'east_africa_by_data_set': lambda: (worldcereal(
-          'east_africa', africa(), general, 'data set'), general)}
+    'flanders': lambda: (worldcereal('flanders', flanders(), config), config),
+    'east_africa': lambda: (
+      worldcereal('east_africa', africa(), general),
+      general,
+    ),
+    'east_africa_by_data_set': lambda: (
+      worldcereal('east_africa', africa(), general, 'data set'),
+      general,
+    ),
+  }
   for name, recipe in REGRESSIONS.items():
     make[name] = lambda name=name, recipe=recipe: (
-        presto(name, labelled_pixels.read_presto(presto_dir / name),
-               recipe['inputs']), regression(recipe))
+      presto(
+        name, labelled_pixels.read_presto(presto_dir / name), recipe['inputs']
+      ),
+      regression(recipe),
+    )
   return [make[name]() for name in chosen or make]
 
 
@@ -346,20 +414,28 @@ def regression(recipe):
   config.num_steps = recipe['num_steps']
   config.augment = dict(noise=recipe['noise'], drop=recipe['drop'])
   config.optimizer.update(
-      peak_lr=recipe['peak_lr'], weight_decay=recipe['weight_decay'],
-      warmup_steps=recipe['num_steps'] // 10)
+    peak_lr=recipe['peak_lr'],
+    weight_decay=recipe['weight_decay'],
+    warmup_steps=recipe['num_steps'] // 10,
+  )
   return config
 
 
-METHODS = {'encoder': None, 'random forest': forest_predictions,
-           'majority or mean': naive_predictions}
+METHODS = {
+  'encoder': None,
+  'random forest': forest_predictions,
+  'majority or mean': naive_predictions,
+}
 
 
 def rows(problem, config, members):
   """Rows of the table of one problem."""
   folds = make_folds(problem)
-  methods = METHODS | {'encoder': lambda problem, folds, members: (
-      encoder_predictions(problem, config, folds, members))}
+  methods = METHODS | {
+    'encoder': lambda problem, folds, members: encoder_predictions(
+      problem, config, folds, members
+    )
+  }
   everyone = np.arange(len(problem.target))
   of_forest = None
   made = {}
@@ -370,15 +446,19 @@ def rows(problem, config, members):
   for name, (predicted, seconds) in made.items():
     one = functools.partial(score, problem, predicted)
     low, high = intervals.of_score(one, problem.groups)
-    cells = [problem.name, f'{len(everyone)} in {len(folds)} folds by '
-             f'{problem.by}', len(problem.classes) or '–', name,
-             'macro-F1' if problem.classes else 'R2',
-             f'{one(everyone):.3f} [{low:.3f}, {high:.3f}]']
+    cells = [
+      problem.name,
+      f'{len(everyone)} in {len(folds)} folds by {problem.by}',
+      len(problem.classes) or '–',
+      name,
+      'macro-F1' if problem.classes else 'R2',
+      f'{one(everyone):.3f} [{low:.3f}, {high:.3f}]',
+    ]
     difference = '–'
     if name == 'encoder':
       low, high = intervals.of_score(
-          lambda i, one=one: one(i) - score(problem, of_forest, i),
-          problem.groups)
+        lambda i, one=one: one(i) - score(problem, of_forest, i), problem.groups
+      )
       value = one(everyone) - score(problem, of_forest, everyone)
       difference = f'{value:+.3f} [{low:+.3f}, {high:+.3f}]'
     yield [*cells, difference, f'{seconds:.0f}']
@@ -386,19 +466,33 @@ def rows(problem, config, members):
 
 def main():
   parser = argparse.ArgumentParser(
-      description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
   parser.add_argument('--worldcereal', required=True, metavar='DIR')
   parser.add_argument('--presto', required=True, metavar='DIR')
   parser.add_argument('--only', default='', help='names, with commas')
-  parser.add_argument('--members', type=int, default=3,
-                      help='encoders whose mean counts (default: %(default)s)')
+  parser.add_argument(
+    '--members',
+    type=int,
+    default=3,
+    help='encoders whose mean counts (default: %(default)s)',
+  )
   args = parser.parse_args()
-  header = ('data', 'places', 'classes', 'method', 'score',
-            'value [95 %]', 'encoder - forest', 'CPU s')
+  header = (
+    'data',
+    'places',
+    'classes',
+    'method',
+    'score',
+    'value [95 %]',
+    'encoder - forest',
+    'CPU s',
+  )
   print('| ' + ' | '.join(header) + ' |')
   print('| ' + ' | '.join('---' for _ in header) + ' |')
   for problem, config in problems(
-      args, [name for name in args.only.split(',') if name]):
+    args, [name for name in args.only.split(',') if name]
+  ):
     for row in rows(problem, config, args.members):
       print('| ' + ' | '.join(str(cell) for cell in row) + ' |', flush=True)
 

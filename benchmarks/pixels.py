@@ -42,13 +42,18 @@ from fusion_jax.released import pixel_model
 from fusion_jax.train import sharding, speed
 
 _PART = flags.DEFINE_enum(
-    'part', 'encoder', ['encoder', 'training', 'map', 'memory', 'mapper'],
-    'What to time; mapper is the process of memory.')
+  'part',
+  'encoder',
+  ['encoder', 'training', 'map', 'memory', 'mapper'],
+  'What to time; mapper is the process of memory.',
+)
 _PIXELS = flags.DEFINE_integer('pixels', 4096, 'Pixels a run.')
 _REPEATS = flags.DEFINE_integer('repeats', 9, 'Runs; the median counts.')
 _BATCHES = flags.DEFINE_list(
-    'batches', ['64', '128', '256', '512', '1024', '2048', '4096'],
-    'Batches, of which each side takes its best.')
+  'batches',
+  ['64', '128', '256', '512', '1024', '2048', '4096'],
+  'Batches, of which each side takes its best.',
+)
 _SIDE = flags.DEFINE_integer('side', 0, 'Pixels a side of map and memory.')
 _UNROLL = flags.DEFINE_integer('unroll', 1, 'Layers a turn of our loop.')
 _FOLDER = flags.DEFINE_string('folder', '', 'Of mapper.')
@@ -61,8 +66,9 @@ def clocks(function):
   """Seconds of the clock and of processors that a call takes."""
   start = time.perf_counter(), time.process_time()
   function()
-  return np.array([time.perf_counter() - start[0],
-                   time.process_time() - start[1]])
+  return np.array(
+    [time.perf_counter() - start[0], time.process_time() - start[1]]
+  )
 
 
 def best_batch(make_run):
@@ -88,6 +94,7 @@ def against_torch(training):
 
   from benchmarks import torch_encoder
   from fusion_jax.convert import timesenclip
+
   torch.manual_seed(0)
   torch.set_num_threads(len(os.sched_getaffinity(0)))
   theirs = torch_encoder.Encoder()
@@ -95,8 +102,9 @@ def against_torch(training):
   encoder = encoder.clone(unroll=_UNROLL.value)
   rng = np.random.default_rng(0)
   pixels = rng.random((_PIXELS.value, 12, 10), np.float32)
-  targets = np.array(contrastive.normalise(
-      rng.normal(size=(_TARGETS, 512)).astype(np.float32)))
+  targets = np.array(
+    contrastive.normalise(rng.normal(size=(_TARGETS, 512)).astype(np.float32))
+  )
   chosen = rng.integers(0, _TARGETS, _PIXELS.value)
   if training:
     mine = our_steps(encoder, params, targets)
@@ -112,54 +120,95 @@ def against_torch(training):
   def over(function):
     def make(batch):
       def run():
-        results = [function(*(x[i:i + batch] for x in arrays))
-                   for i in range(0, _PIXELS.value, batch)]
+        results = [
+          function(*(x[i : i + batch] for x in arrays))
+          for i in range(0, _PIXELS.value, batch)
+        ]
         jax.block_until_ready(results)
+
       return run
+
     return make
 
   (our_batch, ours), (their_batch, torchs) = map(
-      best_batch, (over(mine), over(other)))
+    best_batch, (over(mine), over(other))
+  )
   rates = []
   (our_s, their_s, _) = in_turns(
-      ours, torchs, lambda: rates.append(speed.measure_product(repeats=3)))
+    ours, torchs, lambda: rates.append(speed.measure_product(repeats=3))
+  )
   flops = (3 if training else 1) * 2 * pixel_costs.macs(encoder, whole=False)
   product = statistics.median(rates)
   reached = flops * _PIXELS.value / our_s[0]
-  table(['part', 'our pixels/s', 'batch', 'torch pixels/s', 'batch', 'ratio',
-         'ratio of CPU', 'GFLOP/s', 'product GFLOP/s', 'share', 'machine'],
-        [_PART.value, f'{_PIXELS.value / our_s[0]:.0f}', our_batch,
-         f'{_PIXELS.value / their_s[0]:.0f}', their_batch,
-         f'{their_s[0] / our_s[0]:.2f}', f'{their_s[1] / our_s[1]:.2f}',
-         f'{reached / 1e9:.0f}', f'{product / 1e9:.0f}',
-         f'{reached / product:.0%}', f'{machine()}, torch {torch.__version__}'])
+  table(
+    [
+      'part',
+      'our pixels/s',
+      'batch',
+      'torch pixels/s',
+      'batch',
+      'ratio',
+      'ratio of CPU',
+      'GFLOP/s',
+      'product GFLOP/s',
+      'share',
+      'machine',
+    ],
+    [
+      _PART.value,
+      f'{_PIXELS.value / our_s[0]:.0f}',
+      our_batch,
+      f'{_PIXELS.value / their_s[0]:.0f}',
+      their_batch,
+      f'{their_s[0] / our_s[0]:.2f}',
+      f'{their_s[1] / our_s[1]:.2f}',
+      f'{reached / 1e9:.0f}',
+      f'{product / 1e9:.0f}',
+      f'{reached / product:.0%}',
+      f'{machine()}, torch {torch.__version__}',
+    ],
+  )
 
 
 def our_vectors(encoder, params):
   """Function of pixels [B, 12, C] to vectors, on all devices."""
   whole, split = placements()
   params = jax.device_put(params, whole)
-  run = jax.jit(lambda params, pixels: encoder.apply(
-      {'params': params}, pixels[..., None, None]),
-                in_shardings=(whole, split), out_shardings=split)
+  run = jax.jit(
+    lambda params, pixels: encoder.apply(
+      {'params': params}, pixels[..., None, None]
+    ),
+    in_shardings=(whole, split),
+    out_shardings=split,
+  )
   return lambda pixels: run(params, pixels)
 
 
 def our_steps(encoder, params, targets):
   """Function of (pixels, chosen) that takes a training step on all devices."""
   whole, split = placements()
-  tx = optax.adamw(1e-4, weight_decay=.01)
+  tx = optax.adamw(1e-4, weight_decay=0.01)
   state = jax.device_put((params, tx.init(params), jnp.int32(0)), whole)
 
   def loss(params, pixels, chosen, key):
-    vectors = contrastive.normalise(encoder.apply(
-        {'params': params}, pixels[..., None, None], train=True,
-        rngs={'dropout': key}))
+    vectors = contrastive.normalise(
+      encoder.apply(
+        {'params': params},
+        pixels[..., None, None],
+        train=True,
+        rngs={'dropout': key},
+      )
+    )
     return optax.softmax_cross_entropy_with_integer_labels(
-        vectors @ targets.T / .07, chosen).mean()
+      vectors @ targets.T / 0.07, chosen
+    ).mean()
 
-  @functools.partial(jax.jit, donate_argnums=0,
-                     in_shardings=(whole, split, split), out_shardings=whole)
+  @functools.partial(
+    jax.jit,
+    donate_argnums=0,
+    in_shardings=(whole, split, split),
+    out_shardings=whole,
+  )
   def step(state, pixels, chosen):
     params, opt_state, count = state
     key = jax.random.fold_in(jax.random.key(0), count)
@@ -183,14 +232,30 @@ def placements():
 
 def model_of(sizes):
   """An untrained `PixelModel` and its classes."""
-  config = ml_collections.ConfigDict({
-      'task': 'pixel_encoder', 'scaling': 'published', 'missing_bands': (),
+  config = ml_collections.ConfigDict(
+    {
+      'task': 'pixel_encoder',
+      'scaling': 'published',
+      'missing_bands': (),
       'model': dict(
-          sizes, output_width=512, num_bands=10, side=1, activation='relu',
-          dropout=.2, single='mean', kept='own', dtype='float32',
-          unroll=_UNROLL.value)})
-  params = jax.jit(lambda: pixel_encoder.init(
-      pixel_encoder.make(config.model), jax.random.key(0)))()
+        sizes,
+        output_width=512,
+        num_bands=10,
+        side=1,
+        activation='relu',
+        dropout=0.2,
+        single='mean',
+        kept='own',
+        dtype='float32',
+        unroll=_UNROLL.value,
+      ),
+    }
+  )
+  params = jax.jit(
+    lambda: pixel_encoder.init(
+      pixel_encoder.make(config.model), jax.random.key(0)
+    )
+  )()
   model = pixel_model.PixelModel(config, {'encoder': params}, {})
   vectors = np.random.default_rng(1).normal(size=(8, 512)).astype(np.float32)
   return model, classify.Classes(tuple('abcdefgh'), vectors)
@@ -199,6 +264,7 @@ def model_of(sizes):
 def write_cube(path, side):
   """A NetCDF file of 12 x side x side uint16 a band, in chunks."""
   from h5netcdf import legacyapi
+
   rng = np.random.default_rng(0)
   with legacyapi.Dataset(path, 'w') as file:
     for name, size in ('t', 12), ('y', side), ('x', side):
@@ -207,13 +273,15 @@ def write_cube(path, side):
     times = file.createVariable('t', 'i4', ('t',))
     times.units = 'days since 2021-01-01'
     times[:] = 30 * np.arange(12)
-    file.createVariable('y', 'f8', ('y',))[:] = 5_000_000 - 10. * np.arange(
-        side)
-    file.createVariable('x', 'f8', ('x',))[:] = 10. * np.arange(side)
+    file.createVariable('y', 'f8', ('y',))[:] = 5_000_000 - 10.0 * np.arange(
+      side
+    )
+    file.createVariable('x', 'f8', ('x',))[:] = 10.0 * np.arange(side)
     chunk = min(256, side)
     for band in open_cube.cube_lib.bands_lib.BANDS:
       values = file.createVariable(
-          band, 'u2', ('t', 'y', 'x'), chunksizes=(1, chunk, chunk))
+        band, 'u2', ('t', 'y', 'x'), chunksizes=(1, chunk, chunk)
+      )
       for month in range(12):
         values[month] = rng.integers(100, 5_000, (side, side), np.uint16)
 
@@ -227,7 +295,8 @@ def time_map():
 
   def over(batch):
     return lambda: jax.block_until_ready(
-        [encode(pixels[i:i + batch]) for i in range(0, len(pixels), batch)])
+      [encode(pixels[i : i + batch]) for i in range(0, len(pixels), batch)]
+    )
 
   batch, bare = best_batch(over)
   with tempfile.TemporaryDirectory() as folder:
@@ -235,17 +304,39 @@ def time_map():
     write_cube(folder / 'cube.nc', side)
     mapped, encoded = [], [clocks(bare)]
     for _ in range(max(1, _REPEATS.value // 3)):
-      mapped.append(clocks(lambda: scene.write_map(
-          open_cube.open_cube([folder / 'cube.nc']),
-          classify.Classifier(model, classes), folder / 'map.tif',
-          overwrite=True)))
+      mapped.append(
+        clocks(
+          lambda: scene.write_map(
+            open_cube.open_cube([folder / 'cube.nc']),
+            classify.Classifier(model, classes),
+            folder / 'map.tif',
+            overwrite=True,
+          )
+        )
+      )
       encoded += [clocks(bare) for _ in range(3)]
   map_rate, map_cpu = side**2 / np.median(mapped, axis=0)
   rate, cpu = _PIXELS.value / np.median(encoded, axis=0)
-  table(['part', 'map pixels/s', 'encoder pixels/s', 'batch', 'share',
-         'share by CPU', 'machine'],
-        ['map', f'{map_rate:.0f}', f'{rate:.0f}', batch,
-         f'{map_rate / rate:.0%}', f'{map_cpu / cpu:.0%}', machine()])
+  table(
+    [
+      'part',
+      'map pixels/s',
+      'encoder pixels/s',
+      'batch',
+      'share',
+      'share by CPU',
+      'machine',
+    ],
+    [
+      'map',
+      f'{map_rate:.0f}',
+      f'{rate:.0f}',
+      batch,
+      f'{map_rate / rate:.0%}',
+      f'{map_cpu / cpu:.0%}',
+      machine(),
+    ],
+  )
 
 
 def measure_memory():
@@ -253,8 +344,17 @@ def measure_memory():
   with tempfile.TemporaryDirectory() as folder:
     write_cube(pathlib.Path(folder) / 'cube.nc', _SIDE.value or 2000)
     result = subprocess.run(
-        [sys.executable, '-m', 'benchmarks.pixels', '--part=mapper',
-         f'--folder={folder}'], check=True, capture_output=True, text=True)
+      [
+        sys.executable,
+        '-m',
+        'benchmarks.pixels',
+        '--part=mapper',
+        f'--folder={folder}',
+      ],
+      check=True,
+      capture_output=True,
+      text=True,
+    )
   print(result.stdout)
 
 
@@ -263,20 +363,34 @@ def run_mapper():
   folder = pathlib.Path(_FOLDER.value)
   model, classes = model_of(NARROW)
   cube = open_cube.open_cube([folder / 'cube.nc'])
-  seconds, _ = clocks(lambda: scene.write_map(
-      cube, classify.Classifier(model, classes, batch_size=1024),
-      folder / 'map.tif'))
+  seconds, _ = clocks(
+    lambda: scene.write_map(
+      cube,
+      classify.Classifier(model, classes, batch_size=1024),
+      folder / 'map.tif',
+    )
+  )
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-  table(['part', 'scene', 'peak GiB', 'seconds', 'pixels/s', 'machine'],
-        ['memory', f'{cube.shape[0]} x {cube.shape[1]} x 12', f'{peak:.2f}',
-         f'{seconds:.0f}', f'{np.prod(cube.shape) / seconds:.0f}', machine()])
+  table(
+    ['part', 'scene', 'peak GiB', 'seconds', 'pixels/s', 'machine'],
+    [
+      'memory',
+      f'{cube.shape[0]} x {cube.shape[1]} x 12',
+      f'{peak:.2f}',
+      f'{seconds:.0f}',
+      f'{np.prod(cube.shape) / seconds:.0f}',
+      machine(),
+    ],
+  )
 
 
 def machine():
   """What ran it."""
-  return (f'{os.cpu_count()} x {platform.machine()}, {jax.device_count()} x '
-          f'{jax.devices()[0].device_kind}, jax {jax.__version__}, Python '
-          f'{platform.python_version()}')
+  return (
+    f'{os.cpu_count()} x {platform.machine()}, {jax.device_count()} x '
+    f'{jax.devices()[0].device_kind}, jax {jax.__version__}, Python '
+    f'{platform.python_version()}'
+  )
 
 
 def table(header, row):
@@ -286,9 +400,13 @@ def table(header, row):
 
 
 def main(_):
-  {'encoder': functools.partial(against_torch, False),
-   'training': functools.partial(against_torch, True), 'map': time_map,
-   'memory': measure_memory, 'mapper': run_mapper}[_PART.value]()
+  {
+    'encoder': functools.partial(against_torch, False),
+    'training': functools.partial(against_torch, True),
+    'map': time_map,
+    'memory': measure_memory,
+    'mapper': run_mapper,
+  }[_PART.value]()
 
 
 if __name__ == '__main__':

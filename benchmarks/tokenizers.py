@@ -61,20 +61,28 @@ def row(name, flops, runs, products, compile_s):
   seconds = statistics.median(runs)
   rate = flops * _BATCH.value / seconds
   peak = 2 * PRODUCT**3 / statistics.median(products)
-  return [name, str(_BATCH.value), f'{seconds:.3f} ({min(runs):.3f}..'
-          f'{max(runs):.3f})', f'{compile_s:.1f}',
-          f'{flops * _BATCH.value / 1e9:.0f}', f'{rate / 1e9:.0f}',
-          f'{peak / 1e9:.0f}', f'{rate / peak:.0%}',
-          f'{len(os.sched_getaffinity(0))} x {jax.devices()[0].device_kind}',
-          f'jax {jax.__version__}, Python {platform.python_version()}']
+  return [
+    name,
+    str(_BATCH.value),
+    f'{seconds:.3f} ({min(runs):.3f}..{max(runs):.3f})',
+    f'{compile_s:.1f}',
+    f'{flops * _BATCH.value / 1e9:.0f}',
+    f'{rate / 1e9:.0f}',
+    f'{peak / 1e9:.0f}',
+    f'{rate / peak:.0%}',
+    f'{len(os.sched_getaffinity(0))} x {jax.devices()[0].device_kind}',
+    f'jax {jax.__version__}, Python {platform.python_version()}',
+  ]
 
 
 def main(_):
   model = image_tokenizer.make(
-      _MODALITY.value, stacked=_STACKED.value, dtype=jnp.dtype(_DTYPE.value))
+    _MODALITY.value, stacked=_STACKED.value, dtype=jnp.dtype(_DTYPE.value)
+  )
   size = _SIZE.value
   images = jax.random.normal(
-      jax.random.key(1), (_BATCH.value, size, size, model.channels))
+    jax.random.key(1), (_BATCH.value, size, size, model.channels)
+  )
   steps = jnp.full(_BATCH.value, 500)
   params = jax.jit(model.init)(jax.random.key(0), images, images, steps)
   encode = functools.partial(model.apply, method='encode')
@@ -82,12 +90,29 @@ def main(_):
   side = size // image_tokenizer.PATCH
   codes = jnp.full((_BATCH.value, side, side, len(model.levels)), 0.5)
   rows = [
-      row('encode', tokenizer_costs.encoding_flops(model, size, size),
-          *measure(encode, params, images)),
-      row('UNet step', tokenizer_costs.denoising_flops(model, size, size),
-          *measure(denoise, params, images, steps, codes))]
-  header = ['what', 'batch', 's (min..max)', 'compile s', 'GFLOP', 'GFLOP/s',
-            'product GFLOP/s', 'share', 'device', 'versions']
+    row(
+      'encode',
+      tokenizer_costs.encoding_flops(model, size, size),
+      *measure(encode, params, images),
+    ),
+    row(
+      'UNet step',
+      tokenizer_costs.denoising_flops(model, size, size),
+      *measure(denoise, params, images, steps, codes),
+    ),
+  ]
+  header = [
+    'what',
+    'batch',
+    's (min..max)',
+    'compile s',
+    'GFLOP',
+    'GFLOP/s',
+    'product GFLOP/s',
+    'share',
+    'device',
+    'versions',
+  ]
   for cells in [header, ['---'] * len(header), *rows]:
     print('| ' + ' | '.join(cells) + ' |')
 

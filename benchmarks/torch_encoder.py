@@ -15,18 +15,20 @@ class Encoder(nn.Module):
   Source: TimeSenCLIP `src/models/encoder.py`, of 1 x 1 pixels.
   """
 
-  def __init__(self, width=512, depth=6, num_heads=8, hidden=256, num_bands=10,
-               dropout=.2):
+  def __init__(
+    self, width=512, depth=6, num_heads=8, hidden=256, num_bands=10, dropout=0.2
+  ):
     super().__init__()
     self.spectral_embedding = nn.Sequential(
-        nn.Identity(), nn.Linear(num_bands, width))
+      nn.Identity(), nn.Linear(num_bands, width)
+    )
     self.time_pos_encoding = nn.Parameter(torch.randn(1, MONTHS, width) / 10)
     self.time_token = nn.Parameter(torch.randn(1, 1, width) / 10)
     layer = nn.TransformerEncoderLayer(
-        width, num_heads, hidden, dropout, batch_first=True)
+      width, num_heads, hidden, dropout, batch_first=True
+    )
     self.transformer = nn.TransformerEncoder(layer, depth)
-    self.mlp_head = nn.Sequential(
-        nn.LayerNorm(width), nn.Linear(width, width))
+    self.mlp_head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width))
 
   def forward(self, pixels):
     tokens = self.spectral_embedding(pixels) + self.time_pos_encoding
@@ -37,8 +39,9 @@ class Encoder(nn.Module):
 
 def state(encoder):
   """{key: NumPy array} of an encoder, for `convert.timesenclip.from_torch`."""
-  return {key: value.detach().numpy()
-          for key, value in encoder.state_dict().items()}
+  return {
+    key: value.detach().numpy() for key, value in encoder.state_dict().items()
+  }
 
 
 def inference(encoder):
@@ -62,13 +65,14 @@ def training(encoder, targets):
   encoder = encoder.train()
   targets = torch.from_numpy(targets)
   optimizer = torch.optim.AdamW(
-      encoder.parameters(), lr=1e-4, weight_decay=.01, fused=True)
+    encoder.parameters(), lr=1e-4, weight_decay=0.01, fused=True
+  )
 
   def run(pixels, chosen):
-    vectors = nn.functional.normalize(
-        encoder(torch.from_numpy(pixels)), dim=-1)
+    vectors = nn.functional.normalize(encoder(torch.from_numpy(pixels)), dim=-1)
     loss = nn.functional.cross_entropy(
-        vectors @ targets.T / .07, torch.from_numpy(chosen))
+      vectors @ targets.T / 0.07, torch.from_numpy(chosen)
+    )
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()

@@ -31,8 +31,9 @@ from fusion_jax.train import state as state_lib
 SLOTS = 128  # Of the encoder, and of the decoder.
 PRODUCT = 2048  # Rows and columns of the yardstick.
 
-_SIZE = flags.DEFINE_enum('size', 'base', sorted(pretrain_config.SIZES),
-                          'Model size.')
+_SIZE = flags.DEFINE_enum(
+  'size', 'base', sorted(pretrain_config.SIZES), 'Model size.'
+)
 _BATCH = flags.DEFINE_integer('batch', 16, 'Examples a step.')
 _STEPS = flags.DEFINE_integer('steps', 7, 'Timed steps; the median counts.')
 _UNROLL = flags.DEFINE_integer('unroll', 1, 'Layers a loop iteration.')
@@ -46,8 +47,10 @@ def make_batch(selected, batch_size, seed=0):
   examples = []
   for _ in range(batch_size):
     seen, predicted = budgets.sample_budgets(mixture, selected, random)
-    grids = {m.name: _mask(m, seen[m.name], predicted[m.name], random)
-             for m in selected}
+    grids = {
+      m.name: _mask(m, seen[m.name], predicted[m.name], random)
+      for m in selected
+    }
     examples.append(masking.pack(grids, selected, SLOTS, SLOTS))
   return jax.tree.map(lambda *x: np.stack(x), *examples)
 
@@ -57,7 +60,8 @@ def _mask(modality, seen, predicted, random):
     first = modality_table.FIRST_SENTINEL + modality_table.NUM_SENTINELS
     ids = random.integers(first, modality.vocab_size, modality.max_tokens)
     return masking.mask_sequence(
-        ids, modality.max_tokens, seen, predicted, 'random', random)
+      ids, modality.max_tokens, seen, predicted, 'random', random
+    )
   grid = masking.mask_image(modality.max_tokens, seen, predicted, random)
   if modality.kind == 'image':
     shape = (224, 224, len(modality.bands))
@@ -68,10 +72,12 @@ def _mask(modality, seen, predicted, random):
 
 def make_task(backbone):
   """`weigh` and `loss` as in pretraining, without its data."""
+
   def weigh(batch):
     slots = batch['decoder']
     weight = losses.modality_weights(
-        slots['modality'], slots['trainable'], backbone.heads)
+      slots['modality'], slots['trainable'], backbone.heads
+    )
     return batch | {'decoder': slots | {'weight': weight}}
 
   def loss(params, extra, batch, key):
@@ -79,9 +85,14 @@ def make_task(backbone):
     outputs = backbone.apply({'params': params}, batch)
     slots = {name: jnp.ravel(x) for name, x in batch['decoder'].items()}
     total, _ = losses.grouped_cross_entropy(
-        outputs.reshape(-1, backbone.width), slots['modality'],
-        slots['target'], slots['weight'], jnp.zeros_like(slots['weight']),
-        backbone.output_tables(params), backbone.heads)
+      outputs.reshape(-1, backbone.width),
+      slots['modality'],
+      slots['target'],
+      slots['weight'],
+      jnp.zeros_like(slots['weight']),
+      backbone.output_tables(params),
+      backbone.heads,
+    )
     return total, ({}, extra)
 
   return types.SimpleNamespace(weigh=weigh, loss=loss)
@@ -94,11 +105,16 @@ def model_flops(backbone, batch):
   attention = 2 * slots * width  # Scores and mix of one token.
   encoder = 4 * width**2 + mlp * width + attention
   decoder = 8 * width**2 + mlp * width + 2 * attention
-  blocks = slots * (backbone.encoder_depth * encoder +
-                    backbone.decoder_depth * decoder + width**2)
+  blocks = slots * (
+    backbone.encoder_depth * encoder
+    + backbone.decoder_depth * decoder
+    + width**2
+  )
   targets = batch['decoder']['modality'][batch['decoder']['trainable']]
-  heads = sum(int(np.sum(targets == head.index)) * head.vocab_size * width
-              for head in backbone.heads)
+  heads = sum(
+    int(np.sum(targets == head.index)) * head.vocab_size * width
+    for head in backbone.heads
+  )
   return 3 * 2 * (len(batch['decoder']['modality']) * blocks + heads)
 
 
@@ -112,17 +128,24 @@ def timed(function, *args):
 def main(_):
   names = [*pretrain_config.IMAGE, *pretrain_config.TOKENISED, 'coords']
   backbone = backbone_lib.Backbone(
-      modality_table.select(names), unroll=_UNROLL.value, dtype=_DTYPE.value,
-      **pretrain_config.SIZES[_SIZE.value])
+    modality_table.select(names),
+    unroll=_UNROLL.value,
+    dtype=_DTYPE.value,
+    **pretrain_config.SIZES[_SIZE.value],
+  )
   batch = make_batch(backbone.modalities, _BATCH.value)
   flops = model_flops(backbone, batch)
   settings = pretrain_config.get_config().optimizer
   tx, _ = optim.make(settings, num_steps=10_000)
-  init = jax.jit(lambda: state_lib.create(  # Not a constant of the program.
-      backbone.init(rng.key_for(0, 'init', 0), batch)['params'], {}, tx))
+  init = jax.jit(
+    lambda: state_lib.create(  # Not a constant of the program.
+      backbone.init(rng.key_for(0, 'init', 0), batch)['params'], {}, tx
+    )
+  )
   state, batch = init(), jax.device_put(batch)
-  train = jax.jit(step.make_train_step(make_task(backbone), tx, 0),
-                  donate_argnums=0)
+  train = jax.jit(
+    step.make_train_step(make_task(backbone), tx, 0), donate_argnums=0
+  )
   start = time.perf_counter()
   train = train.lower(state, batch).compile()
   compile_s = time.perf_counter() - start
@@ -138,15 +161,17 @@ def main(_):
   rate = flops / step_s
   peak = 2 * PRODUCT**3 / statistics.median(products[5:])
   tokens = 2 * SLOTS * _BATCH.value / step_s
-  print('| size | batch | step s (min..max) | compile s | model GFLOP | '
-        'GFLOP/s | product GFLOP/s | share | tokens/s | device | versions |\n'
-        '| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n'
-        f'| {_SIZE.value} | {_BATCH.value} | {step_s:.2f} '
-        f'({min(steps[1:]):.2f}..{max(steps[1:]):.2f}) | {compile_s:.1f} | '
-        f'{flops / 1e9:.0f} | {rate / 1e9:.0f} | {peak / 1e9:.0f} | '
-        f'{rate / peak:.0%} | {tokens:.0f} | {jax.device_count()} x '
-        f'{jax.devices()[0].device_kind} | jax {jax.__version__}, Python '
-        f'{platform.python_version()} |')
+  print(
+    '| size | batch | step s (min..max) | compile s | model GFLOP | '
+    'GFLOP/s | product GFLOP/s | share | tokens/s | device | versions |\n'
+    '| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n'
+    f'| {_SIZE.value} | {_BATCH.value} | {step_s:.2f} '
+    f'({min(steps[1:]):.2f}..{max(steps[1:]):.2f}) | {compile_s:.1f} | '
+    f'{flops / 1e9:.0f} | {rate / 1e9:.0f} | {peak / 1e9:.0f} | '
+    f'{rate / peak:.0%} | {tokens:.0f} | {jax.device_count()} x '
+    f'{jax.devices()[0].device_kind} | jax {jax.__version__}, Python '
+    f'{platform.python_version()} |'
+  )
 
 
 if __name__ == '__main__':

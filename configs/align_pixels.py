@@ -23,61 +23,109 @@ import ml_collections
 from configs import common
 
 SIZES = {
-    # Dropout as configured in the code.
-    'paper': dict(width=512, depth=6, num_heads=8, hidden=256, dropout=.2,
-                  unroll=1),
-    # Ours, for two CPU cores.
-    'small': dict(width=64, depth=2, num_heads=4, hidden=128, dropout=.1,
-                  unroll=1),
+  # Dropout as configured in the code.
+  'paper': dict(
+    width=512, depth=6, num_heads=8, hidden=256, dropout=0.2, unroll=1
+  ),
+  # Ours, for two CPU cores.
+  'small': dict(
+    width=64, depth=2, num_heads=4, hidden=128, dropout=0.1, unroll=1
+  ),
 }
 
-_RETRIEVAL = ('land_cover', 'land_use', 'eunis', 'bioregion', 'crops',
-              'country')
+_RETRIEVAL = (
+  'land_cover',
+  'land_use',
+  'eunis',
+  'bioregion',
+  'crops',
+  'country',
+)
 
 # `prepare` holds arguments of `prepare.prepare`; dir '' is the work directory.
 DATA = {
-    'simulated': dict(
-        data=dict(name='simulated_pixels', dir='', prepare=dict(
-            seed=0, splits=dict(train=6_000, val=512, test=2_000))),
-        remember=True,
-        labels=('land_cover', 'land_use', 'crops', 'eunis', 'bioregion'),
-        evals=dict(
-            split='test', kinds=('class_names', 'paper', 'descriptive'),
-            retrieval=_RETRIEVAL, search='prompts/eunis.descriptive.npz',
-            search_label='eunis', scenicness='scenicness')),
-    'sen4map': dict(
-        data=dict(name='sen4map', dir='', prepare={}),
-        remember=False, labels=('land_cover',),
-        evals=dict(
-            split='test', kinds=(), retrieval=_RETRIEVAL, search='',
-            search_label='eunis', scenicness='')),
+  'simulated': dict(
+    data=dict(
+      name='simulated_pixels',
+      dir='',
+      prepare=dict(seed=0, splits=dict(train=6_000, val=512, test=2_000)),
+    ),
+    remember=True,
+    labels=('land_cover', 'land_use', 'crops', 'eunis', 'bioregion'),
+    evals=dict(
+      split='test',
+      kinds=('class_names', 'paper', 'descriptive'),
+      retrieval=_RETRIEVAL,
+      search='prompts/eunis.descriptive.npz',
+      search_label='eunis',
+      scenicness='scenicness',
+    ),
+  ),
+  'sen4map': dict(
+    data=dict(name='sen4map', dir='', prepare={}),
+    remember=False,
+    labels=('land_cover',),
+    evals=dict(
+      split='test',
+      kinds=(),
+      retrieval=_RETRIEVAL,
+      search='',
+      search_label='eunis',
+      scenicness='',
+    ),
+  ),
 }
 
 RUNS = {
-    # Batch and queue of the code; the paper gives neither. Its scripts train
-    # for 100 to 400 epochs of 137 steps: 300 is the code's default. Warm-up of
-    # 10 epochs and one cosine, as the paper says; the code's cosine has a
-    # half period of 10 epochs, rises again and has no warm-up:
-    # optimizer.half_period_steps=1370.
-    'paper': dict(num_steps=41_000, warmup_steps=1_370, batch_size=1_024,
-                  queue_size=2_048, peak_lr=1e-4, eval_every=1_370,
-                  # As the code, whose samples all lose the same months.
-                  per_sample=False),
-    'small': dict(num_steps=1_000, warmup_steps=100, batch_size=256,
-                  queue_size=2_048, peak_lr=2e-3, eval_every=250,
-                  per_sample=True),  # Less noise in so few steps.
+  # Batch and queue of the code; the paper gives neither. Its scripts train
+  # for 100 to 400 epochs of 137 steps: 300 is the code's default. Warm-up of
+  # 10 epochs and one cosine, as the paper says; the code's cosine has a
+  # half period of 10 epochs, rises again and has no warm-up:
+  # optimizer.half_period_steps=1370.
+  'paper': dict(
+    num_steps=41_000,
+    warmup_steps=1_370,
+    batch_size=1_024,
+    queue_size=2_048,
+    peak_lr=1e-4,
+    eval_every=1_370,
+    # As the code, whose samples all lose the same months.
+    per_sample=False,
+  ),
+  'small': dict(
+    num_steps=1_000,
+    warmup_steps=100,
+    batch_size=256,
+    queue_size=2_048,
+    peak_lr=2e-3,
+    eval_every=250,
+    per_sample=True,
+  ),  # Less noise in so few steps.
 }
 
 SMOKE = dict(
-    num_steps=2, batch_size=8, log_every=1, optimizer=dict(warmup_steps=1),
-    evals=dict(every=2, batch_size=8), checkpoint=dict(every=2))
+  num_steps=2,
+  batch_size=8,
+  log_every=1,
+  optimizer=dict(warmup_steps=1),
+  evals=dict(every=2, batch_size=8),
+  checkpoint=dict(every=2),
+)
 
 
 def get_config(arg=''):
   """The run that `arg` names, as 'size=paper,data=sen4map,side=5'."""
   arg = common.parse(
-      arg, size='small', data='simulated', side=1, augment='', supervised='',
-      setting='monthly', labels='', smoke=False)
+    arg,
+    size='small',
+    data='simulated',
+    side=1,
+    augment='',
+    supervised='',
+    setting='monthly',
+    labels='',
+    smoke=False,
+  )
   run = common.choose(RUNS, arg.size, 'size')
   data = common.choose(DATA, arg.data, 'data')
   config = ml_collections.ConfigDict()
@@ -87,8 +135,15 @@ def get_config(arg=''):
   config.accumulate = 1  # Micro-batches a step; the code has 8 of 64.
   # ReLU as in all released code (the paper: GELU).
   config.model = dict(
-      SIZES[arg.size], output_width=512, num_bands=10, side=arg.side,
-      activation='relu', single='mean', kept='own', dtype='float32')
+    SIZES[arg.size],
+    output_width=512,
+    num_bands=10,
+    side=arg.side,
+    activation='relu',
+    single='mean',
+    kept='own',
+    dtype='float32',
+  )
   config.scaling = 'published'  # (x - low) / high; 'range': / (high - low).
   config.missing_bands = ()  # Names of bands that the sensor lacks.
   config.data = data['data']
@@ -97,10 +152,21 @@ def get_config(arg=''):
     config.data.prepare.size = arg.side
   # On all parameters, as the code; without clipping.
   config.optimizer = dict(
-      peak_lr=run['peak_lr'], min_lr=0., warmup_steps=run['warmup_steps'],
-      warmup_tokens=0, half_period_steps=0, b1=.9, b2=.999, eps=1e-8,
-      weight_decay=.01, decay='all', clip_norm=0., skip_norm=0., bounds={})
-  config.ema_decay = 0.  # 0: none.
+    peak_lr=run['peak_lr'],
+    min_lr=0.0,
+    warmup_steps=run['warmup_steps'],
+    warmup_tokens=0,
+    half_period_steps=0,
+    b1=0.9,
+    b2=0.999,
+    eps=1e-8,
+    weight_decay=0.01,
+    decay='all',
+    clip_norm=0.0,
+    skip_norm=0.0,
+    bounds={},
+  )
+  config.ema_decay = 0.0  # 0: none.
   config.mesh = dict(fsdp=1)
   config.evals = dict(every=run['eval_every'], batch_size=256)
   config.log_every = 20
@@ -126,29 +192,41 @@ def _align(config, arg, run, data):
   # noise out. The fixed temperature is 1 / scale; the code without a learned
   # one multiplies by its logarithm, a bug.
   config.loss = dict(
-      queue_size=run['queue_size'], temperature=.07, learn_temperature=True,
-      negatives='queue', symmetric=False, mask_ids=False, warm_up='noise')
-  config.optimizer.bounds = {'log_scale': (0., 4.6052)}  # Scale 1 to 100.
+    queue_size=run['queue_size'],
+    temperature=0.07,
+    learn_temperature=True,
+    negatives='queue',
+    symmetric=False,
+    mask_ids=False,
+    warm_up='noise',
+  )
+  config.optimizer.bounds = {'log_scale': (0.0, 4.6052)}  # Scale 1 to 100.
   # {label: vectors of the prompts that select models}; then, for the report,
   # files '{label}.{kind}.npz' beside them, and labels to retrieve by.
   labels = arg.labels.split('+') if arg.labels else data['labels']
-  config.evals.prompts = {
-      label: f'prompts/{label}.npz' for label in labels}
+  config.evals.prompts = {label: f'prompts/{label}.npz' for label in labels}
   config.evals.update(data['evals'])
   config.checkpoint = dict(
-      every=run['eval_every'], keep=1, best=f'val/zero_shot/{labels[0]}',
-      best_mode='max')
+    every=run['eval_every'],
+    keep=1,
+    best=f'val/zero_shot/{labels[0]}',
+    best_mode='max',
+  )
 
 
 def _classify(config, arg, run):
   """Fields of the supervised upper bound of one label."""
-  config.name = (f'classify_pixels_{arg.size}_{arg.data}_{arg.side}_'
-                 f'{arg.supervised}_{arg.setting}')
+  config.name = (
+    f'classify_pixels_{arg.size}_{arg.data}_{arg.side}_'
+    f'{arg.supervised}_{arg.setting}'
+  )
   config.task = 'classify_pixels'
   config.label = arg.supervised  # Of data/labels.py, or of the data set.
   config.evals.split = 'test'  # Judged after the last step.
   config.setting = arg.setting  # Or quarterly, single: steps of the year.
   config.augment = dict(
-      kind=arg.augment or 'none', per_sample=run['per_sample'])
+    kind=arg.augment or 'none', per_sample=run['per_sample']
+  )
   config.checkpoint = dict(
-      every=config.evals.every, keep=1, best='val/accuracy', best_mode='max')
+    every=config.evals.every, keep=1, best='val/accuracy', best_mode='max'
+  )

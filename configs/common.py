@@ -4,13 +4,19 @@ import ml_collections
 
 # A run of two steps, to see that a configuration works.
 SMOKE = dict(
-    num_steps=2, batch_size=8, log_every=1, optimizer=dict(warmup_steps=1),
-    evals=dict(every=2, num_examples=8, batch_size=8),
-    checkpoint=dict(every=2))
+  num_steps=2,
+  batch_size=8,
+  log_every=1,
+  optimizer=dict(warmup_steps=1),
+  evals=dict(every=2, num_examples=8, batch_size=8),
+  checkpoint=dict(every=2),
+)
 
 # Data sets that tokenizers and pretraining share: arguments of `prepare`.
-SAMPLES = dict(source='tests/testdata/terramesh',
-               weather_paths=('tests/testdata/weather/gfs',))
+SAMPLES = dict(
+  source='tests/testdata/terramesh',
+  weather_paths=('tests/testdata/weather/gfs',),
+)
 TOKEN_EARTH = dict(seed=0, image_size=72, splits=dict(train=2_000, val=64))
 
 
@@ -29,11 +35,14 @@ def parse(arg, **defaults):
   for item in filter(None, arg.split(',')):
     name, _, value = item.partition('=')
     if name not in defaults:
-      raise ValueError(f'Unknown argument {name!r} after the colon of '
-                       f'--config; choose among {sorted(defaults)}.')
+      raise ValueError(
+        f'Unknown argument {name!r} after the colon of '
+        f'--config; choose among {sorted(defaults)}.'
+      )
     kind = type(defaults[name])
-    values[name] = (value in ('', 'True', 'true', '1') if kind is bool
-                    else kind(value))
+    values[name] = (
+      value in ('', 'True', 'true', '1') if kind is bool else kind(value)
+    )
   return ml_collections.ConfigDict(values)
 
 

@@ -22,56 +22,95 @@ MODALITIES = ('S2L2A', 'S1GRD', 'S1RTC', 'DEM', 'NDVI', 'LULC')
 
 # `ImageTokenizer`; LULC has a transformer in place of the UNet.
 SIZES = {
-    'mini': dict(
-        encoder=dict(width=128, depth=2, num_heads=4, image_size=64),
-        unet=dict(unet_width=32, unet_multipliers=(1, 2, 2), unet_blocks=1,
-                  unet_attention=(4,), unet_groups=4),
-        decoder=dict(decoder_depth=2)),
-    'base': dict(
-        encoder=dict(width=768, depth=12, num_heads=12, image_size=256),
-        unet=dict(unet_width=256, unet_multipliers=(1, 2, 2, 2),
-                  unet_blocks=3, unet_attention=(4, 8), unet_groups=32),
-        decoder=dict(decoder_depth=12)),
+  'mini': dict(
+    encoder=dict(width=128, depth=2, num_heads=4, image_size=64),
+    unet=dict(
+      unet_width=32,
+      unet_multipliers=(1, 2, 2),
+      unet_blocks=1,
+      unet_attention=(4,),
+      unet_groups=4,
+    ),
+    decoder=dict(decoder_depth=2),
+  ),
+  'base': dict(
+    encoder=dict(width=768, depth=12, num_heads=12, image_size=256),
+    unet=dict(
+      unet_width=256,
+      unet_multipliers=(1, 2, 2, 2),
+      unet_blocks=3,
+      unet_attention=(4, 8),
+      unet_groups=32,
+    ),
+    decoder=dict(decoder_depth=12),
+  ),
 }
 # `ReliefTokenizer`: -459 to 8,911 m in steps of 3.05 m, the sea in the middle
 # of one; relief in units of 5 m.
-RELIEF = dict(span=(-1.18756, 8.66199), num_digits=4, relief=.005,
-              head_width=64, unet_width=16)
+RELIEF = dict(
+  span=(-1.18756, 8.66199),
+  num_digits=4,
+  relief=0.005,
+  head_width=64,
+  unet_width=16,
+)
 LEVELS = (8, 8, 8, 6, 5)
 CLASS_LEVELS = (7, 5, 5, 5, 5)
 
 DATA = {
-    'simulated': dict(name='simulated', dir='', holdout='split',
-                      prepare=common.TOKEN_EARTH),
-    # Five scenes are too few to set any aside.
-    'samples': dict(name='samples', dir='', holdout='east',
-                    prepare=common.SAMPLES),
-    'terramesh': dict(name='terramesh', dir='', holdout='split',
-                      prepare=dict()),
+  'simulated': dict(
+    name='simulated', dir='', holdout='split', prepare=common.TOKEN_EARTH
+  ),
+  # Five scenes are too few to set any aside.
+  'samples': dict(
+    name='samples', dir='', holdout='east', prepare=common.SAMPLES
+  ),
+  'terramesh': dict(name='terramesh', dir='', holdout='split', prepare=dict()),
 }
 
 # Recorded in the published weights: crop (224 or 256), batch, betas, clipping,
 # flips, EMA, and the rate: 0.0064 / sqrt(2048), for LULC 0.0016 / sqrt(2048).
 # Steps and warm-up are not public: ours.
 PAPER = dict(
-    num_steps=100_000, batch_size=2048, image_size=224, flips='mirror',
-    last_share=0., spread_weight=0., start='random', ema_decay=.9999,
-    warmup_steps=5_000, eval_every=5_000, peak_lr=1.41e-4, eps=1e-8)
+  num_steps=100_000,
+  batch_size=2048,
+  image_size=224,
+  flips='mirror',
+  last_share=0.0,
+  spread_weight=0.0,
+  start='random',
+  ema_decay=0.9999,
+  warmup_steps=5_000,
+  eval_every=5_000,
+  peak_lr=1.41e-4,
+  eps=1e-8,
+)
 MINI = dict(
-    num_steps=4_500, batch_size=8, image_size=64, flips='all', last_share=.5,
-    spread_weight=.1, start='data', ema_decay=.99, warmup_steps=100,
-    eval_every=500, peak_lr=1e-3, eps=1e-8)
+  num_steps=4_500,
+  batch_size=8,
+  image_size=64,
+  flips='all',
+  last_share=0.5,
+  spread_weight=0.1,
+  start='data',
+  ema_decay=0.99,
+  warmup_steps=100,
+  eval_every=500,
+  peak_lr=1e-3,
+  eps=1e-8,
+)
 RUNS = {
-    # Squared errors of elevations are 1e-5, and gradients as small.
-    'mini': {'DEM': MINI | dict(num_steps=1_000, eval_every=500, eps=1e-12)},
-    'base': {'LULC': PAPER | dict(ema_decay=.99, peak_lr=3.5e-5)},
+  # Squared errors of elevations are 1e-5, and gradients as small.
+  'mini': {'DEM': MINI | dict(num_steps=1_000, eval_every=500, eps=1e-12)},
+  'base': {'LULC': PAPER | dict(ema_decay=0.99, peak_lr=3.5e-5)},
 }
 
 
 def get_config(arg=''):
   """The run that `arg` names, as 'modality=DEM,size=base,data=terramesh'."""
-  arg = common.parse(arg, modality='S2L2A', size='mini', data='samples',
-                     smoke=False)
+  arg = common.parse(
+    arg, modality='S2L2A', size='mini', data='samples', smoke=False
+  )
   size = common.choose(SIZES, arg.size, 'size')
   if arg.modality not in MODALITIES:
     raise ValueError(f'modality={arg.modality} is not one of {MODALITIES}.')
@@ -94,22 +133,39 @@ def get_config(arg=''):
   config.spread_weight = run['spread_weight']
   config.start = run['start']
   config.model = dict(
-      levels=CLASS_LEVELS if classes else LEVELS, **size['encoder'],
-      **size['decoder' if classes else 'unet'], dtype='float32', unroll=1)
+    levels=CLASS_LEVELS if classes else LEVELS,
+    **size['encoder'],
+    **size['decoder' if classes else 'unet'],
+    dtype='float32',
+    unroll=1,
+  )
   if arg.modality == 'DEM' and arg.size == 'mini':
     config.model.update(RELIEF)
   config.data = common.choose(DATA, arg.data, 'data')
   config.optimizer = dict(
-      peak_lr=run['peak_lr'], min_lr=0., warmup_steps=run['warmup_steps'],
-      warmup_tokens=0, b1=.9, b2=.99, eps=run['eps'], weight_decay=.05,
-      clip_norm=1., skip_norm=0.)
+    peak_lr=run['peak_lr'],
+    min_lr=0.0,
+    warmup_steps=run['warmup_steps'],
+    warmup_tokens=0,
+    b1=0.9,
+    b2=0.99,
+    eps=run['eps'],
+    weight_decay=0.05,
+    clip_norm=1.0,
+    skip_norm=0.0,
+  )
   config.ema_decay = run['ema_decay']
   config.mesh = dict(fsdp=1)
   metric = 'eval/miou' if classes else 'eval/psnr_db'
-  config.checkpoint = dict(every=run['eval_every'], keep=2, best=metric,
-                           best_mode='max')
-  config.evals = dict(every=run['eval_every'], num_examples=64, batch_size=8,
-                      decode_steps=(1, 10, 50))
+  config.checkpoint = dict(
+    every=run['eval_every'], keep=2, best=metric, best_mode='max'
+  )
+  config.evals = dict(
+    every=run['eval_every'],
+    num_examples=64,
+    batch_size=8,
+    decode_steps=(1, 10, 50),
+  )
   config.log_every = 20
   if arg.smoke:
     config.update(common.SMOKE)

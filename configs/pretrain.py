@@ -28,60 +28,122 @@ from configs import common
 # Widths, depths and MLPs of TerraMind v1; tiny and small are no scaled-down
 # base: plain GELU with biases, shallow decoders. demo and mini are ours.
 SIZES = {
-    'demo': dict(width=128, encoder_depth=3, decoder_depth=2, num_heads=4,
-                 mlp='swiglu', use_bias=False),
-    'mini': dict(width=160, encoder_depth=4, decoder_depth=2, num_heads=5,
-                 mlp='swiglu', use_bias=False),
-    'tiny': dict(width=192, encoder_depth=12, decoder_depth=4, num_heads=3,
-                 mlp='gelu', use_bias=True),
-    'small': dict(width=384, encoder_depth=12, decoder_depth=6, num_heads=6,
-                  mlp='gelu', use_bias=True),
-    'base': dict(width=768, encoder_depth=12, decoder_depth=12, num_heads=12,
-                 mlp='swiglu', use_bias=False),
-    'large': dict(width=1024, encoder_depth=24, decoder_depth=24,
-                  num_heads=16, mlp='swiglu', use_bias=False),
+  'demo': dict(
+    width=128,
+    encoder_depth=3,
+    decoder_depth=2,
+    num_heads=4,
+    mlp='swiglu',
+    use_bias=False,
+  ),
+  'mini': dict(
+    width=160,
+    encoder_depth=4,
+    decoder_depth=2,
+    num_heads=5,
+    mlp='swiglu',
+    use_bias=False,
+  ),
+  'tiny': dict(
+    width=192,
+    encoder_depth=12,
+    decoder_depth=4,
+    num_heads=3,
+    mlp='gelu',
+    use_bias=True,
+  ),
+  'small': dict(
+    width=384,
+    encoder_depth=12,
+    decoder_depth=6,
+    num_heads=6,
+    mlp='gelu',
+    use_bias=True,
+  ),
+  'base': dict(
+    width=768,
+    encoder_depth=12,
+    decoder_depth=12,
+    num_heads=12,
+    mlp='swiglu',
+    use_bias=False,
+  ),
+  'large': dict(
+    width=1024,
+    encoder_depth=24,
+    decoder_depth=24,
+    num_heads=16,
+    mlp='swiglu',
+    use_bias=False,
+  ),
 }
 
 # One Dirichlet a component over all modalities, as 4M's
 # `mix_mod7_all2all_rgb2all_a0.5`: from the raw image alone to everything, and
 # from everything to everything. The paper's Eq. (3), separate Dirichlets for
 # images and series, contradicts the code it builds on; that code's is used.
-RAW = dict(input_alphas=(1000., .5), target_alphas=(0., 0.))
-ANY = dict(input_alphas=(0., .5), target_alphas=(.5, .5))
+RAW = dict(input_alphas=(1000.0, 0.5), target_alphas=(0.0, 0.0))
+ANY = dict(input_alphas=(0.0, 0.5), target_alphas=(0.5, 0.5))
 
-WEATHER = {'t2m_hourly': ANY, 'tp_hourly': ANY, 't2m_min_daily': ANY,
-           't2m_max_daily': ANY, 't2m_mean_daily': ANY, 'tp_min_daily': ANY,
-           'tp_max_daily': ANY, 'tp_sum_daily': ANY}
-TOKENISED = {'tok_sen2l2a@224': ANY, 'tok_sen1grd@224': ANY,
-             'tok_sen1rtc@224': ANY, 'tok_dem@224': ANY, 'tok_ndvi@224': ANY,
-             'tok_lulc@224': ANY}
+WEATHER = {
+  't2m_hourly': ANY,
+  'tp_hourly': ANY,
+  't2m_min_daily': ANY,
+  't2m_max_daily': ANY,
+  't2m_mean_daily': ANY,
+  'tp_min_daily': ANY,
+  'tp_max_daily': ANY,
+  'tp_sum_daily': ANY,
+}
+TOKENISED = {
+  'tok_sen2l2a@224': ANY,
+  'tok_sen1grd@224': ANY,
+  'tok_sen1rtc@224': ANY,
+  'tok_dem@224': ANY,
+  'tok_ndvi@224': ANY,
+  'tok_lulc@224': ANY,
+}
 IMAGE = {'untok_sen2l2a@224': RAW}
 COORDS = {'coords': ANY}
-OTHER_RAW = ('untok_sen2l1c@224', 'untok_sen2rgb@224', 'untok_sen1grd@224',
-             'untok_sen1rtc@224', 'untok_dem@224')
+OTHER_RAW = (
+  'untok_sen2l1c@224',
+  'untok_sen2rgb@224',
+  'untok_sen1grd@224',
+  'untok_sen1rtc@224',
+  'untok_dem@224',
+)
 # Two targets share the simulated Earth. A share drawn for three coordinate
 # tokens is mostly lost (what is clamped is not redistributed): keep it rare.
-RARE_COORDS = {'coords': dict(input_alphas=(0., .5), target_alphas=(.02, .02))}
+RARE_COORDS = {
+  'coords': dict(input_alphas=(0.0, 0.5), target_alphas=(0.02, 0.02))
+}
 
 # What the data can give. Image tokens are read where `prepare` stored codes.
 # `prepare` holds arguments of `prepare.prepare`; dir '' is the work directory.
 # `tokens` are what codes may be stored of. Of a converted backbone
 # (config.init_from), `new` is what it lacks.
 DATA = {
-    'simulated': dict(
-        data=dict(name='simulated', dir='', prepare={}),
-        modalities=IMAGE | RARE_COORDS | {'t2m_hourly': ANY},
-        tokens=TOKENISED, new=('t2m_hourly',),
-        generate=('t2m_hourly',)),
-    'samples': dict(
-        data=dict(name='samples', dir='', prepare=common.SAMPLES),
-        modalities=IMAGE | COORDS | WEATHER,
-        tokens={name: ANY for name in TOKENISED if 'grd' not in name},
-        new=tuple(WEATHER), generate=()),
-    'terramesh': dict(
-        data=dict(name='terramesh', dir='', prepare=dict()),
-        modalities=IMAGE | TOKENISED | COORDS | WEATHER, tokens={},
-        new=tuple(WEATHER), generate=('t2m_hourly',)),
+  'simulated': dict(
+    data=dict(name='simulated', dir='', prepare={}),
+    modalities=IMAGE | RARE_COORDS | {'t2m_hourly': ANY},
+    tokens=TOKENISED,
+    new=('t2m_hourly',),
+    generate=('t2m_hourly',),
+  ),
+  'samples': dict(
+    data=dict(name='samples', dir='', prepare=common.SAMPLES),
+    modalities=IMAGE | COORDS | WEATHER,
+    tokens={name: ANY for name in TOKENISED if 'grd' not in name},
+    new=tuple(WEATHER),
+    generate=(),
+  ),
+  'terramesh': dict(
+    data=dict(name='terramesh', dir='', prepare=dict()),
+    modalities=IMAGE | TOKENISED | COORDS | WEATHER,
+    tokens={},
+    new=tuple(WEATHER),
+    generate=('t2m_hourly',),
+  ),
 }
 
 EARTH = dict(seed=0, image_size=72, images=('S2L2A',), compression='zstd:1')
@@ -91,37 +153,66 @@ EARTH = dict(seed=0, image_size=72, images=('S2L2A',), compression='zstd:1')
 # - Batch 512 = 4 GPUs x 128; "global 8192" would need accumulation.
 # - Peak rate 2e-5 as stated; 2e-4 "scaled by batch / 256" gives 4e-4.
 PAPER = dict(
-    num_steps=78_124, batch_size=512, image_size=224,
-    slots=dict(encoder=128, decoder=128), coords_vocab_size=30_000,
-    mixture=(.5, .5), standardise='terramind', emd_weight=1.,
-    word_dropout=0.,
-    earth=dict(EARTH, image_size=264, splits=dict(train=6_000, val=256)),
-    peak_lr=2e-5, warmup_steps=7_630, eval_every=5_000, unroll=1)
+  num_steps=78_124,
+  batch_size=512,
+  image_size=224,
+  slots=dict(encoder=128, decoder=128),
+  coords_vocab_size=30_000,
+  mixture=(0.5, 0.5),
+  standardise='terramind',
+  emd_weight=1.0,
+  word_dropout=0.0,
+  earth=dict(EARTH, image_size=264, splits=dict(train=6_000, val=256)),
+  peak_lr=2e-5,
+  warmup_steps=7_630,
+  eval_every=5_000,
+  unroll=1,
+)
 # The small runs are ours. Sixty hours are easy to tell from the hours before
 # them, and only the first from the image. So that the image is learned, half
 # of the examples hide the earlier hours from the decoder (word dropout), and
 # the ordinal term, which is large where a forecast is wide, weighs more.
 # Trained from scratch, pixels are standardised by the data's own statistics.
 CPU = dict(
-    batch_size=32, image_size=64, slots=dict(encoder=24, decoder=64),
-    coords_vocab_size=2_366, mixture=(.8, .2), standardise='data',
-    word_dropout=.5, peak_lr=1.5e-3,
-    unroll=4)  # Layers a loop turn: at this depth faster on a CPU.
+  batch_size=32,
+  image_size=64,
+  slots=dict(encoder=24, decoder=64),
+  coords_vocab_size=2_366,
+  mixture=(0.8, 0.2),
+  standardise='data',
+  word_dropout=0.5,
+  peak_lr=1.5e-3,
+  unroll=4,
+)  # Layers a loop turn: at this depth faster on a CPU.
 RUNS = {
-    'demo': CPU | dict(
-        num_steps=1_100, warmup_steps=50, eval_every=550, emd_weight=60.,
-        earth=dict(EARTH, splits=dict(train=6_000, val=256))),
-    'mini': CPU | dict(
-        num_steps=3_000, warmup_steps=150, eval_every=500, emd_weight=100.,
-        earth=dict(EARTH, splits=dict(train=24_000, val=512))),
-    'tiny': PAPER, 'small': PAPER, 'base': PAPER, 'large': PAPER,
+  'demo': CPU
+  | dict(
+    num_steps=1_100,
+    warmup_steps=50,
+    eval_every=550,
+    emd_weight=60.0,
+    earth=dict(EARTH, splits=dict(train=6_000, val=256)),
+  ),
+  'mini': CPU
+  | dict(
+    num_steps=3_000,
+    warmup_steps=150,
+    eval_every=500,
+    emd_weight=100.0,
+    earth=dict(EARTH, splits=dict(train=24_000, val=512)),
+  ),
+  'tiny': PAPER,
+  'small': PAPER,
+  'base': PAPER,
+  'large': PAPER,
 }
 
 
 def get_config(arg=''):
   """The run that `arg` names, as 'size=base,data=terramesh'."""
-  arg = common.parse(arg, size='demo', data='simulated', tokens=False,
-                     smoke=False)
+  arg = common.parse(
+    arg, size='demo', data='simulated', tokens=False, smoke=False
+  )
   run = common.choose(RUNS, arg.size, 'size')
   data = common.choose(DATA, arg.data, 'data')
   config = ml_collections.ConfigDict()
@@ -143,7 +234,8 @@ def get_config(arg=''):
   config.init_from = ''
   config.init_new = data['new']
   config.init_without = tuple(
-      name for name in (*OTHER_RAW, *TOKENISED) if name not in chosen)
+    name for name in (*OTHER_RAW, *TOKENISED) if name not in chosen
+  )
   config.mixture = run['mixture']  # Weights of the components of the alphas.
   config.keep = 'random'  # Share of a sequence's tokens kept: uniform in 0..1.
   config.word_dropout = run['word_dropout']  # Share without earlier values.
@@ -162,15 +254,28 @@ def get_config(arg=''):
   if arg.data == 'simulated':
     config.data.prepare = common.TOKEN_EARTH if arg.tokens else run['earth']
   config.optimizer = dict(
-      peak_lr=run['peak_lr'], min_lr=0., warmup_steps=run['warmup_steps'],
-      warmup_tokens=0, b1=.9, b2=.95, eps=1e-8, weight_decay=.05,
-      clip_norm=1., skip_norm=0.)
-  config.ema_decay = 0.  # 0: none.
+    peak_lr=run['peak_lr'],
+    min_lr=0.0,
+    warmup_steps=run['warmup_steps'],
+    warmup_tokens=0,
+    b1=0.9,
+    b2=0.95,
+    eps=1e-8,
+    weight_decay=0.05,
+    clip_norm=1.0,
+    skip_norm=0.0,
+  )
+  config.ema_decay = 0.0  # 0: none.
   config.mesh = dict(fsdp=1)
   config.checkpoint = dict(
-      every=run['eval_every'], keep=2, best='val/loss', best_mode='min')
-  config.evals = dict(every=run['eval_every'], generate=data['generate'],
-                      num_examples=256, batch_size=64)
+    every=run['eval_every'], keep=2, best='val/loss', best_mode='min'
+  )
+  config.evals = dict(
+    every=run['eval_every'],
+    generate=data['generate'],
+    num_examples=256,
+    batch_size=64,
+  )
   config.log_every = 20
   if arg.smoke:
     config.update(common.SMOKE)

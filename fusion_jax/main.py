@@ -38,30 +38,48 @@ from fusion_jax.tasks import (
 from fusion_jax.train import checkpoint, log, loop, optim, sharding
 
 CONFIG = config_flags.DEFINE_config_file(
-    'config', None, 'Python file with the configuration, FILE:name=value,... '
-    'Any field can be set, as --config.batch_size=64.', lock_config=True)
+  'config',
+  None,
+  'Python file with the configuration, FILE:name=value,... '
+  'Any field can be set, as --config.batch_size=64.',
+  lock_config=True,
+)
 WORKDIR = flags.DEFINE_string(
-    'workdir', '', 'Where checkpoints, logs and results go; by default '
-    'runs/<name of the configuration>.')
+  'workdir',
+  '',
+  'Where checkpoints, logs and results go; by default '
+  'runs/<name of the configuration>.',
+)
 DISTRIBUTED = flags.DEFINE_bool(
-    'distributed', False, 'Join the other processes of a SLURM job, a TPU pod '
-    'or the addresses given below before anything else.')
+  'distributed',
+  False,
+  'Join the other processes of a SLURM job, a TPU pod '
+  'or the addresses given below before anything else.',
+)
 COORDINATOR = flags.DEFINE_string(
-    'coordinator_address', None, 'HOST:PORT of process 0; found by itself '
-    'under SLURM and on TPU pods.')
+  'coordinator_address',
+  None,
+  'HOST:PORT of process 0; found by itself under SLURM and on TPU pods.',
+)
 NUM_PROCESSES = flags.DEFINE_integer(
-    'num_processes', None, 'Processes in all; found likewise.')
+  'num_processes', None, 'Processes in all; found likewise.'
+)
 PROCESS_ID = flags.DEFINE_integer(
-    'process_id', None, 'Of this process, from 0; found likewise.')
+  'process_id', None, 'Of this process, from 0; found likewise.'
+)
 
 TASKS = {
-    'pretrain': (pretrain.Pretrain, pretraining.Pretraining),
-    'align_pixels': (align_pixels.AlignPixels, alignment.Alignment),
-    'classify_pixels': (classify_pixels.ClassifyPixels, supervised.Supervised),
-    'image_tokenizer': (image_tokenizer.ImageTokenizer,
-                        reconstruction.Reconstruction),
-    'series_tokenizer': (series_tokenizer.SeriesTokenizer,
-                         series_reconstruction.SeriesReconstruction),
+  'pretrain': (pretrain.Pretrain, pretraining.Pretraining),
+  'align_pixels': (align_pixels.AlignPixels, alignment.Alignment),
+  'classify_pixels': (classify_pixels.ClassifyPixels, supervised.Supervised),
+  'image_tokenizer': (
+    image_tokenizer.ImageTokenizer,
+    reconstruction.Reconstruction,
+  ),
+  'series_tokenizer': (
+    series_tokenizer.SeriesTokenizer,
+    series_reconstruction.SeriesReconstruction,
+  ),
 }
 
 
@@ -70,7 +88,8 @@ def run(config, workdir):
   start = time.perf_counter()
   if config.task not in TASKS:
     raise ValueError(
-        f'config.task={config.task!r} is not one of {sorted(TASKS)}.')
+      f'config.task={config.task!r} is not one of {sorted(TASKS)}.'
+    )
   make_task, make_evals = TASKS[config.task]
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
@@ -79,25 +98,43 @@ def run(config, workdir):
   data_dir, oracle = prepare_data(config.data, workdir)
   task = make_task(config, data_dir)
   tx, schedule = optim.make(
-      config.optimizer, config.num_steps, task.tokens_per_step)
+    config.optimizer, config.num_steps, task.tokens_per_step
+  )
   keep_for_use(task, config, data_dir, workdir)
-  evals = make_evals(task, config, workdir, oracle=oracle,
-                     place=lambda batch: sharding.place(batch, mesh))
+  evals = make_evals(
+    task,
+    config,
+    workdir,
+    oracle=oracle,
+    place=lambda batch: sharding.place(batch, mesh),
+  )
   initial = None
   if 'init_from' in config:
     initial = warm_start.initial_params(config, workdir, mesh)
   state, history = loop.train(
-      task, tx, workdir=workdir, num_steps=config.num_steps,
-      batch_size=config.batch_size, seed=config.seed, mesh=mesh,
-      schedule=schedule, accumulate=config.accumulate,
-      ema_decay=config.ema_decay, evals=evals.hooks(),
-      log_every=config.log_every, checkpoint_every=config.checkpoint.every,
-      checkpoints=dict(keep_last=config.checkpoint.keep,
-                       best=config.checkpoint.best,
-                       best_mode=config.checkpoint.best_mode),
-      config=json.loads(config.to_json()),
-      tokens_per_step=task.tokens_per_step, flops=task.flops,
-      initial_params=initial)
+    task,
+    tx,
+    workdir=workdir,
+    num_steps=config.num_steps,
+    batch_size=config.batch_size,
+    seed=config.seed,
+    mesh=mesh,
+    schedule=schedule,
+    accumulate=config.accumulate,
+    ema_decay=config.ema_decay,
+    evals=evals.hooks(),
+    log_every=config.log_every,
+    checkpoint_every=config.checkpoint.every,
+    checkpoints=dict(
+      keep_last=config.checkpoint.keep,
+      best=config.checkpoint.best,
+      best_mode=config.checkpoint.best_mode,
+    ),
+    config=json.loads(config.to_json()),
+    tokens_per_step=task.tokens_per_step,
+    flops=task.flops,
+    initial_params=initial,
+  )
   if jax.process_index() == 0:
     write_config(config, workdir)  # A resumed run may have changed it.
   if int(state.step) == config.num_steps:
@@ -123,17 +160,21 @@ def prepare_data(data, workdir):
   given = data.name == 'terramesh' or not data.prepare
   if given and not data.dir:
     raise ValueError(
-        'config.data.dir is not set; `python -m fusion_jax.prepare '
-        f'{data.name}` makes the folder that it should name.')
+      'config.data.dir is not set; `python -m fusion_jax.prepare '
+      f'{data.name}` makes the folder that it should name.'
+    )
   path = pathlib.Path(data.dir or workdir / 'data')
   if not given:
     _prepare_once(data, path)
   if data.name != 'simulated':
     return path, None
   from fusion_jax.data.sources import simulated
+
   earth = simulated.SimulatedEarth(
-      seed=data.prepare.seed, image_size=data.prepare.image_size,
-      splits=data.prepare.splits)
+    seed=data.prepare.seed,
+    image_size=data.prepare.image_size,
+    splits=data.prepare.splits,
+  )
 
   def oracle(example):
     _, split, index = str(example['key']).split('_')
@@ -155,7 +196,8 @@ def _prepare_once(data, path):
     failed = bool(multihost_utils.broadcast_one_to_all(np.array(failed)))
   if failed:
     raise failure or RuntimeError(
-        f'Process 0 could not prepare {path}; its log says why.')
+      f'Process 0 could not prepare {path}; its log says why.'
+    )
 
 
 def keep_for_use(task, config, data_dir, workdir):
@@ -169,9 +211,10 @@ def keep_for_use(task, config, data_dir, workdir):
   there = workdir / 'statistics.json'
   if begun and there.exists() and not _agree(there, data_dir / there.name):
     raise ValueError(
-        f'The run in {workdir} began with other data than those in {data_dir}: '
-        'their statistics differ. Name the data that it began with, or another '
-        '--workdir.')
+      f'The run in {workdir} began with other data than those in {data_dir}: '
+      'their statistics differ. Name the data that it began with, or another '
+      '--workdir.'
+    )
   if jax.process_index():
     return
   if not begun or not (workdir / 'config.json').exists():
@@ -192,9 +235,12 @@ def _agree(*paths):
     old.pop(provenance, None), new.pop(provenance, None)
   if jax.tree.structure(old) != jax.tree.structure(new):
     return False
-  return all(a == b if isinstance(a, str) or isinstance(b, str)
-             else math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-9)
-             for a, b in zip(jax.tree.leaves(old), jax.tree.leaves(new)))
+  return all(
+    a == b
+    if isinstance(a, str) or isinstance(b, str)
+    else math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-9)
+    for a, b in zip(jax.tree.leaves(old), jax.tree.leaves(new))
+  )
 
 
 def main(argv):
@@ -202,7 +248,8 @@ def main(argv):
     raise app.UsageError(f'{argv[1:]} is not understood; see --help.')
   if DISTRIBUTED.value or COORDINATOR.value:
     jax.distributed.initialize(
-        COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+      COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value
+    )
   log.show_progress()
   config = CONFIG.value
   workdir = WORKDIR.value or f'runs/{config.name}'

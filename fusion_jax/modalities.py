@@ -19,8 +19,20 @@ FIRST_SENTINEL, NUM_SENTINELS = 4, 200  # [S_0]..[S_199] are ids 4..203.
 NULL, ZERO = 204, 205  # Missing; precipitation below 0.01 mm. Series only.
 VALUE_OFFSET = 206  # Id of the first value bin of a series.
 
-S2L2A_BANDS = ('B01', 'B02', 'B03', 'B04', 'B05', 'B06', 'B07', 'B08', 'B8A',
-               'B09', 'B11', 'B12')
+S2L2A_BANDS = (
+  'B01',
+  'B02',
+  'B03',
+  'B04',
+  'B05',
+  'B06',
+  'B07',
+  'B08',
+  'B8A',
+  'B09',
+  'B11',
+  'B12',
+)
 S2L1C_BANDS = S2L2A_BANDS[:10] + ('B10',) + S2L2A_BANDS[10:]
 
 HOURLY_LEADS = tuple(range(-47, 13))  # Hours from the acquisition hour.
@@ -49,6 +61,7 @@ class Modality:
     ordered: of a series, whether its values stand in bins in ascending order,
       with [ZERO] where it is dry; learned codes have neither.
   """
+
   name: str
   kind: Literal['image', 'tokens', 'text', 'series']
   unit: str
@@ -66,8 +79,9 @@ class Modality:
   @property
   def id(self):
     """SHA-256 of the name, as one big integer, modulo 2^15."""
-    return int.from_bytes(
-        hashlib.sha256(self.name.encode()).digest(), 'big') % 2**15
+    return (
+      int.from_bytes(hashlib.sha256(self.name.encode()).digest(), 'big') % 2**15
+    )
 
   @property
   def is_sequence(self):
@@ -84,9 +98,10 @@ class Modality:
       return self
     if image_size % PATCH:
       raise ValueError(
-          f'image_size={image_size} is not a multiple of the patch of {PATCH} '
-          f'pixels; try {max(1, round(image_size / PATCH)) * PATCH}.')
-    return dataclasses.replace(self, max_tokens=(image_size // PATCH)**2)
+        f'image_size={image_size} is not a multiple of the patch of {PATCH} '
+        f'pixels; try {max(1, round(image_size / PATCH)) * PATCH}.'
+      )
+    return dataclasses.replace(self, max_tokens=(image_size // PATCH) ** 2)
 
 
 def _image(name, field, unit, bands, mean, std):
@@ -94,70 +109,154 @@ def _image(name, field, unit, bands, mean, std):
 
 
 def _tokens(name, field, unit, bands, mean, std, vocab_size=15_360):
-  return Modality(name, 'tokens', unit, bands, 196, vocab_size, field, mean,
-                  std)
+  return Modality(
+    name, 'tokens', unit, bands, 196, vocab_size, field, mean, std
+  )
 
 
 def _series(name, unit, leads):
-  return Modality(name, 'series', unit, (name.split('_')[0],), len(leads) + 2,
-                  VALUE_OFFSET + SERIES_BINS, name, leads=leads)
+  return Modality(
+    name,
+    'series',
+    unit,
+    (name.split('_')[0],),
+    len(leads) + 2,
+    VALUE_OFFSET + SERIES_BINS,
+    name,
+    leads=leads,
+  )
 
 
-_S2L2A = ('S2L2A', 'reflectance x 1e4', S2L2A_BANDS,
-          (1390.458, 1503.317, 1718.197, 1853.91, 2199.1, 2779.975, 2987.011,
-           3083.234, 3132.22, 3162.988, 2424.884, 1857.648),
-          (2106.761, 2141.107, 2038.973, 2134.138, 2085.321, 1889.926,
-           1820.257, 1871.918, 1753.829, 1797.379, 1434.261, 1334.311))
-_S2L1C = ('S2L1C', 'reflectance x 1e4', S2L1C_BANDS,
-          (2357.089, 2137.385, 2018.788, 2082.986, 2295.651, 2854.537,
-           3122.849, 3040.56, 3306.481, 1473.847, 506.07, 2472.825, 1838.929),
-          (1624.683, 1675.806, 1557.708, 1833.702, 1823.738, 1733.977,
-           1732.131, 1679.732, 1727.26, 1024.687, 442.165, 1331.411,
-           1160.419))
-_S2RGB = ('S2RGB', 'grey level', ('B04', 'B03', 'B02'),
-          (87.271, 80.931, 66.667), (58.767, 47.663, 42.631))
+_S2L2A = (
+  'S2L2A',
+  'reflectance x 1e4',
+  S2L2A_BANDS,
+  (
+    1390.458,
+    1503.317,
+    1718.197,
+    1853.91,
+    2199.1,
+    2779.975,
+    2987.011,
+    3083.234,
+    3132.22,
+    3162.988,
+    2424.884,
+    1857.648,
+  ),
+  (
+    2106.761,
+    2141.107,
+    2038.973,
+    2134.138,
+    2085.321,
+    1889.926,
+    1820.257,
+    1871.918,
+    1753.829,
+    1797.379,
+    1434.261,
+    1334.311,
+  ),
+)
+_S2L1C = (
+  'S2L1C',
+  'reflectance x 1e4',
+  S2L1C_BANDS,
+  (
+    2357.089,
+    2137.385,
+    2018.788,
+    2082.986,
+    2295.651,
+    2854.537,
+    3122.849,
+    3040.56,
+    3306.481,
+    1473.847,
+    506.07,
+    2472.825,
+    1838.929,
+  ),
+  (
+    1624.683,
+    1675.806,
+    1557.708,
+    1833.702,
+    1823.738,
+    1733.977,
+    1732.131,
+    1679.732,
+    1727.26,
+    1024.687,
+    442.165,
+    1331.411,
+    1160.419,
+  ),
+)
+_S2RGB = (
+  'S2RGB',
+  'grey level',
+  ('B04', 'B03', 'B02'),
+  (87.271, 80.931, 66.667),
+  (58.767, 47.663, 42.631),
+)
 _S1GRD = ('S1GRD', 'dB', ('vv', 'vh'), (-12.599, -20.293), (5.195, 5.890))
 _S1RTC = ('S1RTC', 'dB', ('vv', 'vh'), (-10.93, -17.329), (4.391, 4.459))
 _DEM = ('DEM', 'm', ('elevation',), (670.665,), (951.272,))
 _NDVI = ('NDVI', '1', ('ndvi',), (0.327,), (0.322,))
-_LULC = ('LULC', 'class 0..9', ('lulc',), (0.,), (1.,))
+_LULC = ('LULC', 'class 0..9', ('lulc',), (0.0,), (1.0,))
 
 _ALL = (
-    _image('untok_sen2l2a@224', *_S2L2A),
-    _image('untok_sen2l1c@224', *_S2L1C),
-    _image('untok_sen2rgb@224', *_S2RGB),
-    _image('untok_sen1grd@224', *_S1GRD),
-    _image('untok_sen1rtc@224', *_S1RTC),
-    _image('untok_dem@224', *_DEM),
-    _tokens('tok_sen2l2a@224', *_S2L2A),
-    _tokens('tok_sen1grd@224', *_S1GRD),
-    _tokens('tok_sen1rtc@224', *_S1RTC),
-    _tokens('tok_dem@224', *_DEM),
-    _tokens('tok_ndvi@224', *_NDVI),
-    _tokens('tok_lulc@224', *_LULC, vocab_size=4_375),
-    Modality('coords', 'text', 'degree', ('lat', 'lon'), 4, 30_000, 'lat'),
-    _series('t2m_hourly', 'K', HOURLY_LEADS),
-    _series('tp_hourly', 'mm', HOURLY_LEADS),
-    _series('t2m_min_daily', 'K', DAILY_LEADS),
-    _series('t2m_max_daily', 'K', DAILY_LEADS),
-    _series('t2m_mean_daily', 'K', DAILY_LEADS),
-    _series('tp_min_daily', 'mm', DAILY_LEADS),
-    _series('tp_max_daily', 'mm', DAILY_LEADS),
-    _series('tp_sum_daily', 'mm', DAILY_LEADS),
+  _image('untok_sen2l2a@224', *_S2L2A),
+  _image('untok_sen2l1c@224', *_S2L1C),
+  _image('untok_sen2rgb@224', *_S2RGB),
+  _image('untok_sen1grd@224', *_S1GRD),
+  _image('untok_sen1rtc@224', *_S1RTC),
+  _image('untok_dem@224', *_DEM),
+  _tokens('tok_sen2l2a@224', *_S2L2A),
+  _tokens('tok_sen1grd@224', *_S1GRD),
+  _tokens('tok_sen1rtc@224', *_S1RTC),
+  _tokens('tok_dem@224', *_DEM),
+  _tokens('tok_ndvi@224', *_NDVI),
+  _tokens('tok_lulc@224', *_LULC, vocab_size=4_375),
+  Modality('coords', 'text', 'degree', ('lat', 'lon'), 4, 30_000, 'lat'),
+  _series('t2m_hourly', 'K', HOURLY_LEADS),
+  _series('tp_hourly', 'mm', HOURLY_LEADS),
+  _series('t2m_min_daily', 'K', DAILY_LEADS),
+  _series('t2m_max_daily', 'K', DAILY_LEADS),
+  _series('t2m_mean_daily', 'K', DAILY_LEADS),
+  _series('tp_min_daily', 'mm', DAILY_LEADS),
+  _series('tp_max_daily', 'mm', DAILY_LEADS),
+  _series('tp_sum_daily', 'mm', DAILY_LEADS),
 )
 MODALITIES = {modality.name: modality for modality in _ALL}
-IMAGE_FIELDS = {m.field: m for m in _ALL
-                if m.kind in ('image', 'tokens')}  # One entry a sensor.
+IMAGE_FIELDS = {
+  m.field: m for m in _ALL if m.kind in ('image', 'tokens')
+}  # One entry a sensor.
 
 # Friendly names of raw inputs and of targets; exact keys work too.
-_INPUTS = {'S2L2A': 'untok_sen2l2a@224', 'S2L1C': 'untok_sen2l1c@224',
-           'S2RGB': 'untok_sen2rgb@224', 'S1GRD': 'untok_sen1grd@224',
-           'S1RTC': 'untok_sen1rtc@224', 'DEM': 'untok_dem@224',
-           'LULC': 'tok_lulc@224', 'NDVI': 'tok_ndvi@224', 'coords': 'coords'}
-_TARGETS = {'S2L2A': 'tok_sen2l2a@224', 'S1GRD': 'tok_sen1grd@224',
-            'S1RTC': 'tok_sen1rtc@224', 'DEM': 'tok_dem@224',
-            'LULC': 'tok_lulc@224', 'NDVI': 'tok_ndvi@224',
-            'coords': 'coords'}
+_INPUTS = {
+  'S2L2A': 'untok_sen2l2a@224',
+  'S2L1C': 'untok_sen2l1c@224',
+  'S2RGB': 'untok_sen2rgb@224',
+  'S1GRD': 'untok_sen1grd@224',
+  'S1RTC': 'untok_sen1rtc@224',
+  'DEM': 'untok_dem@224',
+  'LULC': 'tok_lulc@224',
+  'NDVI': 'tok_ndvi@224',
+  'coords': 'coords',
+}
+_TARGETS = {
+  'S2L2A': 'tok_sen2l2a@224',
+  'S1GRD': 'tok_sen1grd@224',
+  'S1RTC': 'tok_sen1rtc@224',
+  'DEM': 'tok_dem@224',
+  'LULC': 'tok_lulc@224',
+  'NDVI': 'tok_ndvi@224',
+  'coords': 'coords',
+}
 
 
 def get(name, role='input'):
@@ -176,8 +275,9 @@ def get(name, role='input'):
   keys = {key.lower(): value for key, value in friendly.items()}
   if name.lower() not in keys:
     raise ValueError(
-        f'There is no {role} modality {name!r}; choose one of '
-        f'{sorted(MODALITIES)} or, by sensor, {sorted(friendly)}.')
+      f'There is no {role} modality {name!r}; choose one of '
+      f'{sorted(MODALITIES)} or, by sensor, {sorted(friendly)}.'
+    )
   return MODALITIES[keys[name.lower()]]
 
 

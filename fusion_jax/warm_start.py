@@ -14,8 +14,11 @@ from fusion_jax.models import backbone
 from fusion_jax.tasks import pretrain
 from fusion_jax.train import checkpoint
 
-_EMBEDDINGS = ('encoder_embeddings', 'decoder_embeddings',
-               'modality_embeddings')
+_EMBEDDINGS = (
+  'encoder_embeddings',
+  'decoder_embeddings',
+  'modality_embeddings',
+)
 _SETTINGS = ('num_heads', 'mlp', 'use_bias')  # Of the model; in no shape.
 
 
@@ -44,12 +47,20 @@ def initial_params(config, workdir, mesh):
   _check_settings(config, metadata['config'])
   _check_places(config, params)
   model = backbone.param_shapes(pretrain.make_backbone(config))
-  params = match(params, model, new=config.init_new,
-                 without=config.init_without, source=config.init_from)
-  logging.info('Started from %s (step %d); new: %s; left out: %s.',
-               config.init_from, checkpoint.find_step(config.init_from),
-               ', '.join(config.init_new) or 'nothing',
-               ', '.join(config.init_without) or 'nothing')
+  params = match(
+    params,
+    model,
+    new=config.init_new,
+    without=config.init_without,
+    source=config.init_from,
+  )
+  logging.info(
+    'Started from %s (step %d); new: %s; left out: %s.',
+    config.init_from,
+    checkpoint.find_step(config.init_from),
+    ', '.join(config.init_new) or 'nothing',
+    ', '.join(config.init_without) or 'nothing',
+  )
   return params
 
 
@@ -67,60 +78,79 @@ def match(params, model, *, new=(), without=(), source='the checkpoint'):
     ValueError: unless what only the model has are the embeddings of `new`,
       what only `params` have embeddings of `without`, and all shapes agree.
   """
-  had, wanted = (traverse_util.flatten_dict(tree, sep='/')
-                 for tree in (params, model))
+  had, wanted = (
+    traverse_util.flatten_dict(tree, sep='/') for tree in (params, model)
+  )
   expected = {path for path in wanted if _modality(path) in _names(new)}
   lacking = sorted(set(wanted) - set(had) - expected)
   needless = sorted(expected & set(had))
   surplus = set(had) - set(wanted)
   dropped = {path for path in surplus if _modality(path) in _names(without)}
-  wrong = [f'{path} {had[path].shape}, should be {wanted[path].shape}'
-           for path in sorted(set(had) & set(wanted))
-           if had[path].shape != wanted[path].shape]
+  wrong = [
+    f'{path} {had[path].shape}, should be {wanted[path].shape}'
+    for path in sorted(set(had) & set(wanted))
+    if had[path].shape != wanted[path].shape
+  ]
   if lacking or needless or surplus - dropped or wrong:
     raise ValueError(
-        f'{source} does not fit the model. The model has, and it lacks: '
-        f'{lacking} (name new modalities in config.init_new). It has, and the '
-        f'model lacks: {sorted(surplus - dropped)} (name modalities to leave '
-        f'out in config.init_without). Named as new, but there: {needless}. '
-        f'Wrong shapes: {wrong} (tables of coordinates have '
-        'config.coords_vocab_size rows).')
+      f'{source} does not fit the model. The model has, and it lacks: '
+      f'{lacking} (name new modalities in config.init_new). It has, and the '
+      f'model lacks: {sorted(surplus - dropped)} (name modalities to leave '
+      f'out in config.init_without). Named as new, but there: {needless}. '
+      f'Wrong shapes: {wrong} (tables of coordinates have '
+      'config.coords_vocab_size rows).'
+    )
   return traverse_util.unflatten_dict(
-      {path: x for path, x in had.items() if path not in dropped}, sep='/')
+    {path: x for path, x in had.items() if path not in dropped}, sep='/'
+  )
 
 
 def _check_settings(config, theirs):
   """Raises where the weights would run and mean something else."""
   if theirs.get('task') != 'pretrain':
     raise ValueError(
-        f'config.init_from={config.init_from} holds a model of the task '
-        f'{theirs.get("task")!r}; wanted is a backbone, encoder and decoder.')
-  pairs = {f'model.{name}': (config.model[name], theirs['model'][name])
-           for name in _SETTINGS}
+      f'config.init_from={config.init_from} holds a model of the task '
+      f'{theirs.get("task")!r}; wanted is a backbone, encoder and decoder.'
+    )
+  pairs = {
+    f'model.{name}': (config.model[name], theirs['model'][name])
+    for name in _SETTINGS
+  }
   pairs['standardise'] = config.standardise, theirs['standardise']
-  different = [f'config.{name}={ours!r}, there {their!r}'
-               for name, (ours, their) in pairs.items() if ours != their]
+  different = [
+    f'config.{name}={ours!r}, there {their!r}'
+    for name, (ours, their) in pairs.items()
+    if ours != their
+  ]
   if different:
-    raise ValueError(f'{config.init_from} was trained with other settings: '
-                     f'{"; ".join(different)}. Set them as there.')
+    raise ValueError(
+      f'{config.init_from} was trained with other settings: '
+      f'{"; ".join(different)}. Set them as there.'
+    )
   if config.image_size != theirs['image_size']:
     logging.warning(
-        'The weights of %s know images of %d pixels a side; positions are '
-        'made anew for %d.', config.init_from, theirs['image_size'],
-        config.image_size)
+      'The weights of %s know images of %d pixels a side; positions are '
+      'made anew for %d.',
+      config.init_from,
+      theirs['image_size'],
+      config.image_size,
+    )
 
 
 def _check_places(config, params):
   """Warns if places would be other words than those that were trained."""
   words = pathlib.Path(config.init_from) / pretrain.VOCABULARY
   taken = 'coords' in config.modalities and any(
-      'coords' in params[kind] for kind in _EMBEDDINGS)
+    'coords' in params[kind] for kind in _EMBEDDINGS
+  )
   if taken and not words.exists():
     logging.warning(
-        '%s has no %s: the tables of places were trained with other words than '
-        'those of this run, and mean nothing. Convert the file of the '
-        "coordinates into that folder, or leave 'coords' out.",
-        config.init_from, pretrain.VOCABULARY)
+      '%s has no %s: the tables of places were trained with other words than '
+      'those of this run, and mean nothing. Convert the file of the '
+      "coordinates into that folder, or leave 'coords' out.",
+      config.init_from,
+      pretrain.VOCABULARY,
+    )
 
 
 def _names(names):

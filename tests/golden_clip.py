@@ -25,8 +25,11 @@ def load(name):
 
 def weights(name):
   """The state in Hugging Face's layout."""
-  return {key.removeprefix('param/'): value
-          for key, value in load(name)[1].items() if key.startswith('param/')}
+  return {
+    key.removeprefix('param/'): value
+    for key, value in load(name)[1].items()
+    if key.startswith('param/')
+  }
 
 
 @functools.cache
@@ -34,8 +37,11 @@ def converted(name):
   """Our model and its parameters."""
   config, _ = load(name)
   return convert.from_torch(
-      weights(name), config['hidden_act'], vision_heads=config['heads'],
-      text_heads=config['heads'])
+    weights(name),
+    config['hidden_act'],
+    vision_heads=config['heads'],
+    text_heads=config['heads'],
+  )
 
 
 def pixels(name):

@@ -22,6 +22,7 @@ FAMILIES = ('gelu', 'swiglu')
 
 class Case(NamedTuple):
   """One golden case."""
+
   config: dict[str, Any]
   weights: dict[str, np.ndarray]
   io: dict[str, np.ndarray]
@@ -32,14 +33,19 @@ class Case(NamedTuple):
   def inputs(self, prefix=''):
     """Input arrays below `prefix`, by the rest of their name."""
     start = f'inputs/{prefix}'
-    return {key.removeprefix(start): value for key, value in self.io.items()
-            if key.startswith(start)}
+    return {
+      key.removeprefix(start): value
+      for key, value in self.io.items()
+      if key.startswith(start)
+    }
 
   @property
   def family(self):
     gated = self.config['gated_mlp']
-    return {'mlp': 'swiglu' if gated else 'gelu',
-            'use_bias': self.config['qkv_bias']}
+    return {
+      'mlp': 'swiglu' if gated else 'gelu',
+      'use_bias': self.config['qkv_bias'],
+    }
 
   @property
   def modalities(self):
@@ -48,21 +54,30 @@ class Case(NamedTuple):
 
   def _modality(self, name):
     fields = modality_table.MODALITIES.get(name) or modality_table.Modality(
-        name, 'series', '1', (name,), 12, 60, name)
+      name, 'series', '1', (name,), 12, 60, name
+    )
     vocab_size = next(
-        (value.shape[0] for key, value in self.weights.items()
-         if key == f'encoder_embeddings.{name}.token_emb.weight'), 0)
+      (
+        value.shape[0]
+        for key, value in self.weights.items()
+        if key == f'encoder_embeddings.{name}.token_emb.weight'
+      ),
+      0,
+    )
     return modality_table.dataclasses.replace(
-        fields.at(64), vocab_size=vocab_size)
+      fields.at(64), vocab_size=vocab_size
+    )
 
 
 @functools.cache
 def load(name):
   """The case called `name`, such as 'encdec_gelu'."""
   read = safetensors.load_file
-  return Case(json.loads((_FOLDER / f'{name}.json').read_text()),
-              read(_FOLDER / f'{name}.weights.safetensors'),
-              read(_FOLDER / f'{name}.io.safetensors'))
+  return Case(
+    json.loads((_FOLDER / f'{name}.json').read_text()),
+    read(_FOLDER / f'{name}.weights.safetensors'),
+    read(_FOLDER / f'{name}.io.safetensors'),
+  )
 
 
 @functools.cache
@@ -75,24 +90,37 @@ def make_backbone(case, **kwargs):
   """The `Backbone` of an 'encdec' case."""
   config = case.config
   return backbone.Backbone(
-      case.modalities, config['dim'], config['encoder_depth'],
-      config['decoder_depth'], config['num_heads'], image_size=64,
-      **case.family, **kwargs)
+    case.modalities,
+    config['dim'],
+    config['encoder_depth'],
+    config['decoder_depth'],
+    config['num_heads'],
+    image_size=64,
+    **case.family,
+    **kwargs,
+  )
 
 
 def make_encoder(case, **kwargs):
   """The `Encoder` of a 'vit' case."""
   config = case.config
   return encoder.Encoder(
-      case.modalities, config['dim'], config['encoder_depth'],
-      config['num_heads'], image_size=64, **case.family, **kwargs)
+    case.modalities,
+    config['dim'],
+    config['encoder_depth'],
+    config['num_heads'],
+    image_size=64,
+    **case.family,
+    **kwargs,
+  )
 
 
 def table(case):
   """The conversion table of a case."""
   if case.config['kind'] == 'TerraMindViT':
     return terramind.encoder_table(
-        case.modalities, missing_token=True, **case.family)
+      case.modalities, missing_token=True, **case.family
+    )
   return terramind.backbone_table(case.modalities, **case.family)
 
 
@@ -121,10 +149,14 @@ def make_batch(case, num_inputs=0, num_targets=0, hide_targets=()):
     hidden = np.ones_like(grids[name]['target_mask'])
     grids[name] = grids[name] | {'target_mask': hidden}
   packed = [
-      masking.pack(jax.tree.map(lambda x, i=i: x[i], grids), case.modalities,
-                   num_inputs or case.config['num_encoder_tokens'],
-                   num_targets or case.config['num_decoder_tokens'])
-      for i in range(case.config['batch'])]
+    masking.pack(
+      jax.tree.map(lambda x, i=i: x[i], grids),
+      case.modalities,
+      num_inputs or case.config['num_encoder_tokens'],
+      num_targets or case.config['num_decoder_tokens'],
+    )
+    for i in range(case.config['batch'])
+  ]
   return jax.tree.map(lambda *x: jnp.asarray(np.stack(x)), *packed)
 
 
@@ -156,18 +188,31 @@ def total_loss(model, params, batch):
   outputs = model.apply({'params': params}, batch)
   slots = batch['decoder']
   weight = losses.modality_weights(
-      slots['modality'], slots['trainable'], model.heads)
-  flat = [x.reshape(-1) for x in (
-      slots['modality'], slots['target'], weight, jnp.zeros_like(weight))]
+    slots['modality'], slots['trainable'], model.heads
+  )
+  flat = [
+    x.reshape(-1)
+    for x in (
+      slots['modality'],
+      slots['target'],
+      weight,
+      jnp.zeros_like(weight),
+    )
+  ]
   return losses.grouped_cross_entropy(
-      outputs.reshape(-1, model.width), *flat, model.output_tables(params),
-      model.heads)
+    outputs.reshape(-1, model.width),
+    *flat,
+    model.output_tables(params),
+    model.heads,
+  )
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def gradients(model, params, batch):
   """Loss; its gradients by parameters and by patches."""
+
   def loss(params, patches):
     encoder = batch['encoder'] | {'patches': patches}
     return total_loss(model, params, batch | {'encoder': encoder})[0]
+
   return jax.value_and_grad(loss, (0, 1))(params, batch['encoder']['patches'])

@@ -26,16 +26,20 @@ def load(name):
 
 def below(arrays, prefix):
   """The arrays whose keys start so, without that start."""
-  return {key.removeprefix(prefix): value for key, value in arrays.items()
-          if key.startswith(prefix)}
+  return {
+    key.removeprefix(prefix): value
+    for key, value in arrays.items()
+    if key.startswith(prefix)
+  }
 
 
 @functools.cache
 def converted(name):
   """Our encoder and its parameters."""
   config, arrays = load(name)
-  return timesenclip.from_torch(below(arrays, 'param/'),
-                                num_heads=config['heads'])
+  return timesenclip.from_torch(
+    below(arrays, 'param/'), num_heads=config['heads']
+  )
 
 
 def tiny_encoder(**changes):
@@ -47,4 +51,5 @@ def tiny_encoder(**changes):
 def init(encoder, **options):
   """Fresh parameters, in one program."""
   return jax.jit(functools.partial(pixel_encoder.init, encoder, **options))(
-      jax.random.key(0))
+    jax.random.key(0)
+  )

@@ -17,6 +17,7 @@ NUM_HEADS = 4  # Of both cases: heads of 16, which no file tells.
 
 class Case(NamedTuple):
   """One golden case, images turned to channels last."""
+
   weights: dict[str, np.ndarray]
   io: dict[str, np.ndarray]
   model: Any
@@ -31,8 +32,9 @@ class Case(NamedTuple):
   def names(self, prefix):
     """What follows `prefix` in the names of outputs."""
     start = f'outputs/{prefix}'
-    return sorted(key.removeprefix(start) for key in self.io
-                  if key.startswith(start))
+    return sorted(
+      key.removeprefix(start) for key in self.io if key.startswith(start)
+    )
 
 
 @functools.cache
@@ -41,8 +43,12 @@ def load(name):
   read = safetensors.load_file
   weights = read(_FOLDER / f'tokenizer_{name}.weights.safetensors')
   model = terramind_tokenizers.model_of(weights, NUM_HEADS)
-  return Case(weights, read(_FOLDER / f'tokenizer_{name}.io.safetensors'),
-              model, terramind_tokenizers.from_terramind(weights, model))
+  return Case(
+    weights,
+    read(_FOLDER / f'tokenizer_{name}.io.safetensors'),
+    model,
+    terramind_tokenizers.from_terramind(weights, model),
+  )
 
 
 @functools.cache

@@ -10,8 +10,9 @@ import numpy as np
 from fusion_jax.convert import terramind, terramind_files
 from fusion_jax.nn import positions
 
-_FILE = (pathlib.Path(__file__).parent / 'testdata' / 'terramind' /
-         'state_dicts.json')
+_FILE = (
+  pathlib.Path(__file__).parent / 'testdata' / 'terramind' / 'state_dicts.json'
+)
 
 
 @functools.cache
@@ -21,7 +22,8 @@ def shapes(name):
   entry = listed[name]
   if 'as' in entry:
     return shapes(entry['as']) | {
-        key: tuple(shape) for key, shape in entry['but'].items()}
+      key: tuple(shape) for key, shape in entry['but'].items()
+    }
   return {key: tuple(shape) for key, shape in entry['keys'].items()}
 
 
@@ -33,8 +35,10 @@ def random_state(model, seed=0):
   """
   rng = np.random.default_rng(seed)
   rows, wanted = terramind_files.rows_and_shapes(model)
-  state = terramind.to_terramind(jax.tree.map(
-      lambda x: rng.normal(size=x.shape).astype(np.float32), wanted), rows)
+  state = terramind.to_terramind(
+    jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), wanted),
+    rows,
+  )
   for key in list(state):
     parts = ['', *key.split('.')]
     if parts[-2].endswith(('norm', 'norm1', 'norm2')):
@@ -42,12 +46,16 @@ def random_state(model, seed=0):
     if key.startswith('decoder_embeddings.') and parts[-2] == 'token_emb':
       state[key.replace('token_emb', 'to_logits')] = state[key]
       vector = f'encoder_embeddings.{parts[2]}.mod_emb'
-      state.setdefault(f'decoder_embeddings.{parts[2]}.mod_emb',
-                       state.get(vector))
+      state.setdefault(
+        f'decoder_embeddings.{parts[2]}.mod_emb', state.get(vector)
+      )
   grid = model.image_size // 16
   for m in model.modalities:
-    table = (positions.sequence_table(model.width) if m.is_sequence else
-             positions.grid_table(grid, grid, model.width))
+    table = (
+      positions.sequence_table(model.width)
+      if m.is_sequence
+      else positions.grid_table(grid, grid, model.width)
+    )
     for side in ('encoder', 'decoder'):
       if f'{side}_embeddings.{m.name}.mod_emb' in state:
         state[f'{side}_embeddings.{m.name}.pos_emb'] = table[None]

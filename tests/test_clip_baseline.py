@@ -26,10 +26,11 @@ def test_pictures_are_red_green_and_blue_between_the_percentiles():
 
 
 def test_views_count_alike_whatever_their_length():
-  views = np.array([[[3., 0], [0, 8]], [[np.nan] * 2, [0, 2]],
-                    [[np.nan] * 2] * 2])
+  views = np.array(
+    [[[3.0, 0], [0, 8]], [[np.nan] * 2, [0, 2]], [[np.nan] * 2] * 2]
+  )
   found, seen = clip_baseline.mean_views(views)
-  np.testing.assert_allclose(found, [[.5**.5, .5**.5], [0, 1], [0, 0]])
+  np.testing.assert_allclose(found, [[0.5**0.5, 0.5**0.5], [0, 1], [0, 0]])
   np.testing.assert_array_equal(seen, [True, True, False])
 
 
@@ -40,34 +41,43 @@ def _folder(tmp_path, monkeypatch):
   names = labels.classes('land_cover')
   known = prompt_files.read(tmp_path / 'data/prompts/land_cover.npz')
   prompt_files.write(
-      tmp_path / 'data/prompts/land_cover.class_names.npz', known)
+    tmp_path / 'data/prompts/land_cover.class_names.npz', known
+  )
   with h5py.File(tmp_path / 'test.h5', 'w') as file:
     for i in range(12):
       example = pixel_data.example('test', i)
       group = file.create_group(example['key'])
       for band in composites.BANDS:
-        group[band] = np.full((3, 8, 8), int(
-            300 * (1 + example['label/land_cover'])), np.uint16)
+        group[band] = np.full(
+          (3, 8, 8), int(300 * (1 + example['label/land_cover'])), np.uint16
+        )
       group['SCL'] = np.full((3, 8, 8), 4, np.uint8)
       group.attrs['Image_ID'] = ['a_20180105', 'a_20180205', 'a_20180305']
-  grey = [int(clip_baseline.picture(np.full((10, 1, 1), 300 * i)).flat[0])
-          for i in range(1, len(names) + 1)]
+  grey = [
+    int(clip_baseline.picture(np.full((10, 1, 1), 300 * i)).flat[0])
+    for i in range(1, len(names) + 1)
+  ]
 
   def embed_images(pictures):
     assert pictures[0].shape == (8, 8, 3)
     of = [grey.index(int(image[0, 0, 0])) for image in pictures]
     return known.vectors[of] / np.linalg.norm(
-        known.vectors[of], axis=1, keepdims=True)
+      known.vectors[of], axis=1, keepdims=True
+    )
 
   def embed_texts(texts, *, truncate):
     assert truncate  # Rated prompts are as long as people wrote them.
     of = [names.index(text.removeprefix('a place of ')) for text in texts]
     return known.vectors[of] / np.linalg.norm(
-        known.vectors[of], axis=1, keepdims=True)
+      known.vectors[of], axis=1, keepdims=True
+    )
 
-  monkeypatch.setattr('fusion_jax.released.load', lambda folder: (
-      types.SimpleNamespace(width=int(folder), embed_images=embed_images,
-                            embed_texts=embed_texts)))
+  monkeypatch.setattr(
+    'fusion_jax.released.load',
+    lambda folder: types.SimpleNamespace(
+      width=int(folder), embed_images=embed_images, embed_texts=embed_texts
+    ),
+  )
   return tmp_path
 
 
@@ -78,43 +88,73 @@ def write_rated(folder, places):
   with open(folder / 'prompts.csv', 'w', newline='') as file:
     rows = csv.writer(file)
     rows.writerow(('user_index', 'values_in_order', 'prompts_in_order'))
-    rows.writerows((0, i + 1, f'a place of {name}')
-                   for name_twice in (names, names)
-                   for i, name in enumerate(name_twice))
+    rows.writerows(
+      (0, i + 1, f'a place of {name}')
+      for name_twice in (names, names)
+      for i, name in enumerate(name_twice)
+    )
   with open(folder / 'votes.tsv', 'w') as file:
     file.write('Lat\tLon\tAverage\n')
     for i in range(places):
       place = pixel_data.example('test', i)
-      file.write(f'{place["lat"]:.4f}\t{place["lon"]:.4f}\t'
-                 f'{1 + place["label/land_cover"]}\n')
+      file.write(
+        f'{place["lat"]:.4f}\t{place["lon"]:.4f}\t'
+        f'{1 + place["label/land_cover"]}\n'
+      )
   return folder
 
 
 def test_report_has_the_numbers_of_the_paper_beside(folder):
-  clip_baseline.main([
-      '--clip', str(pixel_data.WIDTH), '--source', str(folder / 'test.h5'),
-      '--data', str(folder / 'data'), '--out', str(folder / 'out'), '--size',
-      '8', '--name', 'GeoRSCLIP'])
+  clip_baseline.main(
+    [
+      '--clip',
+      str(pixel_data.WIDTH),
+      '--source',
+      str(folder / 'test.h5'),
+      '--data',
+      str(folder / 'data'),
+      '--out',
+      str(folder / 'out'),
+      '--size',
+      '8',
+      '--name',
+      'GeoRSCLIP',
+    ]
+  )
   numbers = json.loads((folder / 'out' / 'metrics.json').read_text())
   assert numbers['test/zero_shot_single/land_cover.class_names'] == 1
   assert numbers['test/recall_single/land_cover_s2g@1'] == 1
   text = (folder / 'out' / 'report.md').read_text()
   assert '| label | class, % | gen, % | desc, % | S2G @1 | G2S @1 |' in text
   assert '| land cover | 100 (35.2) | – (37.7) | – (42.4) | 1.000 (0.313)' in (
-      text)
+    text
+  )
 
 
 def test_scenicness_is_that_of_the_places_with_votes(folder):
-  clip_baseline.main([
-      '--clip', str(pixel_data.WIDTH), '--source', str(folder / 'test.h5'),
-      '--data', str(folder / 'data'), '--out', str(folder / 'out'), '--size',
-      '8', '--name', 'RemoteCLIP', '--scenicness',
-      str(write_rated(folder / 'rated', 9))])
+  clip_baseline.main(
+    [
+      '--clip',
+      str(pixel_data.WIDTH),
+      '--source',
+      str(folder / 'test.h5'),
+      '--data',
+      str(folder / 'data'),
+      '--out',
+      str(folder / 'out'),
+      '--size',
+      '8',
+      '--name',
+      'RemoteCLIP',
+      '--scenicness',
+      str(write_rated(folder / 'rated', 9)),
+    ]
+  )
   numbers = json.loads((folder / 'out' / 'metrics.json').read_text())
   assert numbers['test/scenicness_places'] == 9
   for name in ('early', 'late_min2', 'late_min10', 'average'):
-    assert numbers[f'test/scenicness_single_{name}/pearson_r'] > .99
-    assert numbers[f'test/scenicness_single_{name}/kendall_tau'] > .9
+    assert numbers[f'test/scenicness_single_{name}/pearson_r'] > 0.99
+    assert numbers[f'test/scenicness_single_{name}/kendall_tau'] > 0.9
   text = (folder / 'out' / 'report.md').read_text()
   assert '| Single | 1.000 (0.435) | 1.000 (0.295) |' in text
 
@@ -123,15 +163,27 @@ def test_wrong_file_of_votes_is_found_before_pictures_are(folder):
   rated = write_rated(folder / 'rated', 9)
   text = (rated / 'prompts.csv').read_text()
   for name, wrong, message in (
-      ('votes.tsv', 'Lat\tLon\n', r"votes.tsv lacks \['Average'\]"),
-      ('votes.tsv', 'Lat\tLon\tAverage\n50\t5\t3\n',
-       'votes for fewer than two of 12 places; it covers Great'),
-      ('prompts.csv', ''.join(text.splitlines(True)[:9]),
-       'prompts.csv: no rater has more than 8 prompts')):
+    ('votes.tsv', 'Lat\tLon\n', r"votes.tsv lacks \['Average'\]"),
+    (
+      'votes.tsv',
+      'Lat\tLon\tAverage\n50\t5\t3\n',
+      'votes for fewer than two of 12 places; it covers Great',
+    ),
+    (
+      'prompts.csv',
+      ''.join(text.splitlines(True)[:9]),
+      'prompts.csv: no rater has more than 8 prompts',
+    ),
+  ):
     (rated / name).write_text(wrong)
     with pytest.raises(ValueError, match=message):
-      clip_baseline.run(str(pixel_data.WIDTH), folder / 'none.h5',
-                        folder / 'data', folder / 'out', rated=rated)
+      clip_baseline.run(
+        str(pixel_data.WIDTH),
+        folder / 'none.h5',
+        folder / 'data',
+        folder / 'out',
+        rated=rated,
+      )
 
 
 def test_another_clip_or_missing_places_are_errors(folder):

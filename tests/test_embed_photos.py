@@ -39,7 +39,8 @@ def photos(tmp_path):
 
 
 def test_vectors_are_those_of_clip_and_broken_photos_are_counted(
-    clip, photos, tmp_path):
+  clip, photos, tmp_path
+):
   out = tmp_path / 'vectors'
   options = dict(photos_per_file=3, batch_size=2, max_bad=0.3)
   assert embed_photos.embed(photos, out, clip, **options) == 3
@@ -49,8 +50,9 @@ def test_vectors_are_those_of_clip_and_broken_photos_are_counted(
   assert np.isnan(views[:2]).all()
   wanted = fusion_jax.load(clip).embed_images([PHOTO], normalize=False)[0]
   np.testing.assert_allclose(views[2:], [wanted, wanted], rtol=0, atol=1e-6)
-  (name, reason), = json.loads(
-      (out / 'photos-00000000.json').read_text())['skipped']
+  ((name, reason),) = json.loads((out / 'photos-00000000.json').read_text())[
+    'skipped'
+  ]
   assert name == 'HR_46942420E'
   assert 'HR_46942420E.png does not decode as a photo' in reason
 
@@ -61,7 +63,8 @@ def test_too_many_broken_photos_stop(clip, photos, tmp_path):
 
 
 def test_interrupted_embedding_goes_on_and_job_arrays_share_the_files(
-    clip, photos, tmp_path):
+  clip, photos, tmp_path
+):
   out = tmp_path / 'vectors'
   options = dict(photos_per_file=1, max_bad=1)
   assert embed_photos.embed(photos, out, clip, share=(1, 2), **options) == 2
@@ -69,8 +72,9 @@ def test_interrupted_embedding_goes_on_and_job_arrays_share_the_files(
   assert embed_photos.embed(photos, out, clip, **options) == 3
   assert before == {path: path.stat().st_mtime_ns for path in before}
   (photos / 'HR_46942420E.png').unlink()
-  with pytest.raises(ValueError, match='holds vectors of 4 photos by .*now '
-                     'there are 3 by'):
+  with pytest.raises(
+    ValueError, match='holds vectors of 4 photos by .*now there are 3 by'
+  ):
     embed_photos.embed(photos, out, clip, **options)
 
 
@@ -79,8 +83,9 @@ def test_torch_dictionary_becomes_a_table(tmp_path, monkeypatch):
   monkeypatch.setattr(torch_pickle, 'load', lambda path: table)
   prepare.main(['photos', '--source', 'vectors.pt', '--out', str(tmp_path)])
   found = photo_vectors.PhotoVectors(tmp_path)
-  np.testing.assert_array_equal(found.views('NL', 40683280)[[0, 2]],
-                                [[1] * 4, [0] * 4])
+  np.testing.assert_array_equal(
+    found.views('NL', 40683280)[[0, 2]], [[1] * 4, [0] * 4]
+  )
 
 
 def test_torch_file_of_weights_is_no_dictionary_of_vectors(tmp_path):

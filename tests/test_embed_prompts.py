@@ -14,12 +14,18 @@ from fusion_jax.evals import zero_shot
 @pytest.fixture(autouse=True)
 def clip(monkeypatch):
   """A CLIP whose vectors are lengths of texts."""
+
   def embed_texts(texts):
     return np.array([[len(text), 1, 2] for text in texts], np.float32)
 
-  monkeypatch.setattr('fusion_jax.released.load', lambda folder: (
+  monkeypatch.setattr(
+    'fusion_jax.released.load',
+    lambda folder: (
       types.SimpleNamespace(embed_texts=embed_texts)
-      if folder == 'clip' else object()))
+      if folder == 'clip'
+      else object()
+    ),
+  )
 
 
 def test_names_of_classes_become_files_that_evaluations_read(tmp_path):
@@ -36,8 +42,9 @@ def test_names_of_classes_become_files_that_evaluations_read(tmp_path):
 
 
 def test_candidates_and_spelling_can_be_chosen(tmp_path):
-  embed_prompts.embed(tmp_path, 'clip', tasks=('bioregion',),
-                      all_classes=True, pretty=True)
+  embed_prompts.embed(
+    tmp_path, 'clip', tasks=('bioregion',), all_classes=True, pretty=True
+  )
   found = prompt_files.read(tmp_path / 'bioregion.class_names.npz')
   assert found.classes == labels.classes('bioregion')
   assert found.texts[4] == 'Black Sea' and len(found.texts) == 12
@@ -46,19 +53,22 @@ def test_candidates_and_spelling_can_be_chosen(tmp_path):
 def test_texts_of_ones_own_are_embedded_anew(tmp_path):
   path = tmp_path / 'texts.json'
   path.write_text(json.dumps({'Water': ['a lake', 'a long river']}))
-  written, = embed_prompts.embed(
-      tmp_path, 'clip', source=path, tasks=('land_cover',), kind='descriptive')
+  (written,) = embed_prompts.embed(
+    tmp_path, 'clip', source=path, tasks=('land_cover',), kind='descriptive'
+  )
   assert written.name == 'land_cover.descriptive.npz'
   np.testing.assert_array_equal(
-      prompt_files.read(written).vectors[:, 0], [6, 12])
+    prompt_files.read(written).vectors[:, 0], [6, 12]
+  )
 
 
 def test_what_does_not_fit_is_an_error(tmp_path):
   path = tmp_path / 'texts.json'
   path.write_text(json.dumps({'Lava': 'red'}))
   with pytest.raises(ValueError, match='texts.json: .Lava. is no class of'):
-    embed_prompts.embed(tmp_path, 'clip', source=path, tasks=('land_cover',),
-                        kind='own')
+    embed_prompts.embed(
+      tmp_path, 'clip', source=path, tasks=('land_cover',), kind='own'
+    )
   with pytest.raises(ValueError, match='--task and --kind'):
     embed_prompts.embed(tmp_path, 'clip', source=path)
   with pytest.raises(ValueError, match="no task 'soil'"):

@@ -24,17 +24,35 @@ def scene(tmp_path_factory):
   path = tmp_path_factory.mktemp('scenes') / 'field.tif'
   pixels = np.random.default_rng(0).integers(0, 8_000, (12, 70, 100))
   with rasterio.open(
-      path, 'w', driver='GTiff', count=12, height=70, width=100, dtype='int16',
-      crs='EPSG:32633',
-      transform=rasterio.Affine(10, 0, 500_000, 0, -10, 5e6)) as raster:
+    path,
+    'w',
+    driver='GTiff',
+    count=12,
+    height=70,
+    width=100,
+    dtype='int16',
+    crs='EPSG:32633',
+    transform=rasterio.Affine(10, 0, 500_000, 0, -10, 5e6),
+  ) as raster:
     raster.write(pixels.astype(np.int16))
     raster.update_tags(datetime='2020-04-08T14:37:29')
   return path
 
 
 def run(workdir, scene, out, *more):
-  generate.main(['--checkpoint', str(workdir), '--inputs', str(scene), '--out',
-                 str(out), '--num_samples', '6', *more])
+  generate.main(
+    [
+      '--checkpoint',
+      str(workdir),
+      '--inputs',
+      str(scene),
+      '--out',
+      str(out),
+      '--num_samples',
+      '6',
+      *more,
+    ]
+  )
 
 
 def test_a_scene_gives_csv_netcdf_and_plot(workdir, scene, tmp_path):
@@ -44,29 +62,43 @@ def test_a_scene_gives_csv_netcdf_and_plot(workdir, scene, tmp_path):
   assert [int(row['lead']) for row in rows] == list(modalities.HOURLY_LEADS)
   assert rows[47]['time_utc'] == '2020-04-08T15:00:00Z'  # 14:37 is nearer 15.
   for row in rows:
-    low, *middle, high = (float(row[f'q{q}']) for q in (
-        '05', '25', '50', '75', '95'))
+    low, *middle, high = (
+      float(row[f'q{q}']) for q in ('05', '25', '50', '75', '95')
+    )
     assert 250 <= low <= min(middle) <= max(middle) <= high <= 310
     assert low <= float(row['mean']) <= high
   with xarray.open_dataset(
-      tmp_path / 'field_t2m_hourly.nc', engine='h5netcdf') as dataset:
+    tmp_path / 'field_t2m_hourly.nc', engine='h5netcdf'
+  ) as dataset:
     assert dataset['t2m_hourly'].shape == (6, 60)
     assert dataset['t2m_hourly'].attrs['units'] == 'K'
     np.testing.assert_allclose(
-        dataset['t2m_hourly_mean'], [float(row['mean']) for row in rows],
-        atol=1e-3)
+      dataset['t2m_hourly_mean'],
+      [float(row['mean']) for row in rows],
+      atol=1e-3,
+    )
     assert dataset.attrs['latitude'] == pytest.approx(45.15, abs=0.1)
   assert (tmp_path / 'field_t2m_hourly.png').stat().st_size > 10_000
 
 
 def test_scenes_of_one_name_would_overwrite_each_other(workdir, tmp_path):
   with pytest.raises(SystemExit, match='same name'):
-    generate.main(['--checkpoint', str(workdir), '--out', str(tmp_path),
-                   '--inputs', 'a/scene.tif', 'b/scene.tif'])
+    generate.main(
+      [
+        '--checkpoint',
+        str(workdir),
+        '--out',
+        str(tmp_path),
+        '--inputs',
+        'a/scene.tif',
+        'b/scene.tif',
+      ]
+    )
 
 
 class Recorder:
   """Stands in for a model; keeps what it was asked."""
+
   image_size = 32
   modalities = tuple(modalities.MODALITIES.values())
 
@@ -104,7 +136,8 @@ def test_tiles_lie_around_the_centre():
 
 def test_daily_leads_are_days():
   time = generate.valid_time(
-      modalities.MODALITIES['tp_sum_daily'], 1_586_356_649)
+    modalities.MODALITIES['tp_sum_daily'], 1_586_356_649
+  )
   assert str(time[29]) == '2020-04-08T00:00:00'
   assert str(time[0]) == '2020-03-10T00:00:00'
 
@@ -123,6 +156,15 @@ def test_help_lists_every_argument(capsys):
   with pytest.raises(SystemExit):
     generate.main(['--help'])
   text = capsys.readouterr().out
-  for name in ('--checkpoint', '--inputs', '--target', '--out', '--tiles',
-               '--num_samples', '--temperature', '--with_place', '--seed'):
+  for name in (
+    '--checkpoint',
+    '--inputs',
+    '--target',
+    '--out',
+    '--tiles',
+    '--num_samples',
+    '--temperature',
+    '--with_place',
+    '--seed',
+  ):
     assert name in text

@@ -33,9 +33,11 @@ def test_the_base_size_is_the_papers():
   config = pretrain_config.get_config('size=base,data=terramesh')
   assert dict(config.slots) == {'encoder': 128, 'decoder': 128}
   assert config.num_steps * config.batch_size * 256 == pytest.approx(
-      1e10, rel=0.03)
+    1e10, rel=0.03
+  )
   assert config.optimizer.warmup_steps * config.batch_size * 256 == (
-      pytest.approx(1e9, rel=1e-3))
+    pytest.approx(1e9, rel=1e-3)
+  )
 
 
 def test_an_unknown_argument_after_the_colon_lists_the_choices():
@@ -67,14 +69,18 @@ def test_an_unknown_task_lists_the_choices(tmp_path):
 
 def run_command(*arguments):
   return subprocess.run(
-      [sys.executable, '-m', 'fusion_jax.main', *map(str, arguments)],
-      cwd=ROOT, capture_output=True, text=True, timeout=400, check=False)
+    [sys.executable, '-m', 'fusion_jax.main', *map(str, arguments)],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=400,
+    check=False,
+  )
 
 
 @pytest.mark.slow
 def test_a_misspelt_field_names_the_right_one():
-  done = run_command('--config', 'configs/pretrain.py',
-                     '--config.num_step=5')
+  done = run_command('--config', 'configs/pretrain.py', '--config.num_step=5')
   assert done.returncode
   assert 'num_steps' in done.stdout + done.stderr
 
@@ -100,8 +106,9 @@ def test_a_run_ends_with_a_report_and_goes_on_when_called_again(tmp_path):
 
 @pytest.mark.slow
 def test_the_real_samples_train(tmp_path):
-  done = run_command('--config', 'configs/pretrain.py:data=samples,smoke',
-                     '--workdir', tmp_path)
+  done = run_command(
+    '--config', 'configs/pretrain.py:data=samples,smoke', '--workdir', tmp_path
+  )
   assert not done.returncode, done.stderr[-3000:]
   numbers = json.loads((tmp_path / 'metrics.json').read_text())
   assert 'train/loss/coords' in numbers and 'val/loss' in numbers
@@ -110,14 +117,26 @@ def test_the_real_samples_train(tmp_path):
 @pytest.mark.slow
 @pytest.mark.multi_device
 def test_a_failure_to_prepare_ends_every_process(tmp_path):
-  arguments = ('fusion_jax.main', '--config', 'configs/pretrain.py:smoke',
-               '--workdir', tmp_path, '--config.data.prepare.compression=zip',
-               '--coordinator_address', harness.free_address(),
-               '--num_processes', 2, '--process_id')
-  with (harness.start('-m', *arguments, 0, devices=4) as first,
-        harness.start('-m', *arguments, 1, devices=4) as second):
-    outputs = [process.communicate(timeout=200)[0]
-               for process in (first, second)]
+  arguments = (
+    'fusion_jax.main',
+    '--config',
+    'configs/pretrain.py:smoke',
+    '--workdir',
+    tmp_path,
+    '--config.data.prepare.compression=zip',
+    '--coordinator_address',
+    harness.free_address(),
+    '--num_processes',
+    2,
+    '--process_id',
+  )
+  with (
+    harness.start('-m', *arguments, 0, devices=4) as first,
+    harness.start('-m', *arguments, 1, devices=4) as second,
+  ):
+    outputs = [
+      process.communicate(timeout=200)[0] for process in (first, second)
+    ]
   assert first.returncode and second.returncode
   assert 'Unknown option zip' in outputs[0], outputs[0][-3000:]
   assert 'Process 0 could not prepare' in outputs[1], outputs[1][-3000:]

@@ -16,8 +16,12 @@ from fusion_jax.mapping import calibration, index
 from tests import pixel_data
 from tests.mapping import cubes
 
-REAL = (pathlib.Path(__file__).parent / 'testdata' / 'worldcereal' /
-        'belgium_16x12.nc')
+REAL = (
+  pathlib.Path(__file__).parent
+  / 'testdata'
+  / 'worldcereal'
+  / 'belgium_16x12.nc'
+)
 FLAGS = ['--missing-band', 'B8A', '--nodata', '65535']
 
 
@@ -27,36 +31,71 @@ def _folder(tmp_path_factory):
   folder = tmp_path_factory.mktemp('commands')
   for name, classifier in ('encoder', False), ('classifier', True):
     model = cubes.model(classifier=classifier)
-    checkpoints.write(folder / name, cubes.params(model.config, classifier),
-                      model.config.to_dict(), {})
+    checkpoints.write(
+      folder / name,
+      cubes.params(model.config, classifier),
+      model.config.to_dict(),
+      {},
+    )
     (folder / name / 'statistics.json').write_text('{}')
   made = prompts.from_classes(['Water', 'Woodland', 'Cropland'])
-  prompt_files.write(folder / 'prompts.npz', prompts.Prompts(
-      made.classes, made.texts, made.class_of, cubes.classes().vectors))
+  prompt_files.write(
+    folder / 'prompts.npz',
+    prompts.Prompts(
+      made.classes, made.texts, made.class_of, cubes.classes().vectors
+    ),
+  )
   pixel_data.write(folder / 'data', side=1)
   return folder
 
 
 def run(folder, out, *more):
   """Maps the real cube with the encoder; returns the file's bands."""
-  map_scene.main([
-      '--checkpoint', str(folder / 'encoder'), '--prompts',
-      str(folder / 'prompts.npz'), '--scene', str(REAL), '--out', str(out),
-      *more])
+  map_scene.main(
+    [
+      '--checkpoint',
+      str(folder / 'encoder'),
+      '--prompts',
+      str(folder / 'prompts.npz'),
+      '--scene',
+      str(REAL),
+      '--out',
+      str(out),
+      *more,
+    ]
+  )
   with rasterio.open(out) as file:
     return file.read()
 
 
 def test_the_real_cube_is_mapped_and_searched(folder, tmp_path):
-  found = run(folder, tmp_path / 'map.tif', *FLAGS, '--embeddings',
-              str(tmp_path / 'map.parquet'))
+  found = run(
+    folder,
+    tmp_path / 'map.tif',
+    *FLAGS,
+    '--embeddings',
+    str(tmp_path / 'map.parquet'),
+  )
   assert found.shape == (2, 16, 12) and (found[0] < 3).all()
   assert (found[1] <= 100).all()
   assert (tmp_path / 'map.png').stat().st_size > 1_000
-  search.main(['Water', '--build', str(tmp_path / 'map.parquet'), '--index',
-               str(tmp_path / 'index'), '--prompts',
-               str(folder / 'prompts.npz'), '--count', '5', '--out',
-               str(tmp_path / 'answers'), '--apart_m', '40'])
+  search.main(
+    [
+      'Water',
+      '--build',
+      str(tmp_path / 'map.parquet'),
+      '--index',
+      str(tmp_path / 'index'),
+      '--prompts',
+      str(folder / 'prompts.npz'),
+      '--count',
+      '5',
+      '--out',
+      str(tmp_path / 'answers'),
+      '--apart_m',
+      '40',
+    ]
+  )
   with open(tmp_path / 'answers' / 'answers.csv', newline='') as file:
     rows = list(csv.DictReader(file))
   scores = [float(row['score']) for row in rows]
@@ -77,67 +116,114 @@ def test_the_real_cube_says_which_flags_it_needs(folder, tmp_path):
 
 def test_a_classifier_is_calibrated_and_maps(folder, tmp_path):
   workdir = folder / 'classifier'
-  calibrate.main(['--checkpoint', str(workdir), '--data',
-                  str(folder / 'data')])
-  map_scene.main(['--checkpoint', str(workdir), '--scene', str(REAL), '--out',
-                  str(tmp_path / 'map.tif'), *FLAGS])
+  calibrate.main(['--checkpoint', str(workdir), '--data', str(folder / 'data')])
+  map_scene.main(
+    [
+      '--checkpoint',
+      str(workdir),
+      '--scene',
+      str(REAL),
+      '--out',
+      str(tmp_path / 'map.tif'),
+      *FLAGS,
+    ]
+  )
   with rasterio.open(tmp_path / 'map.tif') as file:
-    assert re.search('temperature .* fitted on 10 labelled pixels',
-                     file.tags()['confidence'])
+    assert re.search(
+      'temperature .* fitted on 10 labelled pixels', file.tags()['confidence']
+    )
 
 
 @pytest.mark.parametrize('ending', ['.zarr', '.parquet'])
 def test_vectors_of_a_classifier_are_not_searched_by_text(
-    folder, tmp_path, ending):
+  folder, tmp_path, ending
+):
   out = tmp_path / f'vectors{ending}'
-  map_scene.main(['--checkpoint', str(folder / 'classifier'), '--scene',
-                  str(REAL), '--out', str(tmp_path / 'map.tif'),
-                  '--embeddings', str(out), *FLAGS])
+  map_scene.main(
+    [
+      '--checkpoint',
+      str(folder / 'classifier'),
+      '--scene',
+      str(REAL),
+      '--out',
+      str(tmp_path / 'map.tif'),
+      '--embeddings',
+      str(out),
+      *FLAGS,
+    ]
+  )
   with pytest.raises(ValueError, match='not lie in the space of texts; map'):
     search.build(out, tmp_path / 'index')
 
 
 def test_prompts_are_calibrated_by_the_names_of_their_classes(folder):
-  calibrate.main(['--checkpoint', str(folder / 'encoder'), '--data',
-                  str(folder / 'data'), '--label', 'land_cover', '--prompts',
-                  str(folder / 'prompts.npz'), '--split', 'train'])
+  calibrate.main(
+    [
+      '--checkpoint',
+      str(folder / 'encoder'),
+      '--data',
+      str(folder / 'data'),
+      '--label',
+      'land_cover',
+      '--prompts',
+      str(folder / 'prompts.npz'),
+      '--split',
+      'train',
+    ]
+  )
   found = calibration.read(
-      folder / 'encoder', ('Water', 'Woodland', 'Cropland'))
+    folder / 'encoder', ('Water', 'Woodland', 'Cropland')
+  )
   assert 0 < found.num_pixels < 48  # Of the three classes only.
   with pytest.raises(ValueError, match='No class has the name of one of crops'):
     calibrate.calibrate(
-        folder / 'encoder', folder / 'data', label='crops',
-        prompts=folder / 'prompts.npz')
+      folder / 'encoder',
+      folder / 'data',
+      label='crops',
+      prompts=folder / 'prompts.npz',
+    )
   with pytest.raises(ValueError, match='--label'):
-    calibrate.calibrate(folder / 'encoder', folder / 'data',
-                        prompts=folder / 'prompts.npz')
+    calibrate.calibrate(
+      folder / 'encoder', folder / 'data', prompts=folder / 'prompts.npz'
+    )
 
 
 def test_a_data_set_is_searched_by_its_encoder(folder, tmp_path):
   with pytest.raises(ValueError, match='--checkpoint'):
     search.build(folder / 'data', tmp_path / 'index')
-  made = search.build(folder / 'data', tmp_path / 'index', split='val',
-                      checkpoint=folder / 'encoder')
+  made = search.build(
+    folder / 'data',
+    tmp_path / 'index',
+    split='val',
+    checkpoint=folder / 'encoder',
+  )
   assert len(made.lat) == 10 and made.keys[3] == 'Lucas_Point_val3'
 
 
 def test_places_without_data_are_not_searched(folder, tmp_path, caplog):
-  pixel_data.write(tmp_path / 'data', splits=[('test', 3)], side=1,
-                   valid=np.zeros(12, bool))
+  pixel_data.write(
+    tmp_path / 'data', splits=[('test', 3)], side=1, valid=np.zeros(12, bool)
+  )
   with pytest.raises(ValueError, match='has no embedding'):
-    search.build(tmp_path / 'data', tmp_path / 'index',
-                 checkpoint=folder / 'encoder')
+    search.build(
+      tmp_path / 'data', tmp_path / 'index', checkpoint=folder / 'encoder'
+    )
   assert 'Left out 3 of 3 places without data' in caplog.text
 
 
 def test_models_of_another_kind_are_refused(folder, tmp_path):
   clip = tmp_path / 'clip'
-  write_clip.convert(str(pathlib.Path(__file__).parent / 'testdata' / 'clip' /
-                         'tiny' / 'openai.pt'), clip)
+  write_clip.convert(
+    str(
+      pathlib.Path(__file__).parent / 'testdata' / 'clip' / 'tiny' / 'openai.pt'
+    ),
+    clip,
+  )
   for checkpoint in clip, folder / 'classifier':
     with pytest.raises(ValueError, match='no encoder of pixels .* supervised='):
-      search.build(folder / 'data', tmp_path / 'index', split='val',
-                   checkpoint=checkpoint)
+      search.build(
+        folder / 'data', tmp_path / 'index', split='val', checkpoint=checkpoint
+      )
   with pytest.raises(ValueError, match='encoder holds no CLIP; convert one'):
     search.query_vector('rice', clip=folder / 'encoder')
 
@@ -158,8 +244,12 @@ def test_texts_need_clip_or_vectors(folder, tmp_path):
   with pytest.raises(ValueError, match="knows no 'rice'; it has Water"):
     search.query_vector('rice', prompts=folder / 'prompts.npz')
   with pytest.raises(ValueError, match='no CLIP is given'):
-    map_scene.map_scene(folder / 'encoder', [REAL], tmp_path / 'map.tif',
-                        prompts=tmp_path / 'texts.json')
+    map_scene.map_scene(
+      folder / 'encoder',
+      [REAL],
+      tmp_path / 'map.tif',
+      prompts=tmp_path / 'texts.json',
+    )
 
 
 @pytest.mark.parametrize('exact', [True, False])
@@ -181,13 +271,14 @@ def test_the_index_finds_the_nearest(tmp_path, monkeypatch, exact):
   found = made.search(query, 10)
   cosines = vectors @ (query / np.linalg.norm(query))
   wanted = np.argsort(-cosines)[:10]
-  assert len(set(found.keys) & set(wanted.astype(str))) >= (
-      10 if exact else 8)
+  assert len(set(found.keys) & set(wanted.astype(str))) >= (10 if exact else 8)
   np.testing.assert_allclose(
-      found.scores, cosines[found.keys.astype(int)], atol=1e-2)
+    found.scores, cosines[found.keys.astype(int)], atol=1e-2
+  )
   apart = made.search(query, 10, apart_m=30_000)
-  distances = geo.distance_km(apart.lat[:, None], apart.lon[:, None],
-                              apart.lat, apart.lon)
+  distances = geo.distance_km(
+    apart.lat[:, None], apart.lon[:, None], apart.lat, apart.lon
+  )
   assert apart.keys[0] == made.search(query, 1).keys[0]
   assert distances[np.triu_indices(len(distances), 1)].min() >= 30
 
@@ -197,12 +288,20 @@ def test_an_index_refuses_what_does_not_fit(tmp_path):
     index.Index(tmp_path)
   with pytest.raises(ValueError, match='no embedding'):
     index.build(tmp_path, lambda: iter(()), 0, about={'source': 'x'})
-  made = index.build(tmp_path, lambda: iter([(
-      np.zeros(1), np.zeros(1), np.ones((1, 4), np.float32), None)]), 1,
-      about={'source': 'x'})
+  made = index.build(
+    tmp_path,
+    lambda: iter(
+      [(np.zeros(1), np.zeros(1), np.ones((1, 4), np.float32), None)]
+    ),
+    1,
+    about={'source': 'x'},
+  )
   with pytest.raises(ValueError, match='3 dimensions, the index has 4'):
     made.search(np.ones(3), 1)
   with pytest.raises(ValueError, match='not finite'):
-    index.build(tmp_path, lambda: iter([(
-        np.zeros(1), np.zeros(1), np.full((1, 4), np.nan), None)]), 1,
-        about={'source': 'x'})
+    index.build(
+      tmp_path,
+      lambda: iter([(np.zeros(1), np.zeros(1), np.full((1, 4), np.nan), None)]),
+      1,
+      about={'source': 'x'},
+    )

@@ -4,12 +4,21 @@ from fusion_jax import modalities
 
 
 def test_ids_are_those_of_terramind():
-  ids = {'untok_sen2l2a@224': 421, 'untok_sen2l1c@224': 27295,
-         'untok_sen2rgb@224': 16849, 'untok_sen1grd@224': 12002,
-         'untok_sen1rtc@224': 26488, 'untok_dem@224': 21202,
-         'tok_sen2l2a@224': 32014, 'tok_sen1grd@224': 20262,
-         'tok_sen1rtc@224': 11360, 'tok_dem@224': 19072,
-         'tok_ndvi@224': 1959, 'tok_lulc@224': 24055, 'coords': 30432}
+  ids = {
+    'untok_sen2l2a@224': 421,
+    'untok_sen2l1c@224': 27295,
+    'untok_sen2rgb@224': 16849,
+    'untok_sen1grd@224': 12002,
+    'untok_sen1rtc@224': 26488,
+    'untok_dem@224': 21202,
+    'tok_sen2l2a@224': 32014,
+    'tok_sen1grd@224': 20262,
+    'tok_sen1rtc@224': 11360,
+    'tok_dem@224': 19072,
+    'tok_ndvi@224': 1959,
+    'tok_lulc@224': 24055,
+    'coords': 30432,
+  }
   assert {name: modalities.MODALITIES[name].id for name in ids} == ids
 
 

@@ -11,8 +11,9 @@ from fusion_jax.data import sources
 
 DATA = pathlib.Path(__file__).parent / 'testdata'
 GFS = [str(DATA / 'weather' / 'gfs')]  # Six files; two hold what is needed.
-SMALL = dict(image_size=16, splits={'train': 9, 'val': 2}, images=('S2L2A',),
-             num_workers=1)
+SMALL = dict(
+  image_size=16, splits={'train': 9, 'val': 2}, images=('S2L2A',), num_workers=1
+)
 
 
 def read(out, split):
@@ -21,18 +22,32 @@ def read(out, split):
 
 
 def test_real_scenes_with_the_real_rain_that_falls_into_their_window(tmp_path):
-  prepare.prepare('samples', tmp_path, source=str(DATA / 'terramesh'),
-                  weather_paths=GFS, num_workers=1)
+  prepare.prepare(
+    'samples',
+    tmp_path,
+    source=str(DATA / 'terramesh'),
+    weather_paths=GFS,
+    num_workers=1,
+  )
   train = read(tmp_path, 'train')
-  assert set(train) == {'282D_485L_3_3', '38D_378R_2_3', '433D_629L_3_1',
-                        '609U_541L_3_0'}
+  assert set(train) == {
+    '282D_485L_3_3',
+    '38D_378R_2_3',
+    '433D_629L_3_1',
+    '609U_541L_3_0',
+  }
   assert set(read(tmp_path, 'val')) == {'637U_59R_1_3'}
   chile = train['433D_629L_3_1']
   assert chile['S2L2A'].shape == (224, 224, 12)
   np.testing.assert_array_equal(
-      np.flatnonzero(chile['tp_min_daily'] == 0), [15, 16])
-  missing = [np.isnan(e[name]).all() for e in train.values()
-             for name in e if name[:3] in ('t2m', 'tp_')]
+    np.flatnonzero(chile['tp_min_daily'] == 0), [15, 16]
+  )
+  missing = [
+    np.isnan(e[name]).all()
+    for e in train.values()
+    for name in e
+    if name[:3] in ('t2m', 'tp_')
+  ]
   assert missing.count(False) == 1
   statistics = json.loads((tmp_path / 'statistics.json').read_text())
   assert statistics['series']['tp_min_daily']['count'] == 2
@@ -76,25 +91,39 @@ def test_a_killed_overwrite_is_not_taken_for_done(tmp_path, monkeypatch):
 
   with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
     patched.setattr(pathlib.Path, 'unlink', killed)
-    prepare.prepare('simulated', tmp_path, **SMALL | {'seed': 1},
-                    overwrite=True)
+    prepare.prepare(
+      'simulated', tmp_path, **SMALL | {'seed': 1}, overwrite=True
+    )
   prepare.prepare('simulated', tmp_path, **SMALL)
   assert len(read(tmp_path, 'train')) == 9
 
 
-@pytest.mark.parametrize('dataset, module, extra', [
-    ('samples', 'rasterio', 'terramesh'), ('samples', 'xarray', 'weather'),
-    ('samples', 'eccodes', 'weather'), ('terramesh', 'zarr', 'terramesh')])
+@pytest.mark.parametrize(
+  'dataset, module, extra',
+  [
+    ('samples', 'rasterio', 'terramesh'),
+    ('samples', 'xarray', 'weather'),
+    ('samples', 'eccodes', 'weather'),
+    ('terramesh', 'zarr', 'terramesh'),
+  ],
+)
 def test_a_missing_reader_names_the_extra(
-    tmp_path, monkeypatch, dataset, module, extra):
+  tmp_path, monkeypatch, dataset, module, extra
+):
   monkeypatch.setitem(sys.modules, module, None)
   for name in ('geotiff', 'terramesh', 'gridded', 'xarray_fields', 'grib'):
-    monkeypatch.delitem(sys.modules, f'fusion_jax.data.sources.{name}',
-                        raising=False)
+    monkeypatch.delitem(
+      sys.modules, f'fusion_jax.data.sources.{name}', raising=False
+    )
     monkeypatch.delattr(sources, name, raising=False)
   with pytest.raises(ImportError, match=rf'fusion_jax\[{extra}\]'):
-    prepare.prepare(dataset, tmp_path, source=str(DATA / 'terramesh'),
-                    weather_paths=GFS, num_workers=1)
+    prepare.prepare(
+      dataset,
+      tmp_path,
+      source=str(DATA / 'terramesh'),
+      weather_paths=GFS,
+      num_workers=1,
+    )
 
 
 def test_overwriting_deletes_nothing_but_the_data_set(tmp_path):
@@ -120,9 +149,23 @@ def test_interrupted_data_set_is_completed(tmp_path):
 
 
 def test_command_line_writes_a_share(tmp_path):
-  arguments = ['simulated', '--out', str(tmp_path), '--image_size', '16',
-               '--num_train', '4', '--num_val', '1', '--num_test', '0',
-               '--images', 'DEM', '--num_workers', '1']
+  arguments = [
+    'simulated',
+    '--out',
+    str(tmp_path),
+    '--image_size',
+    '16',
+    '--num_train',
+    '4',
+    '--num_val',
+    '1',
+    '--num_test',
+    '0',
+    '--images',
+    'DEM',
+    '--num_workers',
+    '1',
+  ]
   prepare.main(arguments + ['--shard', '0/2'])
   assert not (tmp_path / 'statistics.json').exists()
   prepare.main(arguments + ['--shard', '1/2'])
@@ -136,8 +179,11 @@ def test_help_lists_every_argument(capsys):
   actions = prepare._parser()._actions
   assert len(actions) > 20
   for action in actions:
-    assert action.help and action.option_strings[0] in text if (
-        action.option_strings) else True
+    assert (
+      action.help and action.option_strings[0] in text
+      if (action.option_strings)
+      else True
+    )
 
 
 @pytest.mark.parametrize('share', ['2/2', '-1/2', '1', 'a/b'])

@@ -14,22 +14,38 @@ from tests import trained, trained_series
 @pytest.fixture
 def data_dir(tmp_path):
   return prepare.prepare(
-      'simulated', tmp_path / 'data', image_size=16, images=('LULC',),
-      splits=dict(train=8, val=2), num_workers=1, examples_per_shard=4)
+    'simulated',
+    tmp_path / 'data',
+    image_size=16,
+    images=('LULC',),
+    splits=dict(train=8, val=2),
+    num_workers=1,
+    examples_per_shard=4,
+  )
 
 
 @pytest.fixture
 def run(tmp_path):
   (tmp_path / 'run').mkdir()
   return trained_series.write_workdir(
-      tmp_path / 'run', ('t2m_hourly', 'tp_hourly'))
+    tmp_path / 'run', ('t2m_hourly', 'tp_hourly')
+  )
 
 
 def test_codes_of_series_are_those_of_the_tokenizer(data_dir, run):
   before = records.Examples(data_dir, 'train')
   before = [before[i] for i in range(8)]
-  prepare.main(['tokenize', '--data', str(data_dir), '--tokenizers', str(run),
-                '--batch_size', '3'])
+  prepare.main(
+    [
+      'tokenize',
+      '--data',
+      str(data_dir),
+      '--tokenizers',
+      str(run),
+      '--batch_size',
+      '3',
+    ]
+  )
   codec, examples = fusion_jax.load(run), records.Examples(data_dir, 'train')
   assert 'codes/corners' not in examples.fields
   for i, old in enumerate(before):
@@ -62,7 +78,8 @@ def test_what_is_no_tokenizer_is_refused(tmp_path):
 
 
 def test_a_tokenizer_with_more_codes_than_the_vocabulary_is_refused(
-    tmp_path, monkeypatch):
+  tmp_path, monkeypatch
+):
   codec = object.__new__(image_codec.ImageCodec)
   codec.modality, codec.num_codes = modalities.get('tok_ndvi@224'), 32_768
   monkeypatch.setattr(released, 'load', lambda workdir: codec)
@@ -72,7 +89,8 @@ def test_a_tokenizer_with_more_codes_than_the_vocabulary_is_refused(
 
 @pytest.mark.parametrize('stride, size', [(2, 300), (1, 70_000)])
 def test_a_series_tokenizer_that_pretraining_cannot_read_is_refused(
-    tmp_path, monkeypatch, stride, size):
+  tmp_path, monkeypatch, stride, size
+):
   codec = object.__new__(series_codec.SeriesCodec)
   vars(codec).update(stride=stride, vocab_size=size, names=(), codes={})
   monkeypatch.setattr(released, 'load', lambda workdir: codec)

@@ -29,27 +29,45 @@ from fusion_jax.train import log
 
 # Each has `DESCRIPTION`, `add_arguments(parser)` and
 # `convert(source, out, **arguments)`.
-CONVERTERS = {'clip': write_clip, 'terramind': write_terramind,
-              'timesenclip': write_timesenclip}
+CONVERTERS = {
+  'clip': write_clip,
+  'terramind': write_terramind,
+  'timesenclip': write_timesenclip,
+}
 
 
 def _parser():
   """The command line."""
   parser = argparse.ArgumentParser(
-      'python -m fusion_jax.convert', description=__doc__,
-      formatter_class=argparse.RawDescriptionHelpFormatter)
+    'python -m fusion_jax.convert',
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
   whose = parser.add_subparsers(dest='what', required=True, metavar='WHAT')
   for name, converter in CONVERTERS.items():
-    own = whose.add_parser(name, help=converter.DESCRIPTION,
-                           description=converter.DESCRIPTION)
+    own = whose.add_parser(
+      name, help=converter.DESCRIPTION, description=converter.DESCRIPTION
+    )
     add = own.add_argument
-    add('--source', required=True, metavar='FILE_OR_ID',
-        help='file, or id on the Hugging Face hub')
+    add(
+      '--source',
+      required=True,
+      metavar='FILE_OR_ID',
+      help='file, or id on the Hugging Face hub',
+    )
     add('--out', required=True, metavar='DIR', help='folder to write')
-    add('--file', default='', metavar='NAME',
-        help='file in the repository of a hub id that is not known')
-    add('--revision', default='', metavar='NAME',
-        help='branch, tag or commit on the hub (default: its main branch)')
+    add(
+      '--file',
+      default='',
+      metavar='NAME',
+      help='file in the repository of a hub id that is not known',
+    )
+    add(
+      '--revision',
+      default='',
+      metavar='NAME',
+      help='branch, tag or commit on the hub (default: its main branch)',
+    )
     converter.add_arguments(own)
   return parser
 

@@ -25,19 +25,30 @@ def write(out, params, config, source):
   """
   out = pathlib.Path(out)
   if checkpoint.list_steps(out):
-    raise ValueError(f'{out} holds checkpoints already; choose another --out, '
-                     'or remove it.')
+    raise ValueError(
+      f'{out} holds checkpoints already; choose another --out, or remove it.'
+    )
   out.mkdir(parents=True, exist_ok=True)
   mesh = sharding.make_mesh(1, jax.devices()[:1])
-  state = jax.device_put(state_lib.create(params, {}, optax.identity()),
-                         sharding.replicated(mesh))
+  state = jax.device_put(
+    state_lib.create(params, {}, optax.identity()), sharding.replicated(mesh)
+  )
   saver = checkpoint.Checkpoints(out)
-  saver.save(0, state, {'next_index': 0}, {
-      'config': config, 'versions': log.versions(), 'log': {},
-      'source': source | {'converted_by': f'fusion_jax '
-                          f'{fusion_jax.__version__}'}})
+  saver.save(
+    0,
+    state,
+    {'next_index': 0},
+    {
+      'config': config,
+      'versions': log.versions(),
+      'log': {},
+      'source': source
+      | {'converted_by': f'fusion_jax {fusion_jax.__version__}'},
+    },
+  )
   saver.close()
   (out / 'config.json').write_text(json.dumps(config, indent=1) + '\n')
   # No data of ours: TerraMind's own standardisation, and no weather.
   (out / 'statistics.json').write_text(
-      json.dumps({'images': {}, 'series': {}}) + '\n')
+    json.dumps({'images': {}, 'series': {}}) + '\n'
+  )

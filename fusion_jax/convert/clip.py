@@ -17,8 +17,9 @@ from fusion_jax.models import clip
 
 # What some files hold beside parameters; nothing of it is needed.
 _NO_PARAMETERS = re.compile(
-    r'input_resolution|context_length|vocab_size|(.*\.)?attn_mask|'
-    r'.*\.position_ids')
+  r'input_resolution|context_length|vocab_size|(.*\.)?attn_mask|'
+  r'.*\.position_ids'
+)
 _HEAD_WIDTH = 64  # Of every published ViT, both towers.
 
 
@@ -31,6 +32,7 @@ class Row(NamedTuple):
     layout: 'same', 'transposed', or 'patches': a convolution's [D, C, Y, X]
       there, [Y * X * C, D] here.
   """
+
   theirs: tuple[str, ...]
   ours: str
   layout: str = 'same'
@@ -39,26 +41,30 @@ class Row(NamedTuple):
 def openai_table():
   """`Row`s of OpenAI's and OpenCLIP's layout."""
   rows = [
-      Row(('visual.conv1.weight',), 'vision/patches/kernel', 'patches'),
-      Row(('visual.class_embedding',), 'vision/class_token'),
-      Row(('visual.positional_embedding',), 'vision/positions'),
-      Row(('visual.proj',), 'vision/projection'),
-      Row(('token_embedding.weight',), 'text/table'),
-      Row(('positional_embedding',), 'text/positions'),
-      Row(('text_projection',), 'text/projection'),
-      Row(('logit_scale',), 'log_scale')]
+    Row(('visual.conv1.weight',), 'vision/patches/kernel', 'patches'),
+    Row(('visual.class_embedding',), 'vision/class_token'),
+    Row(('visual.positional_embedding',), 'vision/positions'),
+    Row(('visual.proj',), 'vision/projection'),
+    Row(('token_embedding.weight',), 'text/table'),
+    Row(('positional_embedding',), 'text/positions'),
+    Row(('text_projection',), 'text/projection'),
+    Row(('logit_scale',), 'log_scale'),
+  ]
   rows += _norm('visual.ln_pre', 'vision/norm_in')
   rows += _norm('visual.ln_post', 'vision/norm_out')
   rows += _norm('ln_final', 'text/norm_out')
-  for theirs, tower in (('visual.transformer', 'vision'),
-                        ('transformer', 'text')):
+  for theirs, tower in (
+    ('visual.transformer', 'vision'),
+    ('transformer', 'text'),
+  ):
     theirs, ours = f'{theirs}.resblocks.{{}}', f'{tower}/encoder/blocks'
     rows += _norm(f'{theirs}.ln_1', f'{ours}/norm1')
     rows += _norm(f'{theirs}.ln_2', f'{ours}/norm2')
     qkv = f'{ours}/attention/qkv'
-    rows += [Row((f'{theirs}.attn.in_proj_weight',), f'{qkv}/kernel',
-                 'transposed'),
-             Row((f'{theirs}.attn.in_proj_bias',), f'{qkv}/bias')]
+    rows += [
+      Row((f'{theirs}.attn.in_proj_weight',), f'{qkv}/kernel', 'transposed'),
+      Row((f'{theirs}.attn.in_proj_bias',), f'{qkv}/bias'),
+    ]
     rows += _linear([f'{theirs}.attn.out_proj'], f'{ours}/attention/out')
     rows += _linear([f'{theirs}.mlp.c_fc'], f'{ours}/fc1')
     rows += _linear([f'{theirs}.mlp.c_proj'], f'{ours}/fc2')
@@ -68,18 +74,23 @@ def openai_table():
 def hugging_face_table():
   """`Row`s of Hugging Face's `CLIPModel`."""
   rows = [
-      Row(('visual_projection.weight',), 'vision/projection', 'transposed'),
-      Row(('text_projection.weight',), 'text/projection', 'transposed'),
-      Row(('logit_scale',), 'log_scale')]
+    Row(('visual_projection.weight',), 'vision/projection', 'transposed'),
+    Row(('text_projection.weight',), 'text/projection', 'transposed'),
+    Row(('logit_scale',), 'log_scale'),
+  ]
   theirs = 'vision_model.embeddings'
   rows += [
-      Row((f'{theirs}.patch_embedding.weight',), 'vision/patches/kernel',
-          'patches'),
-      Row((f'{theirs}.class_embedding',), 'vision/class_token'),
-      Row((f'{theirs}.position_embedding.weight',), 'vision/positions')]
+    Row(
+      (f'{theirs}.patch_embedding.weight',), 'vision/patches/kernel', 'patches'
+    ),
+    Row((f'{theirs}.class_embedding',), 'vision/class_token'),
+    Row((f'{theirs}.position_embedding.weight',), 'vision/positions'),
+  ]
   theirs = 'text_model.embeddings'
-  rows += [Row((f'{theirs}.token_embedding.weight',), 'text/table'),
-           Row((f'{theirs}.position_embedding.weight',), 'text/positions')]
+  rows += [
+    Row((f'{theirs}.token_embedding.weight',), 'text/table'),
+    Row((f'{theirs}.position_embedding.weight',), 'text/positions'),
+  ]
   rows += _norm('vision_model.pre_layrnorm', 'vision/norm_in')  # Theirs, sic.
   rows += _norm('vision_model.post_layernorm', 'vision/norm_out')
   rows += _norm('text_model.final_layer_norm', 'text/norm_out')
@@ -88,8 +99,9 @@ def hugging_face_table():
     ours = f'{tower}/encoder/blocks'
     rows += _norm(f'{theirs}.layer_norm1', f'{ours}/norm1')
     rows += _norm(f'{theirs}.layer_norm2', f'{ours}/norm2')
-    rows += _linear([f'{theirs}.self_attn.{x}_proj' for x in 'qkv'],
-                    f'{ours}/attention/qkv')
+    rows += _linear(
+      [f'{theirs}.self_attn.{x}_proj' for x in 'qkv'], f'{ours}/attention/qkv'
+    )
     rows += _linear([f'{theirs}.self_attn.out_proj'], f'{ours}/attention/out')
     rows += _linear([f'{theirs}.mlp.fc1'], f'{ours}/fc1')
     rows += _linear([f'{theirs}.mlp.fc2'], f'{ours}/fc2')
@@ -114,11 +126,15 @@ def from_torch(state, activation, *, vision_heads=0, text_heads=0):
     ValueError: if keys are left over on either side, or a shape is wrong; the
       message lists all of it.
   """
-  state = {key.removeprefix('module.'): value for key, value in state.items()
-           if not _NO_PARAMETERS.fullmatch(key.removeprefix('module.'))}
+  state = {
+    key.removeprefix('module.'): value
+    for key, value in state.items()
+    if not _NO_PARAMETERS.fullmatch(key.removeprefix('module.'))
+  }
   flat = _from_table(state, _table(state))
   model = clip.Clip(
-      activation=activation, **_sizes(flat, vision_heads, text_heads))
+    activation=activation, **_sizes(flat, vision_heads, text_heads)
+  )
   _check_shapes(flat, model)
   return model, traverse_util.unflatten_dict(flat, sep='/')
 
@@ -137,15 +153,20 @@ def to_openai(params):
 
 
 def _norm(theirs, ours):
-  return [Row((f'{theirs}.weight',), f'{ours}/scale'),
-          Row((f'{theirs}.bias',), f'{ours}/bias')]
+  return [
+    Row((f'{theirs}.weight',), f'{ours}/scale'),
+    Row((f'{theirs}.bias',), f'{ours}/bias'),
+  ]
 
 
 def _linear(theirs, ours):
   weights, biases = (
-      tuple(f'{name}.{kind}' for name in theirs) for kind in ('weight', 'bias'))
-  return [Row(weights, f'{ours}/kernel', 'transposed'),
-          Row(biases, f'{ours}/bias')]
+    tuple(f'{name}.{kind}' for name in theirs) for kind in ('weight', 'bias')
+  )
+  return [
+    Row(weights, f'{ours}/kernel', 'transposed'),
+    Row(biases, f'{ours}/bias'),
+  ]
 
 
 def _table(state):
@@ -154,28 +175,34 @@ def _table(state):
   if any(key.startswith('vision_model.') for key in state):
     return hugging_face_table()
   raise ValueError(
-      'These are no weights of a CLIP with a ViT, neither in the layout of '
-      f'OpenAI and OpenCLIP nor of Hugging Face; keys start with '
-      f'{sorted(state)[:5]}.')
+    'These are no weights of a CLIP with a ViT, neither in the layout of '
+    f'OpenAI and OpenCLIP nor of Hugging Face; keys start with '
+    f'{sorted(state)[:5]}.'
+  )
 
 
 def _from_table(state, rows):
   """{our path: array}, after a check that every key has its place."""
   keys = {row.ours: _keys(row, state) for row in rows}
-  wanted = {key for layers in keys.values() for layer in layers
-            for key in layer}
+  wanted = {
+    key for layers in keys.values() for layer in layers for key in layer
+  }
   surplus, missing = sorted(set(state) - wanted), sorted(wanted - set(state))
   if surplus or missing:
     raise ValueError(
-        f'The weights do not fit CLIP. Keys without a parameter: {surplus}. '
-        f'Keys that are missing: {missing}.')
+      f'The weights do not fit CLIP. Keys without a parameter: {surplus}. '
+      f'Keys that are missing: {missing}.'
+    )
   flat, uneven = {}, []
   for row in rows:
-    layers = [[np.asarray(state[key], np.float32) for key in layer]
-              for layer in keys[row.ours]]
+    layers = [
+      [np.asarray(state[key], np.float32) for key in layer]
+      for layer in keys[row.ours]
+    ]
     if len({tuple(x.shape for x in layer) for layer in layers}) > 1:
-      uneven += [f'{key} {state[key].shape}' for layer in keys[row.ours]
-                 for key in layer]
+      uneven += [
+        f'{key} {state[key].shape}' for layer in keys[row.ours] for key in layer
+      ]
       continue
     layers = [_to_ours(layer, row.layout) for layer in layers]
     stacked = '{}' in row.theirs[0]
@@ -190,10 +217,15 @@ def _keys(row, state):
   if '{}' not in row.theirs[0]:
     return [row.theirs]
   start = row.theirs[0].partition('{}')[0]
-  numbers = [int(key.removeprefix(start).partition('.')[0]) for key in state
-             if re.match(re.escape(start) + r'\d+\.', key)]
-  return [tuple(key.format(layer) for key in row.theirs)
-          for layer in range(max(numbers, default=0) + 1)]
+  numbers = [
+    int(key.removeprefix(start).partition('.')[0])
+    for key in state
+    if re.match(re.escape(start) + r'\d+\.', key)
+  ]
+  return [
+    tuple(key.format(layer) for key in row.theirs)
+    for layer in range(max(numbers, default=0) + 1)
+  ]
 
 
 def _to_ours(parts, layout):
@@ -216,26 +248,33 @@ def _sizes(flat, vision_heads, text_heads):
   patch = math.isqrt(pixels // 3)
   vocab_size, text_width = flat['text/table'].shape
   return {
-      'width': flat['vision/projection'].shape[-1],
-      'image_size': patch * math.isqrt(len(flat['vision/positions']) - 1),
-      'patch': patch,
-      'vision_width': vision_width,
-      'vision_depth': len(flat['vision/encoder/blocks/norm1/scale']),
-      'vision_heads': vision_heads or max(1, vision_width // _HEAD_WIDTH),
-      'vocab_size': vocab_size,
-      'context': len(flat['text/positions']),
-      'text_width': text_width,
-      'text_depth': len(flat['text/encoder/blocks/norm1/scale']),
-      'text_heads': text_heads or max(1, text_width // _HEAD_WIDTH)}
+    'width': flat['vision/projection'].shape[-1],
+    'image_size': patch * math.isqrt(len(flat['vision/positions']) - 1),
+    'patch': patch,
+    'vision_width': vision_width,
+    'vision_depth': len(flat['vision/encoder/blocks/norm1/scale']),
+    'vision_heads': vision_heads or max(1, vision_width // _HEAD_WIDTH),
+    'vocab_size': vocab_size,
+    'context': len(flat['text/positions']),
+    'text_width': text_width,
+    'text_depth': len(flat['text/encoder/blocks/norm1/scale']),
+    'text_heads': text_heads or max(1, text_width // _HEAD_WIDTH),
+  }
 
 
 def _check_shapes(flat, model):
   side = model.image_size
   shapes = jax.eval_shape(
-      model.init, jax.random.key(0), np.zeros((1, side, side, 3), np.float32),
-      np.zeros((1, model.context), np.int32))['params']
+    model.init,
+    jax.random.key(0),
+    np.zeros((1, side, side, 3), np.float32),
+    np.zeros((1, model.context), np.int32),
+  )['params']
   shapes = traverse_util.flatten_dict(shapes, sep='/')
-  wrong = [f'{path} is {flat[path].shape}, should be {shape.shape}'
-           for path, shape in shapes.items() if flat[path].shape != shape.shape]
+  wrong = [
+    f'{path} is {flat[path].shape}, should be {shape.shape}'
+    for path, shape in shapes.items()
+    if flat[path].shape != shape.shape
+  ]
   if wrong:
     raise ValueError(f'The weights contradict each other: {wrong}.')

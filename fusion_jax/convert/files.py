@@ -13,9 +13,17 @@ from fusion_jax.convert import torch_pickle
 _TORCH = ('.pt', '.pth', '.bin', '.ckpt')
 _SAFETENSORS = '.safetensors'
 _DTYPES = {  # Of safetensors files.
-    'F64': np.float64, 'F32': np.float32, 'F16': np.float16,
-    'BF16': ml_dtypes.bfloat16, 'I64': np.int64, 'I32': np.int32,
-    'I16': np.int16, 'I8': np.int8, 'U8': np.uint8, 'BOOL': np.bool_}
+  'F64': np.float64,
+  'F32': np.float32,
+  'F16': np.float16,
+  'BF16': ml_dtypes.bfloat16,
+  'I64': np.int64,
+  'I32': np.int32,
+  'I16': np.int16,
+  'I8': np.int8,
+  'U8': np.uint8,
+  'BOOL': np.bool_,
+}
 
 
 def fetch(source, published, *, file='', revision=''):
@@ -40,30 +48,36 @@ def fetch(source, published, *, file='', revision=''):
     return path
   if path.is_dir():
     raise FileNotFoundError(
-        f'--source={source} is a folder; give the path of the file in it.')
+      f'--source={source} is a folder; give the path of the file in it.'
+    )
   parts = source.split('/')
   if path.suffix in (*_TORCH, _SAFETENSORS, '.json') or (
-      len(parts) != 2 or not all(parts)):
+    len(parts) != 2 or not all(parts)
+  ):
     raise FileNotFoundError(
-        f'--source={source} is no file, and no hub id of the form owner/name.')
+      f'--source={source} is no file, and no hub id of the form owner/name.'
+    )
   file = file or published.get(source, '')
   if not file:
     raise ValueError(
-        f'--source={source}: name the file in that repository with --file. '
-        f'Known are {sorted(published)}.')
+      f'--source={source}: name the file in that repository with --file. '
+      f'Known are {sorted(published)}.'
+    )
   try:
     import huggingface_hub  # Of the extra 'hub'.
   except ImportError as error:
     raise ImportError(
-        f'Fetching {source} needs huggingface_hub; install it with pip install '
-        "'fusion_jax[hub]', or download the file and give its path.") from error
+      f'Fetching {source} needs huggingface_hub; install it with pip install '
+      "'fusion_jax[hub]', or download the file and give its path."
+    ) from error
   try:
-    return pathlib.Path(huggingface_hub.hf_hub_download(
-        source, file, revision=revision or None))
+    return pathlib.Path(
+      huggingface_hub.hf_hub_download(source, file, revision=revision or None)
+    )
   except Exception as error:  # Of the client, of the network: many kinds.
     raise FileNotFoundError(
-        f'Cannot fetch {file} of {source} ({type(error).__name__}: {error}). '
-        'Check id, revision and connection, or give the path of a file.'
+      f'Cannot fetch {file} of {source} ({type(error).__name__}: {error}). '
+      'Check id, revision and connection, or give the path of a file.'
     ) from error
 
 
@@ -78,8 +92,9 @@ def read_state(path):
     return _map_safetensors(path)
   if path.suffix in _TORCH:
     return torch_pickle.load_state(path)
-  raise ValueError(f'{path}: weights end in {", ".join(_TORCH)} or '
-                   f'{_SAFETENSORS}.')
+  raise ValueError(
+    f'{path}: weights end in {", ".join(_TORCH)} or {_SAFETENSORS}.'
+  )
 
 
 def digest(path):
@@ -94,16 +109,19 @@ def _map_safetensors(path):
     with safetensors.safe_open(path, 'numpy'):  # Checks sizes and offsets.
       pass
   except safetensors.SafetensorError as error:
-    raise ValueError(f'{path} is truncated, damaged or no safetensors file '
-                     f'({error}); fetch it again.') from error
+    raise ValueError(
+      f'{path} is truncated, damaged or no safetensors file '
+      f'({error}); fetch it again.'
+    ) from error
   whole = np.memmap(path, np.uint8, 'r')
   start = 8 + int(whole[:8].view('<u8')[0])
   header = json.loads(whole[8:start].tobytes())
   header.pop('__metadata__', None)
   unknown = {entry['dtype'] for entry in header.values()} - set(_DTYPES)
   if unknown:
-    raise ValueError(f'{path} has arrays of {sorted(unknown)}; save it as '
-                     'float32.')
+    raise ValueError(
+      f'{path} has arrays of {sorted(unknown)}; save it as float32.'
+    )
   return {key: _view(whole[start:], **entry) for key, entry in header.items()}
 
 

@@ -26,6 +26,7 @@ class Row(NamedTuple):
     pixels: (axis there, channels, pixels a side) of an axis that begins with
       the pixels of a patch, or ().
   """
+
   theirs: str
   ours: str
   layout: str = 'same'
@@ -49,8 +50,9 @@ def to_ours(value, row):
   if row.layout == 'same':
     return value
   value = value.transpose(2, 3, 1, 0)
-  return (value if row.layout == 'convolution' else
-          value.reshape(-1, value.shape[-1]))
+  return (
+    value if row.layout == 'convolution' else value.reshape(-1, value.shape[-1])
+  )
 
 
 def to_theirs(value, row):
@@ -77,8 +79,10 @@ def shape_of(state, key, num_axes):
   """
   shape = tuple(state[key].shape)
   if len(shape) != num_axes or not min(shape):
-    raise ValueError(f'{key} is {shape}; it should have {num_axes} axes with '
-                     'entries. The sizes of the model cannot be told.')
+    raise ValueError(
+      f'{key} is {shape}; it should have {num_axes} axes with '
+      'entries. The sizes of the model cannot be told.'
+    )
   return shape
 
 
@@ -92,6 +96,7 @@ def _order(pixels, length):
   _, channels, side = pixels
   order = np.arange(length)
   count = channels * side**2
-  order[:count] = order[:count].reshape(channels, side, side).transpose(
-      1, 2, 0).ravel()
+  order[:count] = (
+    order[:count].reshape(channels, side, side).transpose(1, 2, 0).ravel()
+  )
   return order

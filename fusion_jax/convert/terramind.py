@@ -24,6 +24,7 @@ class Row(NamedTuple):
     layout: 'same', 'transposed' (their linear weights are [out, in]), or
       'vector' ([D] here, [1, 1, D] there).
   """
+
   theirs: str
   ours: str
   layout: str = 'same'
@@ -32,24 +33,38 @@ class Row(NamedTuple):
 def backbone_table(modalities, *, use_bias, mlp):
   """`Row`s of an encoder-decoder."""
   rows = encoder_table(modalities, use_bias=use_bias, mlp=mlp)
-  rows += [Row(f'decoder_embeddings.{m.name}.token_emb.weight',
-               f'decoder_embeddings/{m.name}')
-           for m in modalities if m.is_target]
-  rows += [Row(f'decoder_embeddings.{m.name}.mod_emb',
-               f'modality_embeddings/{m.name}', 'vector')
-           for m in modalities if not m.seen]
-  rows += [Row('mask_token', 'mask_token', 'vector'),
-           Row('decoder_norm.weight', 'decoder_norm/scale')]
+  rows += [
+    Row(
+      f'decoder_embeddings.{m.name}.token_emb.weight',
+      f'decoder_embeddings/{m.name}',
+    )
+    for m in modalities
+    if m.is_target
+  ]
+  rows += [
+    Row(
+      f'decoder_embeddings.{m.name}.mod_emb',
+      f'modality_embeddings/{m.name}',
+      'vector',
+    )
+    for m in modalities
+    if not m.seen
+  ]
+  rows += [
+    Row('mask_token', 'mask_token', 'vector'),
+    Row('decoder_norm.weight', 'decoder_norm/scale'),
+  ]
   rows += _linear('decoder_proj_context', 'project_context', True)
   ours, theirs = 'decoder/blocks', 'decoder.{}'
   for name in ('norm1', 'query_norm', 'context_norm', 'norm2'):
     rows.append(Row(f'{theirs}.{name}.weight', f'{ours}/{name}/scale'))
   for their, our in (
-      ('self_attn.qkv', 'self_attention/qkv'),
-      ('self_attn.proj', 'self_attention/out'),
-      ('cross_attn.q', 'cross_attention/query'),
-      ('cross_attn.kv', 'cross_attention/kv'),
-      ('cross_attn.proj', 'cross_attention/out')):
+    ('self_attn.qkv', 'self_attention/qkv'),
+    ('self_attn.proj', 'self_attention/out'),
+    ('cross_attn.q', 'cross_attention/query'),
+    ('cross_attn.kv', 'cross_attention/kv'),
+    ('cross_attn.proj', 'cross_attention/out'),
+  ):
     rows += _linear(f'{theirs}.{their}', f'{ours}/{our}', use_bias)
   return rows + _mlp(theirs, ours, use_bias, mlp)
 
@@ -62,10 +77,14 @@ def encoder_table(modalities, *, use_bias, mlp, missing_token=False):
       continue
     theirs = f'encoder_embeddings.{m.name}'
     ours = f'encoder_embeddings/{m.name}'
-    rows.append(Row(f'{theirs}.token_emb.weight', ours) if m.vocab_size else
-                Row(f'{theirs}.proj.weight', ours, 'transposed'))
     rows.append(
-        Row(f'{theirs}.mod_emb', f'modality_embeddings/{m.name}', 'vector'))
+      Row(f'{theirs}.token_emb.weight', ours)
+      if m.vocab_size
+      else Row(f'{theirs}.proj.weight', ours, 'transposed')
+    )
+    rows.append(
+      Row(f'{theirs}.mod_emb', f'modality_embeddings/{m.name}', 'vector')
+    )
   ours, theirs = 'encoder/blocks', 'encoder.{}'
   for name in ('norm1', 'norm2'):
     rows.append(Row(f'{theirs}.{name}.weight', f'{ours}/{name}/scale'))
@@ -99,15 +118,27 @@ def from_terramind(state, rows, shapes):
   params = {}
   for row, keys in match(state, rows, shapes):
     found = (_to_ours(np.asarray(state[key]), row.layout) for key in keys)
-    params[row.ours] = (_stack(found, len(keys)) if '{}' in row.theirs
-                        else np.asarray(next(found), np.float32))
-  wrong = [key for key in state if is_copy(key, state) and not np.allclose(
-      np.asarray(state[key], np.float32), _known_value(key, state), rtol=0,
-      atol=max(1e-4, float(ml_dtypes.finfo(state[key].dtype).eps)))]
+    params[row.ours] = (
+      _stack(found, len(keys))
+      if '{}' in row.theirs
+      else np.asarray(next(found), np.float32)
+    )
+  wrong = [
+    key
+    for key in state
+    if is_copy(key, state)
+    and not np.allclose(
+      np.asarray(state[key], np.float32),
+      _known_value(key, state),
+      rtol=0,
+      atol=max(1e-4, float(ml_dtypes.finfo(state[key].dtype).eps)),
+    )
+  ]
   if wrong:
     raise ValueError(
-        f'Tied keys differ, norms have a bias, or positions are others: '
-        f'{sorted(wrong)}.')
+      f'Tied keys differ, norms have a bias, or positions are others: '
+      f'{sorted(wrong)}.'
+    )
   return _nest(params)
 
 
@@ -130,24 +161,30 @@ def match(state, rows, shapes):
   for row in (row for row in rows if row.ours in wanted):
     keys, shape = _layer_keys(row.theirs, tuple(wanted[row.ours].shape))
     found.append((row, keys))
-    here = {_our_shape(state[key].shape, row.layout)
-            for key in keys if key in state}
-    wrong += [f'{row.theirs} makes {row.ours} of {other}, should be {shape}'
-              for other in here - {shape}]
+    here = {
+      _our_shape(state[key].shape, row.layout) for key in keys if key in state
+    }
+    wrong += [
+      f'{row.theirs} makes {row.ours} of {other}, should be {shape}'
+      for other in here - {shape}
+    ]
   for key in (key for key in state if is_copy(key, state)):
     shape, known = tuple(state[key].shape), _known_shape(key, state)
     if shape != known:
       wrong.append(f'{key} is {shape}, should be {known}')
   used = [key for _, keys in found for key in keys]
   missing = sorted(set(used) - set(state))
-  missing += sorted(f'(any for {path})' for path in
-                    set(wanted) - {row.ours for row, _ in found})
-  surplus = sorted(key for key in set(state) - set(used)
-                   if not is_copy(key, state))
+  missing += sorted(
+    f'(any for {path})' for path in set(wanted) - {row.ours for row, _ in found}
+  )
+  surplus = sorted(
+    key for key in set(state) - set(used) if not is_copy(key, state)
+  )
   if missing or surplus or wrong:
     raise ValueError(
-        f'Weights do not fit the model. Missing keys: {missing}. '
-        f'Keys too many: {surplus}. Wrong shapes: {sorted(wrong)}.')
+      f'Weights do not fit the model. Missing keys: {missing}. '
+      f'Keys too many: {surplus}. Wrong shapes: {sorted(wrong)}.'
+    )
   return found
 
 
@@ -174,9 +211,12 @@ def _linear(theirs, ours, use_bias):
 
 def _mlp(theirs, ours, use_bias, mlp):
   names = ('fc1', 'fc2', 'fc3') if mlp == 'swiglu' else ('fc1', 'fc2')
-  return list(itertools.chain.from_iterable(
+  return list(
+    itertools.chain.from_iterable(
       _linear(f'{theirs}.mlp.{name}', f'{ours}/feed/{name}', use_bias)
-      for name in names))
+      for name in names
+    )
+  )
 
 
 def _to_ours(value, layout):
@@ -232,9 +272,12 @@ def _known_shape(key, state):
     _, rows, width = state[key].shape
     if _is_sequence(key, rows):
       return 1, positions.SEQUENCE_ROWS, width
-    return 1, math.isqrt(rows)**2, width
-  like = key.replace('.bias', '.weight') if key.endswith('.bias') else (
-      _original(key))
+    return 1, math.isqrt(rows) ** 2, width
+  like = (
+    key.replace('.bias', '.weight')
+    if key.endswith('.bias')
+    else (_original(key))
+  )
   return tuple(state[like].shape) if like in state else ()
 
 
@@ -253,8 +296,7 @@ def _known_value(key, state):
 
 def _is_sequence(key, rows):
   modality = modality_table.MODALITIES.get(key.split('.')[1])
-  return (modality.is_sequence if modality
-          else rows == positions.SEQUENCE_ROWS)
+  return modality.is_sequence if modality else rows == positions.SEQUENCE_ROWS
 
 
 def _our_shape(shape, layout):

@@ -19,30 +19,58 @@ _HUB = 'ibm-esa-geospatial/TerraMind-1.0-'
 TOKENISED = ('S2L2A', 'S1RTC', 'S1GRD', 'DEM', 'LULC', 'NDVI')
 COORDINATES = f'{_HUB}Tokenizer-Coords'
 PUBLISHED = {  # Hub id -> file.
-    **{f'{_HUB}{size}': f'TerraMind_v1_{size}.pt'
-       for size in ('tiny', 'small', 'base', 'large')},
-    **{f'{_HUB}Tokenizer-{name}': f'TerraMind_Tokenizer_{name}.pt'
-       for name in TOKENISED},
-    COORDINATES: 'config.json',
+  **{
+    f'{_HUB}{size}': f'TerraMind_v1_{size}.pt'
+    for size in ('tiny', 'small', 'base', 'large')
+  },
+  **{
+    f'{_HUB}Tokenizer-{name}': f'TerraMind_Tokenizer_{name}.pt'
+    for name in TOKENISED
+  },
+  COORDINATES: 'config.json',
 }
 # Tiny and small are no scaled-down base: another MLP, biases, few decoders.
 VARIANTS = {
-    'tiny': dict(width=192, encoder_depth=12, decoder_depth=4, num_heads=3,
-                 mlp='gelu', use_bias=True),
-    'small': dict(width=384, encoder_depth=12, decoder_depth=6, num_heads=6,
-                  mlp='gelu', use_bias=True),
-    'base': dict(width=768, encoder_depth=12, decoder_depth=12, num_heads=12,
-                 mlp='swiglu', use_bias=False),
-    'large': dict(width=1024, encoder_depth=24, decoder_depth=24,
-                  num_heads=16, mlp='swiglu', use_bias=False),
+  'tiny': dict(
+    width=192,
+    encoder_depth=12,
+    decoder_depth=4,
+    num_heads=3,
+    mlp='gelu',
+    use_bias=True,
+  ),
+  'small': dict(
+    width=384,
+    encoder_depth=12,
+    decoder_depth=6,
+    num_heads=6,
+    mlp='gelu',
+    use_bias=True,
+  ),
+  'base': dict(
+    width=768,
+    encoder_depth=12,
+    decoder_depth=12,
+    num_heads=12,
+    mlp='swiglu',
+    use_bias=False,
+  ),
+  'large': dict(
+    width=1024,
+    encoder_depth=24,
+    decoder_depth=24,
+    num_heads=16,
+    mlp='swiglu',
+    use_bias=False,
+  ),
 }
 _HEAD_WIDTH = 64  # Of all variants.
 _SAMPLER, _TOKENIZER = 'sampler.model.', 'tokenizer.'
 # Two components as in 4M's `mix_mod7_all2all_rgb2all_a0.5`; () where the model
 # has no embedding on that side.
-_RAW = (1000., .5)
-_ANY = (0., .5)
-_TARGET = (.5, .5)
+_RAW = (1000.0, 0.5)
+_ANY = (0.0, 0.5)
+_TARGET = (0.5, 0.5)
 
 
 class Part(NamedTuple):
@@ -54,6 +82,7 @@ class Part(NamedTuple):
     state: {key: array}, its own keys.
     folder: where it goes below the output; '' for the file's main model.
   """
+
   kind: str
   name: str
   state: collections.abc.Mapping
@@ -105,23 +134,38 @@ def describe(part, *, variant='', num_heads=0):
     del sizes['encoder_depth'], sizes['decoder_depth']
   table = 'encoder_embeddings.coords.token_emb.weight'
   common = dict(
-      name=_name(sizes, part.kind), seed=0, image_size=_image_size(state),
-      coords_vocab_size=(layouts.shape_of(state, table, 2)[0]
-                         if table in state else 30_000),
-      standardise='terramind')
+    name=_name(sizes, part.kind),
+    seed=0,
+    image_size=_image_size(state),
+    coords_vocab_size=(
+      layouts.shape_of(state, table, 2)[0] if table in state else 30_000
+    ),
+    standardise='terramind',
+  )
   sides = _sides(state)
   if part.kind == 'encoder':
     merge = 'concat' if 'missing_mod_token' in state else 'mean'
     return common | dict(
-        task='encoder', modalities=sorted(sides), merge=merge,
-        model=dict(sizes, dtype='float32', unroll=1))
-  return common | dict(
-      task='pretrain', batch_size=1, slots=dict(encoder=128, decoder=128),
-      modalities={name: _alphas(name, *side) for name, side in sides.items()},
-      mixture=(.5, .5), keep='random', word_dropout=0., quantizer='uniform',
-      init_from='', init_new=(), init_without=(),
+      task='encoder',
+      modalities=sorted(sides),
+      merge=merge,
       model=dict(sizes, dtype='float32', unroll=1),
-      loss=dict(weighting='mod', emd_weight=1.))
+    )
+  return common | dict(
+    task='pretrain',
+    batch_size=1,
+    slots=dict(encoder=128, decoder=128),
+    modalities={name: _alphas(name, *side) for name, side in sides.items()},
+    mixture=(0.5, 0.5),
+    keep='random',
+    word_dropout=0.0,
+    quantizer='uniform',
+    init_from='',
+    init_new=(),
+    init_without=(),
+    model=dict(sizes, dtype='float32', unroll=1),
+    loss=dict(weighting='mod', emd_weight=1.0),
+  )
 
 
 def describe_tokenizer(part, name, *, num_heads=0):
@@ -144,24 +188,37 @@ def describe_tokenizer(part, name, *, num_heads=0):
   name = name or ('LULC' if classes else {12: 'S2L2A'}.get(model.channels, ''))
   if not name:
     raise ValueError(
-        f'Several modalities have {model.channels} channels; tell which with '
-        f'--modality, one of {", ".join(TOKENISED)}.')
+      f'Several modalities have {model.channels} channels; tell which with '
+      f'--modality, one of {", ".join(TOKENISED)}.'
+    )
   modality = modality_table.get(name, role='target')
-  wanted = (image_tokenizer.NUM_CLASSES if modality.field == 'LULC'
-            else len(modality.bands))
+  wanted = (
+    image_tokenizer.NUM_CLASSES
+    if modality.field == 'LULC'
+    else len(modality.bands)
+  )
   if model.channels != wanted or classes != (modality.field == 'LULC'):
     raise ValueError(
-        f'The tokenizer has {model.channels} channels'
-        f'{" of classes" * classes}, that of {modality.field} {wanted}; it is '
-        'of another modality.')
-  settings = {field.name: getattr(model, field.name)
-              for field in dataclasses.fields(model)
-              if field.name not in ('channels', 'dtype', 'parent', 'name')}
+      f'The tokenizer has {model.channels} channels'
+      f'{" of classes" * classes}, that of {modality.field} {wanted}; it is '
+      'of another modality.'
+    )
+  settings = {
+    field.name: getattr(model, field.name)
+    for field in dataclasses.fields(model)
+    if field.name not in ('channels', 'dtype', 'parent', 'name')
+  }
   config = dict(
-      name=f'terramind_tokenizer_{modality.field}', task='image_tokenizer',
-      seed=0, modality=modality.field, image_size=224, start='random',
-      standards=dict(mean=modality.mean, std=modality.std),
-      model=dict(settings, dtype='float32'), data=dict(holdout='split'))
+    name=f'terramind_tokenizer_{modality.field}',
+    task='image_tokenizer',
+    seed=0,
+    modality=modality.field,
+    image_size=224,
+    start='random',
+    standards=dict(mean=modality.mean, std=modality.std),
+    model=dict(settings, dtype='float32'),
+    data=dict(holdout='split'),
+  )
   return config, model
 
 
@@ -174,14 +231,17 @@ def _tokenizer(state, name, num_heads):
   except KeyError as error:
     if name:  # Comparing with it lists what is missing.
       return image_tokenizer.make(name)
-    raise ValueError('The size of the tokenizer cannot be told without '
-                     f'{error}; name it with --modality.') from error
+    raise ValueError(
+      'The size of the tokenizer cannot be told without '
+      f'{error}; name it with --modality.'
+    ) from error
 
 
 def named(text):
   """The modality of a tokenizer that a file's name tells, or ''."""
-  match = re.search(rf'Tokenizer[-_]({"|".join(TOKENISED)})\b', text,
-                    re.IGNORECASE)
+  match = re.search(
+    rf'Tokenizer[-_]({"|".join(TOKENISED)})\b', text, re.IGNORECASE
+  )
   return match.group(1) if match else ''
 
 
@@ -196,7 +256,8 @@ def rows_and_shapes(model):
     rows = terramind.backbone_table(model.modalities, **settings)
     return rows, backbone.param_shapes(model)
   rows = terramind.encoder_table(
-      model.modalities, missing_token=model.merge == 'concat', **settings)
+    model.modalities, missing_token=model.merge == 'concat', **settings
+  )
   return rows, encoder.param_shapes(model)
 
 
@@ -219,40 +280,64 @@ class Below(collections.abc.Mapping):
 
 def _kind(state):
   if any(key.startswith('encoder_embeddings.') for key in state):
-    decodes = any(key.startswith('decoder') or key == 'mask_token'
-                  for key in state)
+    decodes = any(
+      key.startswith('decoder') or key == 'mask_token' for key in state
+    )
     return 'backbone' if decodes else 'encoder'
-  if any(key.startswith(('quant_proj.', 'encoder.post_mlp.'))
-         for key in state):
+  if any(key.startswith(('quant_proj.', 'encoder.post_mlp.')) for key in state):
     return 'tokenizer'
   raise ValueError(
-      'These keys are of no TerraMind backbone, encoder or tokenizer: '
-      f'{sorted(state)[:10]} ({len(state)} in all).')
+    'These keys are of no TerraMind backbone, encoder or tokenizer: '
+    f'{sorted(state)[:10]} ({len(state)} in all).'
+  )
 
 
 def _sizes(state, num_heads):
   """Width, depths and MLP of a state, whatever key it may lack."""
-  width = next((layouts.shape_of(state, key, axes)[-1] for key, axes in (
-      ('encoder_norm.weight', 1), ('encoder.0.norm1.weight', 1),
-      ('mask_token', 3)) if key in state), 0)
-  depths = [1 + max((int(key.split('.')[1]) for key in state
-                     if re.match(rf'{side}\.\d+\.', key)), default=-1)
-            for side in ('encoder', 'decoder')]
+  width = next(
+    (
+      layouts.shape_of(state, key, axes)[-1]
+      for key, axes in (
+        ('encoder_norm.weight', 1),
+        ('encoder.0.norm1.weight', 1),
+        ('mask_token', 3),
+      )
+      if key in state
+    ),
+    0,
+  )
+  depths = [
+    1
+    + max(
+      (
+        int(key.split('.')[1])
+        for key in state
+        if re.match(rf'{side}\.\d+\.', key)
+      ),
+      default=-1,
+    )
+    for side in ('encoder', 'decoder')
+  ]
   sizes = dict(
-      width=width, encoder_depth=depths[0], decoder_depth=depths[1],
-      num_heads=num_heads or width // _HEAD_WIDTH,
-      mlp='swiglu' if any('.mlp.fc3.' in key for key in state) else 'gelu',
-      use_bias=any(key.endswith('.qkv.bias') for key in state))
+    width=width,
+    encoder_depth=depths[0],
+    decoder_depth=depths[1],
+    num_heads=num_heads or width // _HEAD_WIDTH,
+    mlp='swiglu' if any('.mlp.fc3.' in key for key in state) else 'gelu',
+    use_bias=any(key.endswith('.qkv.bias') for key in state),
+  )
   if not num_heads and (width % _HEAD_WIDTH or not width):
     raise ValueError(
-        f'The width {width} is of no published model ({_widths()}); give the '
-        'number of its heads with --num_heads.')
+      f'The width {width} is of no published model ({_widths()}); give the '
+      'number of its heads with --num_heads.'
+    )
   return sizes
 
 
 def _widths():
-  return ', '.join(f'{name} {sizes["width"]}'
-                   for name, sizes in VARIANTS.items())
+  return ', '.join(
+    f'{name} {sizes["width"]}' for name, sizes in VARIANTS.items()
+  )
 
 
 def _name(sizes, kind):
@@ -264,30 +349,42 @@ def _name(sizes, kind):
 
 
 def _image_size(state):
-  rows = [layouts.shape_of(state, key, 3)[1] for key in state
-          if key.endswith('.pos_emb') and '@' in key]
+  rows = [
+    layouts.shape_of(state, key, 3)[1]
+    for key in state
+    if key.endswith('.pos_emb') and '@' in key
+  ]
   return modality_table.PATCH * math.isqrt(rows[0]) if rows else 224
 
 
 def _sides(state):
   """{modality: (seen, predicted)}, sorted by name."""
-  found = {side: {key.split('.')[1] for key in state
-                  if key.startswith(f'{side}_embeddings.')}
-           for side in ('encoder', 'decoder')}
+  found = {
+    side: {
+      key.split('.')[1]
+      for key in state
+      if key.startswith(f'{side}_embeddings.')
+    }
+    for side in ('encoder', 'decoder')
+  }
   names = sorted(found['encoder'] | found['decoder'])
-  known = {m.name for m in modality_table.MODALITIES.values()
-           if m.kind != 'series'}
+  known = {
+    m.name for m in modality_table.MODALITIES.values() if m.kind != 'series'
+  }
   unknown = sorted(set(names) - known)
   if unknown:
     raise ValueError(
-        f'The file has the modalities {unknown}, which TerraMind v1 does not '
-        f'have; known are {sorted(known)}.')
-  return {name: (name in found['encoder'], name in found['decoder'])
-          for name in names}
+      f'The file has the modalities {unknown}, which TerraMind v1 does not '
+      f'have; known are {sorted(known)}.'
+    )
+  return {
+    name: (name in found['encoder'], name in found['decoder']) for name in names
+  }
 
 
 def _alphas(name, seen, predicted):
   raw = modality_table.MODALITIES[name].kind == 'image'
-  return dict(input_alphas=(_RAW if raw else _ANY) if seen else (),
-              target_alphas=((0., 0.) if raw else
-                             _TARGET if predicted else ()))
+  return dict(
+    input_alphas=(_RAW if raw else _ANY) if seen else (),
+    target_alphas=((0.0, 0.0) if raw else _TARGET if predicted else ()),
+  )

@@ -32,34 +32,42 @@ def model_of(state, num_heads=0):
     ValueError: if it is none, or its heads cannot be known.
   """
   if 'encoder.proj.weight' not in state or 'quant_proj.weight' not in state:
-    raise ValueError('The keys are of no image tokenizer, which has '
-                     f"'encoder.proj.weight': {sorted(state)[:10]}.")
+    raise ValueError(
+      'The keys are of no image tokenizer, which has '
+      f"'encoder.proj.weight': {sorted(state)[:10]}."
+    )
   width, channels, *_ = layouts.shape_of(state, 'encoder.proj.weight', 4)
   if not num_heads and width % _HEAD_WIDTH:
     raise ValueError(f'A width of {width} is not published; give num_heads.')
   common = dict(
-      channels=channels, width=width, depth=_count(state, 'encoder.blocks'),
-      num_heads=num_heads or width // _HEAD_WIDTH,
-      image_size=image_tokenizer.PATCH * layouts.shape_of(
-          state, 'encoder.pos_emb', 4)[-1])
+    channels=channels,
+    width=width,
+    depth=_count(state, 'encoder.blocks'),
+    num_heads=num_heads or width // _HEAD_WIDTH,
+    image_size=image_tokenizer.PATCH
+    * layouts.shape_of(state, 'encoder.pos_emb', 4)[-1],
+  )
   if 'post_quant_proj.weight' in state:
     return image_tokenizer.ClassTokenizer(
-        decoder_depth=_count(state, 'decoder.blocks'), **common)
+      decoder_depth=_count(state, 'decoder.blocks'), **common
+    )
   return image_tokenizer.ImageTokenizer(**common, **_unet(state))
 
 
 def table(model):
   """The `layouts.Row`s of a tokenizer, without the fixed positions."""
-  rows = _weight_and_bias(
-      'encoder.proj', 'encoder/patches', 'patches', 0, ())
+  rows = _weight_and_bias('encoder.proj', 'encoder/patches', 'patches', 0, ())
   rows += _transformer('encoder', 'encoder/transformer')
   rows += _linear('quant_proj', 'to_latents', ones=2)
   if isinstance(model, image_tokenizer.ImageTokenizer):
     return rows + _unet_table(model)
   rows += _linear('post_quant_proj', 'from_codes', ones=2)
   rows += _transformer('decoder', 'decoder/transformer')
-  return rows + _linear('decoder.out_proj', 'decoder/pixels', pixels=(
-      0, model.channels, image_tokenizer.PATCH))
+  return rows + _linear(
+    'decoder.out_proj',
+    'decoder/pixels',
+    pixels=(0, model.channels, image_tokenizer.PATCH),
+  )
 
 
 def from_terramind(state, model):
@@ -78,28 +86,36 @@ def from_terramind(state, model):
   """
   wanted = param_shapes(model)
   rows = [row for row in table(model) if row.ours in wanted]
-  missing = [f'(any for {path})' for path in
-             sorted(set(wanted) - {row.ours for row in rows})]
+  missing = [
+    f'(any for {path})'
+    for path in sorted(set(wanted) - {row.ours for row in rows})
+  ]
   params, used, wrong = {}, set(), _wrong_positions(state, model)
   for row in rows:
     shape = wanted[row.ours].shape
-    keys = ([row.theirs.format(i) for i in range(shape[0])]
-            if '{}' in row.theirs else [row.theirs])
+    keys = (
+      [row.theirs.format(i) for i in range(shape[0])]
+      if '{}' in row.theirs
+      else [row.theirs]
+    )
     used.update(keys)
     absent = [key for key in keys if key not in state]
     missing += absent
     one = shape[1:] if '{}' in row.theirs else shape
-    found = [_to_ours(key, state[key], row, one, wrong)
-             for key in keys if key in state]
+    found = [
+      _to_ours(key, state[key], row, one, wrong) for key in keys if key in state
+    ]
     if not absent and not wrong:
       params[row.ours] = (
-          layouts.stack(found) if '{}' in row.theirs else found[0])
+        layouts.stack(found) if '{}' in row.theirs else found[0]
+      )
   surplus = sorted(set(state) - used - set(_positions(model)))
   missing += [key for key in _positions(model) if key not in state]
   if missing or surplus or wrong:
     raise ValueError(
-        f'Weights do not fit the tokenizer. Missing keys: {sorted(missing)}. '
-        f'Keys too many: {surplus}. Wrong: {wrong}.')
+      f'Weights do not fit the tokenizer. Missing keys: {sorted(missing)}. '
+      f'Keys too many: {surplus}. Wrong: {wrong}.'
+    )
   return traverse_util.unflatten_dict(params, sep='/')
 
 
@@ -151,44 +167,56 @@ def _transformer(theirs, ours):
   theirs, ours = f'{theirs}.blocks.{{}}', f'{ours}/blocks'
   for name in ('norm1', 'norm2'):
     rows += _norm(f'{theirs}.{name}', f'{ours}/{name}')
-  for their, our in (('attn.qkv', 'attention/qkv'),
-                     ('attn.proj', 'attention/out'),
-                     ('mlp.fc1', 'feed/fc1'), ('mlp.fc2', 'feed/fc2')):
+  for their, our in (
+    ('attn.qkv', 'attention/qkv'),
+    ('attn.proj', 'attention/out'),
+    ('mlp.fc1', 'feed/fc1'),
+    ('mlp.fc2', 'feed/fc2'),
+  ):
     rows += _linear(f'{theirs}.{their}', f'{ours}/{our}')
   return rows
 
 
 def _unet_table(model):
   pixels = (model.channels, model.unet.patch)
-  rows = [*_linear('decoder.time_embed.0', 'decoder/time/fc1'),
-          *_linear('decoder.time_embed.2', 'decoder/time/fc2'),
-          *_norm('decoder.out.0', 'decoder/norm'),
-          *_convolution('decoder.out.2', 'decoder/out', pixels=(0, *pixels))]
+  rows = [
+    *_linear('decoder.time_embed.0', 'decoder/time/fc1'),
+    *_linear('decoder.time_embed.2', 'decoder/time/fc2'),
+    *_norm('decoder.out.0', 'decoder/norm'),
+    *_convolution('decoder.out.2', 'decoder/out', pixels=(0, *pixels)),
+  ]
   names = {'input': 'input_blocks', 'output': 'output_blocks'}
   for place, blocks in model.unet.parts(len(model.levels)).items():
     for i, block in enumerate(blocks):
       theirs = f'{names[place]}.{i}' if place in names else 'middle_block'
       for j, part in enumerate(block):
-        rows += _PARTS[part.kind](f'decoder.{theirs}.{j}',
-                                  f'decoder/{place}_{i}_{j}')
+        rows += _PARTS[part.kind](
+          f'decoder.{theirs}.{j}', f'decoder/{place}_{i}_{j}'
+        )
   first = 'decoder.input_blocks.0.0.weight'
-  return [row._replace(pixels=(1, *pixels)) if row.theirs == first else row
-          for row in rows]
+  return [
+    row._replace(pixels=(1, *pixels)) if row.theirs == first else row
+    for row in rows
+  ]
 
 
 def _residual(theirs, ours):
-  return [*_norm(f'{theirs}.in_layers.0', f'{ours}/norm1'),
-          *_convolution(f'{theirs}.in_layers.2', f'{ours}/conv1'),
-          *_linear(f'{theirs}.emb_layers.1', f'{ours}/time'),
-          *_norm(f'{theirs}.out_layers.0', f'{ours}/norm2'),
-          *_convolution(f'{theirs}.out_layers.3', f'{ours}/conv2'),
-          *_linear(f'{theirs}.skip_connection', f'{ours}/direct', ones=2)]
+  return [
+    *_norm(f'{theirs}.in_layers.0', f'{ours}/norm1'),
+    *_convolution(f'{theirs}.in_layers.2', f'{ours}/conv1'),
+    *_linear(f'{theirs}.emb_layers.1', f'{ours}/time'),
+    *_norm(f'{theirs}.out_layers.0', f'{ours}/norm2'),
+    *_convolution(f'{theirs}.out_layers.3', f'{ours}/conv2'),
+    *_linear(f'{theirs}.skip_connection', f'{ours}/direct', ones=2),
+  ]
 
 
 def _attention(theirs, ours):
-  return [*_norm(f'{theirs}.norm', f'{ours}/norm'),
-          *_linear(f'{theirs}.qkv', f'{ours}/qkv', ones=1),
-          *_linear(f'{theirs}.proj_out', f'{ours}/out', ones=1)]
+  return [
+    *_norm(f'{theirs}.norm', f'{ours}/norm'),
+    *_linear(f'{theirs}.qkv', f'{ours}/qkv', ones=1),
+    *_linear(f'{theirs}.proj_out', f'{ours}/out', ones=1),
+  ]
 
 
 def _convolution(theirs, ours, pixels=()):
@@ -205,15 +233,19 @@ def _weight_and_bias(theirs, ours, *layout):
 
 
 def _norm(theirs, ours):
-  return [layouts.Row(f'{theirs}.weight', f'{ours}/scale'),
-          layouts.Row(f'{theirs}.bias', f'{ours}/bias')]
+  return [
+    layouts.Row(f'{theirs}.weight', f'{ours}/scale'),
+    layouts.Row(f'{theirs}.bias', f'{ours}/bias'),
+  ]
 
 
 _PARTS = {  # Of a UNet, by `unet.Part.kind`.
-    'convolution': _convolution, 'residual': _residual,
-    'attention': _attention,
-    'down': lambda theirs, ours: _convolution(f'{theirs}.op', ours),
-    'up': lambda theirs, ours: _convolution(f'{theirs}.conv', ours)}
+  'convolution': _convolution,
+  'residual': _residual,
+  'attention': _attention,
+  'down': lambda theirs, ours: _convolution(f'{theirs}.op', ours),
+  'up': lambda theirs, ours: _convolution(f'{theirs}.conv', ours),
+}
 
 
 def _positions(model):
@@ -225,7 +257,8 @@ def _position_table(model):
   """Their positions [1, D, rows, columns]."""
   side = model.image_size // image_tokenizer.PATCH
   return positions.grid_table(side, side, model.width).T.reshape(
-      1, model.width, side, side)
+    1, model.width, side, side
+  )
 
 
 def _wrong_positions(state, model):
@@ -234,10 +267,10 @@ def _wrong_positions(state, model):
   for key in set(_positions(model)) & set(state):
     value = state[key]
     if value.shape != expected.shape:
-      wrong.append(f'{key} is {tuple(value.shape)}, should be '
-                   f'{expected.shape}')
+      wrong.append(f'{key} is {tuple(value.shape)}, should be {expected.shape}')
     elif not isinstance(value, jax.core.Tracer) and not np.allclose(
-        value, expected, rtol=0, atol=1e-4):
+      value, expected, rtol=0, atol=1e-4
+    ):
       wrong.append(f'{key} has other values than the fixed table')
   return wrong
 
@@ -245,8 +278,10 @@ def _wrong_positions(state, model):
 def _count(state, prefix):
   """How many blocks there are below a prefix."""
   pattern = re.compile(rf'{re.escape(prefix)}\.(\d+)\.')
-  return 1 + max((int(match.group(1)) for match in map(pattern.match, state)
-                  if match), default=-1)
+  return 1 + max(
+    (int(match.group(1)) for match in map(pattern.match, state) if match),
+    default=-1,
+  )
 
 
 def _unet(state):
@@ -264,10 +299,16 @@ def _unet(state):
     key = f'{block}.0.in_layers.2.weight'
     features, *_ = layouts.shape_of(state, key, 4)
     if features % width:
-      raise ValueError(f'{key} makes {features} channels, no multiple of the '
-                       f'{width} of the first convolution.')
+      raise ValueError(
+        f'{key} makes {features} channels, no multiple of the '
+        f'{width} of the first convolution.'
+      )
     multipliers[level:] = [features // width]
     if f'{block}.1.qkv.weight' in state:
       attention.add(2**level)
-  return dict(unet_width=width, unet_multipliers=tuple(multipliers),
-              unet_blocks=blocks, unet_attention=tuple(sorted(attention)))
+  return dict(
+    unet_width=width,
+    unet_multipliers=tuple(multipliers),
+    unet_blocks=blocks,
+    unet_attention=tuple(sorted(attention)),
+  )

@@ -20,19 +20,43 @@ import ml_dtypes
 import numpy as np
 
 _STORAGES = {
-    'FloatStorage': np.float32, 'DoubleStorage': np.float64,
-    'HalfStorage': np.float16, 'BFloat16Storage': ml_dtypes.bfloat16,
-    'LongStorage': np.int64, 'IntStorage': np.int32, 'ShortStorage': np.int16,
-    'CharStorage': np.int8, 'ByteStorage': np.uint8, 'BoolStorage': np.bool_,
-    'ComplexFloatStorage': np.complex64, 'ComplexDoubleStorage': np.complex128,
-    'UntypedStorage': np.uint8,
+  'FloatStorage': np.float32,
+  'DoubleStorage': np.float64,
+  'HalfStorage': np.float16,
+  'BFloat16Storage': ml_dtypes.bfloat16,
+  'LongStorage': np.int64,
+  'IntStorage': np.int32,
+  'ShortStorage': np.int16,
+  'CharStorage': np.int8,
+  'ByteStorage': np.uint8,
+  'BoolStorage': np.bool_,
+  'ComplexFloatStorage': np.complex64,
+  'ComplexDoubleStorage': np.complex128,
+  'UntypedStorage': np.uint8,
 }
 _DTYPES = {
-    name: np.dtype(getattr(np, name, None) or getattr(ml_dtypes, name))
-    for name in ('float16', 'float32', 'float64', 'bfloat16', 'uint8', 'uint16',
-                 'uint32', 'uint64', 'int8', 'int16', 'int32', 'int64', 'bool',
-                 'complex64', 'complex128', 'float8_e4m3fn', 'float8_e5m2')}
-_LEGACY_MAGIC = 0x1950a86a20f9469cfc6c
+  name: np.dtype(getattr(np, name, None) or getattr(ml_dtypes, name))
+  for name in (
+    'float16',
+    'float32',
+    'float64',
+    'bfloat16',
+    'uint8',
+    'uint16',
+    'uint32',
+    'uint64',
+    'int8',
+    'int16',
+    'int32',
+    'int64',
+    'bool',
+    'complex64',
+    'complex128',
+    'float8_e4m3fn',
+    'float8_e5m2',
+  )
+}
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 
 
@@ -73,8 +97,9 @@ def load(path):
     raise TorchFileError(f'{path}: {error}') from error
   except Exception as error:  # Broken bytes make readers raise anything.
     raise TorchFileError(
-        f'{path} is truncated, damaged or no file of torch.save ({error!r}); '
-        'fetch it again.') from error
+      f'{path} is truncated, damaged or no file of torch.save ({error!r}); '
+      'fetch it again.'
+    ) from error
 
 
 def load_state(path):
@@ -95,14 +120,24 @@ def load_state(path):
     if isinstance(inner, dict):
       content = inner
       break
-  if not isinstance(content, dict) or not content or not all(
-      isinstance(value, np.ndarray) for value in content.values()):
-    kinds = ({key: type(value).__name__ for key, value in content.items()
-              if not isinstance(value, np.ndarray)}
-             if isinstance(content, dict) else type(content).__name__)
+  if (
+    not isinstance(content, dict)
+    or not content
+    or not all(isinstance(value, np.ndarray) for value in content.values())
+  ):
+    kinds = (
+      {
+        key: type(value).__name__
+        for key, value in content.items()
+        if not isinstance(value, np.ndarray)
+      }
+      if isinstance(content, dict)
+      else type(content).__name__
+    )
     raise TorchFileError(
-        f'{path} holds no state dict; beside arrays there is {kinds}. Save '
-        'model.state_dict() alone, or under "state_dict".')
+      f'{path} holds no state dict; beside arrays there is {kinds}. Save '
+      'model.state_dict() alone, or under "state_dict".'
+    )
   return dict(content)
 
 
@@ -121,11 +156,14 @@ def _load_zip(path):
     names = {name.partition('/')[2]: name for name in archive.namelist()}
     if 'data.pkl' not in names:
       raise TorchFileError(
-          f'it is a zip without data.pkl; it holds {sorted(names)[:5]}.')
+        f'it is a zip without data.pkl; it holds {sorted(names)[:5]}.'
+      )
     order = names.get('byteorder')  # Files before torch 2.1 lack it.
     if order and archive.read(order) == b'big':
-      raise TorchFileError('it was written on a big-endian machine; save it '
-                           'again on a little-endian one.')
+      raise TorchFileError(
+        'it was written on a big-endian machine; save it '
+        'again on a little-endian one.'
+      )
     whole = np.memmap(path, np.uint8, 'r')
 
     def storage(key):
@@ -133,9 +171,10 @@ def _load_zip(path):
       if info.compress_type != zipfile.ZIP_STORED:
         return np.frombuffer(archive.read(info), np.uint8)
       name_size, extra_size = struct.unpack(
-          '<HH', whole[info.header_offset + 26:info.header_offset + 30])
+        '<HH', whole[info.header_offset + 26 : info.header_offset + 30]
+      )
       start = info.header_offset + 30 + name_size + extra_size
-      return whole[start:start + info.file_size]
+      return whole[start : start + info.file_size]
 
     with archive.open(names['data.pkl']) as file:
       return _Unpickler(file, storage).load()
@@ -152,8 +191,10 @@ def _load_legacy(path):
     if header[:2] != [_LEGACY_MAGIC, _LEGACY_PROTOCOL]:
       raise TorchFileError('it is no file of torch.save.')
     if not header[2]['little_endian']:
-      raise TorchFileError('it was written on a big-endian machine; save it '
-                           'again on a little-endian one.')
+      raise TorchFileError(
+        'it was written on a big-endian machine; save it '
+        'again on a little-endian one.'
+      )
     structure = file.tell()
     survey = _Unpickler(file, None)
     survey.load()
@@ -170,7 +211,7 @@ def _load_legacy(path):
 
     def storage(key):
       start, size = places[key]
-      return whole[start:start + size]
+      return whole[start : start + size]
 
     file.seek(structure)
     return _Unpickler(file, storage).load()
@@ -178,6 +219,7 @@ def _load_legacy(path):
 
 class _Storage(NamedTuple):
   """What tensors are views of; `values` is None where none are read."""
+
   values: np.ndarray | None
 
 
@@ -209,14 +251,16 @@ class _Unpickler(pickle._Unpickler):
       size = count * np.dtype(dtype).itemsize
       if len(data) < size:
         raise TorchFileError(
-            f'storage {key} has {len(data)} of {size} bytes; fetch the file '
-            'again.')
+          f'storage {key} has {len(data)} of {size} bytes; fetch the file '
+          'again.'
+        )
       self._read[key] = data[:size]
     return _Storage(self._read[key].view(dtype))
 
   def find_class(self, module, name):
     if module in ('torch', 'torch.cuda', 'torch.storage') and (
-        name in _STORAGES):
+      name in _STORAGES
+    ):
       return _STORAGES[name]
     if module == 'torch' and name in _DTYPES:
       return _DTYPES[name]
@@ -224,10 +268,11 @@ class _Unpickler(pickle._Unpickler):
       return type(name, (Script,), {})
     if (module, name) not in _ALLOWED:
       raise TorchFileError(
-          f'its pickle asks for {module}.{name}, which is neither a tensor nor '
-          'a container. It was refused and nothing was executed. Save a plain '
-          'state dict, and do not load the file elsewhere unless you trust '
-          'its origin.')
+        f'its pickle asks for {module}.{name}, which is neither a tensor nor '
+        'a container. It was refused and nothing was executed. Save a plain '
+        'state dict, and do not load the file elsewhere unless you trust '
+        'its origin.'
+      )
     return _ALLOWED[module, name]
 
   def _build(self):
@@ -239,7 +284,8 @@ class _Unpickler(pickle._Unpickler):
       self.load_build()
     else:
       raise TorchFileError(
-          f'its pickle sets attributes of a {kind.__name__}. It was refused.')
+        f'its pickle sets attributes of a {kind.__name__}. It was refused.'
+      )
 
   dispatch = pickle._Unpickler.dispatch | {pickle.BUILD[0]: _build}
 
@@ -250,18 +296,21 @@ def _tensor(storage, offset, size, stride, *_):
   if storage is None:
     return None
   if len(size) != len(stride) or min((offset, *size, *stride)) < 0:
-    raise TorchFileError(
-        f'a tensor has the sizes {size} and strides {stride}.')
+    raise TorchFileError(f'a tensor has the sizes {size} and strides {stride}.')
   last = offset + sum((n - 1) * step for n, step in zip(size, stride))
   if 0 in size:
     return np.zeros(size, storage.dtype)
   if last >= len(storage):
     raise TorchFileError(
-        f'a tensor of sizes {size}, strides {stride} does not fit into its '
-        f'storage of {len(storage)} values.')
+      f'a tensor of sizes {size}, strides {stride} does not fit into its '
+      f'storage of {len(storage)} values.'
+    )
   return np.lib.stride_tricks.as_strided(
-      storage[offset:], size,
-      [step * storage.itemsize for step in stride], writeable=False)
+    storage[offset:],
+    size,
+    [step * storage.itemsize for step in stride],
+    writeable=False,
+  )
 
 
 def _tensor_v3(storage, offset, size, stride, requires_grad, hooks, dtype, *_):
@@ -276,7 +325,8 @@ def _values(storage):
   """The values of a storage; a tensor's would reach beyond their memory."""
   if not isinstance(storage, _Storage):
     raise TorchFileError(
-        f'a tensor is made of a {type(storage).__name__}, not of a storage.')
+      f'a tensor is made of a {type(storage).__name__}, not of a storage.'
+    )
   return storage.values
 
 
@@ -289,16 +339,16 @@ def _list(values, *_):
 
 
 _ALLOWED = {
-    ('collections', 'OrderedDict'): collections.OrderedDict,
-    ('torch', 'Size'): tuple,
-    ('torch', 'device'): str,
-    ('torch._utils', '_rebuild_tensor'): _tensor,
-    ('torch._utils', '_rebuild_tensor_v2'): _tensor,
-    ('torch._utils', '_rebuild_tensor_v3'): _tensor_v3,
-    ('torch._utils', '_rebuild_parameter'): _parameter,
-    ('torch.jit._pickle', 'build_intlist'): _list,
-    ('torch.jit._pickle', 'build_doublelist'): _list,
-    ('torch.jit._pickle', 'build_boollist'): _list,
-    ('torch.jit._pickle', 'build_tensorlist'): _list,
-    ('torch.jit._pickle', 'restore_type_tag'): _list,
+  ('collections', 'OrderedDict'): collections.OrderedDict,
+  ('torch', 'Size'): tuple,
+  ('torch', 'device'): str,
+  ('torch._utils', '_rebuild_tensor'): _tensor,
+  ('torch._utils', '_rebuild_tensor_v2'): _tensor,
+  ('torch._utils', '_rebuild_tensor_v3'): _tensor_v3,
+  ('torch._utils', '_rebuild_parameter'): _parameter,
+  ('torch.jit._pickle', 'build_intlist'): _list,
+  ('torch.jit._pickle', 'build_doublelist'): _list,
+  ('torch.jit._pickle', 'build_boollist'): _list,
+  ('torch.jit._pickle', 'build_tensorlist'): _list,
+  ('torch.jit._pickle', 'restore_type_tag'): _list,
 }

@@ -13,9 +13,20 @@ from absl import logging
 from fusion_jax.convert import checkpoints, clip, files
 
 # Fields of `clip.Clip` that a folder keeps.
-_FIELDS = ('activation', 'width', 'image_size', 'patch', 'vision_width',
-           'vision_depth', 'vision_heads', 'vocab_size', 'context',
-           'text_width', 'text_depth', 'text_heads')
+_FIELDS = (
+  'activation',
+  'width',
+  'image_size',
+  'patch',
+  'vision_width',
+  'vision_depth',
+  'vision_heads',
+  'vocab_size',
+  'context',
+  'text_width',
+  'text_depth',
+  'text_heads',
+)
 
 
 class File(NamedTuple):
@@ -28,6 +39,7 @@ class File(NamedTuple):
     activation: see `clip.Clip`.
     reason: why this one.
   """
+
   hub_id: str
   path: str
   end: str
@@ -36,34 +48,62 @@ class File(NamedTuple):
 
 
 PUBLISHED = (
-    File('openai/clip-vit-base-patch32', 'pytorch_model.bin', '',
-         'quick_gelu', 'its config.json says so'),
-    File('', '', 'ViT-B-32.pt', 'quick_gelu', "OpenAI's own archive"),
-    File('laion/CLIP-ViT-B-32-laion2B-s34B-b79K',
-         'open_clip_pytorch_model.bin', '', 'gelu',
-         'OpenCLIP trains ViT-B-32 with the GELU'),
-    File('chendelong/RemoteCLIP', 'RemoteCLIP-ViT-B-32.pt',
-         'RemoteCLIP-ViT-B-32.pt', 'gelu',
-         'its authors load it into the ViT-B-32 of OpenCLIP'),
-    File('Zilun/GeoRSCLIP', 'ckpt/RS5M_ViT-B-32.pt', 'RS5M_ViT-B-32.pt',
-         'quick_gelu',
-         "its authors load it into OpenCLIP's copy of OpenAI's model"),
-    File('', '', 'SkyCLIP_ViT_B32_top50pct/epoch_20.pt', 'gelu',
-         'trained from laion2b_e16 of OpenCLIP'))
+  File(
+    'openai/clip-vit-base-patch32',
+    'pytorch_model.bin',
+    '',
+    'quick_gelu',
+    'its config.json says so',
+  ),
+  File('', '', 'ViT-B-32.pt', 'quick_gelu', "OpenAI's own archive"),
+  File(
+    'laion/CLIP-ViT-B-32-laion2B-s34B-b79K',
+    'open_clip_pytorch_model.bin',
+    '',
+    'gelu',
+    'OpenCLIP trains ViT-B-32 with the GELU',
+  ),
+  File(
+    'chendelong/RemoteCLIP',
+    'RemoteCLIP-ViT-B-32.pt',
+    'RemoteCLIP-ViT-B-32.pt',
+    'gelu',
+    'its authors load it into the ViT-B-32 of OpenCLIP',
+  ),
+  File(
+    'Zilun/GeoRSCLIP',
+    'ckpt/RS5M_ViT-B-32.pt',
+    'RS5M_ViT-B-32.pt',
+    'quick_gelu',
+    "its authors load it into OpenCLIP's copy of OpenAI's model",
+  ),
+  File(
+    '',
+    '',
+    'SkyCLIP_ViT_B32_top50pct/epoch_20.pt',
+    'gelu',
+    'trained from laion2b_e16 of OpenCLIP',
+  ),
+)
 
 DESCRIPTION = (
-    'CLIP with a ViT of OpenAI, OpenCLIP (RemoteCLIP, GeoRSCLIP and SkyCLIP '
-    'among them) or Hugging Face')
+  'CLIP with a ViT of OpenAI, OpenCLIP (RemoteCLIP, GeoRSCLIP and SkyCLIP '
+  'among them) or Hugging Face'
+)
 
 
 def add_arguments(parser):
   """Adds what only this command takes."""
   parser.epilog = 'Known ids: ' + ', '.join(
-      x.hub_id for x in PUBLISHED if x.hub_id)
+    x.hub_id for x in PUBLISHED if x.hub_id
+  )
   parser.add_argument(
-      '--activation', default='auto', choices=('auto', 'quick_gelu', 'gelu'),
-      help='what the weights were trained with (default: as the config.json '
-      'beside the file says, or as known of a published file)')
+    '--activation',
+    default='auto',
+    choices=('auto', 'quick_gelu', 'gelu'),
+    help='what the weights were trained with (default: as the config.json '
+    'beside the file says, or as known of a published file)',
+  )
 
 
 def convert(source, out, *, file='', revision='', activation='auto'):
@@ -83,8 +123,12 @@ def convert(source, out, *, file='', revision='', activation='auto'):
     ValueError: if the activation is not known; if the weights do not fit, see
       `clip.from_torch`; or if the folder has a checkpoint already.
   """
-  path = files.fetch(source, {x.hub_id: x.path for x in PUBLISHED if x.hub_id},
-                     file=file, revision=revision)
+  path = files.fetch(
+    source,
+    {x.hub_id: x.path for x in PUBLISHED if x.hub_id},
+    file=file,
+    revision=revision,
+  )
   state = files.read_state(path)
   told = _config_beside(path)
   if activation == 'auto':
@@ -92,17 +136,35 @@ def convert(source, out, *, file='', revision='', activation='auto'):
     logging.info('%s: the activation is %s (%s).', path, activation, reason)
   try:
     model, params = clip.from_torch(
-        state, activation, vision_heads=told.get('vision_heads', 0),
-        text_heads=told.get('text_heads', 0))
+      state,
+      activation,
+      vision_heads=told.get('vision_heads', 0),
+      text_heads=told.get('text_heads', 0),
+    )
   except ValueError as error:
     raise ValueError(f'{path}: {error}') from error
-  config = {'name': pathlib.Path(out).name, 'task': 'clip',
-            'model': {name: getattr(model, name) for name in _FIELDS}}
-  checkpoints.write(out, params, config, {
-      'source': source, 'file': path.name, 'revision': revision,
-      'sha256': files.digest(path)})
-  logging.info('CLIP, patches of %d, vectors of %d, is in %s.', model.patch,
-               model.width, out)
+  config = {
+    'name': pathlib.Path(out).name,
+    'task': 'clip',
+    'model': {name: getattr(model, name) for name in _FIELDS},
+  }
+  checkpoints.write(
+    out,
+    params,
+    config,
+    {
+      'source': source,
+      'file': path.name,
+      'revision': revision,
+      'sha256': files.digest(path),
+    },
+  )
+  logging.info(
+    'CLIP, patches of %d, vectors of %d, is in %s.',
+    model.patch,
+    model.width,
+    out,
+  )
 
 
 def _find_activation(source, path, state, told):
@@ -112,35 +174,41 @@ def _find_activation(source, path, state, told):
   for known in PUBLISHED:
     end = known.end and f'/{known.end}'
     if source == known.hub_id or (
-        end and path.absolute().as_posix().endswith(end)):
+      end and path.absolute().as_posix().endswith(end)
+    ):
       return known.activation, known.reason
   if 'input_resolution' in state:
     return 'quick_gelu', "an archive of OpenAI's"
   names = ', '.join(x.end for x in PUBLISHED if x.end)
   raise ValueError(
-      f'{path}: nothing tells the activation of these weights. Give '
-      "--activation=quick_gelu (OpenAI's weights, and what was trained from "
-      'them) or --activation=gelu (most of OpenCLIP). Known are config.json of '
-      f'Hugging Face, open_clip_config.json, and files called {names}.')
+    f'{path}: nothing tells the activation of these weights. Give '
+    "--activation=quick_gelu (OpenAI's weights, and what was trained from "
+    'them) or --activation=gelu (most of OpenCLIP). Known are config.json of '
+    f'Hugging Face, open_clip_config.json, and files called {names}.'
+  )
 
 
 def _config_beside(path):
   """What the configuration beside a file tells: activation, heads; or {}."""
-  theirs, openclip = (path.with_name(name) for name in (
-      'config.json', 'open_clip_config.json'))
+  theirs, openclip = (
+    path.with_name(name) for name in ('config.json', 'open_clip_config.json')
+  )
   if openclip.is_file():
     sizes = json.loads(openclip.read_text()).get('model_cfg', {})
     vision = sizes.get('vision_cfg', {})
-    return {'file': openclip.name,
-            'activation': 'quick_gelu' if sizes.get('quick_gelu') else 'gelu',
-            'vision_heads': (vision.get('width', 0) //
-                             vision.get('head_width', 64)),
-            'text_heads': sizes.get('text_cfg', {}).get('heads', 0)}
+    return {
+      'file': openclip.name,
+      'activation': 'quick_gelu' if sizes.get('quick_gelu') else 'gelu',
+      'vision_heads': (vision.get('width', 0) // vision.get('head_width', 64)),
+      'text_heads': sizes.get('text_cfg', {}).get('heads', 0),
+    }
   config = json.loads(theirs.read_text()) if theirs.is_file() else {}
   if 'vision_config' not in config:
     return {}
   vision, text = config['vision_config'], config.get('text_config', {})
-  return {'file': theirs.name,  # Hugging Face leaves defaults out.
-          'activation': vision.get('hidden_act', 'quick_gelu'),
-          'vision_heads': vision.get('num_attention_heads', 0),
-          'text_heads': text.get('num_attention_heads', 0)}
+  return {
+    'file': theirs.name,  # Hugging Face leaves defaults out.
+    'activation': vision.get('hidden_act', 'quick_gelu'),
+    'vision_heads': vision.get('num_attention_heads', 0),
+    'text_heads': text.get('num_attention_heads', 0),
+  }

@@ -26,18 +26,33 @@ def add_arguments(parser):
   """Adds what only this command takes."""
   parser.epilog = 'Known ids: ' + ', '.join(terramind_files.PUBLISHED)
   add = parser.add_argument
-  add('--variant', default='', choices=['', *terramind_files.VARIANTS],
-      help='what the backbone should be; anything else is an error (default: '
-      'what it is)')
-  add('--modality', default='', choices=['', *terramind_files.TOKENISED],
-      metavar='NAME', help='of a tokenizer whose file does not tell it by its '
-      f'name: {", ".join(terramind_files.TOKENISED)}')
-  add('--num_heads', type=int, default=0, metavar='N',
-      help='of a model of no published size (default: heads 64 wide)')
+  add(
+    '--variant',
+    default='',
+    choices=['', *terramind_files.VARIANTS],
+    help='what the backbone should be; anything else is an error (default: '
+    'what it is)',
+  )
+  add(
+    '--modality',
+    default='',
+    choices=['', *terramind_files.TOKENISED],
+    metavar='NAME',
+    help='of a tokenizer whose file does not tell it by its '
+    f'name: {", ".join(terramind_files.TOKENISED)}',
+  )
+  add(
+    '--num_heads',
+    type=int,
+    default=0,
+    metavar='N',
+    help='of a model of no published size (default: heads 64 wide)',
+  )
 
 
-def convert(source, out, *, file='', revision='', variant='', modality='',
-            num_heads=0):
+def convert(
+  source, out, *, file='', revision='', variant='', modality='', num_heads=0
+):
   """Converts one file of TerraMind.
 
   Args:
@@ -56,23 +71,31 @@ def convert(source, out, *, file='', revision='', variant='', modality='',
     ValueError: if it does not fit, see `terramind.from_terramind`; or if the
       folder has a checkpoint already.
   """
-  path = files.fetch(source, terramind_files.PUBLISHED, file=file,
-                     revision=revision)
+  path = files.fetch(
+    source, terramind_files.PUBLISHED, file=file, revision=revision
+  )
   out = pathlib.Path(out)
   if path.suffix == '.json':
     out.mkdir(parents=True, exist_ok=True)
     coordinate_tokenizer.load(path).save(out / _COORDINATES)
     logging.info('The vocabulary of coordinates is in %s.', out)
     return
-  origin = {'source': source, 'file': path.name, 'revision': revision,
-            'sha256': files.digest(path)}
+  origin = {
+    'source': source,
+    'file': path.name,
+    'revision': revision,
+    'sha256': files.digest(path),
+  }
   try:
     parts = terramind_files.parts(files.read_state(path))
     plans = []
     for part in parts:  # Nothing is written before everything fits.
       if part.kind == 'tokenizer':
-        name = part.name or modality or terramind_files.named(
-            f'{source} {path.name}')
+        name = (
+          part.name
+          or modality
+          or terramind_files.named(f'{source} {path.name}')
+        )
         plans.append(_plan_tokenizer(part, name, num_heads))
       else:
         plans.append(_plan_backbone(part, variant, num_heads))
@@ -95,8 +118,7 @@ def make_model(config):
 
 def _plan_backbone(part, variant, num_heads):
   """The configuration, and what makes the parameters; all keys fit them."""
-  config = terramind_files.describe(
-      part, variant=variant, num_heads=num_heads)
+  config = terramind_files.describe(part, variant=variant, num_heads=num_heads)
   rows, shapes = terramind_files.rows_and_shapes(make_model(config))
   terramind.match(part.state, rows, shapes)
   return config, lambda: terramind.from_terramind(part.state, rows, shapes)
@@ -105,11 +127,15 @@ def _plan_backbone(part, variant, num_heads):
 def _plan_tokenizer(part, name, num_heads):
   """The same for a tokenizer."""
   config, model = terramind_files.describe_tokenizer(
-      part, name, num_heads=num_heads)
-  shapes = {key: jax.ShapeDtypeStruct(x.shape, np.float32)
-            for key, x in part.state.items()}
+    part, name, num_heads=num_heads
+  )
+  shapes = {
+    key: jax.ShapeDtypeStruct(x.shape, np.float32)
+    for key, x in part.state.items()
+  }
   jax.eval_shape(
-      lambda state: terramind_tokenizers.from_terramind(state, model), shapes)
+    lambda state: terramind_tokenizers.from_terramind(state, model), shapes
+  )
 
   def make_params():
     params = terramind_tokenizers.from_terramind(part.state, model)
@@ -124,6 +150,8 @@ def _say_modalities(config, out):
     logging.info('It has the modalities %s.', ', '.join(names))
   if 'coords' in names and not (out / _COORDINATES).exists():
     logging.warning(
-        'The model reads places by the vocabulary it was trained with: '
-        'convert %s into %s, too. Without it places mean nothing.',
-        terramind_files.COORDINATES, out)
+      'The model reads places by the vocabulary it was trained with: '
+      'convert %s into %s, too. Without it places mean nothing.',
+      terramind_files.COORDINATES,
+      out,
+    )

@@ -26,6 +26,7 @@ class Mixture:
     min_tokens: {name: least budget}; 0 where not named. After 100 draws that
       fall short, the last one is taken.
   """
+
   input_alphas: Mapping[str, Sequence[float]]
   target_alphas: Mapping[str, Sequence[float]]
   weights: Sequence[float] = ()
@@ -38,19 +39,21 @@ class Mixture:
     sizes = {len(row) for row in rows} | ({len(self.weights)} - {0})
     if len(sizes) != 1:
       raise ValueError(
-          f'Every modality and the weights need one number a component of the '
-          f'mixture, but there are {sorted(sizes)} numbers.')
+        f'Every modality and the weights need one number a component of the '
+        f'mixture, but there are {sorted(sizes)} numbers.'
+      )
     if set(self.input_alphas) != set(self.target_alphas):
       raise ValueError(
-          f'input_alphas names {sorted(self.input_alphas)}, target_alphas '
-          f'{sorted(self.target_alphas)}; both need the same modalities.')
+        f'input_alphas names {sorted(self.input_alphas)}, target_alphas '
+        f'{sorted(self.target_alphas)}; both need the same modalities.'
+      )
 
   @property
   def num_components(self):
     return len(next(iter(self.input_alphas.values())))
 
 
-def all_to_all(selected, alpha=0.5, raw_alpha=1000., **settings):
+def all_to_all(selected, alpha=0.5, raw_alpha=1000.0, **settings):
   """4M's mixture: raw pixels to everything, and everything to everything.
 
   Args:
@@ -63,11 +66,11 @@ def all_to_all(selected, alpha=0.5, raw_alpha=1000., **settings):
   component remains.
   """
   raw = {m.name for m in selected if m.kind == 'image'}
-  first = {m.name: (raw_alpha * (m.name in raw),) * bool(raw)
-           for m in selected}
+  first = {m.name: (raw_alpha * (m.name in raw),) * bool(raw) for m in selected}
   inputs = {name: (*alphas, alpha) for name, alphas in first.items()}
-  targets = {name: (alpha * (name not in raw),) * (1 + bool(raw))
-             for name in inputs}
+  targets = {
+    name: (alpha * (name not in raw),) * (1 + bool(raw)) for name in inputs
+  }
   return Mixture(inputs, targets, **settings)
 
 
@@ -88,14 +91,24 @@ def sample_budgets(mixture, selected, rng, inputs=None, targets=None):
   weights = _weights(mixture, selected, inputs)
   component = int(rng.choice(mixture.num_components, p=weights))
   num_inputs, num_targets = (
-      int(rng.integers(low, high + 1))
-      for low, high in (mixture.num_inputs, mixture.num_targets))
-  return component_budgets(mixture, selected, component, num_inputs,
-                           num_targets, rng, inputs, targets)
+    int(rng.integers(low, high + 1))
+    for low, high in (mixture.num_inputs, mixture.num_targets)
+  )
+  return component_budgets(
+    mixture, selected, component, num_inputs, num_targets, rng, inputs, targets
+  )
 
 
-def component_budgets(mixture, selected, component, num_inputs, num_targets,
-                      rng, inputs=None, targets=None):
+def component_budgets(
+  mixture,
+  selected,
+  component,
+  num_inputs,
+  num_targets,
+  rng,
+  inputs=None,
+  targets=None,
+):
   """`sample_budgets` for a given component and given totals."""
   names = [m.name for m in selected]
   least = np.array([mixture.min_tokens.get(name, 0) for name in names])
@@ -106,14 +119,13 @@ def component_budgets(mixture, selected, component, num_inputs, num_targets,
   most = np.where(sequence, most, np.maximum(least, most - seen))
   alphas = _alphas(mixture.target_alphas, names, component, targets)
   predicted = _budgets(alphas, num_targets, least, most, rng)
-  return (dict(zip(names, seen.tolist())),
-          dict(zip(names, predicted.tolist())))
+  return (dict(zip(names, seen.tolist())), dict(zip(names, predicted.tolist())))
 
 
 def _weights(mixture, selected, inputs):
   """Probabilities of the components, for an example with these inputs."""
   shown = [m.name for m in selected if inputs is None or m.name in inputs]
-  weights = np.array(mixture.weights or [1.] * mixture.num_components)
+  weights = np.array(mixture.weights or [1.0] * mixture.num_components)
   alphas = np.array([mixture.input_alphas[name] for name in shown])
   usable = weights * (alphas > 0).any(0) if shown else weights
   weights = usable if usable.any() else weights

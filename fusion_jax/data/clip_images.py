@@ -77,8 +77,9 @@ def read(path):
     raise
   except Exception as error:  # Pillow's decoders raise many kinds.
     raise ValueError(
-        f'{path} does not decode as a photo ({error}); fetch it again, or '
-        'leave it out.') from error
+      f'{path} does not decode as a photo ({error}); fetch it again, or '
+      'leave it out.'
+    ) from error
 
 
 def _as_image(photo):
@@ -89,6 +90,7 @@ def _as_image(photo):
   array = np.asarray(photo)
   if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != 3:
     raise ValueError(
-        f'A photo is {array.dtype} {array.shape}; wanted are bytes, uint8 '
-        '[rows, columns, 3] in red, green, blue.')
+      f'A photo is {array.dtype} {array.shape}; wanted are bytes, uint8 '
+      '[rows, columns, 3] in red, green, blue.'
+    )
   return Image.fromarray(array)

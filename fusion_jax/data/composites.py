@@ -74,16 +74,20 @@ def centre_crop(images, size):
   """
   whole = min(images.shape[-2:])
   if size > whole:
-    raise ValueError(f'A crop of {size} x {size} pixels does not fit into '
-                     f'{images.shape[-2]} x {images.shape[-1]}; take at most '
-                     f'{whole}.')
+    raise ValueError(
+      f'A crop of {size} x {size} pixels does not fit into '
+      f'{images.shape[-2]} x {images.shape[-1]}; take at most '
+      f'{whole}.'
+    )
   y, x = (n // 2 - size // 2 for n in images.shape[-2:])
-  return images[..., y:y + size, x:x + size]
+  return images[..., y : y + size, x : x + size]
 
 
 def _published(zeroed, months):
-  composite = [lower_median(zeroed[chosen] if chosen.any() else zeroed)
-               for chosen in np.asarray(months).T]
+  composite = [
+    lower_median(zeroed[chosen] if chosen.any() else zeroed)
+    for chosen in np.asarray(months).T
+  ]
   return _as_int16(np.stack(composite).astype(np.int32) + 1)
 
 
@@ -97,8 +101,9 @@ def _clear(counts, clear, months):
     number = seen.sum(0)  # [Y, X]
     if not number.any():
       continue
-    last = np.sort(np.where(
-        seen[:, None], counts[chosen].astype(np.int32), top), axis=0)
+    last = np.sort(
+      np.where(seen[:, None], counts[chosen].astype(np.int32), top), axis=0
+    )
     middle = np.maximum(number - 1, 0) // 2
     values = np.take_along_axis(last, middle[None, None], axis=0)[0]
     composite[month] = np.where(number > 0, values, 0)

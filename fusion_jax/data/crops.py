@@ -21,13 +21,18 @@ class RandomCrop(grain.transforms.RandomMap):
   has some, one of these is drawn, and within it the square moves by whole
   patches.
   """
+
   selected: Modalities
   size: int  # Pixels, a multiple of the patch.
 
   def random_map(self, example, rng):
-    return _crop(example, self.selected, self.size,
-                 lambda count: int(rng.integers(count)),
-                 lambda spare: int(rng.integers(spare + 1)))
+    return _crop(
+      example,
+      self.selected,
+      self.size,
+      lambda count: int(rng.integers(count)),
+      lambda spare: int(rng.integers(spare + 1)),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +41,18 @@ class CentreCrop(grain.transforms.Map):
 
   Of the squares that were tokenised the first is the one at the centre.
   """
+
   selected: Modalities
   size: int
 
   def map(self, example):
-    return _crop(example, self.selected, self.size, lambda count: 0,
-                 lambda spare: spare // 2)
+    return _crop(
+      example,
+      self.selected,
+      self.size,
+      lambda count: 0,
+      lambda spare: spare // 2,
+    )
 
 
 def field(modality):
@@ -68,24 +79,29 @@ def _crop(example, selected, size, choose, move):
     choose: from the number of squares that were tokenised to one of them.
     move: from the room to move, in pixels or patches, to the offset.
   """
-  images = [m.field for m in selected
-            if m.kind == 'image' and is_there(example, m)]
-  codes = {field(m): _by_square(example[field(m)]) for m in selected
-           if m.kind == 'tokens' and is_there(example, m)}
+  images = [
+    m.field for m in selected if m.kind == 'image' and is_there(example, m)
+  ]
+  codes = {
+    field(m): _by_square(example[field(m)])
+    for m in selected
+    if m.kind == 'tokens' and is_there(example, m)
+  }
   if not images and not codes:
     return example
   cropped = {}
   if codes:
     grid = _common_size(
-        example, {name: x.shape[1:] for name, x in codes.items()},
-        size // _PATCH)
+      example, {name: x.shape[1:] for name, x in codes.items()}, size // _PATCH
+    )
     square = choose(len(next(iter(codes.values()))))
     offsets = [move(n - size // _PATCH) for n in grid]
     window = _window(offsets, size // _PATCH)
     cropped |= {name: x[square][window] for name, x in codes.items()}
   if images:
     extent = _common_size(
-        example, {name: example[name].shape[:2] for name in images}, size)
+      example, {name: example[name].shape[:2] for name in images}, size
+    )
     if codes:
       corner = _corner(example, square, extent, grid)
       offsets = [start + n * _PATCH for start, n in zip(corner, offsets)]
@@ -120,7 +136,8 @@ def _common_size(example, shapes, least):
   sizes = set(shapes.values())
   if len(sizes) > 1 or min(min(sizes)) < least:
     raise ValueError(
-        f'Example {example.get("key", "")!r}: ' + ', '.join(
-            f'{name} is {shape}' for name, shape in shapes.items()) +
-        f'; all should be of one size, at least {least} a side.')
+      f'Example {example.get("key", "")!r}: '
+      + ', '.join(f'{name} is {shape}' for name, shape in shapes.items())
+      + f'; all should be of one size, at least {least} a side.'
+    )
   return sizes.pop()

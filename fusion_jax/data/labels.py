@@ -18,16 +18,22 @@ FIELDS = {task: f'label/{task}' for task in TASKS}
 
 _FOLDER = pathlib.Path(__file__).with_name('labels')
 _CLASSES = {
-    'land_cover': 'land_cover_level0.csv', 'land_use': 'land_use_level0.csv',
-    'crops': 'crops.csv', 'eunis': 'eunis_level2.csv',
-    'bioregion': 'bioregions.csv', 'country': 'countries_nuts0.csv'}
-_CODES = {'land_cover': 'lucas_lc1_codes.csv',
-          'land_use': 'lucas_lu1_codes.csv'}
+  'land_cover': 'land_cover_level0.csv',
+  'land_use': 'land_use_level0.csv',
+  'crops': 'crops.csv',
+  'eunis': 'eunis_level2.csv',
+  'bioregion': 'bioregions.csv',
+  'country': 'countries_nuts0.csv',
+}
+_CODES = {
+  'land_cover': 'lucas_lc1_codes.csv',
+  'land_use': 'lucas_lu1_codes.csv',
+}
 _NO_NAME = ('', 'na', 'nan', 'none')
 # Spellings of the second list that circulates.
 _OTHERWISE = {
-    'transport, communication, storage, protection':
-        'Transport, Communication Networks, Storage, Protection Works'}
+  'transport, communication, storage, protection': 'Transport, Communication Networks, Storage, Protection Works'
+}
 
 
 def classes(task):
@@ -51,8 +57,11 @@ def in_paper(task):
   Differs from `classes` for bioregions: the public code asks for 12, the
   paper's places lie in 8, and 8 is the default of evaluations.
   """
-  return tuple(row['name'] for row in _rows(task)
-               if row.get('present_in_paper', 'yes') == 'yes')
+  return tuple(
+    row['name']
+    for row in _rows(task)
+    if row.get('present_in_paper', 'yes') == 'yes'
+  )
 
 
 @functools.cache
@@ -60,8 +69,9 @@ def codes(task):
   """{code: index}: LC1, LU1, LC1, number, number and NUTS 0 of the task."""
   _rows(task)
   if task in _CODES:
-    return {row['code']: int(row['level0_index'])
-            for row in _read(_CODES[task])}
+    return {
+      row['code']: int(row['level0_index']) for row in _read(_CODES[task])
+    }
   return {row['code']: int(row['index']) for row in _rows(task)}
 
 
@@ -92,8 +102,9 @@ def of_name(task, name):
     return NONE
   found = _by_key(task).get(_key(_OTHERWISE.get(str(name).lower(), name)))
   if found is None:
-    raise ValueError(f'{name!r} is no class of {task}; there are '
-                     f'{", ".join(classes(task))}.')
+    raise ValueError(
+      f'{name!r} is no class of {task}; there are {", ".join(classes(task))}.'
+    )
   return found
 
 
@@ -114,8 +125,9 @@ def _by_key(task):
 
 def _rows(task):
   if task not in _CLASSES:
-    raise ValueError(f'There is no task {task!r}; there are '
-                     f'{", ".join(TASKS)}.')
+    raise ValueError(
+      f'There is no task {task!r}; there are {", ".join(TASKS)}.'
+    )
   return _read(_CLASSES[task])
 
 

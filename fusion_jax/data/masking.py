@@ -33,8 +33,11 @@ def mask_image(num_tokens, input_budget, target_budget, rng):
   target_mask = (order < input_budget) | (order >= last)
   attention = np.zeros(num_tokens, np.int32)
   attention[np.argmin(target_mask)] = (~target_mask).sum()
-  return {'input_mask': order >= input_budget, 'target_mask': target_mask,
-          'decoder_attention_mask': attention}
+  return {
+    'input_mask': order >= input_budget,
+    'target_mask': target_mask,
+    'decoder_attention_mask': attention,
+  }
 
 
 def mask_spans(ids, hidden):
@@ -96,26 +99,27 @@ def mask_sequence(ids, max_tokens, input_budget, target_budget, keep, rng):
   seen = seen[:input_budget]
   to_predict = _cut_targets(to_predict, sentinels, target_budget, rng)
   grid = {'tensor': np.zeros((max_tokens + 1) * 2, np.int32)}
-  grid['tensor'][:len(seen)] = seen
+  grid['tensor'][: len(seen)] = seen
   targets = slice(input_budget, input_budget + len(to_predict))
   grid['tensor'][targets] = to_predict
   positions = np.arange(len(grid['tensor']))
   grid['input_mask'] = positions >= len(seen)
   grid['target_mask'] = (positions < targets.start) | (
-      positions >= targets.stop)
+    positions >= targets.stop
+  )
   grid['decoder_attention_mask'] = (~grid['target_mask']).astype(np.int32)
   return grid
 
 
 def _keep(scheme, input_budget, rng):
   if not input_budget:
-    return 0.
+    return 0.0
   if scheme == 'random':
     return rng.uniform()
   if scheme == 'binary':
     return float(rng.integers(2))
   assert scheme == 'all', scheme
-  return 1.
+  return 1.0
 
 
 def _cut_targets(ids, sentinels, budget, rng):
@@ -125,8 +129,8 @@ def _cut_targets(ids, sentinels, budget, rng):
   # The closing sentinel starts nothing, so it is not drawn.
   start = sentinels[rng.integers(max(1, len(sentinels) - 1))]
   if len(ids) - start >= budget:
-    return ids[start:start + budget]
-  return ids[sentinels[np.argmax(len(ids) - sentinels <= budget)]:]
+    return ids[start : start + budget]
+  return ids[sentinels[np.argmax(len(ids) - sentinels <= budget)] :]
 
 
 def pack(grids, selected, num_inputs, num_targets):
@@ -151,26 +155,33 @@ def pack(grids, selected, num_inputs, num_targets):
     {'modality', 'position', 'code', 'target', 'attention', 'trainable' [M]}.
     Padding is modality -1 and 0 elsewhere.
   """
-  return {'encoder': pack_inputs(grids, selected, num_inputs),
-          'decoder': _pack_targets(grids, selected, num_targets)}
+  return {
+    'encoder': pack_inputs(grids, selected, num_inputs),
+    'decoder': _pack_targets(grids, selected, num_targets),
+  }
 
 
 def pack_inputs(grids, selected, num_inputs):
   """The 'encoder' part of `pack`."""
-  slots = {'modality': np.full(num_inputs, -1, np.int32),
-           'position': np.zeros(num_inputs, np.int32),
-           'code': np.zeros(num_inputs, np.int32), 'patches': {}}
+  slots = {
+    'modality': np.full(num_inputs, -1, np.int32),
+    'position': np.zeros(num_inputs, np.int32),
+    'code': np.zeros(num_inputs, np.int32),
+    'patches': {},
+  }
   stop = 0
   for index, modality in enumerate(selected):
     grid = grids.get(modality.name)
-    visible = _shown(grid, 'input_mask')[:num_inputs - stop]
+    visible = _shown(grid, 'input_mask')[: num_inputs - stop]
     rows = slice(stop, stop := stop + len(visible))
     slots['modality'][rows] = index
     slots['position'][rows] = (
-        np.arange(len(visible)) if modality.is_sequence else visible)
+      np.arange(len(visible)) if modality.is_sequence else visible
+    )
     if modality.kind == 'image':
       slots['patches'][modality.name] = _gather_patches(
-          grid, visible, rows, num_inputs, len(modality.bands))
+        grid, visible, rows, num_inputs, len(modality.bands)
+      )
     elif grid is not None:
       slots['code'][rows] = grid['tensor'].ravel()[visible]
   return slots
@@ -187,7 +198,8 @@ def _pack_targets(grids, selected, num_targets):
     if grid is None or not modality.is_target:
       continue
     made = (_sequence_targets if modality.is_sequence else _image_targets)(
-        grid, modality)
+      grid, modality
+    )
     count = min(len(made['position']), num_targets - stop)
     rows = slice(stop, stop := stop + count)
     slots['modality'][rows] = index
@@ -200,8 +212,11 @@ def _pack_targets(grids, selected, num_targets):
 def _image_targets(grid, modality):
   del modality
   chosen = _shown(grid, 'target_mask')
-  return {'position': chosen, 'target': grid['tensor'].ravel()[chosen],
-          'attention': grid['decoder_attention_mask'][chosen]}
+  return {
+    'position': chosen,
+    'target': grid['tensor'].ravel()[chosen],
+    'attention': grid['decoder_attention_mask'][chosen],
+  }
 
 
 def _sequence_targets(grid, modality):
@@ -210,9 +225,12 @@ def _sequence_targets(grid, modality):
   pairs = np.flatnonzero(np.diff(chosen) == 1)
   here, following = chosen[pairs], chosen[pairs + 1]
   target = grid['tensor'][following]
-  made = {'position': np.where(pairs < modality.max_tokens, pairs, 0),
-          'code': grid['tensor'][here], 'target': target,
-          'attention': grid['decoder_attention_mask'][here]}
+  made = {
+    'position': np.where(pairs < modality.max_tokens, pairs, 0),
+    'code': grid['tensor'][here],
+    'target': target,
+    'attention': grid['decoder_attention_mask'][here],
+  }
   if modality.kind == 'series':  # What was not measured teaches nothing.
     made['trainable'] = target != modalities.NULL
   return made
@@ -235,7 +253,8 @@ def _gather_patches(grid, visible, rows, num_slots, num_bands):
   if len(visible):
     height, width, _ = grid['tensor'].shape
     tiles = grid['tensor'].reshape(
-        height // size, size, width // size, size, num_bands)  # A view.
+      height // size, size, width // size, size, num_bands
+    )  # A view.
     across = width // size
     chosen = tiles[visible // across, :, visible % across]
     patches[rows] = chosen.reshape(len(visible), -1)

@@ -18,8 +18,9 @@ def load_statistics(path):
   path = pathlib.Path(path) / 'statistics.json'
   if not path.exists():
     raise FileNotFoundError(
-        f'{path} is missing; `python -m fusion_jax.prepare` writes it with '
-        'the examples.')
+      f'{path} is missing; `python -m fusion_jax.prepare` writes it with '
+      'the examples.'
+    )
   return json.loads(path.read_text())
 
 
@@ -45,12 +46,16 @@ def standards(selected, statistics=None):
     if statistics is not None:
       images = statistics['images']
       if modality.field not in images:
-        raise ValueError(f'There are no statistics of {modality.field}, only '
-                         f'of {sorted(images)}.')
+        raise ValueError(
+          f'There are no statistics of {modality.field}, only '
+          f'of {sorted(images)}.'
+        )
       mean, std = (images[modality.field][key] for key in ('mean', 'std'))
     std = np.asarray(std, np.float32)
-    found[modality.name] = (np.asarray(mean, np.float32),
-                            np.where(std > 0, std, np.float32(1)))
+    found[modality.name] = (
+      np.asarray(mean, np.float32),
+      np.where(std > 0, std, np.float32(1)),
+    )
   return found
 
 
@@ -71,11 +76,13 @@ def quantizers(selected, statistics, scheme='uniform'):
       continue
     series = statistics['series']
     if modality.name not in series:
-      raise ValueError(f'There are no statistics of {modality.name}, only of '
-                       f'{sorted(series)}.')
+      raise ValueError(
+        f'There are no statistics of {modality.name}, only of {sorted(series)}.'
+      )
     mine = scheme[modality.name] if isinstance(scheme, Mapping) else scheme
     found[modality.name] = quantize.from_statistics(
-        series[modality.name], mine, has_zero=is_precipitation(modality))
+      series[modality.name], mine, has_zero=is_precipitation(modality)
+    )
   return found
 
 

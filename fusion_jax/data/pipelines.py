@@ -28,23 +28,43 @@ def open_source(path, split, selected=()):
       `selected` needs; the message lists what it has.
   """
   source = records.Examples(path, split)
-  missing = [m.name for m in selected if m.kind != 'tokens'
-             and m.field not in source.fields]
+  missing = [
+    m.name
+    for m in selected
+    if m.kind != 'tokens' and m.field not in source.fields
+  ]
   if missing:
     raise ValueError(
-        f'The data set in {path} has nothing for {missing}; its fields are '
-        f'{sorted(source.fields)}. Leave these modalities out of the config, '
-        'or prepare the data with them.')
-  untokenised = [m.name for m in selected if m.kind == 'tokens'
-                 and f'codes/{m.name}' not in source.fields]
+      f'The data set in {path} has nothing for {missing}; its fields are '
+      f'{sorted(source.fields)}. Leave these modalities out of the config, '
+      'or prepare the data with them.'
+    )
+  untokenised = [
+    m.name
+    for m in selected
+    if m.kind == 'tokens' and f'codes/{m.name}' not in source.fields
+  ]
   if untokenised:
-    logging.warning('The data set in %s holds no codes of %s: they are '
-                    'neither inputs nor targets.', path, untokenised)
+    logging.warning(
+      'The data set in %s holds no codes of %s: they are '
+      'neither inputs nor targets.',
+      path,
+      untokenised,
+    )
   return source
 
 
-def train_batches(source, transforms, *, batch_size, seed, process_index=None,
-                  process_count=None, num_threads=2, prefetch=2):
+def train_batches(
+  source,
+  transforms,
+  *,
+  batch_size,
+  seed,
+  process_index=None,
+  process_count=None,
+  num_threads=2,
+  prefetch=2,
+):
   """Endless shuffled batches of this process's share, resumable anywhere.
 
   Args:
@@ -72,9 +92,18 @@ def train_batches(source, transforms, *, batch_size, seed, process_index=None,
   return _batches(examples, share, num_threads, prefetch)
 
 
-def eval_batches(source, transforms, *, batch_size, seed, process_index=None,
-                 process_count=None, num_threads=2, prefetch=2,
-                 num_examples=None):
+def eval_batches(
+  source,
+  transforms,
+  *,
+  batch_size,
+  seed,
+  process_index=None,
+  process_count=None,
+  num_threads=2,
+  prefetch=2,
+  num_examples=None,
+):
   """Every example once, in the order of the source, always the same draws.
 
   Arguments are those of `train_batches`, and `num_examples`: the first so
@@ -91,7 +120,8 @@ def eval_batches(source, transforms, *, batch_size, seed, process_index=None,
   examples = grain.MapDataset.range(padded).seed(seed)
   examples = examples.map(lambda i: source[i % total])
   examples = apply(examples, transforms).map_with_index(
-      lambda i, example: _mark(example, i < total))
+    lambda i, example: _mark(example, i < total)
+  )
   return _batches(examples, share, num_threads, prefetch)
 
 
@@ -109,8 +139,9 @@ def _share(batch_size, index, count):
   count = jax.process_count() if count is None else count
   if batch_size % count or not batch_size:
     raise ValueError(
-        f'batch_size={batch_size} does not divide over {count} processes; try '
-        f'{max(1, round(batch_size / count)) * count}.')
+      f'batch_size={batch_size} does not divide over {count} processes; try '
+      f'{max(1, round(batch_size / count)) * count}.'
+    )
   return slice(index, None, count), batch_size // count
 
 
@@ -118,7 +149,8 @@ def _batches(examples, share, num_threads, prefetch):
   mine, size = share
   # Batched before the threads, so that each makes whole batches.
   options = grain.ReadOptions(
-      num_threads=num_threads, prefetch_buffer_size=prefetch)
+    num_threads=num_threads, prefetch_buffer_size=prefetch
+  )
   return iter(examples[mine].batch(size).to_iter_dataset(options))
 
 

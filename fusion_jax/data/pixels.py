@@ -15,16 +15,32 @@ from fusion_jax.data import composites, labels, transforms
 BANDS = composites.BANDS
 # Low and high percentiles of Sen4Map, reflectance x 10,000, band by band; the
 # public code calls them mean and std. Source: terratorch, datasets/sen4map.py.
-LOW = np.array([67., 122., 93.27, 158.5, 160.77, 174.27, 162.27, 149., 84.5,
-                66.27], np.float32)
-HIGH = np.array([2089., 2598.45, 3214.5, 3620.45, 4033.61, 4613., 4825.45,
-                 4945.72, 5140.84, 4414.45], np.float32)
+LOW = np.array(
+  [67.0, 122.0, 93.27, 158.5, 160.77, 174.27, 162.27, 149.0, 84.5, 66.27],
+  np.float32,
+)
+HIGH = np.array(
+  [
+    2089.0,
+    2598.45,
+    3214.5,
+    3620.45,
+    4033.61,
+    4613.0,
+    4825.45,
+    4945.72,
+    5140.84,
+    4414.45,
+  ],
+  np.float32,
+)
 SCALINGS = ('published', 'range')
 _MOST_MISSING = 0.5  # Share of a month's values.
 
 
-def aligning(side, *, scaling='published', missing_bands=(), train=True,
-             fields=()):
+def aligning(
+  side, *, scaling='published', missing_bands=(), train=True, fields=()
+):
   """The steps to pixels and the views of a place.
 
   Args:
@@ -34,15 +50,23 @@ def aligning(side, *, scaling='published', missing_bands=(), train=True,
     train: whether a place without any photo is an error.
     fields: to keep as they are, such as labels.
   """
-  return (Crop(side), Scale(scaling, tuple(missing_bands)), Number(),
-          MarkViews(required=train),
-          transforms.Keep(('pixels', 'keep', 'views', 'there', 'id', *fields)))
+  return (
+    Crop(side),
+    Scale(scaling, tuple(missing_bands)),
+    Number(),
+    MarkViews(required=train),
+    transforms.Keep(('pixels', 'keep', 'views', 'there', 'id', *fields)),
+  )
 
 
 def classifying(side, label, *, scaling='published', missing_bands=()):
   """The steps to pixels and one label, called 'label'; see `aligning`."""
-  return (Crop(side), Scale(scaling, tuple(missing_bands)), TakeLabel(label),
-          transforms.Keep(('pixels', 'keep', 'label')))
+  return (
+    Crop(side),
+    Scale(scaling, tuple(missing_bands)),
+    TakeLabel(label),
+    transforms.Keep(('pixels', 'keep', 'label')),
+  )
 
 
 class Remembered:
@@ -83,15 +107,17 @@ class Crop(grain.transforms.Map):
 
   Reads and replaces `pixels` [T, C, Y, X].
   """
+
   side: int
 
   def map(self, example):
     pixels = example['pixels']
     if pixels.shape[-1] < self.side or pixels.shape[-2] < self.side:
       raise ValueError(
-          f'{example["key"]} has {pixels.shape[-2]} x {pixels.shape[-1]} '
-          f'pixels, the model reads {self.side} x {self.side}; prepare the '
-          'data with more, or set config.model.side to what there is.')
+        f'{example["key"]} has {pixels.shape[-2]} x {pixels.shape[-1]} '
+        f'pixels, the model reads {self.side} x {self.side}; prepare the '
+        'data with more, or set config.model.side to what there is.'
+      )
     return {**example, 'pixels': composites.centre_crop(pixels, self.side)}
 
 
@@ -116,6 +142,7 @@ class Scale(grain.transforms.Map):
     ValueError: for an unknown scaling or band; later for other bands, or
       reflectance on another scale.
   """
+
   scaling: str = 'published'
   missing: tuple[str, ...] = ()
 
@@ -127,7 +154,8 @@ class Scale(grain.transforms.Map):
 
   def map(self, example):
     pixels, keep = self.prepare(
-        example['pixels'], example.get('valid', True), example['key'])
+      example['pixels'], example.get('valid', True), example['key']
+    )
     return {**example, 'pixels': pixels, 'keep': keep}
 
   def prepare(self, pixels, valid, name):
@@ -142,15 +170,18 @@ class Scale(grain.transforms.Map):
     pixels = np.asarray(pixels, np.float32)
     if pixels.shape[-3] != len(BANDS):
       raise ValueError(
-          f'{name} has {pixels.shape[-3]} bands; wanted are '
-          f'{", ".join(BANDS)}, in this order.')
+        f'{name} has {pixels.shape[-3]} bands; wanted are '
+        f'{", ".join(BANDS)}, in this order.'
+      )
     if name:
       check_scale(pixels, name)
     there = np.isfinite(pixels)
     there[..., [BANDS.index(band) for band in self.missing], :, :] = False
     scaled = scale(np.where(there, pixels, 0), self.scaling)
-    return (np.where(there, scaled, np.float32(0)),
-            _known(there) & np.asarray(valid, bool))
+    return (
+      np.where(there, scaled, np.float32(0)),
+      _known(there) & np.asarray(valid, bool),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,6 +191,7 @@ class MarkViews(grain.transforms.Map):
   Reads `views` [V, D], NaN where there is no photo. Replaces them by float32
   with 0 there, and adds `there` bool [V].
   """
+
   required: bool = True  # Whether a place must have at least one.
 
   def map(self, example):
@@ -167,10 +199,14 @@ class MarkViews(grain.transforms.Map):
     there = np.isfinite(views).all(axis=-1)
     if self.required and not there.any():
       raise ValueError(
-          f'{example["key"]} has no photo; prepare the training split from '
-          'places with photos only.')
-    return {**example, 'there': there,
-            'views': np.where(there[:, None], views, np.float32(0))}
+        f'{example["key"]} has no photo; prepare the training split from '
+        'places with photos only.'
+      )
+    return {
+      **example,
+      'there': there,
+      'views': np.where(there[:, None], views, np.float32(0)),
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,6 +221,7 @@ class Number(grain.transforms.Map):
 @dataclasses.dataclass(frozen=True)
 class TakeLabel(grain.transforms.Map):
   """Calls the field of one label 'label', int32, -1 for none."""
+
   field: str
 
   def map(self, example):
@@ -230,5 +267,6 @@ def check_scale(pixels, name):
   known = pixels[np.isfinite(pixels)]
   if known.size and 0 < known.max() <= 2 and (known % 1).any():
     raise ValueError(
-        f'{name} has reflectance up to {known.max():.3g}; wanted is reflectance'
-        ' x 10,000. Multiply it, or prepare the data again.')
+      f'{name} has reflectance up to {known.max():.3g}; wanted is reflectance'
+      ' x 10,000. Multiply it, or prepare the data again.'
+    )

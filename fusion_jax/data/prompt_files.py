@@ -1,10 +1,10 @@
 """Files of prompts, and of prompts with vectors.
 
-  .json         {class: text or [texts]}, or a list of texts, each its own
-                class; tables further inside are reached with `part`.
-  .csv          columns `class` and `text`; or `name`, one class a row.
-  .npz          `classes` [N], `texts` [N] strings, `vectors` [N, D] float.
-  .safetensors  `vectors`; `classes` and `texts` as JSON lists in the metadata.
+.json         {class: text or [texts]}, or a list of texts, each its own
+              class; tables further inside are reached with `part`.
+.csv          columns `class` and `text`; or `name`, one class a row.
+.npz          `classes` [N], `texts` [N] strings, `vectors` [N, D] float.
+.safetensors  `vectors`; `classes` and `texts` as JSON lists in the metadata.
 """
 
 import csv
@@ -45,14 +45,22 @@ def read(path, *, part='', width=0):
   try:
     prompts = _READERS[path.suffix](path, part)
     if prompts.vectors is not None and width not in (
-        0, prompts.vectors.shape[1]):
+      0,
+      prompts.vectors.shape[1],
+    ):
       raise ValueError(
-          f'its vectors have {prompts.vectors.shape[1]} dimensions, the model '
-          f'has {width}; embed the texts with the CLIP it was trained with.')
+        f'its vectors have {prompts.vectors.shape[1]} dimensions, the model '
+        f'has {width}; embed the texts with the CLIP it was trained with.'
+      )
   except FileNotFoundError:
     raise
-  except (ValueError, KeyError, EOFError, zipfile.BadZipFile,
-          safetensors.SafetensorError) as error:
+  except (
+    ValueError,
+    KeyError,
+    EOFError,
+    zipfile.BadZipFile,
+    safetensors.SafetensorError,
+  ) as error:
     raise ValueError(f'{path}: {error}') from error
   return prompts
 
@@ -68,12 +76,18 @@ def write(path, prompts):
     raise ValueError(f'{path}: these prompts have no vectors to write.')
   classes = [prompts.classes[i] for i in prompts.class_of]
   if path.suffix == '.npz':
-    np.savez(path, classes=np.array(classes), texts=np.array(prompts.texts),
-             vectors=prompts.vectors)
+    np.savez(
+      path,
+      classes=np.array(classes),
+      texts=np.array(prompts.texts),
+      vectors=prompts.vectors,
+    )
   elif path.suffix == '.safetensors':
     safetensors_numpy.save_file(
-        {'vectors': prompts.vectors}, path,
-        {'classes': json.dumps(classes), 'texts': json.dumps(prompts.texts)})
+      {'vectors': prompts.vectors},
+      path,
+      {'classes': json.dumps(classes), 'texts': json.dumps(prompts.texts)},
+    )
   else:
     raise ValueError(f'{path}: vectors are written to .npz or .safetensors.')
 
@@ -88,26 +102,35 @@ def _read_json(path, part):
   for key in part.split('/') if part else ():
     if not isinstance(table, dict) or key not in table:
       inside = sorted(table) if isinstance(table, dict) else 'no more tables'
-      raise ValueError(f'there is no part {part!r}; at {key!r} there is '
-                       f'{inside}.')
+      raise ValueError(
+        f'there is no part {part!r}; at {key!r} there is {inside}.'
+      )
     table = table[key]
   if isinstance(table, list):
     table = {text: [text] for text in _strings(table, 'the list')}
   if isinstance(table, dict) and any(
-      isinstance(value, dict) for value in table.values()):
-    raise ValueError('it holds several tables; name one with part: '
-                     f'{", ".join(table)}.')
+    isinstance(value, dict) for value in table.values()
+  ):
+    raise ValueError(
+      f'it holds several tables; name one with part: {", ".join(table)}.'
+    )
   if not isinstance(table, dict):
-    raise ValueError(f'it holds a {type(table).__name__}; wanted is a table '
-                     '{class: [texts]} or a list of texts.')
-  return prompts_lib.from_texts({
+    raise ValueError(
+      f'it holds a {type(table).__name__}; wanted is a table '
+      '{class: [texts]} or a list of texts.'
+    )
+  return prompts_lib.from_texts(
+    {
       name: _strings([value] if isinstance(value, str) else value, name)
-      for name, value in table.items()})
+      for name, value in table.items()
+    }
+  )
 
 
 def _strings(values, name):
   if not isinstance(values, list) or not all(
-      isinstance(value, str) for value in values):
+    isinstance(value, str) for value in values
+  ):
     raise ValueError(f'{name!r} holds {values!r}; wanted are texts.')
   if doubled := prompts_lib.doubled_texts(values):
     raise ValueError(f'Prompts that stand there twice: {doubled}.')
@@ -124,19 +147,23 @@ def _read_csv(path, _):
   if 'name' in columns:
     names = [row['name'] for row in rows]
     return prompts_lib.from_classes(names)
-  raise ValueError(f'its columns are {sorted(columns)}; wanted are class and '
-                   'text, or name.')
+  raise ValueError(
+    f'its columns are {sorted(columns)}; wanted are class and text, or name.'
+  )
 
 
 def _check_columns(rows):
   """Raises if a row has more or fewer values than there are columns."""
   for number, row in enumerate(rows, 2):  # The first line has the names.
     if None in row:
-      raise ValueError(f'row {number} has more values than there are columns, '
-                       f'{row[None]}; put a text with commas in quotes.')
+      raise ValueError(
+        f'row {number} has more values than there are columns, '
+        f'{row[None]}; put a text with commas in quotes.'
+      )
     if None in row.values():
-      raise ValueError(f'row {number} has no '
-                       f'{[name for name in row if row[name] is None]}.')
+      raise ValueError(
+        f'row {number} has no {[name for name in row if row[name] is None]}.'
+      )
 
 
 def _read_npz(path, _):
@@ -144,32 +171,46 @@ def _read_npz(path, _):
     missing = {'classes', 'texts', 'vectors'} - set(file)
     if missing:
       raise ValueError(f'it lacks the arrays {sorted(missing)}.')
-    return _by_row(file['classes'].tolist(), file['texts'].tolist(),
-                   np.asarray(file['vectors'], np.float32))
+    return _by_row(
+      file['classes'].tolist(),
+      file['texts'].tolist(),
+      np.asarray(file['vectors'], np.float32),
+    )
 
 
 def _read_safetensors(path, _):
   with safetensors.safe_open(path, 'numpy') as file:
     lists = file.metadata() or {}
     missing = ({'classes', 'texts'} - set(lists)) | (
-        {'vectors'} - set(file.keys()))
+      {'vectors'} - set(file.keys())
+    )
     if missing:
       raise ValueError(f'it lacks {sorted(missing)}.')
-    return _by_row(json.loads(lists['classes']), json.loads(lists['texts']),
-                   np.asarray(file.get_tensor('vectors'), np.float32))
+    return _by_row(
+      json.loads(lists['classes']),
+      json.loads(lists['texts']),
+      np.asarray(file.get_tensor('vectors'), np.float32),
+    )
 
 
 def _by_row(names, texts, vectors=None):
   """Prompts of rows (class, text, vector); classes in order of appearance."""
   if len(names) != len(texts):
-    raise ValueError(f'{len(names)} classes for {len(texts)} texts; wanted is '
-                     'the class of every text.')
+    raise ValueError(
+      f'{len(names)} classes for {len(texts)} texts; wanted is '
+      'the class of every text.'
+    )
   if strange := [name for name in names if not isinstance(name, str)]:
     raise ValueError(f'classes that are no text: {strange[:5]}.')
   order = {name: i for i, name in enumerate(dict.fromkeys(names))}
-  return prompts_lib.Prompts(tuple(order), tuple(texts),
-                 tuple(order[name] for name in names), vectors)
+  return prompts_lib.Prompts(
+    tuple(order), tuple(texts), tuple(order[name] for name in names), vectors
+  )
 
 
-_READERS = {'.json': _read_json, '.csv': _read_csv, '.npz': _read_npz,
-            '.safetensors': _read_safetensors}
+_READERS = {
+  '.json': _read_json,
+  '.csv': _read_csv,
+  '.npz': _read_npz,
+  '.safetensors': _read_safetensors,
+}

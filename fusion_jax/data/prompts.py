@@ -23,6 +23,7 @@ class Prompts:
     class_of: N indices, the class of every text.
     vectors: [N, D] float32, of any length; None where a CLIP has to make them.
   """
+
   classes: tuple[str, ...]
   texts: tuple[str, ...]
   class_of: tuple[int, ...]
@@ -47,17 +48,20 @@ class Prompts:
       return self
     if embed_texts is None:
       raise ValueError(
-          'These prompts are texts alone, and no CLIP is given to read them. '
-          'Name a converted one (python -m fusion_jax.convert clip), or give a '
-          'file of prompt vectors (.npz or .safetensors).')
+        'These prompts are texts alone, and no CLIP is given to read them. '
+        'Name a converted one (python -m fusion_jax.convert clip), or give a '
+        'file of prompt vectors (.npz or .safetensors).'
+      )
     vectors = np.asarray(embed_texts(list(self.texts)), np.float32)
     return dataclasses.replace(self, vectors=vectors)
 
 
 def template_sets():
   """{name: templates} of TimeSenCLIP; '{}' stands for the class."""
-  return {name: tuple(templates) for name, templates in
-          json.loads(_TEMPLATES.read_text())['sets'].items()}
+  return {
+    name: tuple(templates)
+    for name, templates in json.loads(_TEMPLATES.read_text())['sets'].items()
+  }
 
 
 def from_classes(classes, templates=('{}',)):
@@ -74,26 +78,32 @@ def from_classes(classes, templates=('{}',)):
   if isinstance(templates, str):
     sets = template_sets()
     if templates not in sets:
-      raise ValueError(f'There is no set of templates {templates!r}; there are '
-                       f'{", ".join(sets)}.')
+      raise ValueError(
+        f'There is no set of templates {templates!r}; there are '
+        f'{", ".join(sets)}.'
+      )
     templates = sets[templates]
   for template in templates:
     if '{}' not in template:
       raise ValueError(f'The template {template!r} has no {{}} for the class.')
   return Prompts(
-      tuple(classes),
-      tuple(template.replace('{}', name)
-            for name in classes for template in templates),
-      tuple(i for i in range(len(classes)) for _ in templates))
+    tuple(classes),
+    tuple(
+      template.replace('{}', name) for name in classes for template in templates
+    ),
+    tuple(i for i in range(len(classes)) for _ in templates),
+  )
 
 
 def from_texts(table, vectors=None):
   """Prompts of {class: list of texts}; vectors in that order."""
   names = tuple(table)
   return Prompts(
-      names, tuple(text for texts in table.values() for text in texts),
-      tuple(i for i, texts in enumerate(table.values()) for _ in texts),
-      vectors)
+    names,
+    tuple(text for texts in table.values() for text in texts),
+    tuple(i for i, texts in enumerate(table.values()) for _ in texts),
+    vectors,
+  )
 
 
 def doubled_texts(texts):
@@ -108,35 +118,47 @@ def doubled_texts(texts):
 
 
 def _check_texts(prompts):
-  strange = [x for x in (*prompts.classes, *prompts.texts)
-             if not isinstance(x, str)]
+  strange = [
+    x for x in (*prompts.classes, *prompts.texts) if not isinstance(x, str)
+  ]
   if strange:
     raise ValueError(f'classes and texts that are no text: {strange[:5]}.')
-  empty = sorted(set(prompts.classes) - {
-      prompts.classes[i] for i in prompts.class_of})
-  empty += [prompts.classes[i] for i, text in zip(
-      prompts.class_of, prompts.texts) if not text.strip()]
+  empty = sorted(
+    set(prompts.classes) - {prompts.classes[i] for i in prompts.class_of}
+  )
+  empty += [
+    prompts.classes[i]
+    for i, text in zip(prompts.class_of, prompts.texts)
+    if not text.strip()
+  ]
   if not prompts.classes:
     raise ValueError('there are no classes.')
   if not all(name.strip() for name in prompts.classes):
     raise ValueError('a class has no name.')
   if empty:
-    raise ValueError(f'Classes without a prompt, or with an empty one: {empty}'
-                     '; describe them or take them out.')
+    raise ValueError(
+      f'Classes without a prompt, or with an empty one: {empty}'
+      '; describe them or take them out.'
+    )
   if doubled := doubled_texts(prompts.classes):
     raise ValueError(f'Classes that stand there twice: {doubled}.')
   if doubled := doubled_texts(prompts.texts):
     raise ValueError(
-        f'Prompts that stand there twice, capitals and spaces aside: {doubled}'
-        '; they would count double, or belong to two classes.')
+      f'Prompts that stand there twice, capitals and spaces aside: {doubled}'
+      '; they would count double, or belong to two classes.'
+    )
 
 
 def _check_vectors(prompts):
   vectors = prompts.vectors
   if vectors.ndim != 2 or len(vectors) != len(prompts.texts):
-    raise ValueError(f'vectors are {vectors.shape} for {len(prompts.texts)} '
-                     'texts; wanted is one row a text.')
+    raise ValueError(
+      f'vectors are {vectors.shape} for {len(prompts.texts)} '
+      'texts; wanted is one row a text.'
+    )
   bad = ~np.isfinite(vectors).all(axis=1) | ~vectors.any(axis=1)
   if bad.any():
-    raise ValueError(f'vectors that are zero or not finite: those of '
-                     f'{[prompts.texts[i] for i in np.flatnonzero(bad)[:5]]}.')
+    raise ValueError(
+      f'vectors that are zero or not finite: those of '
+      f'{[prompts.texts[i] for i in np.flatnonzero(bad)[:5]]}.'
+    )

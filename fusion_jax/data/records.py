@@ -68,21 +68,25 @@ class Examples:
     missing = [name for name in names if not (self.path / name).exists()]
     if missing:
       raise FileNotFoundError(
-          f'{self.path} lacks {len(missing)} of {len(names)} shards of '
-          f'{split!r}, among them {missing[0]}; copy them, or prepare the '
-          'data set again.')
+        f'{self.path} lacks {len(missing)} of {len(names)} shards of '
+        f'{split!r}, among them {missing[0]}; copy them, or prepare the '
+        'data set again.'
+      )
     try:
       self._records = array_record_data_source.ArrayRecordDataSource(
-          [str(self.path / name) for name in names])
+        [str(self.path / name) for name in names]
+      )
     except RuntimeError as error:
       raise ValueError(
-          f'A shard of {split!r} in {self.path} is damaged; copy it, or '
-          f'prepare the data set again. {error}') from error
+        f'A shard of {split!r} in {self.path} is damaged; copy it, or '
+        f'prepare the data set again. {error}'
+      ) from error
     if len(self._records) != sum(lengths):
       raise ValueError(
-          f'The shards of {split!r} in {self.path} hold {len(self._records)} '
-          f'examples, not the {sum(lengths)} of dataset_info.json; prepare '
-          'the data set again.')
+        f'The shards of {split!r} in {self.path} hold {len(self._records)} '
+        f'examples, not the {sum(lengths)} of dataset_info.json; prepare '
+        'the data set again.'
+      )
 
   def __len__(self):
     return len(self._records)
@@ -97,27 +101,35 @@ class Examples:
 def _read_json(path):
   if not path.exists():
     raise FileNotFoundError(
-        f'There is no finished data set in {path.parent}: {path.name} is '
-        'missing. Make one with `python -m fusion_jax.prepare`.')
+      f'There is no finished data set in {path.parent}: {path.name} is '
+      'missing. Make one with `python -m fusion_jax.prepare`.'
+    )
   return json.loads(path.read_text())
 
 
 def _shard_lengths(info, split, path):
   splits = {s['name']: s.get('shardLengths', []) for s in info['splits']}
   if split not in splits:
-    raise ValueError(f'{path} has no split {split!r}; it has '
-                     f'{sorted(splits)}.')
+    raise ValueError(f'{path} has no split {split!r}; it has {sorted(splits)}.')
   return [int(length) for length in splits[split]]
 
 
 def _shard_names(info, split, total):
   """File names by the template of TFDS's metadata."""
-  template = next(s['filepathTemplate'] for s in info['splits']
-                  if s['name'] == split)
-  return [template.format(
-      DATASET=info.get('name', ''), SPLIT=split, FILEFORMAT='array_record',
-      SHARD_INDEX=f'{i:05d}', NUM_SHARDS=f'{total:05d}',
-      SHARD_X_OF_Y=f'{i:05d}-of-{total:05d}') for i in range(total)]
+  template = next(
+    s['filepathTemplate'] for s in info['splits'] if s['name'] == split
+  )
+  return [
+    template.format(
+      DATASET=info.get('name', ''),
+      SPLIT=split,
+      FILEFORMAT='array_record',
+      SHARD_INDEX=f'{i:05d}',
+      NUM_SHARDS=f'{total:05d}',
+      SHARD_X_OF_Y=f'{i:05d}-of-{total:05d}',
+    )
+    for i in range(total)
+  ]
 
 
 def _layout(features, prefix=''):
@@ -132,8 +144,9 @@ def _layout(features, prefix=''):
       yield path, _tensor_decoder(path, feature['tensor'])
     else:
       raise ValueError(
-          f'Field {path} is stored as {feature}; this reader knows text and '
-          'Tensor(..., encoding="bytes").')
+        f'Field {path} is stored as {feature}; this reader knows text and '
+        'Tensor(..., encoding="bytes").'
+      )
 
 
 def _text_decoder(name):
@@ -145,13 +158,15 @@ def _tensor_decoder(name, tensor):
   shape = [int(n) for n in tensor['shape'].get('dimensions', [])]
   if shape.count(-1) > 1:  # TFDS then stores the shape beside the values.
     return lambda found: np.frombuffer(
-        found[f'{name}/value'][0], dtype).reshape(found[f'{name}/shape'])
+      found[f'{name}/value'][0], dtype
+    ).reshape(found[f'{name}/shape'])
   known = int(np.prod([n for n in shape if n >= 0]))
 
   def decode(found):
     values = np.frombuffer(found[name][0], dtype)
     return values.reshape(
-        [len(values) // max(known, 1) if n < 0 else n for n in shape])
+      [len(values) // max(known, 1) if n < 0 else n for n in shape]
+    )
 
   return decode
 
@@ -182,10 +197,12 @@ def _messages(buffer):
   while position < len(buffer):
     tag, position = _varint(buffer, position)
     if tag & 7 != 2:
-      raise ValueError(f'A record is broken: wire type {tag & 7} at byte '
-                       f'{position}, where only 2 is expected.')
+      raise ValueError(
+        f'A record is broken: wire type {tag & 7} at byte '
+        f'{position}, where only 2 is expected.'
+      )
     length, position = _varint(buffer, position)
-    yield tag >> 3, buffer[position:position + length]
+    yield tag >> 3, buffer[position : position + length]
     position += length
 
 

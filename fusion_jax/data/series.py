@@ -32,8 +32,9 @@ class Windows:
     """
     lacking = sorted(set(names) - set(records.fields))
     if lacking:
-      raise ValueError(f'{records} has no {lacking}; its fields are '
-                       f'{sorted(records.fields)}.')
+      raise ValueError(
+        f'{records} has no {lacking}; its fields are {sorted(records.fields)}.'
+      )
     self.names = tuple(names)
     self._steps = num_steps(names)
     rows, self._series = [], []
@@ -45,12 +46,18 @@ class Windows:
           rows.append(self._pad(record[name]))
           self._series.append(number)
     if not rows:
-      raise ValueError(f'Every one of the {total} series in {records} is '
-                       'missing throughout; prepare it with weather of its '
-                       'places and times.')
+      raise ValueError(
+        f'Every one of the {total} series in {records} is '
+        'missing throughout; prepare it with weather of its '
+        'places and times.'
+      )
     if len(rows) < total:
-      logging.warning('%s: left out %d of %d series, missing throughout.',
-                      records, total - len(rows), total)
+      logging.warning(
+        '%s: left out %d of %d series, missing throughout.',
+        records,
+        total - len(rows),
+        total,
+      )
     self._values = np.stack(rows)
 
   def __len__(self):
@@ -58,12 +65,12 @@ class Windows:
 
   def __getitem__(self, index):
     """{'raw': [T] float32, K or mm, NaN = missing; 'series': int32}."""
-    return {'raw': self._values[index],
-            'series': np.int32(self._series[index])}
+    return {'raw': self._values[index], 'series': np.int32(self._series[index])}
 
   def _pad(self, values):
-    return np.pad(values, (0, self._steps - len(values)),
-                  constant_values=np.nan)
+    return np.pad(
+      values, (0, self._steps - len(values)), constant_values=np.nan
+    )
 
 
 def num_steps(names):
@@ -78,6 +85,7 @@ class Standardise(grain.transforms.Map):
   Reads `raw`. Adds `values` and, bool [T], `present` and `inside`: not
   missing, and not after the end of a series shorter than T.
   """
+
   mean: np.ndarray  # [number of series]
   std: np.ndarray
   steps: np.ndarray  # Length of each series.
@@ -85,15 +93,17 @@ class Standardise(grain.transforms.Map):
   def map(self, example):
     number, values = example['series'], example['raw']
     return example | {
-        'values': standardise(values, self.mean[number], self.std[number]),
-        'present': np.isfinite(values),
-        'inside': np.arange(len(values)) < self.steps[number]}
+      'values': standardise(values, self.mean[number], self.std[number]),
+      'present': np.isfinite(values),
+      'inside': np.arange(len(values)) < self.steps[number],
+    }
 
 
 def standardise(values, mean, std):
   """(values - mean) / std as float32, 0 where missing."""
   return np.where(np.isfinite(values), (values - mean) / std, 0).astype(
-      np.float32)
+    np.float32
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,13 +114,15 @@ class Vary(grain.transforms.RandomMap):
   Each window is stretched about its mean by `stretch`^u and moved by u^3
   `shift`, u uniform in -1..1: most windows a little, some far.
   """
+
   shift: float  # Standard deviations.
   stretch: float  # At least 1.
 
   def random_map(self, example, rng):
     present, values = example['present'], example['values']
     mean = values[present].mean()
-    factor = self.stretch**rng.uniform(-1, 1)
-    moved = (values - mean) * factor + mean + rng.uniform(-1, 1)**3 * self.shift
-    return example | {
-        'values': np.where(present, moved, 0).astype(np.float32)}
+    factor = self.stretch ** rng.uniform(-1, 1)
+    moved = (
+      (values - mean) * factor + mean + rng.uniform(-1, 1) ** 3 * self.shift
+    )
+    return example | {'values': np.where(present, moved, 0).astype(np.float32)}

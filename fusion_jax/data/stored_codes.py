@@ -20,6 +20,7 @@ class StoredCodes(grain.transforms.Map):
   Reads `codes/<series>` or, where an example has none, the series itself. Adds
   them to `ids`, {modality: int32 [T + 1]}.
   """
+
   tokenizers: Mapping[str, Any]  # {series: `SeriesCodes`}.
 
   def map(self, example):
@@ -45,6 +46,7 @@ def check(path, tokenizers):
   for name, tokenizer in tokenizers.items():
     if made.get(name) != tokenizer.fingerprint:
       raise ValueError(
-          f'The codes of {name} in {path} are of the tokenizer '
-          f'{made.get(name, "(none)")}, not of {tokenizer.fingerprint}; run '
-          '`python -m fusion_jax.prepare tokenize` again.')
+        f'The codes of {name} in {path} are of the tokenizer '
+        f'{made.get(name, "(none)")}, not of {tokenizer.fingerprint}; run '
+        '`python -m fusion_jax.prepare tokenize` again.'
+      )

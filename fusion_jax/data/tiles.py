@@ -62,6 +62,7 @@ class Having:
     source: examples, `len` and `[i]`.
     field: of the image.
   """
+
   source: Any
   field: str
 
@@ -77,9 +78,11 @@ class Having:
       example = self.source[other]
       if not _lacks(example, self.field):
         return example
-    raise ValueError(f'{_TRIES} examples of {self.source} have no '
-                     f'{self.field}; prepare the data with it, or train '
-                     'another modality.')
+    raise ValueError(
+      f'{_TRIES} examples of {self.source} have no '
+      f'{self.field}; prepare the data with it, or train '
+      'another modality.'
+    )
 
 
 class Tiles:
@@ -94,8 +97,9 @@ class Tiles:
   column in it.
   """
 
-  def __init__(self, source, field, size, columns=everywhere,
-               num_examples=None):
+  def __init__(
+    self, source, field, size, columns=everywhere, num_examples=None
+  ):
     """Reads every example once, for its size.
 
     Args:
@@ -128,8 +132,9 @@ class Tiles:
     self.scenes.append((example['key'], (0, first), (height, end - first)))
     for top, from_row in _starts(height, self._size):
       for left, from_column in _starts(end - first, self._size):
-        self._places.append((index, scene, top, left + first, from_row,
-                             from_column))
+        self._places.append(
+          (index, scene, top, left + first, from_row, from_column)
+        )
 
   def __len__(self):
     return len(self._places)
@@ -140,9 +145,12 @@ class Tiles:
     counted = np.zeros((size, size), bool)
     counted[from_row:, from_column:] = True
     image = self._source[index][self._field]
-    return {self._field: image[top:top + size, left:left + size],
-            'counted': counted, 'scene': np.int32(scene),
-            'corner': np.array([top, left], np.int32)}
+    return {
+      self._field: image[top : top + size, left : left + size],
+      'counted': counted,
+      'scene': np.int32(scene),
+      'corner': np.array([top, left], np.int32),
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,6 +162,7 @@ class RandomTile(grain.transforms.RandomMap):
     size: pixels a side.
     columns: from the width of an image to (first, end) of where it may lie.
   """
+
   field: str
   size: int
   columns: Any = everywhere
@@ -165,7 +174,7 @@ class RandomTile(grain.transforms.RandomMap):
     check_room(example, self.field, (height, end - first), self.size)
     top = int(rng.integers(height - self.size + 1))
     left = first + int(rng.integers(end - first - self.size + 1))
-    cut = image[top:top + self.size, left:left + self.size]
+    cut = image[top : top + self.size, left : left + self.size]
     return {**example, self.field: cut}
 
 
@@ -177,6 +186,7 @@ class Flip(grain.transforms.RandomMap):
     field: of the image [Y, X, C], which is replaced.
     turn: whether to draw one of all eight flips and quarter turns instead.
   """
+
   field: str
   turn: bool = False
 
@@ -202,13 +212,18 @@ class Standardise(grain.transforms.Map):
     mean: [C], of the stored values.
     std: [C].
   """
+
   modality: modality_table.Modality
   mean: tuple[float, ...]
   std: tuple[float, ...]
 
   def map(self, example):
-    return {**example, **standardise(
-        example[self.modality.field], self.modality, self.mean, self.std)}
+    return {
+      **example,
+      **standardise(
+        example[self.modality.field], self.modality, self.mean, self.std
+      ),
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,8 +238,9 @@ class DrawNoise(grain.transforms.RandomMap):
     num_steps: of the noise schedule.
     last_share: of the examples that are shown the last step, noise alone.
   """
+
   num_steps: int
-  last_share: float = 0.
+  last_share: float = 0.0
 
   def __post_init__(self):
     if not 0 <= self.last_share <= 1:
@@ -234,13 +250,17 @@ class DrawNoise(grain.transforms.RandomMap):
     step = int(rng.integers(self.num_steps))
     if rng.uniform() < self.last_share:
       step = self.num_steps - 1
-    return {**example, 'step': np.int32(step),
-            'noise': rng.integers(2**32, dtype=np.uint32)}
+    return {
+      **example,
+      'step': np.int32(step),
+      'noise': rng.integers(2**32, dtype=np.uint32),
+    }
 
 
 @dataclasses.dataclass(frozen=True)
 class Keep(grain.transforms.Map):
   """Drops every field but these."""
+
   fields: tuple[str, ...]
 
   def map(self, example):
@@ -256,18 +276,25 @@ def standardise(image, modality, mean, std):
   image = np.asarray(image)
   if image.ndim < 3 or image.shape[-1] != len(modality.bands):
     raise ValueError(
-        f'{modality.field} is {image.shape}; wanted is [rows, columns, '
-        f'{len(modality.bands)}], the bands {", ".join(modality.bands)}.')
+      f'{modality.field} is {image.shape}; wanted is [rows, columns, '
+      f'{len(modality.bands)}], the bands {", ".join(modality.bands)}.'
+    )
   if is_classes(modality):
     if image.size and image.max() >= NUM_CLASSES:
-      raise ValueError(f'{modality.field} has a class {image.max()}; there are '
-                       f'0..{NUM_CLASSES - 1}.')
-    return {'image': image.astype(np.int32),
-            'present': np.ones(image.shape[:-1], bool)}
+      raise ValueError(
+        f'{modality.field} has a class {image.max()}; there are '
+        f'0..{NUM_CLASSES - 1}.'
+      )
+    return {
+      'image': image.astype(np.int32),
+      'present': np.ones(image.shape[:-1], bool),
+    }
   values = (image - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
   finite = np.isfinite(values)
-  return {'image': np.where(finite, values, 0).astype(np.float32),
-          'present': finite.all(-1)}
+  return {
+    'image': np.where(finite, values, 0).astype(np.float32),
+    'present': finite.all(-1),
+  }
 
 
 NUM_CLASSES = 10  # Of LULC, 0 (no data) included.
@@ -282,9 +309,10 @@ def check_room(example, field, shape, size):
   """Raises a ValueError if squares of `size` do not fit into `shape`."""
   if min(shape) < size:
     raise ValueError(
-        f'{field} of example {example["key"]!r} has {shape[0]} x {shape[1]} '
-        f'pixels for squares of {size}; set config.image_size to '
-        f'{max(min(shape) // 32 * 32, 32)} or less.')
+      f'{field} of example {example["key"]!r} has {shape[0]} x {shape[1]} '
+      f'pixels for squares of {size}; set config.image_size to '
+      f'{max(min(shape) // 32 * 32, 32)} or less.'
+    )
 
 
 def _starts(length, size):

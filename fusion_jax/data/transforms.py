@@ -20,9 +20,20 @@ _END = np.array([modality_table.EOS], np.int32)
 _NULL = modality_table.NULL
 
 
-def pretraining(selected, *, image_size, mixture, quantizers, tokenizer,
-                standards, num_inputs, num_targets, keep='random',
-                word_dropout=0., train=True):
+def pretraining(
+  selected,
+  *,
+  image_size,
+  mixture,
+  quantizers,
+  tokenizer,
+  standards,
+  num_inputs,
+  num_targets,
+  keep='random',
+  word_dropout=0.0,
+  train=True,
+):
   """The steps from an example to its slots, for `pipelines.train_batches`.
 
   Args:
@@ -41,26 +52,28 @@ def pretraining(selected, *, image_size, mixture, quantizers, tokenizer,
   crop = crops.RandomCrop if train else crops.CentreCrop
   drop = (DropWords(selected, word_dropout),) if train and word_dropout else ()
   return (
-      crop(selected, image_size),
-      QuantizeSeries(quantizers),
-      EncodeCoordinates(tokenizer),
-      SampleTokenBudgets(selected, mixture),
-      MaskImages(selected),
-      MaskSequences(selected, keep),
-      PackSlots(selected, num_inputs, num_targets),
-      *drop,
-      Standardise(selected, standards),
-      Keep(('encoder', 'decoder', 'clipped')))
+    crop(selected, image_size),
+    QuantizeSeries(quantizers),
+    EncodeCoordinates(tokenizer),
+    SampleTokenBudgets(selected, mixture),
+    MaskImages(selected),
+    MaskSequences(selected, keep),
+    PackSlots(selected, num_inputs, num_targets),
+    *drop,
+    Standardise(selected, standards),
+    Keep(('encoder', 'decoder', 'clipped')),
+  )
 
 
 def showing(selected, inputs, *, image_size, quantizers, tokenizer, standards):
   """The steps from an example to encoder slots that show `inputs` whole."""
   return (
-      crops.CentreCrop(selected, image_size),
-      QuantizeSeries(quantizers),
-      EncodeCoordinates(tokenizer),
-      ShowInputs(selected, inputs),
-      Standardise(selected, standards))
+    crops.CentreCrop(selected, image_size),
+    QuantizeSeries(quantizers),
+    EncodeCoordinates(tokenizer),
+    ShowInputs(selected, inputs),
+    Standardise(selected, standards),
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +83,7 @@ class QuantizeSeries(grain.transforms.Map):
   Reads the series. Adds them to `ids`, {modality: int32 [T + 1]}, and
   `clipped`, how many values lay outside their bins and went to the end bins.
   """
+
   quantizers: Mapping[str, Any]
 
   def map(self, example):
@@ -88,6 +102,7 @@ class EncodeCoordinates(grain.transforms.Map):
 
   Reads `lat`, `lon`. Adds 'coords' to `ids`, unless the place is NaN.
   """
+
   tokenizer: Any
 
   def map(self, example):
@@ -106,6 +121,7 @@ class SampleTokenBudgets(grain.transforms.RandomMap):
   series without any measurement is never predicted. Adds `budgets`,
   ({modality: seen}, {modality: predicted}).
   """
+
   selected: Modalities
   mixture: budgets.Mixture
 
@@ -113,21 +129,34 @@ class SampleTokenBudgets(grain.transforms.RandomMap):
     names = {m.name for m in self.selected}
     if names != set(self.mixture.input_alphas):
       raise ValueError(
-          f'The mixture has alphas of {sorted(self.mixture.input_alphas)}, the '
-          f'model the modalities {sorted(names)}; give alphas for just these.')
-    raw = [m.name for m in self.selected if not m.is_target
-           and any(self.mixture.target_alphas[m.name])]
+        f'The mixture has alphas of {sorted(self.mixture.input_alphas)}, the '
+        f'model the modalities {sorted(names)}; give alphas for just these.'
+      )
+    raw = [
+      m.name
+      for m in self.selected
+      if not m.is_target and any(self.mixture.target_alphas[m.name])
+    ]
     if raw:
-      raise ValueError(f'{raw} are raw pixels, which cannot be predicted; set '
-                       'their target_alphas to 0.')
+      raise ValueError(
+        f'{raw} are raw pixels, which cannot be predicted; set '
+        'their target_alphas to 0.'
+      )
 
   def random_map(self, example, rng):
     shown = [m.name for m in self.selected if crops.is_there(example, m)]
     ids = example.get('ids', {})
-    measured = [name for name in shown
-                if name not in ids or (ids[name][:-1] != _NULL).any()]
-    return {**example, 'budgets': budgets.sample_budgets(
-        self.mixture, self.selected, rng, shown, measured)}
+    measured = [
+      name
+      for name in shown
+      if name not in ids or (ids[name][:-1] != _NULL).any()
+    ]
+    return {
+      **example,
+      'budgets': budgets.sample_budgets(
+        self.mixture, self.selected, rng, shown, measured
+      ),
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +165,7 @@ class MaskImages(grain.transforms.RandomMap):
 
   Reads images, codes and `budgets`. Adds to `grids` what `masking.pack` reads.
   """
+
   selected: Modalities
 
   def random_map(self, example, rng):
@@ -145,8 +175,9 @@ class MaskImages(grain.transforms.RandomMap):
         continue
       seen, predicted = (part[m.name] for part in example['budgets'])
       grids[m.name] = {
-          'tensor': example[crops.field(m)],
-          **masking.mask_image(m.max_tokens, seen, predicted, rng)}
+        'tensor': example[crops.field(m)],
+        **masking.mask_image(m.max_tokens, seen, predicted, rng),
+      }
     return {**example, 'grids': grids}
 
 
@@ -156,13 +187,16 @@ class MaskSequences(grain.transforms.RandomMap):
 
   Reads `ids` and `budgets`. Adds to `grids` what `masking.pack` reads.
   """
+
   selected: Modalities
   keep: str = 'random'
 
   def __post_init__(self):
     if self.keep not in masking.KEEP_SCHEMES:
-      raise ValueError(f'There is no keep scheme {self.keep!r}; choose one of '
-                       f'{masking.KEEP_SCHEMES}.')
+      raise ValueError(
+        f'There is no keep scheme {self.keep!r}; choose one of '
+        f'{masking.KEEP_SCHEMES}.'
+      )
 
   def random_map(self, example, rng):
     grids = dict(example.get('grids', {}))
@@ -172,8 +206,13 @@ class MaskSequences(grain.transforms.RandomMap):
       seen, predicted = (part[m.name] for part in example['budgets'])
       if seen or predicted:
         grids[m.name] = masking.mask_sequence(
-            example['ids'][m.name][:m.max_tokens], m.max_tokens, seen,
-            predicted, self.keep, rng)
+          example['ids'][m.name][: m.max_tokens],
+          m.max_tokens,
+          seen,
+          predicted,
+          self.keep,
+          rng,
+        )
     return {**example, 'grids': grids}
 
 
@@ -184,13 +223,18 @@ class PackSlots(grain.transforms.Map):
   Reads `grids`. Adds `encoder` and `decoder`, as `masking.pack` describes;
   patches are still in the unit and type of the sensor.
   """
+
   selected: Modalities
   num_inputs: int
   num_targets: int
 
   def map(self, example):
-    return {**example, **masking.pack(
-        example['grids'], self.selected, self.num_inputs, self.num_targets)}
+    return {
+      **example,
+      **masking.pack(
+        example['grids'], self.selected, self.num_inputs, self.num_targets
+      ),
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,6 +247,7 @@ class DropWords(grain.transforms.RandomMap):
 
   Source: word dropout (Bowman et al. 2016, Sec. 3.1), for whole examples.
   """
+
   selected: Modalities
   share: float  # Of the examples, 0..1.
 
@@ -216,7 +261,8 @@ class DropWords(grain.transforms.RandomMap):
     slots = example['decoder']
     series = [i for i, m in enumerate(self.selected) if m.kind == 'series']
     values = np.isin(slots['modality'], series) & (
-        slots['code'] >= modality_table.NULL)
+      slots['code'] >= modality_table.NULL
+    )
     code = np.where(values, np.int32(modality_table.UNK), slots['code'])
     return {**example, 'decoder': {**slots, 'code': code}}
 
@@ -228,6 +274,7 @@ class ShowInputs(grain.transforms.Map):
   Reads images, codes and `ids`. Adds `encoder` as `PackSlots` does, with as
   many slots as `inputs` have tokens at most.
   """
+
   selected: Modalities
   inputs: Sequence[str]  # Names of modalities.
 
@@ -235,8 +282,10 @@ class ShowInputs(grain.transforms.Map):
     known = sorted(m.name for m in self.selected)
     unknown = sorted(set(self.inputs) - set(known))
     if unknown or not self.inputs:
-      raise ValueError(f'The model cannot see {unknown or "nothing"}; choose '
-                       f'inputs among {known}.')
+      raise ValueError(
+        f'The model cannot see {unknown or "nothing"}; choose '
+        f'inputs among {known}.'
+      )
 
   def map(self, example):
     grids, size = {}, 0
@@ -245,12 +294,15 @@ class ShowInputs(grain.transforms.Map):
         continue
       size += m.max_tokens
       if crops.is_there(example, m):
-        tensor = (example['ids'][m.name] if m.is_sequence
-                  else example[crops.field(m)])
+        tensor = (
+          example['ids'][m.name] if m.is_sequence else example[crops.field(m)]
+        )
         count = len(tensor) if m.is_sequence else m.max_tokens
         grids[m.name] = {'tensor': tensor, 'input_mask': np.zeros(count, bool)}
-    return {**example,
-            'encoder': masking.pack_inputs(grids, self.selected, size)}
+    return {
+      **example,
+      'encoder': masking.pack_inputs(grids, self.selected, size),
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,6 +313,7 @@ class Standardise(grain.transforms.Map):
   processing baselines add to every pixel of S2L1C. Replaces the patches by
   float32 ones; pixels without a value (NaN, in floats only) become the mean.
   """
+
   selected: Modalities
   standards: Mapping[str, tuple[np.ndarray, np.ndarray]]
 
@@ -272,14 +325,18 @@ class Standardise(grain.transforms.Map):
         mean, std = self.standards[m.name]
         offset = example.get(f'{m.field}_offset', 0)
         patches[m.name] = _standardise(
-            slots['patches'][m.name], slots['modality'] == index,
-            mean + np.float32(offset), std)
+          slots['patches'][m.name],
+          slots['modality'] == index,
+          mean + np.float32(offset),
+          std,
+        )
     return {**example, 'encoder': {**slots, 'patches': patches}}
 
 
 @dataclasses.dataclass(frozen=True)
 class Keep(grain.transforms.Map):
   """Drops every field but these."""
+
   fields: Sequence[str]
 
   def map(self, example):

@@ -55,14 +55,14 @@ def series(time, t2m, tp):
   tp_day = tp.reshape(-1, NUM_DAYS, 24)
   smallest = np.where((tp_day == 0).any(-1), 0, tp_day.min(-1))
   found = {
-      't2m_hourly': np.take_along_axis(t2m, hours, 1),
-      'tp_hourly': np.take_along_axis(tp, hours - 1, 1),
-      't2m_min_daily': t2m_day.min(-1),
-      't2m_max_daily': t2m_day.max(-1),
-      't2m_mean_daily': t2m_day.mean(-1),
-      'tp_min_daily': smallest,
-      'tp_max_daily': tp_day.max(-1),
-      'tp_sum_daily': tp_day.sum(-1),
+    't2m_hourly': np.take_along_axis(t2m, hours, 1),
+    'tp_hourly': np.take_along_axis(tp, hours - 1, 1),
+    't2m_min_daily': t2m_day.min(-1),
+    't2m_max_daily': t2m_day.max(-1),
+    't2m_mean_daily': t2m_day.mean(-1),
+    'tp_min_daily': smallest,
+    'tp_max_daily': tp_day.max(-1),
+    'tp_sum_daily': tp_day.sum(-1),
   }
   return {name: values.astype(np.float32) for name, values in found.items()}
 

@@ -9,12 +9,22 @@ from fusion_jax.evals import alignment_tables, paper_tables, retrieval, tables
 from fusion_jax.evals import zero_shot as zero_shot_lib
 
 KINDS = ('none', 'msdrop', 'tsdrop', 'tsmixaug', 'tsmsdrop')
-NAMES = {'none': 'none', 'msdrop': 'bands (MS)', 'tsdrop': 'Random TSDrop',
-         'tsmixaug': 'TSMixAug (TS)', 'tsmsdrop': 'TSMsDrop (MS + TS)'}
+NAMES = {
+  'none': 'none',
+  'msdrop': 'bands (MS)',
+  'tsdrop': 'Random TSDrop',
+  'tsmixaug': 'TSMixAug (TS)',
+  'tsmsdrop': 'TSMsDrop (MS + TS)',
+}
 
 
-def zero_shot_mean(numbers, split, label, settings=tuple(
-    paper_tables.SETTINGS), kinds=tuple(zero_shot_lib.KINDS)):
+def zero_shot_mean(
+  numbers,
+  split,
+  label,
+  settings=tuple(paper_tables.SETTINGS),
+  kinds=tuple(zero_shot_lib.KINDS),
+):
   """Mean accuracy over prompts and temporal settings, as Table 5 says.
 
   Differs from the paper: no mean of its Table 2 gives its Table 5; ours is the
@@ -27,17 +37,26 @@ def zero_shot_mean(numbers, split, label, settings=tuple(
     settings: some of 'single', 'quarterly', 'monthly'.
     kinds: of the prompts.
   """
-  return _mean(numbers, [
+  return _mean(
+    numbers,
+    [
       alignment_tables.zero_shot_path(split, setting, label, kind)
-      for setting in settings for kind in kinds])
+      for setting in settings
+      for kind in kinds
+    ],
+  )
 
 
 def recall_mean(numbers, split, label):
   """Mean Recall@1 over directions and temporal settings: Table 6."""
-  return _mean(numbers, [
+  return _mean(
+    numbers,
+    [
       f'{alignment_tables.recall_path(split, setting, label)}_{direction}@1'
       for setting in paper_tables.SETTINGS
-      for direction in retrieval.DIRECTIONS])
+      for direction in retrieval.DIRECTIONS
+    ],
+  )
 
 
 def table(runs, split, labels, number):
@@ -54,13 +73,15 @@ def table(runs, split, labels, number):
   for kind in [kind for kind in KINDS if kind in runs]:
     cells = [NAMES[kind]]
     for label in labels:
-      values = [100 * measure(numbers, split, label)
-                for numbers in runs[kind]]
-      cells.append(with_spread(values, paper_tables.ablation(
-          number, kind, label), 1))
+      values = [100 * measure(numbers, split, label) for numbers in runs[kind]]
+      cells.append(
+        with_spread(values, paper_tables.ablation(number, kind, label), 1)
+      )
     rows.append(cells)
-  header = ('dropped in training',
-            *(alignment_tables.NAMES[label] for label in labels))
+  header = (
+    'dropped in training',
+    *(alignment_tables.NAMES[label] for label in labels),
+  )
   return tables.markdown(header, rows)
 
 

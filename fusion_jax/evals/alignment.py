@@ -42,20 +42,27 @@ class Alignment:
     self._config = config
     self._workdir = pathlib.Path(workdir)
     self._validation = validation.Validation(
-        task, lambda: task.batches('val'), place=place)
+      task, lambda: task.batches('val'), place=place
+    )
     self._classes = {
-        label: zero_shot.read_classes(
-            task.data_dir / file, label, task.encoder.output_width,
-            task.class_names(label))
-        for label, file in config.evals.prompts.items()}
+      label: zero_shot.read_classes(
+        task.data_dir / file,
+        label,
+        task.encoder.output_width,
+        task.class_names(label),
+      )
+      for label, file in config.evals.prompts.items()
+    }
     self._embed = place_vectors.Embedder(task, place)
     self._report = alignment_report.AlignmentReport(task, config)
 
   def hooks(self):
     """{name: (every, run)} for the loop."""
     every = self._config.evals.every
-    return {'validation': (every, self._validation),
-            'zero_shot': (every, self.zero_shot)}
+    return {
+      'validation': (every, self._validation),
+      'zero_shot': (every, self.zero_shot),
+    }
 
   def zero_shot(self, state, step):
     """{path: share} of the validation places that are classified rightly.
@@ -70,8 +77,9 @@ class Alignment:
     for setting, vectors in found.pixels.items():
       for label, classes in self._classes.items():
         score = zero_shot.evaluate(vectors, found.labels[label], classes)
-        numbers |= zero_shot.metrics(alignment_tables.zero_shot_path(
-            'val', setting, label), score)
+        numbers |= zero_shot.metrics(
+          alignment_tables.zero_shot_path('val', setting, label), score
+        )
     return numbers
 
   def write(self, state, history, *, duration_s):
@@ -85,11 +93,16 @@ class Alignment:
       history: records of the loop, [{'step': int, path: number}].
       duration_s: of the whole run.
     """
-    numbers = {path: value for record in history
-               for path, value in record.items() if path != 'step'}
+    numbers = {
+      path: value
+      for record in history
+      for path, value in record.items()
+      if path != 'step'
+    }
     numbers['train/steps'] = int(state.step)
     params, numbers['train/judged_step'] = selection.judged(
-        state, self._config.checkpoint.best, self._workdir)
+      state, self._config.checkpoint.best, self._workdir
+    )
     places = self._embed(params, self._config.evals.split)
     if jax.process_index():
       return
@@ -97,13 +110,19 @@ class Alignment:
     pictures.mkdir(exist_ok=True)
     scale = params.get('log_scale')
     found, sections = self._report(
-        places, self._classes, pictures,
-        learned_scale=None if scale is None else float(jax.numpy.exp(scale)))
+      places,
+      self._classes,
+      pictures,
+      learned_scale=None if scale is None else float(jax.numpy.exp(scale)),
+    )
     path = report.write(
-        self._workdir, 'Alignment of pixels with photos', numbers | found,
-        sections=[*sections, ('Learning', [_curve(history, pictures)])],
-        duration_s=duration_s,
-        simulated=self._config.data.name.startswith('simulated'))
+      self._workdir,
+      'Alignment of pixels with photos',
+      numbers | found,
+      sections=[*sections, ('Learning', [_curve(history, pictures)])],
+      duration_s=duration_s,
+      simulated=self._config.data.name.startswith('simulated'),
+    )
     logging.info('The report is %s.', path)
 
 
@@ -114,6 +133,7 @@ def _curve(history, folder):
     rows = [(r['step'], r[name]) for r in history if name in r]
     return [step for step, _ in rows], [value for _, value in rows]
 
-  plots.learning_curve(path, points('train/loss'), {
-      'validation': points('val/loss/alignment')})
+  plots.learning_curve(
+    path, points('train/loss'), {'validation': points('val/loss/alignment')}
+  )
   return path, 'InfoNCE in nats: training (augmented) and validation places'

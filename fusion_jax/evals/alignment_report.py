@@ -30,14 +30,20 @@ class AlignmentReport:
     self._split = config.evals.split
     width = task.encoder.output_width
     self._kinds = {
-        (label, kind): zero_shot.read_classes(
-            task.data_dir / f'prompts/{label}.{kind}.npz', label, width,
-            task.class_names(label))
-        for label in config.evals.prompts for kind in config.evals.kinds}
+      (label, kind): zero_shot.read_classes(
+        task.data_dir / f'prompts/{label}.{kind}.npz',
+        label,
+        width,
+        task.class_names(label),
+      )
+      for label in config.evals.prompts
+      for kind in config.evals.kinds
+    }
     self._queries = None
     if config.evals.search:
       self._queries = prompt_files.read(
-          task.data_dir / config.evals.search, width=width).with_vectors(None)
+        task.data_dir / config.evals.search, width=width
+      ).with_vectors(None)
     self._rated = None
     if config.evals.scenicness:
       folder = task.data_dir / config.evals.scenicness
@@ -70,8 +76,10 @@ class AlignmentReport:
 
   @property
   def _beside(self):
-    return ('In brackets: the paper, on Sen4Map, with the same augmentation; '
-            'other data, so no comparison of models.')
+    return (
+      'In brackets: the paper, on Sen4Map, with the same augmentation; '
+      'other data, so no comparison of models.'
+    )
 
   def _zero_shot(self, places, classes):
     numbers, split = {}, self._split
@@ -79,91 +87,131 @@ class AlignmentReport:
       every = {(label, ''): of for label, of in classes.items()} | self._kinds
       for (label, kind), of in every.items():
         numbers |= zero_shot.metrics(
-            alignment_tables.zero_shot_path(split, setting, label, kind),
-            zero_shot.evaluate(vectors, places.labels[label], of))
-    blocks = ['Prompts that select models (six templates), one vector a '
-              'class.', alignment_tables.zero_shot_details(
-                  numbers, split, list(classes))]
+          alignment_tables.zero_shot_path(split, setting, label, kind),
+          zero_shot.evaluate(vectors, places.labels[label], of),
+        )
+    blocks = [
+      'Prompts that select models (six templates), one vector a class.',
+      alignment_tables.zero_shot_details(numbers, split, list(classes)),
+    ]
     if self._config.evals.kinds:
       blocks += [
-          f'As Table 2, top-1 accuracy in percent. {self._beside}',
-          alignment_tables.zero_shot(
-              numbers, split, list(classes), self._config.evals.kinds,
-              self._config.augment.kind)]
+        f'As Table 2, top-1 accuracy in percent. {self._beside}',
+        alignment_tables.zero_shot(
+          numbers,
+          split,
+          list(classes),
+          self._config.evals.kinds,
+          self._config.augment.kind,
+        ),
+      ]
     return numbers, (f'Zero-shot classification ({split})', blocks)
 
   def _retrieval(self, places):
     numbers, split = {}, self._split
-    chosen = [label for label in self._config.evals.retrieval
-              if label in places.labels]
+    chosen = [
+      label for label in self._config.evals.retrieval if label in places.labels
+    ]
     for label in chosen:
       truth = np.where(places.seen, places.labels[label], labels.NONE)
       for setting, vectors in places.pixels.items():
         for own in (True, False):
           numbers |= retrieval.metrics(
-              alignment_tables.recall_path(split, setting, label, own=own),
-              retrieval.evaluate(vectors, places.photos, truth, own=own))
-    return numbers, (f'Retrieval between pixels and photos ({split})', [
+            alignment_tables.recall_path(split, setting, label, own=own),
+            retrieval.evaluate(vectors, places.photos, truth, own=own),
+          )
+    return numbers, (
+      f'Retrieval between pixels and photos ({split})',
+      [
         'Recall by class. S2G: pixels look for photos; G2S: the reverse. '
         'Months; a query does not find its own place. Chance: a random other '
         'place has the label.',
         alignment_tables.recall_details(numbers, split, chosen),
         f'As Table 3, Recall@1, own places included. {self._beside}',
-        alignment_tables.recall(numbers, split, chosen,
-                                self._config.augment.kind)])
+        alignment_tables.recall(
+          numbers, split, chosen, self._config.augment.kind
+        ),
+      ],
+    )
 
   def _search(self, places, pictures):
     split, label = self._split, self._config.evals.search_label
     names = self._task.class_names(label)
     found = text_retrieval.search(
-        places.pixels['monthly'], self._queries, places.labels[label], names)
-    source, field = self._task.source(split), labels.FIELDS.get(
-        label, f'label/{label}')
+      places.pixels['monthly'], self._queries, places.labels[label], names
+    )
+    source, field = (
+      self._task.source(split),
+      labels.FIELDS.get(label, f'label/{label}'),
+    )
     shown = found[:8]
     examples = {int(i): source[int(i)] for one in shown for i in one.places}
     path = pictures / 'text_retrieval.png'
     text_retrieval.picture(path, shown, examples, names, field)
-    rows = [(one.text, one.wanted, one.right, float(one.cosines[0]))
-            for one in found]
-    return {f'{split}/text_retrieval/{label}@5': (
-        text_retrieval.precision(found))}, (
-            f'Pixels found by text ({split})', [
-                tables.markdown(('text', 'class', 'right of the first 5',
-                                 'best cosine'), rows),
-                (path, 'The five nearest places of each text: greenness by '
-                 'month over the colours of the months; titles of other '
-                 'classes are orange')])
+    rows = [
+      (one.text, one.wanted, one.right, float(one.cosines[0])) for one in found
+    ]
+    return {
+      f'{split}/text_retrieval/{label}@5': (text_retrieval.precision(found))
+    }, (
+      f'Pixels found by text ({split})',
+      [
+        tables.markdown(
+          ('text', 'class', 'right of the first 5', 'best cosine'), rows
+        ),
+        (
+          path,
+          'The five nearest places of each text: greenness by '
+          'month over the colours of the months; titles of other '
+          'classes are orange',
+        ),
+      ],
+    )
 
   def _scenicness(self, places, learned_scale):
     numbers, split = {}, self._split
     votes = self._votes_of(split)
     for setting, vectors in places.pixels.items():
       path = alignment_tables.scenic_path(split, setting)
-      numbers |= scenicness.metrics(path, scenicness.evaluate(
-          vectors, votes, self._rated))
+      numbers |= scenicness.metrics(
+        path, scenicness.evaluate(vectors, votes, self._rated)
+      )
       if learned_scale is not None:
         numbers |= scenicness.metrics(
-            f'{path}_learned_scale',
-            scenicness.evaluate(vectors, votes, self._rated, learned_scale))
+          f'{path}_learned_scale',
+          scenicness.evaluate(vectors, votes, self._rated, learned_scale),
+        )
     numbers[f'{split}/scenicness_places'] = int((~np.isnan(votes)).sum())
-    return numbers, (f'Scenicness ({split})', [
+    return numbers, (
+      f'Scenicness ({split})',
+      [
         f'{numbers[f"{split}/scenicness_places"]:,} places with votes; scale '
         f'{scenicness.SCALE:g} as CLIP. As Table 4. {self._beside}',
-        alignment_tables.scenic(numbers, split, self._config.augment.kind)])
+        alignment_tables.scenic(numbers, split, self._config.augment.kind),
+      ],
+    )
 
   def _votes_of(self, split):
     """Mean votes [P] of a split's places, NaN where there are none."""
     source = self._task.source(split)
     examples = [source[i] for i in range(len(source))]
-    return votes_lib.votes_at([e['lat'] for e in examples],
-                              [e['lon'] for e in examples], self._votes)
+    return votes_lib.votes_at(
+      [e['lat'] for e in examples], [e['lon'] for e in examples], self._votes
+    )
 
   def _efficiency(self):
-    mine = efficiency.of_encoder(
-        self._task.encoder, 'this run', repeats=20)
-    costs = [efficiency.of_clip(), efficiency.of_clip_image(),
-             *efficiency.paper_sizes(), mine]
-    return efficiency.metrics(mine), ('Cost', [
-        'Time and memory only of this run\'s encoder, for one place; '
+    mine = efficiency.of_encoder(self._task.encoder, 'this run', repeats=20)
+    costs = [
+      efficiency.of_clip(),
+      efficiency.of_clip_image(),
+      *efficiency.paper_sizes(),
+      mine,
+    ]
+    return efficiency.metrics(mine), (
+      'Cost',
+      [
+        "Time and memory only of this run's encoder, for one place; "
         '`python -m benchmarks.efficiency` measures all. In brackets: Table 7.',
-        efficiency.table(costs)])
+        efficiency.table(costs),
+      ],
+    )

@@ -27,6 +27,7 @@ class Cost(NamedTuple):
     memory_mb: of the compiled program: parameters, input, output and
       intermediate arrays, 10^6 bytes; NaN if not measured.
   """
+
   name: str
   macs: int
   parameters: int
@@ -45,33 +46,52 @@ def of_encoder(encoder, name='', steps=calendar.MONTHS, repeats=0):
   """
   name = name or f'TimeSenCLIP {encoder.side}x{encoder.side}'
   # What the paper's counter sees: every token in every layer.
-  counts = (pixel_costs.macs(encoder, steps),
-            pixel_costs.num_parameters(encoder))
+  counts = (
+    pixel_costs.macs(encoder, steps),
+    pixel_costs.num_parameters(encoder),
+  )
   if not repeats:
     return Cost(name, *counts)
   params = _filled(lambda: pixel_encoder.init(encoder, jax.random.key(0)))
-  pixels = np.zeros((1, steps, encoder.num_bands, encoder.side, encoder.side),
-                    np.float32)
-  return Cost(name, *counts, *_measure(
+  pixels = np.zeros(
+    (1, steps, encoder.num_bands, encoder.side, encoder.side), np.float32
+  )
+  return Cost(
+    name,
+    *counts,
+    *_measure(
       lambda params, pixels: encoder.apply({'params': params}, pixels),
-      (params, pixels), repeats))
+      (params, pixels),
+      repeats,
+    ),
+  )
 
 
 def of_clip(model=None, repeats=0):
   """`Cost` of CLIP for one image and four texts, as the paper's row."""
   model = model or clip.Clip(activation='quick_gelu')
-  counts = (clip_costs.image_macs(model) + _NUM_TEXTS * clip_costs.text_macs(
-      model), clip_costs.num_parameters(model))
+  counts = (
+    clip_costs.image_macs(model) + _NUM_TEXTS * clip_costs.text_macs(model),
+    clip_costs.num_parameters(model),
+  )
   name = f'CLIP, 1 image and {_NUM_TEXTS} texts'
   if not repeats:
     return Cost(name, *counts)
   side = model.image_size
-  inputs = (np.zeros((1, side, side, 3), np.float32),
-            np.ones((_NUM_TEXTS, model.context), np.int32))
+  inputs = (
+    np.zeros((1, side, side, 3), np.float32),
+    np.ones((_NUM_TEXTS, model.context), np.int32),
+  )
   params = _filled(lambda: model.init(jax.random.key(0), *inputs)['params'])
-  return Cost(name, *counts, *_measure(
+  return Cost(
+    name,
+    *counts,
+    *_measure(
       lambda params, *inputs: model.apply({'params': params}, *inputs),
-      (params, *inputs), repeats))
+      (params, *inputs),
+      repeats,
+    ),
+  )
 
 
 def of_clip_image(model=None, repeats=0):
@@ -82,18 +102,30 @@ def of_clip_image(model=None, repeats=0):
     return Cost(_CLIP_IMAGE, *counts)
   side = model.image_size
   image = np.zeros((1, side, side, 3), np.float32)
-  params = _filled(lambda: model.init(
-      jax.random.key(0), image, method='embed_images')['params'])
-  return Cost(_CLIP_IMAGE, *counts, *_measure(
+  params = _filled(
+    lambda: model.init(jax.random.key(0), image, method='embed_images')[
+      'params'
+    ]
+  )
+  return Cost(
+    _CLIP_IMAGE,
+    *counts,
+    *_measure(
       lambda params, image: model.apply(
-          {'params': params}, image, method='embed_images'),
-      (params, image), repeats))
+        {'params': params}, image, method='embed_images'
+      ),
+      (params, image),
+      repeats,
+    ),
+  )
 
 
 def paper_sizes(repeats=0):
   """`Cost` of the paper's encoder for 1, 5 and 9 pixels a side."""
-  return [of_encoder(pixel_encoder.PixelEncoder(side=side), repeats=repeats)
-          for side in SIDES]
+  return [
+    of_encoder(pixel_encoder.PixelEncoder(side=side), repeats=repeats)
+    for side in SIDES
+  ]
 
 
 def table(costs):
@@ -105,34 +137,62 @@ def table(costs):
   rows = []
   for cost in costs:
     model = 'CLIP' if cost.name.startswith('CLIP') else cost.name
-    paper = {column: paper_tables.value(7, column, model=model)
-             for column in ('gmac', 'parameters_million', 'inference_ms',
-                            'peak_memory_mb')}
+    paper = {
+      column: paper_tables.value(7, column, model=model)
+      for column in (
+        'gmac',
+        'parameters_million',
+        'inference_ms',
+        'peak_memory_mb',
+      )
+    }
     if cost.name == _CLIP_IMAGE:  # The paper has no such row.
       paper = dict.fromkeys(paper, np.nan)
-    rows.append([
-        cost.name, cost.macs, _with(cost.macs / 1e9, paper['gmac'], 4),
-        cost.parameters, _with(cost.parameters / 1e6,
-                               paper['parameters_million'], 2),
+    rows.append(
+      [
+        cost.name,
+        cost.macs,
+        _with(cost.macs / 1e9, paper['gmac'], 4),
+        cost.parameters,
+        _with(cost.parameters / 1e6, paper['parameters_million'], 2),
         _with(cost.latency_ms, paper['inference_ms'], 2),
-        _with(cost.memory_mb, paper['peak_memory_mb'], 1)])
+        _with(cost.memory_mb, paper['peak_memory_mb'], 1),
+      ]
+    )
   return tables.markdown(
-      ('model', 'multiply-adds', 'G', 'parameters', 'M', 'latency ms',
-       'memory MB'), rows)
+    (
+      'model',
+      'multiply-adds',
+      'G',
+      'parameters',
+      'M',
+      'latency ms',
+      'memory MB',
+    ),
+    rows,
+  )
 
 
 def metrics(cost):
   """{path: number} of one model."""
-  numbers = {'macs': cost.macs, 'parameters': cost.parameters,
-             'latency_ms': cost.latency_ms, 'memory_mb': cost.memory_mb}
-  return {f'efficiency/{name}': value for name, value in numbers.items()
-          if np.isfinite(value)}
+  numbers = {
+    'macs': cost.macs,
+    'parameters': cost.parameters,
+    'latency_ms': cost.latency_ms,
+    'memory_mb': cost.memory_mb,
+  }
+  return {
+    f'efficiency/{name}': value
+    for name, value in numbers.items()
+    if np.isfinite(value)
+  }
 
 
 def _filled(init):
   """Parameters of the right shapes: time does not depend on their values."""
   return jax.tree.map(
-      lambda x: np.full(x.shape, 0.01, x.dtype), jax.eval_shape(init))
+    lambda x: np.full(x.shape, 0.01, x.dtype), jax.eval_shape(init)
+  )
 
 
 def _measure(function, arguments, repeats):
@@ -140,8 +200,11 @@ def _measure(function, arguments, repeats):
   arguments = jax.device_put(arguments)
   compiled = jax.jit(function).lower(*arguments).compile()
   memory = compiled.memory_analysis()
-  size = (memory.argument_size_in_bytes + memory.output_size_in_bytes +
-          memory.temp_size_in_bytes)
+  size = (
+    memory.argument_size_in_bytes
+    + memory.output_size_in_bytes
+    + memory.temp_size_in_bytes
+  )
   jax.block_until_ready(compiled(*arguments))
   times = []
   for _ in range(repeats):

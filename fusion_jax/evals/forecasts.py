@@ -35,6 +35,7 @@ class Forecast:
     lon: [P] degrees.
     time: [P] hours since 1970 UTC.
   """
+
   modality: Any
   truth: np.ndarray
   samples: np.ndarray
@@ -56,8 +57,11 @@ class Forecast:
   @property
   def predictions(self):
     """{name: [P, T]}, the model's own first: the mean of its samples."""
-    own = {'model': self.samples.mean(axis=1), 'greedy': self.greedy,
-           'one_sample': self.samples[:, 0]}
+    own = {
+      'model': self.samples.mean(axis=1),
+      'greedy': self.greedy,
+      'one_sample': self.samples[:, 0],
+    }
     return own | dict(self.yardsticks)
 
 
@@ -74,8 +78,9 @@ def score(forecast):
     for path, value in _point_scores(forecast, prediction).items():
       scores[prefix + path] = value
   sampled = {
-      'crps': metrics.crps(forecast.samples, forecast.truth),
-      'coverage_90': metrics.coverage(forecast.samples, forecast.truth)}
+    'crps': metrics.crps(forecast.samples, forecast.truth),
+    'coverage_90': metrics.coverage(forecast.samples, forecast.truth),
+  }
   for path, total in sampled.items():
     by_lead = metrics.mean(total)
     prefix = f'eval/{forecast.modality.name}/{path}'
@@ -90,9 +95,15 @@ def table(forecast):
   """Markdown: one row a prediction; R2 with its 95 % interval over places."""
   shown = (forecast.leads[0], 0, forecast.leads[-1])
   unit = forecast.modality.unit
-  header = ['prediction', *(f'R² at {lead}' for lead in shown), 'R², all',
-            f'MAE ({unit})', f'RMSE ({unit})', f'CRPS ({unit})',
-            '90 % interval covers']
+  header = [
+    'prediction',
+    *(f'R² at {lead}' for lead in shown),
+    'R², all',
+    f'MAE ({unit})',
+    f'RMSE ({unit})',
+    f'CRPS ({unit})',
+    '90 % interval covers',
+  ]
   scores, rows = score(forecast), []
   for name, prediction in forecast.predictions.items():
     prefix = f'eval/{forecast.modality.name}/'
@@ -100,14 +111,27 @@ def table(forecast):
     low, high = metrics.r2_interval(prediction, forecast.truth)
     where = [forecast.leads.index(lead) for lead in shown] + [-1]
     paths = [*(f'r2_lead_{lead}' for lead in shown), 'r2']
-    r2 = [tables.with_interval(scores[prefix + path], (low[i], high[i]))
-          for path, i in zip(paths, where)]
-    sampled = (tables.number(scores[f'{prefix}crps'], 2),
-               f'{scores[f"{prefix}coverage_90"]:.1%}') if name == 'model' \
-        else ('', '')
-    rows.append([plots.LABELS.get(name, name), *r2,
-                 tables.number(scores[prefix + 'mae'], 2),
-                 tables.number(scores[prefix + 'mse']**0.5, 2), *sampled])
+    r2 = [
+      tables.with_interval(scores[prefix + path], (low[i], high[i]))
+      for path, i in zip(paths, where)
+    ]
+    sampled = (
+      (
+        tables.number(scores[f'{prefix}crps'], 2),
+        f'{scores[f"{prefix}coverage_90"]:.1%}',
+      )
+      if name == 'model'
+      else ('', '')
+    )
+    rows.append(
+      [
+        plots.LABELS.get(name, name),
+        *r2,
+        tables.number(scores[prefix + 'mae'], 2),
+        tables.number(scores[prefix + 'mse'] ** 0.5, 2),
+        *sampled,
+      ]
+    )
   return tables.markdown(header, rows)
 
 
@@ -124,37 +148,76 @@ def figures(forecast, directory, num_places=8):
   """
   name, unit = forecast.modality.name, forecast.modality.unit
   per = 'hours' if forecast.is_hourly else 'days'
-  chosen = np.unique(np.linspace(
-      0, len(forecast.truth) - 1, num_places).astype(int))
-  paths = {kind: directory / f'{name}_{kind}.png'
-           for kind in ('profiles', 'parity', 'error_by_lead')}
+  chosen = np.unique(
+    np.linspace(0, len(forecast.truth) - 1, num_places).astype(int)
+  )
+  paths = {
+    kind: directory / f'{name}_{kind}.png'
+    for kind in ('profiles', 'parity', 'error_by_lead')
+  }
   oracle = forecast.yardsticks.get('oracle')
   plots.profiles(
-      paths['profiles'], forecast.pictures[chosen], forecast.leads,
-      forecast.truth[chosen], forecast.samples[chosen],
-      None if oracle is None else oracle[chosen],
-      [_title(forecast, i) for i in chosen], unit, per)
+    paths['profiles'],
+    forecast.pictures[chosen],
+    forecast.leads,
+    forecast.truth[chosen],
+    forecast.samples[chosen],
+    None if oracle is None else oracle[chosen],
+    [_title(forecast, i) for i in chosen],
+    unit,
+    per,
+  )
   at = forecast.leads.index(0)
-  compared = {key: x for key, x in forecast.predictions.items()
-              if key in ('model', 'linear_regression', 'oracle')}
+  compared = {
+    key: x
+    for key, x in forecast.predictions.items()
+    if key in ('model', 'linear_regression', 'oracle')
+  }
   measured = np.isfinite(forecast.truth[:, at]).any()
   if measured:
     plots.parity(
-        paths['parity'], forecast.truth[:, at],
-        {key: x[:, at] for key, x in compared.items()},
-        {key: metrics.r2_by_lead(x, forecast.truth)[at]
-         for key, x in compared.items()}, unit)
+      paths['parity'],
+      forecast.truth[:, at],
+      {key: x[:, at] for key, x in compared.items()},
+      {
+        key: metrics.r2_by_lead(x, forecast.truth)[at]
+        for key, x in compared.items()
+      },
+      unit,
+    )
   plots.error_by_lead(
-      paths['error_by_lead'], forecast.leads,
-      {key: metrics.mean(metrics.squared_error(x, forecast.truth))**0.5
-       for key, x in forecast.predictions.items()}, unit, per)
+    paths['error_by_lead'],
+    forecast.leads,
+    {
+      key: metrics.mean(metrics.squared_error(x, forecast.truth)) ** 0.5
+      for key, x in forecast.predictions.items()
+    },
+    unit,
+    per,
+  )
   return [
-      (paths['profiles'], f'`{name}` generated from the image alone, at '
-       f'{len(chosen)} of {len(forecast.truth)} held-out places'),
-      *([(paths['parity'], f'`{name}` at the acquisition: prediction against '
-          'truth, one dot a held-out place')] if measured else []),
-      (paths['error_by_lead'], f'`{name}`: error by lead time over '
-       f'{len(forecast.truth)} held-out places')]
+    (
+      paths['profiles'],
+      f'`{name}` generated from the image alone, at '
+      f'{len(chosen)} of {len(forecast.truth)} held-out places',
+    ),
+    *(
+      [
+        (
+          paths['parity'],
+          f'`{name}` at the acquisition: prediction against '
+          'truth, one dot a held-out place',
+        )
+      ]
+      if measured
+      else []
+    ),
+    (
+      paths['error_by_lead'],
+      f'`{name}`: error by lead time over '
+      f'{len(forecast.truth)} held-out places',
+    ),
+  ]
 
 
 def write_by_lead(forecast, directory):
@@ -181,15 +244,20 @@ def _point_scores(forecast, prediction):
   """Scores of one series a place, [P, T]."""
   r2 = metrics.r2_by_lead(prediction, forecast.truth)
   scores = {'r2': metrics.r2(prediction, forecast.truth)}
-  scores |= {f'r2_lead_{forecast.leads[i]}': float(r2[i])
-             for i in _named_leads(forecast)}
-  for name, error in (('mse', metrics.squared_error),
-                      ('mae', metrics.absolute_error)):
+  scores |= {
+    f'r2_lead_{forecast.leads[i]}': float(r2[i]) for i in _named_leads(forecast)
+  }
+  for name, error in (
+    ('mse', metrics.squared_error),
+    ('mae', metrics.absolute_error),
+  ):
     total = error(prediction, forecast.truth)
     scores[name] = float(metrics.mean(metrics.pooled(total)))
     by_lead = metrics.mean(total)
-    scores |= {f'{name}_lead_{forecast.leads[i]}': float(by_lead[i])
-               for i in _named_leads(forecast)}
+    scores |= {
+      f'{name}_lead_{forecast.leads[i]}': float(by_lead[i])
+      for i in _named_leads(forecast)
+    }
   return scores
 
 
@@ -202,5 +270,7 @@ def _named_leads(forecast):
 def _title(forecast, place):
   lat, lon = forecast.lat[place], forecast.lon[place]
   day, hour = str(np.datetime64(int(forecast.time[place]), 'h')).split('T')
-  return (f'{abs(lat):.1f}°{"N" if lat >= 0 else "S"} '
-          f'{abs(lon):.1f}°{"E" if lon >= 0 else "W"}\n{day} {hour} UTC')
+  return (
+    f'{abs(lat):.1f}°{"N" if lat >= 0 else "S"} '
+    f'{abs(lon):.1f}°{"E" if lon >= 0 else "W"}\n{day} {hour} UTC'
+  )

@@ -15,5 +15,6 @@ def fetch(batch):
 
 @functools.cache
 def _to_all(mesh):
-  return jax.jit(lambda tree: tree, out_shardings=jax.NamedSharding(
-      mesh, jax.P()))
+  return jax.jit(
+    lambda tree: tree, out_shardings=jax.NamedSharding(mesh, jax.P())
+  )

@@ -27,10 +27,23 @@ class Generation:
   Places without the image, or without any value of the series, are left out.
   """
 
-  def __init__(self, backbone, source, showing, quantizer, *,
-               target='t2m_hourly', field='S2L2A', yardsticks=None,
-               oracle=None, num_examples=None, batch_size=64, num_samples=16,
-               seed=0, place=jax.device_put):
+  def __init__(
+    self,
+    backbone,
+    source,
+    showing,
+    quantizer,
+    *,
+    target='t2m_hourly',
+    field='S2L2A',
+    yardsticks=None,
+    oracle=None,
+    num_examples=None,
+    batch_size=64,
+    num_samples=16,
+    seed=0,
+    place=jax.device_put,
+  ):
     """Prepares; nothing runs yet.
 
     Args:
@@ -58,14 +71,15 @@ class Generation:
     self._place = place
     steps = (*showing, _Outcome(target, field, oracle, backbone.image_size))
     self._batches = lambda: pipelines.eval_batches(
-        source, steps, batch_size=batch_size, seed=seed,
-        num_examples=num_examples)
+      source, steps, batch_size=batch_size, seed=seed, num_examples=num_examples
+    )
+
     def draw(params, slots, places, **kwargs):
       # A place's own key: its draws depend on no other place or process.
       keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(
-          jax.random.key(seed), places)
-      return generate.series(
-          backbone, params, slots, keys, target, **kwargs)
+        jax.random.key(seed), places
+      )
+      return generate.series(backbone, params, slots, keys, target, **kwargs)
 
     self._sample = jax.jit(functools.partial(draw, num_samples=num_samples))
     self._greedy = jax.jit(functools.partial(draw, sampling=generate.GREEDY))
@@ -75,8 +89,11 @@ class Generation:
     del step
     self.forecast = self.generate(state.eval_params)
     if self.forecast is None:
-      logging.warning('No held-out place has the image and %s: there is '
-                      'nothing to compare with.', self._modality.name)
+      logging.warning(
+        'No held-out place has the image and %s: there is '
+        'nothing to compare with.',
+        self._modality.name,
+      )
       return {}
     return forecasts.score(self.forecast)
 
@@ -94,20 +111,28 @@ class Generation:
       batch = gather.fetch(batch)
       keep = batch['valid'] & batch['known']
       parts.append({name: x[keep] for name, x in batch.items()})
-    whole = {name: np.concatenate([part[name] for part in parts])
-             for name in parts[0]}
+    whole = {
+      name: np.concatenate([part[name] for part in parts]) for name in parts[0]
+    }
     if not len(whole['truth']):
       return None
-    known = {name: predict(whole['features'])
-             for name, predict in self._yardsticks.items()}
+    known = {
+      name: predict(whole['features'])
+      for name, predict in self._yardsticks.items()
+    }
     if self._oracle is not None:
       known['oracle'] = whole['oracle']
     return forecasts.Forecast(
-        self._modality, whole['truth'],
-        self._quantizer.decode(whole['samples']),
-        self._quantizer.decode(whole['greedy'][:, 0]), known,
-        np.stack([plots.stretch(x) for x in whole['picture']]),
-        whole['lat'], whole['lon'], whole['time'])
+      self._modality,
+      whole['truth'],
+      self._quantizer.decode(whole['samples']),
+      self._quantizer.decode(whole['greedy'][:, 0]),
+      known,
+      np.stack([plots.stretch(x) for x in whole['picture']]),
+      whole['lat'],
+      whole['lon'],
+      whole['time'],
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +141,7 @@ class _Outcome(grain.transforms.Map):
 
   Reads the target series, the (cropped) image, the place and its key.
   """
+
   target: str
   field: str
   oracle: Any
@@ -127,20 +153,27 @@ class _Outcome(grain.transforms.Map):
     if not image.size:
       image = np.zeros((self.image_size,) * 2 + image.shape[2:], image.dtype)
     truth = np.asarray(example[self.target], np.float32)
-    best = truth if self.oracle is None else np.asarray(
-        self.oracle(example), np.float32)
+    best = (
+      truth
+      if self.oracle is None
+      else np.asarray(self.oracle(example), np.float32)
+    )
     return {
-        'encoder': example['encoder'], 'truth': truth, 'oracle': best,
-        'known': np.bool_(known),
-        'place': np.uint32(zlib.crc32(example['key'].encode())),
-        'features': yardsticks_lib.band_means(image).astype(np.float32),
-        'picture': image[..., list(_RED_GREEN_BLUE)].astype(np.float32),
-        **{name: np.float32(example[name]) for name in ('lat', 'lon')},
-        'time': np.int32(example['time'] // 3_600)}
+      'encoder': example['encoder'],
+      'truth': truth,
+      'oracle': best,
+      'known': np.bool_(known),
+      'place': np.uint32(zlib.crc32(example['key'].encode())),
+      'features': yardsticks_lib.band_means(image).astype(np.float32),
+      'picture': image[..., list(_RED_GREEN_BLUE)].astype(np.float32),
+      **{name: np.float32(example[name]) for name in ('lat', 'lon')},
+      'time': np.int32(example['time'] // 3_600),
+    }
 
 
-def fit_yardsticks(source, target='t2m_hourly', field='S2L2A', *,
-                   image_size, num_examples=25_000):
+def fit_yardsticks(
+  source, target='t2m_hourly', field='S2L2A', *, image_size, num_examples=25_000
+):
   """Climatology and the regression on band means, of a training split.
 
   Args:
@@ -161,15 +194,23 @@ def fit_yardsticks(source, target='t2m_hourly', field='S2L2A', *,
     if not example[field].size:
       continue
     top, left = ((n - image_size) // 2 for n in example[field].shape[:2])
-    features.append(yardsticks_lib.band_means(
-        example[field][top:top + image_size, left:left + image_size]))
+    features.append(
+      yardsticks_lib.band_means(
+        example[field][top : top + image_size, left : left + image_size]
+      )
+    )
     series.append(np.asarray(example[target]))
   if not series or np.isnan(series).all(axis=0).any():
-    logging.warning('The training examples lack %s at some or all leads: '
-                    'there are no yardsticks.', target)
+    logging.warning(
+      'The training examples lack %s at some or all leads: '
+      'there are no yardsticks.',
+      target,
+    )
     return {}
   features, series = np.stack(features), np.stack(series)
   climatology = yardsticks_lib.Climatology.fit(series)
   regression = yardsticks_lib.LinearRegression.fit(features, series)
-  return {'climatology': lambda x: climatology.predict(len(x)),
-          'linear_regression': regression.predict}
+  return {
+    'climatology': lambda x: climatology.predict(len(x)),
+    'linear_regression': regression.predict,
+  }

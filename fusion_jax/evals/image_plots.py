@@ -7,13 +7,36 @@ from fusion_jax.data import tiles
 from fusion_jax.evals import plots
 
 # ESRI's land cover, 0..9, in the colours its maps are known by.
-CLASSES = ('no data', 'water', 'trees', 'flooded vegetation', 'crops',
-           'built area', 'bare ground', 'snow/ice', 'clouds', 'rangeland')
-_CLASS_COLOURS = ('#000000', '#1A5BAB', '#358221', '#87D19E', '#FFDB5C',
-                  '#ED022A', '#EDE9E4', '#F2FAFF', '#C8C8C8', '#C6AD8D')
+CLASSES = (
+  'no data',
+  'water',
+  'trees',
+  'flooded vegetation',
+  'crops',
+  'built area',
+  'bare ground',
+  'snow/ice',
+  'clouds',
+  'rangeland',
+)
+_CLASS_COLOURS = (
+  '#000000',
+  '#1A5BAB',
+  '#358221',
+  '#87D19E',
+  '#FFDB5C',
+  '#ED022A',
+  '#EDE9E4',
+  '#F2FAFF',
+  '#C8C8C8',
+  '#C6AD8D',
+)
 _MAPS = {'DEM': 'terrain', 'NDVI': 'RdYlGn'}
-_TITLES = {'truth': 'original', 'model': 'reconstruction',
-           'yardstick': "patch's "}
+_TITLES = {
+  'truth': 'original',
+  'model': 'reconstruction',
+  'yardstick': "patch's ",
+}
 
 
 def triples(path, modality, scenes):
@@ -53,20 +76,29 @@ def display(modality, images):
   """
   if tiles.is_classes(modality):
     palette = np.array([colors.to_rgb(c) for c in _CLASS_COLOURS])
-    return {name: palette[image[..., 0].astype(int)]
-            for name, image in images.items()}
-  red_green_blue = [modality.bands.index(band) for band in
-                    ('B04', 'B03', 'B02') if band in modality.bands]
-  shown = {name: image[..., red_green_blue or [0]]
-           for name, image in images.items()}
+    return {
+      name: palette[image[..., 0].astype(int)] for name, image in images.items()
+    }
+  red_green_blue = [
+    modality.bands.index(band)
+    for band in ('B04', 'B03', 'B02')
+    if band in modality.bands
+  ]
+  shown = {
+    name: image[..., red_green_blue or [0]] for name, image in images.items()
+  }
   low, high = np.percentile(shown['truth'], [2, 98])
   # A flat scene, such as the sea's elevation, is drawn in about one colour.
-  shown = {name: np.clip((image - low) / max(high - low, 0.02), 0, 1)
-           for name, image in shown.items()}
+  shown = {
+    name: np.clip((image - low) / max(high - low, 0.02), 0, 1)
+    for name, image in shown.items()
+  }
   if red_green_blue:
     return {name: image**0.8 for name, image in shown.items()}
-  return {name: colormaps[_MAPS.get(modality.field, 'gray')](
-      image[..., 0])[..., :3] for name, image in shown.items()}
+  return {
+    name: colormaps[_MAPS.get(modality.field, 'gray')](image[..., 0])[..., :3]
+    for name, image in shown.items()
+  }
 
 
 def code_histogram(path, counts):
@@ -80,14 +112,23 @@ def code_histogram(path, counts):
     axes = drawn.subplots(len(counts), 2, squeeze=False, width_ratios=(2, 1))
     for (by_index, ordered), (label, numbers) in zip(axes, counts.items()):
       share = numbers / max(numbers.sum(), 1)
-      by_index.vlines(np.arange(len(share)), 0, share, linewidth=0.5,
-                      color=plots.COLOURS['model'])
-      by_index.set(title=f'{label}: {(numbers > 0).sum():,} of '
-                   f'{len(numbers):,} codes', ylabel='share of tokens',
-                   xlim=(0, len(share)), ylim=(0, None))
+      by_index.vlines(
+        np.arange(len(share)),
+        0,
+        share,
+        linewidth=0.5,
+        color=plots.COLOURS['model'],
+      )
+      by_index.set(
+        title=f'{label}: {(numbers > 0).sum():,} of {len(numbers):,} codes',
+        ylabel='share of tokens',
+        xlim=(0, len(share)),
+        ylim=(0, None),
+      )
       used = np.sort(share[share > 0])[::-1]
-      ordered.plot(np.arange(1, len(used) + 1), used,
-                   color=plots.COLOURS['model'])
+      ordered.plot(
+        np.arange(1, len(used) + 1), used, color=plots.COLOURS['model']
+      )
       ordered.set(xscale='log', yscale='log', title='sorted')
     axes[-1, 0].set_xlabel('code')
     axes[-1, 1].set_xlabel('rank')

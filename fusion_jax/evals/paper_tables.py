@@ -10,19 +10,30 @@ import pathlib
 
 _FOLDER = pathlib.Path(__file__).with_name('paper_tables')
 # Our names of labels, and those of the columns.
-COLUMNS = {'land_cover': 'land_cover', 'land_use': 'land_use',
-           'eunis': 'eunis', 'bioregion': 'bio_regions', 'crops': 'crops',
-           'country': 'country'}
-SETTINGS = {'single': 'Single', 'quarterly': 'Quarterly',
-            'monthly': 'Monthly'}
-MODELS = {'tsdrop': 'TimeSenCLIP Random TSDrop',
-          'tsmsdrop': 'TimeSenCLIP TSMsDrop',
-          'tsmixaug': 'TimeSenCLIP TSMixAug',
-          'supervised': 'Supervised Upper Bound', 'clip': 'CLIP'}
+COLUMNS = {
+  'land_cover': 'land_cover',
+  'land_use': 'land_use',
+  'eunis': 'eunis',
+  'bioregion': 'bio_regions',
+  'crops': 'crops',
+  'country': 'country',
+}
+SETTINGS = {'single': 'Single', 'quarterly': 'Quarterly', 'monthly': 'Monthly'}
+MODELS = {
+  'tsdrop': 'TimeSenCLIP Random TSDrop',
+  'tsmsdrop': 'TimeSenCLIP TSMsDrop',
+  'tsmixaug': 'TimeSenCLIP TSMixAug',
+  'supervised': 'Supervised Upper Bound',
+  'clip': 'CLIP',
+}
 # Whether bands and months are dropped, as the rows of Tables 5 and 6. Their
 # "TS" is TSMixAug: Table 6 is the mean of Table 3's rows of that name.
-ABLATION = {'none': ('no', 'no'), 'msdrop': ('yes', 'no'),
-            'tsmixaug': ('no', 'yes'), 'tsmsdrop': ('yes', 'yes')}
+ABLATION = {
+  'none': ('no', 'no'),
+  'msdrop': ('yes', 'no'),
+  'tsmixaug': ('no', 'yes'),
+  'tsmsdrop': ('yes', 'yes'),
+}
 
 
 @functools.cache
@@ -57,22 +68,40 @@ def zero_shot(kind, label, prompts, setting):
     setting: key of `SETTINGS`.
   """
   if (label, prompts) == ('bioregion', 'gen') and kind in (
-      'tsdrop', 'tsmsdrop', 'tsmixaug'):
+    'tsdrop',
+    'tsmsdrop',
+    'tsmixaug',
+  ):
     return math.nan  # The column repeats that of EUNIS, digit for digit.
-  return value(2, f'{COLUMNS[label]}_{prompts}', model=MODELS.get(kind, kind),
-               temporal=SETTINGS[setting]) / 100
+  return (
+    value(
+      2,
+      f'{COLUMNS[label]}_{prompts}',
+      model=MODELS.get(kind, kind),
+      temporal=SETTINGS[setting],
+    )
+    / 100
+  )
 
 
 def recall(kind, label, direction, setting):
   """Recall@1 of Table 3; `direction` is 's2g' or 'g2s', else as above."""
-  return value(3, f'{COLUMNS[label]}_{direction}',
-               model=MODELS.get(kind, kind), temporal=SETTINGS[setting])
+  return value(
+    3,
+    f'{COLUMNS[label]}_{direction}',
+    model=MODELS.get(kind, kind),
+    temporal=SETTINGS[setting],
+  )
 
 
 def scenicness(kind, column, what, setting):
   """Correlation of Table 4: 'early', 'late_min2', ...; 'pearson_r', ..."""
-  return value(4, f'{column}_{what}', model=MODELS.get(kind, kind),
-               temporal=SETTINGS[setting])
+  return value(
+    4,
+    f'{column}_{what}',
+    model=MODELS.get(kind, kind),
+    temporal=SETTINGS[setting],
+  )
 
 
 def ablation(number, kind, label):

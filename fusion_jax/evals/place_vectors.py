@@ -18,6 +18,7 @@ class PlaceVectors(NamedTuple):
     seen: bool [P], whether a place has a photo.
     labels: {name: int32 [P]}, -1 for none.
   """
+
   pixels: dict[str, np.ndarray]
   photos: np.ndarray
   seen: np.ndarray
@@ -51,22 +52,31 @@ class Embedder:
     for batch in self._task.batches(split):
       placed = self._place(batch)
       found = self._embed(params, placed)
-      found |= {name: placed[name] for name in batch
-                if name.startswith('label/')}
+      found |= {
+        name: placed[name] for name in batch if name.startswith('label/')
+      }
       found['seen'] = placed['there']
       found['valid'] = placed['valid']
       found = gather.fetch(found)
       rows.append({name: x[found['valid']] for name, x in found.items()})
-    whole = {name: np.concatenate([row[name] for row in rows])
-             for name in rows[0]}
+    whole = {
+      name: np.concatenate([row[name] for row in rows]) for name in rows[0]
+    }
     return PlaceVectors(
-        {setting: whole[setting] for setting in self._settings},
-        whole['photos'], whole['seen'].any(axis=1),
-        {name.removeprefix('label/'): x for name, x in whole.items()
-         if name.startswith('label/')})
+      {setting: whole[setting] for setting in self._settings},
+      whole['photos'],
+      whole['seen'].any(axis=1),
+      {
+        name.removeprefix('label/'): x
+        for name, x in whole.items()
+        if name.startswith('label/')
+      },
+    )
 
   def _vectors(self, params, batch):
-    found = {setting: self._task.embed(params, batch, setting)
-             for setting in self._settings}
+    found = {
+      setting: self._task.embed(params, batch, setting)
+      for setting in self._settings
+    }
     found['photos'] = self._task.pool_views(params, batch)
     return {name: contrastive.normalise(x) for name, x in found.items()}

@@ -60,7 +60,8 @@ class Reconstruction:
     """Reconstructs, keeps `found`, and returns {path: number}."""
     last = step == self._config.num_steps
     self.found = self.reconstruct(
-        state.eval_params, self._steps if last else self._steps[:1])
+      state.eval_params, self._steps if last else self._steps[:1]
+    )
     self.found.train_counts = self._count_codes(state.eval_params)
     return self.found.score()
 
@@ -73,7 +74,8 @@ class Reconstruction:
     """
     source, batches = self._task.tiles('val')
     found = reconstruction_scores.new(
-        self._task.modality, source.scenes, decode_steps, self._task.num_codes)
+      self._task.modality, source.scenes, decode_steps, self._task.num_codes
+    )
     for batch in batches:
       batch = self._place(dict(batch))
       for steps in decode_steps:
@@ -93,8 +95,12 @@ class Reconstruction:
       history: records of the loop, [{'step': int, path: number}].
       duration_s: of the whole run.
     """
-    numbers = {path: value for record in history
-               for path, value in record.items() if path != 'step'}
+    numbers = {
+      path: value
+      for record in history
+      for path, value in record.items()
+      if path != 'step'
+    }
     numbers['train/steps'] = int(state.step)
     if self.found is None:  # The run was complete before it started.
       numbers |= self(state, int(state.step))
@@ -103,12 +109,19 @@ class Reconstruction:
     pictures = self._workdir / 'pictures'
     pictures.mkdir(exist_ok=True)
     path = report.write(
-        self._workdir, f'Image tokenizer of {self._task.modality.field}',
-        numbers, sections=[
-            ('Held-out images', [self._task.holdout, *self.found.tables(),
-                                 *self._pictures(pictures)]),
-            self._learning(history, pictures)],
-        duration_s=duration_s, simulated=self._simulated)
+      self._workdir,
+      f'Image tokenizer of {self._task.modality.field}',
+      numbers,
+      sections=[
+        (
+          'Held-out images',
+          [self._task.holdout, *self.found.tables(), *self._pictures(pictures)],
+        ),
+        self._learning(history, pictures),
+      ],
+      duration_s=duration_s,
+      simulated=self._simulated,
+    )
     logging.info('The report is %s.', path)
 
   def _reconstruct(self, params, batch, steps):
@@ -121,31 +134,49 @@ class Reconstruction:
     _, batches = self._task.tiles('train')
     for batch in batches:
       batch = self._place(dict(batch))
-      rows = gather.fetch({'codes': self._encode(params, batch['image']),
-                           'valid': batch['valid']})
-      counts += np.bincount(rows['codes'][rows['valid']].ravel(),
-                            minlength=len(counts))
+      rows = gather.fetch(
+        {'codes': self._encode(params, batch['image']), 'valid': batch['valid']}
+      )
+      counts += np.bincount(
+        rows['codes'][rows['valid']].ravel(), minlength=len(counts)
+      )
     return counts
 
   def _pictures(self, folder):
     """Originals beside reconstructions, and the histogram of codes."""
     path, histogram = folder / 'reconstructions.png', folder / 'codes.png'
-    image_plots.triples(path, self._task.modality, {
-        key: canvas for (key, _, _), canvas in zip(
-            self.found.scenes, self.found.canvases)})
-    image_plots.code_histogram(histogram, {
+    image_plots.triples(
+      path,
+      self._task.modality,
+      {
+        key: canvas
+        for (key, _, _), canvas in zip(self.found.scenes, self.found.canvases)
+      },
+    )
+    image_plots.code_histogram(
+      histogram,
+      {
         'held-out squares': self.found.counts,
-        'training squares': self.found.train_counts})
+        'training squares': self.found.train_counts,
+      },
+    )
     kept = 'majority class' if self._classes else 'mean'
-    return [(path, f"Original, reconstruction, and each patch's {kept}"),
-            (histogram, 'How often each code is used')]
+    return [
+      (path, f"Original, reconstruction, and each patch's {kept}"),
+      (histogram, 'How often each code is used'),
+    ]
 
   def _learning(self, history, folder):
     path = folder / 'learning_curve.png'
     records = [r for r in history if 'train/loss' in r]
     plots.learning_curve(
-        path, ([r['step'] for r in records],
-               [r['train/loss'] for r in records]), {},
-        ylabel=('cross-entropy (nats)' if self._classes
-                else 'training loss (squared, standardised)'))
+      path,
+      ([r['step'] for r in records], [r['train/loss'] for r in records]),
+      {},
+      ylabel=(
+        'cross-entropy (nats)'
+        if self._classes
+        else 'training loss (squared, standardised)'
+      ),
+    )
     return 'Learning', [(path, 'Training loss')]

@@ -33,9 +33,12 @@ class _Found:
     self.train_counts = self.counts.copy()
     channels = len(modality.bands)
     self.canvases = [
-        {name: np.zeros((*shape, channels), np.float32)
-         for name in ('truth', 'model', 'yardstick')}
-        for _, _, shape in scenes[:_NUM_PICTURES]]
+      {
+        name: np.zeros((*shape, channels), np.float32)
+        for name in ('truth', 'model', 'yardstick')
+      }
+      for _, _, shape in scenes[:_NUM_PICTURES]
+    ]
 
   def add(self, row, images):
     """Counts a square in.
@@ -53,8 +56,11 @@ class _Found:
       top, left = np.asarray(row['corner']) - corner
       size = len(row['image'])
       window = slice(top, top + size), slice(left, left + size)
-      parts = {'truth': row['image'], 'model': images[self.steps[0]],
-               'yardstick': self.yardstick(row['image'])}
+      parts = {
+        'truth': row['image'],
+        'model': images[self.steps[0]],
+        'yardstick': self.yardstick(row['image']),
+      }
       for name, image in parts.items():
         part = self.canvases[scene][name][window]
         part[row['counted']] = image[row['counted']]
@@ -64,9 +70,11 @@ class _Found:
     found = {}
     for name, counts in (('', self.counts), ('train_', self.train_counts)):
       use = fsq.codebook_use(counts)
-      found |= {f'{name}codes_used': int(use['used']),
-                f'{name}codes_perplexity': float(use['perplexity']),
-                f'{name}codes_counted': int(counts.sum())}
+      found |= {
+        f'{name}codes_used': int(use['used']),
+        f'{name}codes_perplexity': float(use['perplexity']),
+        f'{name}codes_counted': int(counts.sum()),
+      }
     return found
 
 
@@ -89,7 +97,8 @@ class Quantities(_Found):
     for steps, image in images.items():
       mine = self._sums[steps]
       for name, value in image_metrics.sums(
-          row['image'], image, counted).items():
+        row['image'], image, counted
+      ).items():
         mine.setdefault(name, np.zeros(self._shape))[row['scene']] += value
       similar = image_metrics.similarity(row['image'], image)
       self._ssim[steps] += similar[counted].sum(), similar[counted].size
@@ -98,8 +107,10 @@ class Quantities(_Found):
     """{'model' | 'patch_mean' | 'scene_mean': PSNR in dB [S]}."""
     sums = self._sums[self.steps[0]]
     count = np.maximum(sums['count'].sum(1), 1)
-    return {name: image_metrics.psnr_db(errors.sum(1) / count)
-            for name, errors in _errors(sums).items()}
+    return {
+      name: image_metrics.psnr_db(errors.sum(1) / count)
+      for name, errors in _errors(sums).items()
+    }
 
   def score(self):
     """{path: number}."""
@@ -107,16 +118,20 @@ class Quantities(_Found):
     for steps in self.steps:
       sums = self._sums[steps]
       count = sums['count'].sum()
-      scatter = (sums['truth_sq'].sum(0) -
-                 sums['truth'].sum(0)**2 / np.maximum(sums['count'].sum(0), 1))
+      scatter = sums['truth_sq'].sum(0) - sums['truth'].sum(
+        0
+      ) ** 2 / np.maximum(sums['count'].sum(0), 1)
       mse = sums['se'].sum() / count
       found = {
-          'mse': mse, 'mae': sums['ae'].sum() / count,
-          'r2': 1 - sums['se'].sum() / scatter.sum(),
-          'psnr_db': image_metrics.psnr_db(mse),
-          'clipped_psnr_db': image_metrics.psnr_db(
-              sums['clipped_se'].sum() / count),
-          'ssim': self._ssim[steps][0] / self._ssim[steps][1]}
+        'mse': mse,
+        'mae': sums['ae'].sum() / count,
+        'r2': 1 - sums['se'].sum() / scatter.sum(),
+        'psnr_db': image_metrics.psnr_db(mse),
+        'clipped_psnr_db': image_metrics.psnr_db(
+          sums['clipped_se'].sum() / count
+        ),
+        'ssim': self._ssim[steps][0] / self._ssim[steps][1],
+      }
       numbers |= {f'steps_{steps}/{name}': x for name, x in found.items()}
       if steps == self.steps[0]:
         numbers |= found
@@ -124,7 +139,8 @@ class Quantities(_Found):
           if name != 'model':
             numbers[f'{name}/mse'] = errors.sum() / count
             numbers[f'{name}/psnr_db'] = image_metrics.psnr_db(
-                errors.sum() / count)
+              errors.sum() / count
+            )
     return {f'eval/{name}': float(x) for name, x in numbers.items()}
 
   def tables(self):
@@ -133,22 +149,35 @@ class Quantities(_Found):
 
     def row(label, path):
       names = ('psnr_db', 'clipped_psnr_db', 'mse', 'mae', 'r2', 'ssim')
-      cells = [numbers.get(f'eval/{path}{name}', float('nan'))
-               for name in names]
-      return [label, *(_small(x) if name in ('mse', 'mae') else
-                       tables.number(x) for x, name in zip(cells, names))]
+      cells = [
+        numbers.get(f'eval/{path}{name}', float('nan')) for name in names
+      ]
+      return [
+        label,
+        *(
+          _small(x) if name in ('mse', 'mae') else tables.number(x)
+          for x, name in zip(cells, names)
+        ),
+      ]
 
-    rows = [row(f'model, {steps} DDIM step' + 's' * (steps > 1),
-                f'steps_{steps}/') for steps in self.steps]
-    rows += [row("each patch's mean, unquantised", 'patch_mean/'),
-             row("each scene's mean", 'scene_mean/')]
+    rows = [
+      row(f'model, {steps} DDIM step' + 's' * (steps > 1), f'steps_{steps}/')
+      for steps in self.steps
+    ]
+    rows += [
+      row("each patch's mean, unquantised", 'patch_mean/'),
+      row("each scene's mean", 'scene_mean/'),
+    ]
     together = tables.markdown(
-        ('', 'PSNR (dB)', 'PSNR, clipped (dB)', 'MSE', 'MAE', 'R2', 'SSIM'),
-        rows)
+      ('', 'PSNR (dB)', 'PSNR, clipped (dB)', 'MSE', 'MAE', 'R2', 'SSIM'), rows
+    )
     apart = tables.markdown(
-        ('scene', 'model (dB)', "patch's mean (dB)", "scene's mean (dB)"),
-        [[key, *(_decibels(x[i]) for x in self.by_scene().values())]
-         for i, (key, _, _) in enumerate(self.scenes[:20])])
+      ('scene', 'model (dB)', "patch's mean (dB)", "scene's mean (dB)"),
+      [
+        [key, *(_decibels(x[i]) for x in self.by_scene().values())]
+        for i, (key, _, _) in enumerate(self.scenes[:20])
+      ],
+    )
     return [together, apart, _use_table(numbers)]
 
 
@@ -157,52 +186,78 @@ class Classes(_Found):
 
   def __init__(self, *args):
     super().__init__(*args)
-    self._matrix = np.zeros((2, tiles.NUM_CLASSES, tiles.NUM_CLASSES),
-                            np.int64)
+    self._matrix = np.zeros((2, tiles.NUM_CLASSES, tiles.NUM_CLASSES), np.int64)
 
   @staticmethod
   def yardstick(image):
     """Each patch's majority in its place."""
-    return image_metrics.patch_majorities(
-        image[..., 0], tiles.NUM_CLASSES)[..., None]
+    return image_metrics.patch_majorities(image[..., 0], tiles.NUM_CLASSES)[
+      ..., None
+    ]
 
   def _score(self, row, images, counted):
     maps = images[self.steps[0]], self.yardstick(row['image'])
     for matrix, found in zip(self._matrix, maps):
       matrix += image_metrics.confusion(
-          row['image'][..., 0], found[..., 0], counted, tiles.NUM_CLASSES)
+        row['image'][..., 0], found[..., 0], counted, tiles.NUM_CLASSES
+      )
 
   def score(self):
     """{path: number}."""
     numbers = self.use()
     for prefix, matrix in zip(('', 'patch_majority/'), self._matrix):
-      numbers |= {f'{prefix}accuracy': image_metrics.accuracy(matrix),
-                  f'{prefix}miou': image_metrics.mean_iou(matrix)}
+      numbers |= {
+        f'{prefix}accuracy': image_metrics.accuracy(matrix),
+        f'{prefix}miou': image_metrics.mean_iou(matrix),
+      }
     return {f'eval/{name}': float(x) for name, x in numbers.items()}
 
   def tables(self):
     """Markdown: accuracy and mIoU, then the IoU of each class."""
     numbers = self.score()
     model, majority = self._matrix
-    together = tables.markdown(('', 'accuracy', 'mIoU'), [
-        [label, *(tables.number(numbers[f'eval/{path}{name}'], 4)
-                  for name in ('accuracy', 'miou'))]
-        for label, path in (('model', ''), ("each patch's majority",
-                                            'patch_majority/'))])
-    rows = [[f'{i}', int(model[i].sum()),
-             *(tables.number(float(image_metrics.iou(matrix)[i]), 3)
-               for matrix in (model, majority))]
-            for i in range(tiles.NUM_CLASSES) if model[i].any()]
+    together = tables.markdown(
+      ('', 'accuracy', 'mIoU'),
+      [
+        [
+          label,
+          *(
+            tables.number(numbers[f'eval/{path}{name}'], 4)
+            for name in ('accuracy', 'miou')
+          ),
+        ]
+        for label, path in (
+          ('model', ''),
+          ("each patch's majority", 'patch_majority/'),
+        )
+      ],
+    )
+    rows = [
+      [
+        f'{i}',
+        int(model[i].sum()),
+        *(
+          tables.number(float(image_metrics.iou(matrix)[i]), 3)
+          for matrix in (model, majority)
+        ),
+      ]
+      for i in range(tiles.NUM_CLASSES)
+      if model[i].any()
+    ]
     apart = tables.markdown(
-        ('class', 'pixels', 'IoU of the model', 'IoU of the majority'), rows)
+      ('class', 'pixels', 'IoU of the model', 'IoU of the majority'), rows
+    )
     return [together, apart, _use_table(numbers)]
 
 
 def _errors(sums):
   """Sums of squared errors [S, C] of the model and its yardsticks."""
   count = np.maximum(sums['count'], 1)
-  return {'model': sums['se'], 'patch_mean': sums['patch_se'],
-          'scene_mean': sums['truth_sq'] - sums['truth']**2 / count}
+  return {
+    'model': sums['se'],
+    'patch_mean': sums['patch_se'],
+    'scene_mean': sums['truth_sq'] - sums['truth'] ** 2 / count,
+  }
 
 
 def _small(error):
@@ -216,9 +271,17 @@ def _decibels(ratio):
 
 
 def _use_table(numbers):
-  rows = [[label, *(int(numbers[f'eval/{prefix}codes_{name}'])
-                    for name in ('counted', 'used')),
-           numbers[f'eval/{prefix}codes_perplexity']]
-          for label, prefix in (('held out', ''), ('training', 'train_'))]
+  rows = [
+    [
+      label,
+      *(
+        int(numbers[f'eval/{prefix}codes_{name}'])
+        for name in ('counted', 'used')
+      ),
+      numbers[f'eval/{prefix}codes_perplexity'],
+    ]
+    for label, prefix in (('held out', ''), ('training', 'train_'))
+  ]
   return tables.markdown(
-      ('squares', 'tokens', 'codes in use', 'perplexity'), rows)
+    ('squares', 'tokens', 'codes in use', 'perplexity'), rows
+  )

@@ -14,14 +14,31 @@ import jax
 import fusion_jax
 from fusion_jax.evals import tables
 
-SIMULATED = ('All figures here come from the **simulated Earth**: images and '
-             'weather are made by the simulator of this package, not measured.')
-_PACKAGES = ('jax', 'jaxlib', 'flax', 'optax',
-             'orbax-checkpoint', 'grain', 'numpy')
+SIMULATED = (
+  'All figures here come from the **simulated Earth**: images and '
+  'weather are made by the simulator of this package, not measured.'
+)
+_PACKAGES = (
+  'jax',
+  'jaxlib',
+  'flax',
+  'optax',
+  'orbax-checkpoint',
+  'grain',
+  'numpy',
+)
 
 
-def write(workdir, title, metrics, *, sections=(), duration_s=None,
-          simulated=False, command=None):
+def write(
+  workdir,
+  title,
+  metrics,
+  *,
+  sections=(),
+  duration_s=None,
+  simulated=False,
+  command=None,
+):
   """Writes `report.md` and `metrics.json`.
 
   Args:
@@ -43,8 +60,10 @@ def write(workdir, title, metrics, *, sections=(), duration_s=None,
   for heading, blocks in sections:
     lines.append(f'## {heading}')
     lines.extend(_block(block, workdir) for block in blocks)
-  lines += ['## This run', tables.markdown(
-      ('what', 'value'), facts(duration_s, command))]
+  lines += [
+    '## This run',
+    tables.markdown(('what', 'value'), facts(duration_s, command)),
+  ]
   path = workdir / 'report.md'
   path.write_text('\n\n'.join(lines) + '\n')
   write_metrics(workdir, metrics)
@@ -54,8 +73,10 @@ def write(workdir, title, metrics, *, sections=(), duration_s=None,
 def write_metrics(workdir, metrics):
   """Writes {path: number} to `metrics.json`, sorted by path."""
   numbers = {name: float(value) for name, value in sorted(metrics.items())}
-  numbers = {name: value if math.isfinite(value) else None
-             for name, value in numbers.items()}
+  numbers = {
+    name: value if math.isfinite(value) else None
+    for name, value in numbers.items()
+  }
   path = pathlib.Path(workdir) / 'metrics.json'
   path.write_text(json.dumps(numbers, indent=2) + '\n')
 
@@ -64,15 +85,25 @@ def facts(duration_s=None, command=None):
   """Rows (what, value) that say how the figures came about."""
   devices = jax.devices()
   rows = [
-      ('command', f'`{command or own_command()}`'),
-      ('date', time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())),
-      ('devices', f'{len(devices)} x {devices[0].device_kind}, '
-                  f'{jax.process_count()} process(es), '
-                  f'{platform.machine()}'),
-      ('versions', ', '.join([
+    ('command', f'`{command or own_command()}`'),
+    ('date', time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())),
+    (
+      'devices',
+      f'{len(devices)} x {devices[0].device_kind}, '
+      f'{jax.process_count()} process(es), '
+      f'{platform.machine()}',
+    ),
+    (
+      'versions',
+      ', '.join(
+        [
           f'Python {platform.python_version()}',
           f'fusion_jax {fusion_jax.__version__}',
-          *(f'{name} {_version(name)}' for name in _PACKAGES)]))]
+          *(f'{name} {_version(name)}' for name in _PACKAGES),
+        ]
+      ),
+    ),
+  ]
   if duration_s is not None:
     minutes, seconds = divmod(round(duration_s), 60)
     rows.append(('duration', f'{minutes} min {seconds} s'))

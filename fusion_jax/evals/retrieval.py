@@ -30,6 +30,7 @@ class Recall(NamedTuple):
     chance: {k: the same share for k random places}.
     count: queries.
   """
+
   at: dict[int, float]
   interval: dict[int, tuple[float, float]]
   chance: dict[int, float]
@@ -61,9 +62,11 @@ def evaluate(pixels, photos, truth, *, ks=KS, own=True):
     same = truth[near] == truth[:, None]
     hits = {k: same[:, :k].any(axis=1) for k in ks}
     found[direction] = Recall(
-        {k: float(hit.mean()) for k, hit in hits.items()},
-        {k: intervals.of_share(hit) for k, hit in hits.items()},
-        chance, len(truth))
+      {k: float(hit.mean()) for k, hit in hits.items()},
+      {k: intervals.of_share(hit) for k, hit in hits.items()},
+      chance,
+      len(truth),
+    )
   return found
 
 
@@ -85,16 +88,18 @@ def nearest(queries, gallery, k, *, exclude_own=False, block=_BLOCK):
   """
   k_at_most = len(gallery) - bool(exclude_own)
   if not 0 < k <= k_at_most:
-    raise ValueError(f'k={k}, but a query has {k_at_most} places to find; '
-                     'use a larger gallery or smaller k.')
+    raise ValueError(
+      f'k={k}, but a query has {k_at_most} places to find; '
+      'use a larger gallery or smaller k.'
+    )
   block = min(block, len(queries))
   gallery, rows = jax.device_put(np.asarray(gallery, np.float32)), []
   for start in range(0, len(queries), block):
-    part = np.asarray(queries[start:start + block], np.float32)
+    part = np.asarray(queries[start : start + block], np.float32)
     padded = np.zeros((block, part.shape[1]), np.float32)
-    padded[:len(part)] = part
+    padded[: len(part)] = part
     found = _nearest(padded, gallery, jnp.int32(start), k, exclude_own)
-    rows.append(np.asarray(found)[:len(part)])
+    rows.append(np.asarray(found)[: len(part)])
   return np.concatenate(rows)
 
 
@@ -107,7 +112,8 @@ def chance_level(truth, k=1, *, own=True):
     own: whether a query's own place is among those drawn from.
   """
   _, of_place, counts = np.unique(
-      truth, return_inverse=True, return_counts=True)
+    truth, return_inverse=True, return_counts=True
+  )
   size = len(truth) - (not own)
   same = counts - (not own)
   missed = np.ones(len(counts))
@@ -122,9 +128,12 @@ def metrics(path, found):
   for direction, recall in found.items():
     for k, value in recall.at.items():
       name = f'{path}_{direction}@{k}'
-      numbers |= {name: value, f'{name}_low': recall.interval[k][0],
-                  f'{name}_high': recall.interval[k][1],
-                  f'{path}_chance@{k}': recall.chance[k]}
+      numbers |= {
+        name: value,
+        f'{name}_low': recall.interval[k][0],
+        f'{name}_high': recall.interval[k][1],
+        f'{path}_chance@{k}': recall.chance[k],
+      }
   return numbers
 
 

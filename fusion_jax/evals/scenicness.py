@@ -16,7 +16,7 @@ from fusion_jax.ops import zero_shot
 MINIMA = (2, 5, 8, 10)
 # exp(logit scale) of CLIP. That of TimeSenCLIP is not published; the learned
 # one is reported beside it.
-SCALE = 100.
+SCALE = 100.0
 
 
 class Correlation(NamedTuple):
@@ -26,6 +26,7 @@ class Correlation(NamedTuple):
     pearson_r: of the values.
     kendall_tau: tau-b, of the ranks.
   """
+
   pearson_r: float
   kendall_tau: float
 
@@ -57,8 +58,9 @@ def late(vectors, prompts, minimum, scale=SCALE):
   raters, counts = np.unique(prompts.raters, return_counts=True)
   chosen = raters[counts >= minimum]
   if not len(chosen):
-    raise ValueError(f'No rater has written {minimum} prompts; the most are '
-                     f'{counts.max()}.')
+    raise ValueError(
+      f'No rater has written {minimum} prompts; the most are {counts.max()}.'
+    )
   logits = scale * _cosines(vectors, prompts)
   found = []
   for rater in chosen:
@@ -80,10 +82,12 @@ def evaluate(vectors, votes, prompts, scale=SCALE):
   known = ~np.isnan(votes)
   vectors, votes = vectors[known], votes[known]
   predictions = {'early': early(vectors, prompts, scale)} | {
-      f'late_min{minimum}': late(vectors, prompts, minimum, scale)
-      for minimum in MINIMA}
-  found = {name: correlation(values, votes)
-           for name, values in predictions.items()}
+    f'late_min{minimum}': late(vectors, prompts, minimum, scale)
+    for minimum in MINIMA
+  }
+  found = {
+    name: correlation(values, votes) for name, values in predictions.items()
+  }
   found['average'] = Correlation(*np.mean(list(found.values()), axis=0))
   return found
 
@@ -93,16 +97,22 @@ def correlation(predicted, truth):
   if len(truth) < 2 or np.ptp(predicted) == 0 or np.ptp(truth) == 0:
     return Correlation(np.nan, np.nan)
   return Correlation(
-      float(scipy.stats.pearsonr(predicted, truth).statistic),
-      float(scipy.stats.kendalltau(predicted, truth, variant='b').statistic))
+    float(scipy.stats.pearsonr(predicted, truth).statistic),
+    float(scipy.stats.kendalltau(predicted, truth, variant='b').statistic),
+  )
 
 
 def metrics(path, found):
   """{path: number} of `evaluate`'s answer."""
-  return {f'{path}_{name}/{what}': value for name, pair in found.items()
-          for what, value in pair._asdict().items()}
+  return {
+    f'{path}_{name}/{what}': value
+    for name, pair in found.items()
+    for what, value in pair._asdict().items()
+  }
 
 
 def _cosines(vectors, prompts):
-  return np.asarray(zero_shot.scores(
-      np.asarray(vectors, np.float32), prompts.vectors), np.float64)
+  return np.asarray(
+    zero_shot.scores(np.asarray(vectors, np.float32), prompts.vectors),
+    np.float64,
+  )

@@ -20,5 +20,8 @@ def judged(state, best, workdir):
   params, _ = checkpoint.restore_params(workdir, 'best')
   step = checkpoint.find_step(workdir, 'best')
   logging.info('Judged are the parameters of step %d.', step)
-  return jax.tree.map(lambda new, old: jax.device_put(new, old.sharding),
-                      params, state.eval_params), step
+  return jax.tree.map(
+    lambda new, old: jax.device_put(new, old.sharding),
+    params,
+    state.eval_params,
+  ), step

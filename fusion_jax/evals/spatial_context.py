@@ -31,10 +31,12 @@ def values(runs, split, label, measure='zero_shot'):
     for setting in SETTINGS:
       path = alignment_tables.zero_shot_path(split, setting, label)
       if measure != 'zero_shot':
-        path = (f'{alignment_tables.recall_path(split, setting, label)}_'
-                f'{measure}@1')
+        path = (
+          f'{alignment_tables.recall_path(split, setting, label)}_{measure}@1'
+        )
       found[side, setting] = [
-          numbers[path] for numbers in seeds if path in numbers]
+        numbers[path] for numbers in seeds if path in numbers
+      ]
   return found
 
 
@@ -43,13 +45,23 @@ def table(runs, split, labels, measure='zero_shot'):
   rows = []
   for side in sorted(runs):
     for setting in SETTINGS:
-      rows.append([f'{side} x {side}', paper_tables.SETTINGS[setting]] + [
+      rows.append(
+        [f'{side} x {side}', paper_tables.SETTINGS[setting]]
+        + [
           ablation.with_spread(
-              values(runs, split, label, measure)[side, setting] or [np.nan])
-          for label in labels])
+            values(runs, split, label, measure)[side, setting] or [np.nan]
+          )
+          for label in labels
+        ]
+      )
   return tables.markdown(
-      ('pixels', 'temporal', *(alignment_tables.NAMES[label]
-                               for label in labels)), rows)
+    (
+      'pixels',
+      'temporal',
+      *(alignment_tables.NAMES[label] for label in labels),
+    ),
+    rows,
+  )
 
 
 def picture(path, runs, split, labels, measure='zero_shot'):
@@ -63,13 +75,22 @@ def picture(path, runs, split, labels, measure='zero_shot'):
       for i, side in enumerate(sides):
         seeds = [found[side, setting] or [np.nan] for setting in SETTINGS]
         at = np.arange(len(SETTINGS)) + (i - (len(sides) - 1) / 2) * 0.27
-        ax.bar(at, [np.mean(x) for x in seeds], 0.25, color=colours[i % 3],
-               yerr=[np.std(x) for x in seeds], label=f'{side} x {side}',
-               error_kw={'linewidth': 0.8})
-      ax.set(title=alignment_tables.NAMES[label],
-             xticks=range(len(SETTINGS)))
+        ax.bar(
+          at,
+          [np.mean(x) for x in seeds],
+          0.25,
+          color=colours[i % 3],
+          yerr=[np.std(x) for x in seeds],
+          label=f'{side} x {side}',
+          error_kw={'linewidth': 0.8},
+        )
+      ax.set(title=alignment_tables.NAMES[label], xticks=range(len(SETTINGS)))
       ax.set_xticklabels(SETTINGS, fontsize=6)
-    axes[0].set_ylabel('accuracy' if measure == 'zero_shot' else
-                       f'Recall@1 {measure.upper()}')
-    figure.legend(*axes[0].get_legend_handles_labels(), ncols=len(sides),
-                  loc='outside upper center')
+    axes[0].set_ylabel(
+      'accuracy' if measure == 'zero_shot' else f'Recall@1 {measure.upper()}'
+    )
+    figure.legend(
+      *axes[0].get_legend_handles_labels(),
+      ncols=len(sides),
+      loc='outside upper center',
+    )

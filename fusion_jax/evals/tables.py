@@ -20,14 +20,18 @@ def markdown(header, rows):
   for row in rows:
     if len(row) != len(header):
       raise ValueError(
-          f'{len(row)} cells for {len(header)} columns {tuple(header)}: {row}.')
-  numeric = [all(not isinstance(row[i], str) for row in rows)
-             for i in range(len(header))]
+        f'{len(row)} cells for {len(header)} columns {tuple(header)}: {row}.'
+      )
+  numeric = [
+    all(not isinstance(row[i], str) for row in rows) for i in range(len(header))
+  ]
   rule = ['---:' if is_number else '---' for is_number in numeric]
-  cells = [[c if isinstance(c, str) else number(c) for c in row]
-           for row in rows]
-  return '\n'.join('| ' + ' | '.join(row) + ' |'
-                   for row in [list(header), rule, *cells])
+  cells = [
+    [c if isinstance(c, str) else number(c) for c in row] for row in rows
+  ]
+  return '\n'.join(
+    '| ' + ' | '.join(row) + ' |' for row in [list(header), rule, *cells]
+  )
 
 
 def number(value, digits=3):

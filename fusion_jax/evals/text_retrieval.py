@@ -22,6 +22,7 @@ class Found(NamedTuple):
     cosines: [k].
     right: share of the places of that class; NaN without one.
   """
+
   text: str
   wanted: str
   places: np.ndarray
@@ -46,8 +47,7 @@ def search(vectors, prompts, truth=None, names=(), k=5, per_class=1):
   """
   order = {labels.pretty(name): i for i, name in enumerate(names)}
   taken, found = {}, []
-  for text, of, vector in zip(
-      prompts.texts, prompts.class_of, prompts.vectors):
+  for text, of, vector in zip(prompts.texts, prompts.class_of, prompts.vectors):
     taken[of] = taken.get(of, 0) + 1
     if taken[of] > per_class:
       continue
@@ -56,8 +56,11 @@ def search(vectors, prompts, truth=None, names=(), k=5, per_class=1):
     places = np.argsort(-cosines, kind='stable')[:k]
     name = prompts.classes[of]
     index = order.get(labels.pretty(name))
-    right = np.nan if truth is None or index is None else float(
-        np.mean(truth[places] == index))
+    right = (
+      np.nan
+      if truth is None or index is None
+      else float(np.mean(truth[places] == index))
+    )
     found.append(Found(text, name, places, cosines[places], right))
   return found
 
@@ -79,12 +82,13 @@ def picture(path, found, examples, names, label):
     label: field of the examples.
   """
   columns = max(len(one.places) for one in found)
-  with plots.new_figure(path, 1.75 * columns + 0.3,
-                        1.55 * len(found) + 0.3) as figure:
+  with plots.new_figure(
+    path, 1.75 * columns + 0.3, 1.55 * len(found) + 0.3
+  ) as figure:
     figure.get_layout_engine().set(rect=(0, 0, 1, 0.975), hspace=0.22)
     axes = figure.subplots(len(found), columns, squeeze=False)
     for row, one in zip(axes, found):
-      for ax in row[len(one.places):]:
+      for ax in row[len(one.places) :]:
         ax.set_axis_off()
       for ax, place, cosine in zip(row, one.places, one.cosines):
         example = examples[int(place)]
@@ -93,39 +97,52 @@ def picture(path, found, examples, names, label):
         name = labels.pretty(names[value]) if value >= 0 else 'no label'
         right = name == labels.pretty(one.wanted)
         ax.set_title(
-            f'{_short(name)}\n{_place(example)}, cos {cosine:.2f}',
-            fontsize=6, color=plots.INK if right else '#D55E00')
+          f'{_short(name)}\n{_place(example)}, cos {cosine:.2f}',
+          fontsize=6,
+          color=plots.INK if right else '#D55E00',
+        )
       row[0].set_ylabel('NDVI', fontsize=6)
       row[0].annotate(
-          f'“{one.text}”', (0, 1.42), fontsize=7, weight='bold',
-          xycoords='axes fraction', annotation_clip=False).set_in_layout(False)
+        f'“{one.text}”',
+        (0, 1.42),
+        fontsize=7,
+        weight='bold',
+        xycoords='axes fraction',
+        annotation_clip=False,
+      ).set_in_layout(False)
 
 
 def _short(name, most=24):
-  return name if len(name) <= most else f'{name[:most - 1]}…'
+  return name if len(name) <= most else f'{name[: most - 1]}…'
 
 
 def _place(example):
   """'41.06 N 5.44 W'."""
   lat, lon = float(example['lat']), float(example['lon'])
-  return (f'{abs(lat):.2f} {"NS"[lat < 0]} {abs(lon):.2f} {"EW"[lon < 0]}')
+  return f'{abs(lat):.2f} {"NS"[lat < 0]} {abs(lon):.2f} {"EW"[lon < 0]}'
 
 
 def _year(ax, values):
   """Greenness by month over the colours of the months, as a strip below."""
   centre = values.shape[-1] // 2
-  year = np.nan_to_num(np.asarray(
-      values[:, :, centre, centre], np.float32))
+  year = np.nan_to_num(np.asarray(values[:, :, centre, centre], np.float32))
   red, infrared = year[:, _RED], year[:, _INFRARED]
   ndvi = (infrared - red) / np.maximum(infrared + red, 1)
   seen = year.max(axis=1) > 1  # A month without a clear day is 0 or 1.
   months = np.arange(12)
-  colours = np.clip(year[:, (_RED, _GREEN, _BLUE)] / 3_000, 0, 1)**0.6
+  colours = np.clip(year[:, (_RED, _GREEN, _BLUE)] / 3_000, 0, 1) ** 0.6
   colours[~seen] = 0.92
   ax.imshow(colours[None], extent=(-0.5, 11.5, -0.35, -0.15), aspect='auto')
-  ax.plot(months[seen], ndvi[seen], marker='.', markersize=3, linewidth=1,
-          color='#009E73')
-  ax.set(xlim=(-0.5, 11.5), ylim=(-0.35, 1.0), yticks=(0, 0.5, 1),
-         xticks=months)
+  ax.plot(
+    months[seen],
+    ndvi[seen],
+    marker='.',
+    markersize=3,
+    linewidth=1,
+    color='#009E73',
+  )
+  ax.set(
+    xlim=(-0.5, 11.5), ylim=(-0.35, 1.0), yticks=(0, 0.5, 1), xticks=months
+  )
   ax.set_xticklabels(_MONTHS, fontsize=5)
   ax.tick_params(axis='y', labelsize=5)

@@ -27,22 +27,30 @@ class Validation:
     self._place = place
     self._prefix = prefix
     self._metrics = jax.jit(
-        lambda params, extra, batch: task.loss(
-            params, extra, task.weigh(batch), jax.random.key(0))[1][0])
+      lambda params, extra, batch: task.loss(
+        params, extra, task.weigh(batch), jax.random.key(0)
+      )[1][0]
+    )
 
   def __call__(self, state, step):
     """{path: mean} of every metric, and the mean of all modalities' losses."""
     del step
     totals = {}
     for batch in self._batches():
-      metrics = jax.device_get(self._metrics(
-          state.eval_params, state.extra, self._place(batch)))
+      metrics = jax.device_get(
+        self._metrics(state.eval_params, state.extra, self._place(batch))
+      )
       for name, pair in metrics.items():
         totals[name] = totals.get(name, 0) + np.asarray(pair, np.float64)
-    means = {name: total / count for name, (total, count) in totals.items()
-             if count > 0}
+    means = {
+      name: total / count
+      for name, (total, count) in totals.items()
+      if count > 0
+    }
     # As in training: over all modalities, also those without a target.
     losses = [name for name in totals if name.startswith('loss/')]
     mean = sum(means.get(name, 0) for name in losses) / max(1, len(losses))
-    return {f'{self._prefix}/{name}': value for name, value in
-            (means | {'loss': mean}).items()}
+    return {
+      f'{self._prefix}/{name}': value
+      for name, value in (means | {'loss': mean}).items()
+    }

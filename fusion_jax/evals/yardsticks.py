@@ -12,6 +12,7 @@ class Climatology:
   Attributes:
     series: [T], unit of the series.
   """
+
   series: np.ndarray
 
   @classmethod
@@ -31,6 +32,7 @@ class LinearRegression:
   Attributes:
     weights: [F + 1, T]; the last row is the intercept.
   """
+
   weights: np.ndarray
 
   @classmethod
@@ -47,7 +49,8 @@ class LinearRegression:
       return cls(np.linalg.lstsq(design, series, rcond=None)[0])
     for lead, keep in enumerate(complete.T):
       weights[:, lead] = np.linalg.lstsq(
-          design[keep], series[keep, lead], rcond=None)[0]
+        design[keep], series[keep, lead], rcond=None
+      )[0]
     return cls(weights)
 
   def predict(self, features):
@@ -63,8 +66,12 @@ def band_means(image):
 def _mean_over_places(series):
   valid = ~np.isnan(series)
   counts = valid.sum(axis=0)
-  return np.divide(np.where(valid, series, 0).sum(axis=0), counts,
-                   where=counts > 0, out=np.full(series.shape[1], np.nan))
+  return np.divide(
+    np.where(valid, series, 0).sum(axis=0),
+    counts,
+    where=counts > 0,
+    out=np.full(series.shape[1], np.nan),
+  )
 
 
 def _with_intercept(features):

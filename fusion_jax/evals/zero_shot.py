@@ -21,6 +21,7 @@ class Classes(NamedTuple):
     values: int [C], their values in the label.
     vectors: [C, E], length 1.
   """
+
   names: tuple[str, ...]
   values: np.ndarray
   vectors: np.ndarray
@@ -41,6 +42,7 @@ class Score(NamedTuple):
     count: places.
     classes: {name: (accuracy, places)} of the classes that occur.
   """
+
   accuracy: float
   normalised: float
   by_class: float
@@ -66,10 +68,13 @@ def read_classes(path, label, width, names):
   order = {_key(name): i for i, name in enumerate(names)}
   unknown = [name for name in prompts.classes if _key(name) not in order]
   if unknown:
-    raise ValueError(f'{path} has classes that {label} lacks: {unknown}; '
-                     f'there are {", ".join(names)}.')
+    raise ValueError(
+      f'{path} has classes that {label} lacks: {unknown}; '
+      f'there are {", ".join(names)}.'
+    )
   vectors = zero_shot_ops.class_vectors(
-      prompts.vectors, np.array(prompts.class_of), len(prompts.classes))
+    prompts.vectors, np.array(prompts.class_of), len(prompts.classes)
+  )
   values = np.array([order[_key(name)] for name in prompts.classes])
   return Classes(prompts.classes, values, np.asarray(vectors))
 
@@ -100,22 +105,32 @@ def evaluate(vectors, truth, classes):
   normalised = shifted / (shifted.mean(axis=0, keepdims=True) + _EPSILON)
   best = classes.values[np.argmax(normalised, axis=1)]
   per_class = {
-      name: (float(hits[truth == value].mean()), int((truth == value).sum()))
-      for name, value in zip(classes.names, classes.values)
-      if (truth == value).any()}
+    name: (float(hits[truth == value].mean()), int((truth == value).sum()))
+    for name, value in zip(classes.names, classes.values)
+    if (truth == value).any()
+  }
   shares = [share for share, _ in per_class.values()]
   return Score(
-      float(hits.mean()), float((best == truth).mean()),
-      float(np.mean(shares)), float(np.sum(shares) / len(classes.names)),
-      intervals.of_share(hits), int(hits.size), per_class)
+    float(hits.mean()),
+    float((best == truth).mean()),
+    float(np.mean(shares)),
+    float(np.sum(shares) / len(classes.names)),
+    intervals.of_share(hits),
+    int(hits.size),
+    per_class,
+  )
 
 
 def metrics(path, score):
   """{path: number} of a `Score`; the accuracy has the path itself."""
-  return {path: score.accuracy, f'{path}_normalised': score.normalised,
-          f'{path}_by_class': score.by_class,
-          f'{path}_by_candidate': score.by_candidate,
-          f'{path}_low': score.interval[0], f'{path}_high': score.interval[1]}
+  return {
+    path: score.accuracy,
+    f'{path}_normalised': score.normalised,
+    f'{path}_by_class': score.by_class,
+    f'{path}_by_candidate': score.by_candidate,
+    f'{path}_low': score.interval[0],
+    f'{path}_high': score.interval[1],
+  }
 
 
 def _key(name):

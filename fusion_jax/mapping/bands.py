@@ -1,5 +1,4 @@
-"""Names of Sentinel-2's bands in files, and what stands in for a missing one.
-"""
+"""Names of Sentinel-2's bands in files, and what stands in for a missing one."""
 
 import re
 
@@ -10,14 +9,27 @@ SCENE_CLASS = 'SCL'
 # Other bands of Sentinel-2, which no encoder here reads.
 _OTHERS = ('B1', 'B9', 'B10')
 _NAME = re.compile(
-    r'(?:^|[^A-Z0-9])(B8A|B0?[1-9]|B1[0-2]|SCL)(?![A-Z0-9])', re.IGNORECASE)
+  r'(?:^|[^A-Z0-9])(B8A|B0?[1-9]|B1[0-2]|SCL)(?![A-Z0-9])', re.IGNORECASE
+)
 # Common names of STAC's extension "eo", and those of Earth Search.
 _COMMON = {
-    'blue': 'B2', 'green': 'B3', 'red': 'B4', 'rededge1': 'B5',
-    'rededge2': 'B6', 'rededge3': 'B7', 'rededge071': 'B5',
-    'rededge075': 'B6', 'rededge078': 'B7', 'nir': 'B8', 'nir08': 'B8A',
-    'swir16': 'B11', 'swir22': 'B12', 'scl': 'SCL', 'coastal': 'B1',
-    'nir09': 'B9'}
+  'blue': 'B2',
+  'green': 'B3',
+  'red': 'B4',
+  'rededge1': 'B5',
+  'rededge2': 'B6',
+  'rededge3': 'B7',
+  'rededge071': 'B5',
+  'rededge075': 'B6',
+  'rededge078': 'B7',
+  'nir': 'B8',
+  'nir08': 'B8A',
+  'swir16': 'B11',
+  'swir22': 'B12',
+  'scl': 'SCL',
+  'coastal': 'B1',
+  'nir09': 'B9',
+}
 # The two see the same plateau of the near infrared, 833 and 865 nm, and an
 # encoder knows their values alike; nothing else comes as near.
 _ALIKE = {'B8A': 'B8', 'B8': 'B8A'}
@@ -55,12 +67,19 @@ def stand_ins(missing):
   for text in missing:
     left, _, right = text.partition('=')
     band = find(left)
-    other = (ZERO if right.strip() == ZERO else
-             find(right) if right else _ALIKE.get(band, ZERO))
+    other = (
+      ZERO
+      if right.strip() == ZERO
+      else find(right)
+      if right
+      else _ALIKE.get(band, ZERO)
+    )
     for name, given in (band, left), (other, right):
       if name not in (*BANDS, ZERO):
-        raise ValueError(f'--missing-band {text}: {given!r} is none of the '
-                         f'bands {", ".join(BANDS)}.')
+        raise ValueError(
+          f'--missing-band {text}: {given!r} is none of the '
+          f'bands {", ".join(BANDS)}.'
+        )
     found[band] = other
   return found
 
@@ -83,19 +102,23 @@ def sources(available, missing=(), unread=(), name='The cube'):
       it is missing, too.
   """
   replaced = dict.fromkeys(unread, ZERO) | stand_ins(missing)
-  lacking = [band for band in BANDS
-             if band not in available and band not in replaced]
+  lacking = [
+    band for band in BANDS if band not in available and band not in replaced
+  ]
   if lacking:
     flags = ' '.join(f'--missing-band {band}' for band in lacking)
     raise ValueError(
-        f'{name} lacks the bands {", ".join(lacking)}; it has '
-        f'{", ".join(available) or "none with the name of a band"}. If they '
-        f'are not to be had, say so: {flags}.')
+      f'{name} lacks the bands {", ".join(lacking)}; it has '
+      f'{", ".join(available) or "none with the name of a band"}. If they '
+      f'are not to be had, say so: {flags}.'
+    )
   found = {band: replaced.get(band, band) for band in BANDS}
   for band, other in found.items():
     if other != ZERO and other not in available:
-      raise ValueError(f'{name} lacks {other}, too, which was to stand in for '
-                       f'{band}; take another: --missing-band {band}=0.')
+      raise ValueError(
+        f'{name} lacks {other}, too, which was to stand in for '
+        f'{band}; take another: --missing-band {band}=0.'
+      )
   return found
 
 

@@ -20,6 +20,7 @@ class Block:
     rows: slice; columns: likewise.
     index: (row, column) of the block.
   """
+
   rows: slice
   columns: slice
   index: tuple[int, int]
@@ -27,8 +28,10 @@ class Block:
   @property
   def shape(self):
     """(rows, columns)."""
-    return (self.rows.stop - self.rows.start,
-            self.columns.stop - self.columns.start)
+    return (
+      self.rows.stop - self.rows.start,
+      self.columns.stop - self.columns.start,
+    )
 
 
 def block_shape(shape, chunk, wanted=0):
@@ -45,7 +48,7 @@ def block_shape(shape, chunk, wanted=0):
   height, width = shape
   if chunk[1] >= width:
     return min(max(_PIXELS // width, 1), height), width
-  side = round(_PIXELS**.5)
+  side = round(_PIXELS**0.5)
   columns = min(max(side // chunk[1], 1) * chunk[1], 4 * side, width)
   return min(max(_PIXELS // columns, 1), height), columns
 
@@ -53,10 +56,14 @@ def block_shape(shape, chunk, wanted=0):
 def split(shape, size):
   """All `Block`s of a scene, row by row."""
   return [
-      Block(slice(y, min(y + size[0], shape[0])),
-            slice(x, min(x + size[1], shape[1])), (i, j))
-      for i, y in enumerate(range(0, shape[0], size[0]))
-      for j, x in enumerate(range(0, shape[1], size[1]))]
+    Block(
+      slice(y, min(y + size[0], shape[0])),
+      slice(x, min(x + size[1], shape[1])),
+      (i, j),
+    )
+    for i, y in enumerate(range(0, shape[0], size[0]))
+    for j, x in enumerate(range(0, shape[1], size[1]))
+  ]
 
 
 class Finished:
@@ -84,11 +91,15 @@ class Finished:
     path = self.folder / _SETTINGS
     if path.exists():
       before = json.loads(path.read_text())
-      if other := sorted(key for key in {**before, **settings}
-                         if before.get(key) != settings.get(key)):
+      if other := sorted(
+        key
+        for key in {**before, **settings}
+        if before.get(key) != settings.get(key)
+      ):
         raise ValueError(
-            f'{self.folder} was begun with another {", ".join(other)}; '
-            'finish it as it was begun, or start anew with --overwrite.')
+          f'{self.folder} was begun with another {", ".join(other)}; '
+          'finish it as it was begun, or start anew with --overwrite.'
+        )
     else:
       self.folder.mkdir(parents=True, exist_ok=True)
       _write(path, lambda file: file.write(json.dumps(settings).encode()))
@@ -98,8 +109,7 @@ class Finished:
 
   def write(self, block, arrays):
     """Keeps the arrays of a block."""
-    _write(self._path(block),
-           lambda file: np.savez(file, **arrays))
+    _write(self._path(block), lambda file: np.savez(file, **arrays))
 
   def read(self, block):
     """{name: array} of a block."""

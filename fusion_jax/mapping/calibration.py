@@ -28,6 +28,7 @@ class Calibration:
     error: the same at `temperature`; measured on what it was fitted on.
     data: what these were.
   """
+
   classes: tuple[str, ...]
   temperature: float
   num_pixels: int
@@ -54,8 +55,9 @@ def fit(scores, labels, classes, data=''):
   labels = np.asarray(labels)
   there = (labels >= 0) & (labels < len(classes))
   if not there.any():
-    raise ValueError(f'No pixel of {data or "the data"} has a label of '
-                     f'{", ".join(classes)}.')
+    raise ValueError(
+      f'No pixel of {data or "the data"} has a label of {", ".join(classes)}.'
+    )
   scores, labels = np.asarray(scores, np.float64)[there], labels[there]
 
   def loss(log_temperature):
@@ -65,10 +67,13 @@ def fit(scores, labels, classes, data=''):
   found = optimize.minimize_scalar(loss, bounds=_RANGE, method='bounded')
   temperature = float(np.exp(found.x))
   return Calibration(
-      tuple(classes), temperature, len(labels),
-      expected_error(special.softmax(scores, axis=1), labels),
-      expected_error(special.softmax(scores / temperature, axis=1), labels),
-      str(data))
+    tuple(classes),
+    temperature,
+    len(labels),
+    expected_error(special.softmax(scores, axis=1), labels),
+    expected_error(special.softmax(scores / temperature, axis=1), labels),
+    str(data),
+  )
 
 
 def expected_error(probabilities, labels):
@@ -89,15 +94,17 @@ def write(workdir, calibration):
   """Adds one to those of a checkpoint; one of the same classes is replaced."""
   kept = [x for x in _read_all(workdir) if x.classes != calibration.classes]
   path = pathlib.Path(workdir) / FILE
-  path.write_text(json.dumps(
-      [dataclasses.asdict(x) for x in (*kept, calibration)], indent=1))
+  path.write_text(
+    json.dumps([dataclasses.asdict(x) for x in (*kept, calibration)], indent=1)
+  )
   return path
 
 
 def read(workdir, classes):
   """The `Calibration` of a checkpoint for some classes; None without."""
-  return next((x for x in _read_all(workdir)
-               if x.classes == tuple(classes)), None)
+  return next(
+    (x for x in _read_all(workdir) if x.classes == tuple(classes)), None
+  )
 
 
 def _read_all(workdir):
@@ -105,8 +112,12 @@ def _read_all(workdir):
   if not path.exists():
     return []
   try:
-    return [Calibration(**{**row, 'classes': tuple(row['classes'])})
-            for row in json.loads(path.read_text())]
+    return [
+      Calibration(**{**row, 'classes': tuple(row['classes'])})
+      for row in json.loads(path.read_text())
+    ]
   except (ValueError, TypeError, KeyError) as error:
-    raise ValueError(f'{path} is no file of calibrations ({error}); fit them '
-                     'again (python -m fusion_jax.calibrate).') from error
+    raise ValueError(
+      f'{path} is no file of calibrations ({error}); fit them '
+      'again (python -m fusion_jax.calibrate).'
+    ) from error

@@ -9,7 +9,7 @@ from fusion_jax.mapping import classify
 from fusion_jax.ops import zero_shot
 
 
-def find(model, checkpoint, *, prompts='', part='', clip='', temperature=0.):
+def find(model, checkpoint, *, prompts='', part='', clip='', temperature=0.0):
   """The classes, and the calibration that the checkpoint has for them.
 
   Args:
@@ -33,12 +33,19 @@ def find(model, checkpoint, *, prompts='', part='', clip='', temperature=0.):
   names, vectors = model.classes, None
   if prompts:
     read = prompt_files.read(
-        prompts, part=part, width=model.encoder.output_width)
+      prompts, part=part, width=model.encoder.output_width
+    )
     embed = fusion_jax.load(clip).embed_texts if clip else None
     read = read.with_vectors(embed)
-    names, vectors = read.classes, np.asarray(zero_shot.class_vectors(
-        read.vectors, np.array(read.class_of), len(read.classes)))
+    names, vectors = (
+      read.classes,
+      np.asarray(
+        zero_shot.class_vectors(
+          read.vectors, np.array(read.class_of), len(read.classes)
+        )
+      ),
+    )
   found = None if temperature else calibration_lib.read(checkpoint, names)
   if found:
     temperature = found.temperature
-  return classify.Classes(tuple(names), vectors, temperature or 1.), found
+  return classify.Classes(tuple(names), vectors, temperature or 1.0), found

@@ -13,7 +13,7 @@ from fusion_jax.ops import calendar, zero_shot
 from fusion_jax.train import sharding
 
 # CLIP's factor of cosines, for encoders that learned none.
-DEFAULT_SCALE = 100.
+DEFAULT_SCALE = 100.0
 # Pixels of a device at a time: small batches stay in the caches of a CPU.
 _BATCH = {'cpu': 128}
 _BATCH_ELSEWHERE = 4096
@@ -30,9 +30,10 @@ class Classes:
       classifier.
     temperature: of the softmax, see calibration.py.
   """
+
   names: tuple[str, ...]
   vectors: np.ndarray | None = None
-  temperature: float = 1.
+  temperature: float = 1.0
 
 
 class Classifier:
@@ -48,8 +49,7 @@ class Classifier:
       of a model with its own classifier.
   """
 
-  def __init__(self, model, classes, *, setting='', batch_size=0,
-               devices=None):
+  def __init__(self, model, classes, *, setting='', batch_size=0, devices=None):
     """Puts the parameters on the devices.
 
     Args:
@@ -76,25 +76,36 @@ class Classifier:
     self._encoder = model.encoder
     self.setting = setting or model.config.get('setting', 'monthly')
     self._scale = pixels_lib.Scale(
-        model.config.scaling, tuple(model.config.missing_bands))
-    self._factor = ((model.scale or DEFAULT_SCALE)
-                    if classes.vectors is not None else 1.)
+      model.config.scaling, tuple(model.config.missing_bands)
+    )
+    self._factor = (
+      (model.scale or DEFAULT_SCALE) if classes.vectors is not None else 1.0
+    )
     whole = sharding.replicated(self._mesh)
     self._params = jax.device_put(
-        {'encoder': model.params['encoder'],
-         'classifier': model.params.get('classifier', {}),
-         'vectors': jnp.zeros(0) if classes.vectors is None else
-                    jnp.asarray(classes.vectors, jnp.float32)}, whole)
+      {
+        'encoder': model.params['encoder'],
+        'classifier': model.params.get('classifier', {}),
+        'vectors': jnp.zeros(0)
+        if classes.vectors is None
+        else jnp.asarray(classes.vectors, jnp.float32),
+      },
+      whole,
+    )
     split = sharding.batch_sharding(self._mesh)
     self._run = jax.jit(
-        self._classify, in_shardings=(whole, split, split),
-        out_shardings=split)
+      self._classify, in_shardings=(whole, split, split), out_shardings=split
+    )
     self._embed = jax.jit(
-        self._with_vectors, in_shardings=(whole, split, split),
-        out_shardings=split)
+      self._with_vectors,
+      in_shardings=(whole, split, split),
+      out_shardings=split,
+    )
     self._score = jax.jit(
-        lambda *args: self._scores(*args)[0],
-        in_shardings=(whole, split, split), out_shardings=split)
+      lambda *args: self._scores(*args)[0],
+      in_shardings=(whole, split, split),
+      out_shardings=split,
+    )
 
   def prepare(self, pixels):
     """`pixels` [B, 12, C, k, k] in [0, 1] and `keep` [B, 12]; see `Scale`."""
@@ -118,8 +129,9 @@ class Classifier:
 
   def scores(self, pixels, keep):
     """What the softmax takes at temperature 1, [B, C]; see `run`."""
-    return np.asarray(self._score(
-        self._params, *self._place(pixels, keep)))[:len(pixels)]
+    return np.asarray(self._score(self._params, *self._place(pixels, keep)))[
+      : len(pixels)
+    ]
 
   def digest(self):
     """A number of eight digits that changes with the parameters."""
@@ -132,15 +144,17 @@ class Classifier:
     """A batch filled up and split over the devices."""
     lacking = self.batch_size - len(pixels)
     if lacking:
-      pixels, keep = (np.concatenate(
-          [x, np.zeros((lacking, *x.shape[1:]), x.dtype)])
-          for x in (pixels, keep))
+      pixels, keep = (
+        np.concatenate([x, np.zeros((lacking, *x.shape[1:]), x.dtype)])
+        for x in (pixels, keep)
+      )
     return sharding.place((pixels, keep), self._mesh)
 
   def _scores(self, params, pixels, keep):
     pixels, keep = calendar.summarise(pixels, keep, self.setting)
     vectors = self._encoder.apply(
-        {'params': params['encoder']}, pixels, keep).astype(jnp.float32)
+      {'params': params['encoder']}, pixels, keep
+    ).astype(jnp.float32)
     if self.classes.vectors is None:
       head = post_norm.Linear(len(self.classes.names))
       scores = head.apply({'params': params['classifier']}, vectors)
@@ -157,26 +171,31 @@ class Classifier:
 
   def _decide(self, scores):
     shares = jax.nn.softmax(scores / self.classes.temperature)
-    return {'class': jnp.argmax(scores, axis=-1),
-            'confidence': jnp.max(shares, axis=-1)}
+    return {
+      'class': jnp.argmax(scores, axis=-1),
+      'confidence': jnp.max(shares, axis=-1),
+    }
 
   @staticmethod
   def _check(model, classes):
     own = bool(model.classes)
     if classes.vectors is None and not own:
       raise ValueError(
-          'The model has no classifier of its own: give it prompts '
-          '(--prompts), of vectors or with a CLIP to read the texts (--clip).')
+        'The model has no classifier of its own: give it prompts '
+        '(--prompts), of vectors or with a CLIP to read the texts (--clip).'
+      )
     if classes.vectors is not None and own:
       raise ValueError(
-          'The model is a classifier of its own classes, whose vectors are not '
-          "in CLIP's space: leave out --prompts, or take a run of "
-          'configs/align_pixels.py without supervised=.')
+        'The model is a classifier of its own classes, whose vectors are not '
+        "in CLIP's space: leave out --prompts, or take a run of "
+        'configs/align_pixels.py without supervised=.'
+      )
     width = model.encoder.output_width
     if classes.vectors is not None and classes.vectors.shape[1] != width:
       raise ValueError(
-          f'The prompts have {classes.vectors.shape[1]} dimensions, the model '
-          f'has {width}; embed them with the CLIP it was trained with.')
+        f'The prompts have {classes.vectors.shape[1]} dimensions, the model '
+        f'has {width}; embed them with the CLIP it was trained with.'
+      )
 
 
 def quantise(vectors):
@@ -189,5 +208,7 @@ def quantise(vectors):
   """
   largest = jnp.max(jnp.abs(vectors), axis=-1, keepdims=True)
   scale = jnp.maximum(largest, jnp.finfo(jnp.float32).tiny) / _LARGEST
-  return {'embedding': jnp.round(vectors / scale).astype(jnp.int8),
-          'scale': scale[:, 0]}
+  return {
+    'embedding': jnp.round(vectors / scale).astype(jnp.int8),
+    'scale': scale[:, 0],
+  }

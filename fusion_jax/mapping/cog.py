@@ -18,17 +18,39 @@ _CACHE_MB = 256  # GDAL would take a twentieth of the memory.
 _BLOCK = 512
 # Colours by what a name contains, the first that fits.
 _COLOURS = {
-    'cloud': '#d9d9d9', 'snow': '#f0f8ff', 'ice': '#f0f8ff',
-    'glacier': '#f0f8ff', 'wetland': '#5ab4ac', 'bog': '#5ab4ac',
-    'mire': '#5ab4ac', 'fen': '#5ab4ac', 'water': '#3c78c8',
-    'lake': '#3c78c8', 'sea': '#3c78c8', 'river': '#3c78c8',
-    'wood': '#1b7837', 'tree': '#1b7837', 'forest': '#1b7837',
-    'shrub': '#a6861d', 'heath': '#a6861d', 'permanent': '#e08214',
-    'orchard': '#e08214', 'vineyard': '#b2182b', 'grass': '#a6d96a',
-    'meadow': '#a6d96a', 'crop': '#f7d154', 'arable': '#f7d154',
-    'wheat': '#f7d154', 'artificial': '#d73027', 'built': '#d73027',
-    'urban': '#d73027', 'settlement': '#d73027', 'bare': '#c8b496',
-    'rock': '#c8b496', 'sand': '#e6d7b4'}
+  'cloud': '#d9d9d9',
+  'snow': '#f0f8ff',
+  'ice': '#f0f8ff',
+  'glacier': '#f0f8ff',
+  'wetland': '#5ab4ac',
+  'bog': '#5ab4ac',
+  'mire': '#5ab4ac',
+  'fen': '#5ab4ac',
+  'water': '#3c78c8',
+  'lake': '#3c78c8',
+  'sea': '#3c78c8',
+  'river': '#3c78c8',
+  'wood': '#1b7837',
+  'tree': '#1b7837',
+  'forest': '#1b7837',
+  'shrub': '#a6861d',
+  'heath': '#a6861d',
+  'permanent': '#e08214',
+  'orchard': '#e08214',
+  'vineyard': '#b2182b',
+  'grass': '#a6d96a',
+  'meadow': '#a6d96a',
+  'crop': '#f7d154',
+  'arable': '#f7d154',
+  'wheat': '#f7d154',
+  'artificial': '#d73027',
+  'built': '#d73027',
+  'urban': '#d73027',
+  'settlement': '#d73027',
+  'bare': '#c8b496',
+  'rock': '#c8b496',
+  'sand': '#e6d7b4',
+}
 _EXTRA_SAMPLES, _UNSPECIFIED = 338, 0  # Of the TIFF specification.
 
 
@@ -40,16 +62,18 @@ def colours(names):
   """
   found, used = {}, set()
   for i, name in enumerate(names):
-    text = next((colour for word, colour in _COLOURS.items()
-                 if word in name.lower()), '')
+    text = next(
+      (colour for word, colour in _COLOURS.items() if word in name.lower()), ''
+    )
     if text and text not in used:
       used.add(text)
-      found[i] = tuple(int(text[j:j + 2], 16) for j in (1, 3, 5))
+      found[i] = tuple(int(text[j : j + 2], 16) for j in (1, 3, 5))
   for i in range(len(names)):
-    hue = i * .618034 % 1  # The golden ratio spreads any number of them.
-    light = (.55, .4, .7)[i % 3]
-    found.setdefault(i, tuple(
-        round(255 * x) for x in colorsys.hls_to_rgb(hue, light, .65)))
+    hue = i * 0.618034 % 1  # The golden ratio spreads any number of them.
+    light = (0.55, 0.4, 0.7)[i % 3]
+    found.setdefault(
+      i, tuple(round(255 * x) for x in colorsys.hls_to_rgb(hue, light, 0.65))
+    )
   return found
 
 
@@ -77,23 +101,44 @@ def write(path, blocks, *, shape, crs, transform, names, tags):
   done = path.with_name(f'{path.name}.tmp')
   with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB):
     with rasterio.open(
-        plain, 'w', driver='GTiff', width=shape[1], height=shape[0], count=2,
-        dtype='uint8', nodata=NODATA, crs=crs, transform=transform, tiled=True,
-        blockxsize=_BLOCK, blockysize=_BLOCK, photometric='palette',
-        compress='deflate', bigtiff='if_safer') as file:
-      file.write_colormap(1, {
-          i: (*colour, 255) for i, colour in colours(names).items()})
+      plain,
+      'w',
+      driver='GTiff',
+      width=shape[1],
+      height=shape[0],
+      count=2,
+      dtype='uint8',
+      nodata=NODATA,
+      crs=crs,
+      transform=transform,
+      tiled=True,
+      blockxsize=_BLOCK,
+      blockysize=_BLOCK,
+      photometric='palette',
+      compress='deflate',
+      bigtiff='if_safer',
+    ) as file:
+      file.write_colormap(
+        1, {i: (*colour, 255) for i, colour in colours(names).items()}
+      )
       file.descriptions = ('class', 'confidence')
-      file.scales = (1., 1 / _PERCENT)
+      file.scales = (1.0, 1 / _PERCENT)
       file.update_tags(classes=json.dumps(names), **tags)
       file.update_tags(1, **{f'class_{i}': x for i, x in enumerate(names)})
       for block, classes, confidence in blocks:
-        file.write(np.stack([classes, confidence]), window=
-                   rasterio.windows.Window.from_slices(
-                       block.rows, block.columns))
+        file.write(
+          np.stack([classes, confidence]),
+          window=rasterio.windows.Window.from_slices(block.rows, block.columns),
+        )
     rasterio_shutil.copy(
-        plain, done, driver='COG', compress='DEFLATE', blocksize=_BLOCK,
-        overview_resampling='MODE', bigtiff='IF_SAFER')
+      plain,
+      done,
+      driver='COG',
+      compress='DEFLATE',
+      blocksize=_BLOCK,
+      overview_resampling='MODE',
+      bigtiff='IF_SAFER',
+    )
   _no_alpha(done)
   plain.unlink()
   _write_categories(path, names)
@@ -121,11 +166,14 @@ def read_small(path, most=1_000):
 
 def _write_categories(path, names):
   """The category names, where GDAL and QGIS look for them."""
-  rows = ''.join(f'<Category>{saxutils.escape(name)}</Category>'
-                 for name in names)
+  rows = ''.join(
+    f'<Category>{saxutils.escape(name)}</Category>' for name in names
+  )
   path.with_name(f'{path.name}.aux.xml').write_text(
-      f'<PAMDataset><PAMRasterBand band="1"><CategoryNames>{rows}'
-      '</CategoryNames></PAMRasterBand></PAMDataset>\n', 'utf-8')
+    f'<PAMDataset><PAMRasterBand band="1"><CategoryNames>{rows}'
+    '</CategoryNames></PAMRasterBand></PAMDataset>\n',
+    'utf-8',
+  )
 
 
 def _no_alpha(path):

@@ -13,7 +13,7 @@ from absl import logging
 from fusion_jax.data import composites
 from fusion_jax.mapping import bands as bands_lib
 
-_COUNTS = 10_000.  # Encoders read reflectance x 10,000.
+_COUNTS = 10_000.0  # Encoders read reflectance x 10,000.
 _NO_DATA_CLASS = 0  # Of the scene classification.
 _SAMPLE = 128  # Pixels a side of a window that is looked at first.
 _BRIGHT = 6.5  # More reflectance than any surface or cloud has.
@@ -29,8 +29,9 @@ class Encoding:
     offset: likewise.
     nodata: values that mean "missing"; NaN always does.
   """
+
   scale: float = 1 / _COUNTS
-  offset: float = 0.
+  offset: float = 0.0
   nodata: tuple[float, ...] = ()
 
   def decode(self, values):
@@ -58,6 +59,7 @@ class Declared:
     start: 'YYYY-MM', the first of the twelve months, of longer series.
     crs: such as 'EPSG:32631', of files without.
   """
+
   scale: float | None = None
   offset: float | None = None
   nodata: float | None = None
@@ -70,16 +72,17 @@ class Declared:
 
     A declared scale of 1 with offset 0 is what files have that declare none.
     """
-    if (scale, offset or 0.) in ((1., 0.), (None, 0.)):
-      scale, offset = 1 / _COUNTS, 0.
+    if (scale, offset or 0.0) in ((1.0, 0.0), (None, 0.0)):
+      scale, offset = 1 / _COUNTS, 0.0
     if self.nodata is not None:
       nodata = (self.nodata,)
     elif not nodata and np.dtype(dtype).kind in 'iu':
       nodata = (0,)
     return Encoding(
-        float(scale if self.scale is None else self.scale),
-        float((offset or 0.) if self.offset is None else self.offset),
-        tuple(float(value) for value in nodata if not np.isnan(value)))
+      float(scale if self.scale is None else self.scale),
+      float((offset or 0.0) if self.offset is None else self.offset),
+      tuple(float(value) for value in nodata if not np.isnan(value)),
+    )
 
 
 class Source(Protocol):
@@ -93,6 +96,7 @@ class Source(Protocol):
     dates: [S] datetime64[D] of the acquisitions; NaT where unknown.
     chunk: (rows, columns) that are stored together.
   """
+
   name: str
   shape: tuple[int, int]
   crs: object
@@ -134,18 +138,29 @@ class Cube:
     self.shape = source.shape
     self.declared = declared
     self.sources = bands_lib.sources(
-        [b for b in source.bands if b != bands_lib.SCENE_CLASS], missing,
-        unread, source.name)
+      [b for b in source.bands if b != bands_lib.SCENE_CLASS],
+      missing,
+      unread,
+      source.name,
+    )
     self.months = _months(source, declared)
     absent = sorted(set(range(1, 13)) - {m + 1 for m in self.months})
     logging.info(
-        '%s: %d x %d pixels, %d acquisitions; %s.', source.name, *self.shape,
-        (self.months >= 0).sum(), f'months without any, which are masked: '
-        f'{absent}' if absent else 'every month has one')
+      '%s: %d x %d pixels, %d acquisitions; %s.',
+      source.name,
+      *self.shape,
+      (self.months >= 0).sum(),
+      f'months without any, which are masked: {absent}'
+      if absent
+      else 'every month has one',
+    )
     for band, other in self.sources.items():
       if band != other:
-        logging.info('%s is missing: %s stands in for it.', band,
-                     'zero' if other == bands_lib.ZERO else other)
+        logging.info(
+          '%s is missing: %s stands in for it.',
+          band,
+          'zero' if other == bands_lib.ZERO else other,
+        )
     self._check_values()
 
   def read(self, rows, columns):
@@ -161,20 +176,25 @@ class Cube:
       'clear' in data/composites.py; 'SCL', where there is one, tells which
       these are (below 9, and not 0).
     """
-    inner, margins = zip(*(
-        _inside(part, size) for part, size in zip((rows, columns),
-                                                  self.shape)))
+    inner, margins = zip(
+      *(_inside(part, size) for part, size in zip((rows, columns), self.shape))
+    )
     found = np.full(
-        (composites.NUM_MONTHS, len(bands_lib.BANDS),
-         *(part.stop - part.start for part in inner)), np.nan, np.float32)
+      (
+        composites.NUM_MONTHS,
+        len(bands_lib.BANDS),
+        *(part.stop - part.start for part in inner),
+      ),
+      np.nan,
+      np.float32,
+    )
     clear = self._clear(*inner)
     composed = {}
     for i, other in enumerate(self.sources.values()):
       if other == bands_lib.ZERO:
         continue
       if other not in composed:
-        composed[other] = self._compose(
-            self.source.read(other, *inner), clear)
+        composed[other] = self._compose(self.source.read(other, *inner), clear)
       found[:, i] = composed[other]
     if not np.any(margins):
       return found
@@ -191,8 +211,9 @@ class Cube:
     """[12, Y, X] of [S, Y, X]."""
     if clear is not None:
       values = np.where(clear, values, np.float32(np.nan))
-    found = np.full((composites.NUM_MONTHS, *values.shape[1:]), np.nan,
-                    np.float32)
+    found = np.full(
+      (composites.NUM_MONTHS, *values.shape[1:]), np.nan, np.float32
+    )
     for month in range(composites.NUM_MONTHS):
       chosen = values[self.months == month]
       if len(chosen) == 1:
@@ -204,31 +225,43 @@ class Cube:
   def _check_values(self):
     """Looks at windows along the diagonal, and at the corners' ends."""
     ends = [max(size - _SAMPLE, 0) for size in self.shape]
-    starts = {tuple(int(end * part) for end in ends) for part in
-              (0, .25, .5, .75, 1)}
-    windows = [[slice(start, min(start + _SAMPLE, size))
-                for start, size in zip(corner, self.shape)]
-               for corner in sorted(starts)]
+    starts = {
+      tuple(int(end * part) for end in ends) for part in (0, 0.25, 0.5, 0.75, 1)
+    }
+    windows = [
+      [
+        slice(start, min(start + _SAMPLE, size))
+        for start, size in zip(corner, self.shape)
+      ]
+      for corner in sorted(starts)
+    ]
     band = next(x for x in self.sources.values() if x != bands_lib.ZERO)
-    values = np.concatenate([
-        np.ravel(self.source.read(band, *window)) for window in windows])
-    _check_scale(values[np.isfinite(values)], f'{band} of {self.source.name}',
-                 self.source.dates)
+    values = np.concatenate(
+      [np.ravel(self.source.read(band, *window)) for window in windows]
+    )
+    _check_scale(
+      values[np.isfinite(values)],
+      f'{band} of {self.source.name}',
+      self.source.dates,
+    )
 
 
 def _months(source, declared):
   """[S] 0 .. 11, -1 outside of the twelve months."""
   if declared.months:
     if len(declared.months) != len(source.dates) or not all(
-        1 <= month <= 12 for month in declared.months):
+      1 <= month <= 12 for month in declared.months
+    ):
       raise ValueError(
-          f'--months {" ".join(map(str, declared.months))}: wanted is 1 .. 12 '
-          f'for each of the {len(source.dates)} steps of {source.name}.')
+        f'--months {" ".join(map(str, declared.months))}: wanted is 1 .. 12 '
+        f'for each of the {len(source.dates)} steps of {source.name}.'
+      )
     return np.array(declared.months) - 1
   if np.isnat(source.dates).any():
     raise ValueError(
-        f'{source.name} has {np.isnat(source.dates).sum()} steps without a '
-        'date; say which months they are: --months 11 12 1 2 ...')
+      f'{source.name} has {np.isnat(source.dates).sum()} steps without a '
+      'date; say which months they are: --months 11 12 1 2 ...'
+    )
   dates = source.dates.astype('datetime64[M]')
   if declared.start:
     first = np.datetime64(declared.start, 'M')
@@ -236,14 +269,16 @@ def _months(source, declared):
     first = dates.min()
     if dates.max() - first >= np.timedelta64(12, 'M'):
       raise ValueError(
-          f'{source.name} runs from {first} to {dates.max()}; choose twelve '
-          f'months by the first of them, such as --start '
-          f'{dates.max() - np.timedelta64(11, "M")}.')
+        f'{source.name} runs from {first} to {dates.max()}; choose twelve '
+        f'months by the first of them, such as --start '
+        f'{dates.max() - np.timedelta64(11, "M")}.'
+      )
   inside = (dates >= first) & (dates < first + np.timedelta64(12, 'M'))
   if not inside.any():
     raise ValueError(
-        f'{source.name} has nothing in the twelve months from {first}: it '
-        f'runs from {dates.min()} to {dates.max()}.')
+      f'{source.name} has nothing in the twelve months from {first}: it '
+      f'runs from {dates.min()} to {dates.max()}.'
+    )
   return np.where(inside, dates.astype(int) % 12, -1)
 
 
@@ -263,26 +298,34 @@ def _lower_median(values):
 def _check_scale(counts, name, dates):
   """Raises unless values [N] are reflectance x 10,000."""
   if not counts.size:
-    logging.warning('%s has no value in the places looked at; if the map stays '
-                    'empty, check what means "missing" (--nodata).', name)
+    logging.warning(
+      '%s has no value in the places looked at; if the map stays '
+      'empty, check what means "missing" (--nodata).',
+      name,
+    )
     return
   top, middle = counts.max() / _COUNTS, np.median(counts)
   if counts.max() <= 2 and (counts % 1).any():
     raise ValueError(
-        f'{name} has values up to {counts.max():.3g}, so reflectance itself, '
-        'and the file does not say it: pass --scale 1.')
-  if middle > 2 * _COUNTS and (counts > _BRIGHT * _COUNTS).mean() > .5:
+      f'{name} has values up to {counts.max():.3g}, so reflectance itself, '
+      'and the file does not say it: pass --scale 1.'
+    )
+  if middle > 2 * _COUNTS and (counts > _BRIGHT * _COUNTS).mean() > 0.5:
     raise ValueError(
-        f'{name} would have reflectances around {middle / _COUNTS:.3g}; say '
-        'how it is stored, such as --scale 0.0001 (reflectance = value x scale '
-        '+ offset).')
+      f'{name} would have reflectances around {middle / _COUNTS:.3g}; say '
+      'how it is stored, such as --scale 0.0001 (reflectance = value x scale '
+      '+ offset).'
+    )
   if top > _BRIGHT:
     raise ValueError(
-        f'{name} has reflectance {top:.3g} at '
-        f'{(counts == counts.max()).mean():.1%} of the places looked at, which '
-        'no surface has. If the stored value means "missing", pass it: '
-        f'--nodata {counts.max():.0f}.')
+      f'{name} has reflectance {top:.3g} at '
+      f'{(counts == counts.max()).mean():.1%} of the places looked at, which '
+      'no surface has. If the stored value means "missing", pass it: '
+      f'--nodata {counts.max():.0f}.'
+    )
   if dates.max() >= _OFFSET_SINCE and counts.min() >= 1000:
     logging.warning(
-        'No value of %s is below 0.1: if it carries the offset of processing '
-        'baselines since 04.00, pass --offset -0.1.', name)
+      'No value of %s is below 0.1: if it carries the offset of processing '
+      'baselines since 04.00, pass --offset -0.1.',
+      name,
+    )

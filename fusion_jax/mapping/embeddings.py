@@ -23,8 +23,9 @@ _ROWS = 65_536  # Read at a time.
 def check_path(path):
   """Raises unless the ending is one of the two."""
   if pathlib.Path(path).suffix not in (ZARR, PARQUET):
-    raise ValueError(f'{path}: embeddings are written to {ZARR} or {PARQUET} '
-                     '(GeoParquet).')
+    raise ValueError(
+      f'{path}: embeddings are written to {ZARR} or {PARQUET} (GeoParquet).'
+    )
 
 
 def write(path, blocks, *, shape, block, width, crs, transform, tags):
@@ -53,8 +54,9 @@ def read(path):
     read_format = {ZARR: _read_zarr, PARQUET: _read_parquet}[path.suffix]
     yield from read_format(path)
   except KeyError as error:
-    raise ValueError(f'{path} holds no embeddings of map_scene: {error} is '
-                     'missing.') from error
+    raise ValueError(
+      f'{path} holds no embeddings of map_scene: {error} is missing.'
+    ) from error
 
 
 def comparable_with(path):
@@ -64,37 +66,56 @@ def comparable_with(path):
   """
   path = pathlib.Path(path)
   if path.suffix == ZARR:
-    return zarr.open_group(path, mode='r').attrs.get(
-        'comparable_with', '')
-  return (parquet.read_schema(path).metadata or {}).get(
-      b'comparable_with', b'').decode()
+    return zarr.open_group(path, mode='r').attrs.get('comparable_with', '')
+  return (
+    (parquet.read_schema(path).metadata or {})
+    .get(b'comparable_with', b'')
+    .decode()
+  )
 
 
 def centres(transform, crs, rows, columns):
   """Longitude and latitude of pixels [N], by row and column."""
-  x = transform.c + transform.a * (np.asarray(columns) + .5)
-  y = transform.f + transform.e * (np.asarray(rows) + .5)
+  x = transform.c + transform.a * (np.asarray(columns) + 0.5)
+  y = transform.f + transform.e * (np.asarray(rows) + 0.5)
   lon, lat = rasterio.warp.transform(crs, _LONLAT, x, y)
   return np.array(lon), np.array(lat)
 
 
 def _write_zarr(path, blocks, shape, block, width, crs, transform, tags):
   """`blocks` yields (Block, {'embedding' int8 [Y, X, E], 'scale' [Y, X]})."""
-  root = zarr.create_group(path, attributes={
-      **tags, 'crs_wkt': crs.to_wkt(), 'transform': list(transform)[:6],
-      'value': 'embedding * scale, of length 1; scale 0: no data'})
+  root = zarr.create_group(
+    path,
+    attributes={
+      **tags,
+      'crs_wkt': crs.to_wkt(),
+      'transform': list(transform)[:6],
+      'value': 'embedding * scale, of length 1; scale 0: no data',
+    },
+  )
   stored = {
-      'embedding': root.create_array(
-          'embedding', shape=(*shape, width), chunks=(*block, width),
-          dtype='int8', dimension_names=('y', 'x', 'feature')),
-      'scale': root.create_array(
-          'scale', shape=shape, chunks=block, dtype='float32',
-          dimension_names=('y', 'x'))}
+    'embedding': root.create_array(
+      'embedding',
+      shape=(*shape, width),
+      chunks=(*block, width),
+      dtype='int8',
+      dimension_names=('y', 'x', 'feature'),
+    ),
+    'scale': root.create_array(
+      'scale',
+      shape=shape,
+      chunks=block,
+      dtype='float32',
+      dimension_names=('y', 'x'),
+    ),
+  }
   for axis, size, start, step in (
-      ('y', shape[0], transform.f, transform.e),
-      ('x', shape[1], transform.c, transform.a)):
-    root.create_array(axis, data=start + step * (np.arange(size) + .5),
-                      dimension_names=(axis,))
+    ('y', shape[0], transform.f, transform.e),
+    ('x', shape[1], transform.c, transform.a),
+  ):
+    root.create_array(
+      axis, data=start + step * (np.arange(size) + 0.5), dimension_names=(axis,)
+    )
   for place, arrays in blocks:
     for name, array in stored.items():
       array[place.rows, place.columns] = arrays[name]
@@ -102,23 +123,42 @@ def _write_zarr(path, blocks, shape, block, width, crs, transform, tags):
 
 def _write_parquet(path, blocks, width, crs, transform, tags):
   """One row a pixel with data; a block is a row group."""
-  geo = {'version': '1.1.0', 'primary_column': 'geometry', 'columns': {
-      'geometry': {'encoding': 'WKB', 'geometry_types': ['Point']}}}
-  schema = pa.schema([
-      ('geometry', pa.binary()), ('lon', pa.float64()), ('lat', pa.float64()),
-      ('scale', pa.float32()), ('embedding', pa.list_(pa.int8(), width))],
-      metadata={'geo': json.dumps(geo), **tags})  # No crs: longitude, latitude.
+  geo = {
+    'version': '1.1.0',
+    'primary_column': 'geometry',
+    'columns': {'geometry': {'encoding': 'WKB', 'geometry_types': ['Point']}},
+  }
+  schema = pa.schema(
+    [
+      ('geometry', pa.binary()),
+      ('lon', pa.float64()),
+      ('lat', pa.float64()),
+      ('scale', pa.float32()),
+      ('embedding', pa.list_(pa.int8(), width)),
+    ],
+    metadata={'geo': json.dumps(geo), **tags},
+  )  # No crs: longitude, latitude.
   with parquet.ParquetWriter(path, schema, compression='zstd') as file:
     for place, arrays in blocks:
       rows, columns = np.nonzero(arrays['scale'])
-      lon, lat = centres(transform, crs, rows + place.rows.start,
-                         columns + place.columns.start)
+      lon, lat = centres(
+        transform, crs, rows + place.rows.start, columns + place.columns.start
+      )
       chosen = arrays['embedding'][rows, columns]
-      file.write_table(pa.table([
-          pa.array(_points(lon, lat), pa.binary()), lon, lat,
-          arrays['scale'][rows, columns],
-          pa.FixedSizeListArray.from_arrays(
-              pa.array(chosen.ravel(), pa.int8()), width)], schema=schema))
+      file.write_table(
+        pa.table(
+          [
+            pa.array(_points(lon, lat), pa.binary()),
+            lon,
+            lat,
+            arrays['scale'][rows, columns],
+            pa.FixedSizeListArray.from_arrays(
+              pa.array(chosen.ravel(), pa.int8()), width
+            ),
+          ],
+          schema=schema,
+        )
+      )
 
 
 def _points(lon, lat):
@@ -139,8 +179,10 @@ def _read_zarr(path):
       scale, values = scales[part], stored[part]
       rows, columns = np.nonzero(scale)
       if len(rows):
-        yield (*centres(transform, crs, rows + y, columns + x),
-               values[rows, columns] * scale[rows, columns, None])
+        yield (
+          *centres(transform, crs, rows + y, columns + x),
+          values[rows, columns] * scale[rows, columns, None],
+        )
 
 
 def _read_parquet(path):
@@ -149,5 +191,8 @@ def _read_parquet(path):
       found = {name: batch.column(name) for name in ('lon', 'lat', 'scale')}
       values = batch.column('embedding')
       vectors = values.flatten().to_numpy().reshape(len(batch), -1)
-      yield (found['lon'].to_numpy(), found['lat'].to_numpy(),
-             vectors * found['scale'].to_numpy()[:, None])
+      yield (
+        found['lon'].to_numpy(),
+        found['lat'].to_numpy(),
+        vectors * found['scale'].to_numpy()[:, None],
+      )

@@ -31,6 +31,7 @@ class Answers:
     scores: [K] cosines with the query.
     keys: [K] names of the places, or their numbers in the index.
   """
+
   lon: np.ndarray
   lat: np.ndarray
   scores: np.ndarray
@@ -57,16 +58,18 @@ class Index:
     folder = pathlib.Path(folder)
     if not (folder / _ABOUT).exists():
       raise FileNotFoundError(
-          f'{folder} holds no index; make one: python -m fusion_jax.search '
-          f'--build EMBEDDINGS --index {folder}')
+        f'{folder} holds no index; make one: python -m fusion_jax.search '
+        f'--build EMBEDDINGS --index {folder}'
+      )
     self.about = json.loads((folder / _ABOUT).read_text())
     self._faiss = faiss.read_index(str(folder / _INDEX))
     with np.load(folder / _PLACES) as places:
       self.lon, self.lat, self.keys = (
-          places[name] for name in ('lon', 'lat', 'keys'))
+        places[name] for name in ('lon', 'lat', 'keys')
+      )
     self.width = self._faiss.d
 
-  def search(self, vector, count, apart_m=0.):
+  def search(self, vector, count, apart_m=0.0):
     """The places whose vectors are nearest to one.
 
     Args:
@@ -84,9 +87,10 @@ class Index:
     vector = np.asarray(vector, np.float32).reshape(1, -1)
     if vector.shape[1] != self.width:
       raise ValueError(
-          f'The query has {vector.shape[1]} dimensions, the index has '
-          f'{self.width}; embed it with the CLIP that the encoder was trained '
-          'with.')
+        f'The query has {vector.shape[1]} dimensions, the index has '
+        f'{self.width}; embed it with the CLIP that the encoder was trained '
+        'with.'
+      )
     faiss.normalize_L2(vector)
     total, wanted = len(self.lon), count
     while True:
@@ -104,9 +108,15 @@ class Index:
     chosen = []
     for i, place in enumerate(found):
       others = found[chosen]
-      if not apart_m or not len(others) or 1000 * geo.distance_km(
-          self.lat[place], self.lon[place], self.lat[others],
-          self.lon[others]).min() >= apart_m:
+      if (
+        not apart_m
+        or not len(others)
+        or 1000
+        * geo.distance_km(
+          self.lat[place], self.lon[place], self.lat[others], self.lon[others]
+        ).min()
+        >= apart_m
+      ):
         chosen.append(i)
       if len(chosen) == count:
         break
@@ -138,8 +148,10 @@ def build(folder, parts, count, *, about):
   for lon, lat, vectors, keys in parts():
     vectors = np.ascontiguousarray(vectors, np.float32)
     if not np.isfinite(vectors).all():
-      raise ValueError(f'{about.get("source")} has vectors that are not finite '
-                       f'near longitude {lon[0]:.3f}, latitude {lat[0]:.3f}.')
+      raise ValueError(
+        f'{about.get("source")} has vectors that are not finite '
+        f'near longitude {lon[0]:.3f}, latitude {lat[0]:.3f}.'
+      )
     index = index or _empty(vectors.shape[1], count, parts)
     index.add(vectors)
     keys = np.arange(start, start + len(lon)) if keys is None else keys
@@ -148,10 +160,12 @@ def build(folder, parts, count, *, about):
   lon, lat, keys = (np.concatenate(x) for x in zip(*places))
   faiss.write_index(index, str(folder / _INDEX))
   np.savez(folder / _PLACES, lon=lon, lat=lat, keys=keys)
-  (folder / _ABOUT).write_text(json.dumps(
-      about | {'count': len(lon), 'width': index.d}, indent=1))
-  logging.info('%d vectors of %d places are in %s.', index.ntotal, len(lon),
-               folder)
+  (folder / _ABOUT).write_text(
+    json.dumps(about | {'count': len(lon), 'width': index.d}, indent=1)
+  )
+  logging.info(
+    '%d vectors of %d places are in %s.', index.ntotal, len(lon), folder
+  )
   return Index(folder)
 
 
@@ -159,10 +173,14 @@ def _empty(width, count, parts):
   """A faiss index that fits so many vectors, trained where it must be."""
   if count <= _EXACT:
     return faiss.IndexFlatIP(width)
-  lists = round(4 * count**.5)
+  lists = round(4 * count**0.5)
   index = faiss.IndexIVFScalarQuantizer(
-      faiss.IndexFlatIP(width), width, lists,
-      faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT)
+    faiss.IndexFlatIP(width),
+    width,
+    lists,
+    faiss.ScalarQuantizer.QT_8bit,
+    faiss.METRIC_INNER_PRODUCT,
+  )
   index.nprobe = _PROBED
   step = max(1, count // _TRAINED_ON)
   sample = np.concatenate([vectors[::step] for _, _, vectors, _ in parts()])

@@ -34,19 +34,25 @@ def open_cube(paths, *, declared=None, missing=(), unread=()):
       raise FileNotFoundError(f'There is no {path}.')
   source = _source(paths, declared)
   return cube_lib.Cube(
-      source, declared=declared, missing=missing, unread=unread)
+    source, declared=declared, missing=missing, unread=unread
+  )
 
 
 def _source(paths, declared):
   first = paths[0]
   if len(paths) == 1 and (first.suffix in _NETCDF or _is_zarr(first)):
     from fusion_jax.mapping import xarray_cubes
+
     return xarray_cubes.XarraySource(first, declared)
   from fusion_jax.mapping import raster_cubes, stac
+
   layers = []
   for path in _files(paths):
-    layers += (stac.layers(path) if path.suffix in _ITEMS
-               else raster_cubes.layers_of_file(path))
+    layers += (
+      stac.layers(path)
+      if path.suffix in _ITEMS
+      else raster_cubes.layers_of_file(path)
+    )
   name = str(first) if len(paths) == 1 else f'{first} and {len(paths) - 1} more'
   return raster_cubes.RasterSource(name, layers, declared)
 
@@ -58,14 +64,16 @@ def _files(paths):
     if not path.is_dir():
       if path.suffix.lower() not in (*_RASTERS, *_ITEMS):
         raise ValueError(
-            f'{path}: a cube is one Zarr store or NetCDF file '
-            f'({", ".join(_NETCDF)}), or rasters ({", ".join(_RASTERS)}) or '
-            f'STAC items ({", ".join(_ITEMS)}), or folders of these.')
+          f'{path}: a cube is one Zarr store or NetCDF file '
+          f'({", ".join(_NETCDF)}), or rasters ({", ".join(_RASTERS)}) or '
+          f'STAC items ({", ".join(_ITEMS)}), or folders of these.'
+        )
       found.append(path)
       continue
     inside = sorted(x for x in path.rglob('*') if x.is_file())
-    chosen = ([x for x in inside if x.suffix in _ITEMS] or
-              [x for x in inside if x.suffix.lower() in _RASTERS])
+    chosen = [x for x in inside if x.suffix in _ITEMS] or [
+      x for x in inside if x.suffix.lower() in _RASTERS
+    ]
     if not chosen:
       raise FileNotFoundError(f'{path} holds no raster and no STAC item.')
     found += chosen
@@ -73,5 +81,6 @@ def _files(paths):
 
 
 def _is_zarr(path):
-  return path.is_dir() and (path.suffix == '.zarr' or any(
-      (path / name).exists() for name in _ZARR))
+  return path.is_dir() and (
+    path.suffix == '.zarr' or any((path / name).exists() for name in _ZARR)
+  )

@@ -34,9 +34,16 @@ def draw_map(path, picture):
   shown = [i for i in np.argsort(-shares) if shares[i]][:_MOST_NAMED]
   # 'outside': it takes its room from the map, however long the names are.
   canvas.legend(
-      handles=[patches.Patch(color=np.array(colours[i]) / 255, label=
-                             f'{_name(names[i])}, {_percent(shares[i])}')
-               for i in shown], loc='outside right center', frameon=False)
+    handles=[
+      patches.Patch(
+        color=np.array(colours[i]) / 255,
+        label=f'{_name(names[i])}, {_percent(shares[i])}',
+      )
+      for i in shown
+    ],
+    loc='outside right center',
+    frameon=False,
+  )
   canvas.savefig(picture, dpi=150)
   return canvas
 
@@ -47,7 +54,7 @@ def _name(text, width=28):
 
 
 def _percent(share):
-  return '<1 %' if share < .005 else f'{100 * share:.0f} %'
+  return '<1 %' if share < 0.005 else f'{100 * share:.0f} %'
 
 
 def draw_answers(picture, query, lon, lat, scores, others):
@@ -64,13 +71,15 @@ def draw_answers(picture, query, lon, lat, scores, others):
   axes = canvas.add_subplot()
   step = max(1, len(others[0]) // _MOST_DOTS)
   axes.scatter(*(x[::step] for x in others), s=2, color='0.8', linewidths=0)
-  dots = axes.scatter(lon, lat, c=scores, s=40, cmap='viridis',
-                      edgecolors='black', linewidths=.5)
+  dots = axes.scatter(
+    lon, lat, c=scores, s=40, cmap='viridis', edgecolors='black', linewidths=0.5
+  )
   for rank, (x, y) in enumerate(zip(lon, lat), 1):
-    axes.annotate(str(rank), (x, y), textcoords='offset points', xytext=(4, 4),
-                  fontsize=7)
+    axes.annotate(
+      str(rank), (x, y), textcoords='offset points', xytext=(4, 4), fontsize=7
+    )
   canvas.colorbar(dots, label='cosine')
   axes.set(title=query, xlabel='longitude (°)', ylabel='latitude (°)')
-  axes.set_aspect(1 / max(np.cos(np.radians(np.mean(lat))), .01))
+  axes.set_aspect(1 / max(np.cos(np.radians(np.mean(lat))), 0.01))
   axes.ticklabel_format(useOffset=False)
   canvas.savefig(picture, dpi=150)

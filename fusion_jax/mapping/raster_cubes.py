@@ -13,10 +13,16 @@ from rasterio import vrt
 
 from fusion_jax.mapping import bands as bands_lib
 
-_DATE = re.compile(r'(?<!\d)((?:19|20)\d\d)[-_]?(0[1-9]|1[0-2])'
-                   r'(?:[-_]?(0[1-9]|[12]\d|3[01]))?(?!\d)')
-_TAGS = ('datetime', 'TIFFTAG_DATETIME', 'acquisition_time',
-         'ACQUISITIONDATETIME')
+_DATE = re.compile(
+  r'(?<!\d)((?:19|20)\d\d)[-_]?(0[1-9]|1[0-2])'
+  r'(?:[-_]?(0[1-9]|[12]\d|3[01]))?(?!\d)'
+)
+_TAGS = (
+  'datetime',
+  'TIFFTAG_DATETIME',
+  'acquisition_time',
+  'ACQUISITIONDATETIME',
+)
 _MOST_OPEN = 256  # Files kept open.
 
 
@@ -33,6 +39,7 @@ class Layer:
     offset: likewise.
     nodata: likewise.
   """
+
   path: str
   number: int
   band: str
@@ -66,8 +73,9 @@ class RasterSource:
     layers = [x for x in layers if bands_lib.known(x.band)]
     if not layers:
       raise ValueError(
-          f'{name} has no layer with the name of a band. Name the bands in '
-          'their descriptions, such as B02, or in the names of the files.')
+        f'{name} has no layer with the name of a band. Name the bands in '
+        'their descriptions, such as B02, or in the names of the files.'
+      )
     self.name = name
     self._declared = declared
     self._opened = functools.lru_cache(_MOST_OPEN)(self._open)
@@ -84,8 +92,9 @@ class RasterSource:
     """See `cube.Source`; NaN, or class 0, where there is no layer."""
     shape = rows.stop - rows.start, columns.stop - columns.start
     classes = band == bands_lib.SCENE_CLASS
-    found = np.full((len(self._steps), *shape), 0 if classes else np.nan,
-                    np.float32)
+    found = np.full(
+      (len(self._steps), *shape), 0 if classes else np.nan, np.float32
+    )
     window = rasterio.windows.Window.from_slices(rows, columns)
     for i, date in enumerate(self._steps):
       for layer in self._layers.get((band, _order(date)), ()):
@@ -108,19 +117,35 @@ class RasterSource:
     for path in sorted(paths):
       with _opening(path) as raster:
         if raster.crs is None:
-          raise ValueError(f'{path} has no coordinate system, so its place is '
-                           'unknown; set one with gdal_edit.py -a_srs.')
-        grids.append((abs(raster.transform.a), path, raster.crs,
-                      raster.transform, raster.shape, raster.block_shapes[0]))
+          raise ValueError(
+            f'{path} has no coordinate system, so its place is '
+            'unknown; set one with gdal_edit.py -a_srs.'
+          )
+        grids.append(
+          (
+            abs(raster.transform.a),
+            path,
+            raster.crs,
+            raster.transform,
+            raster.shape,
+            raster.block_shapes[0],
+          )
+        )
     _, path, self.crs, self.transform, self.shape, self.chunk = min(
-        grids, key=lambda grid: grid[:2])
+      grids, key=lambda grid: grid[:2]
+    )
     if self.transform.b or self.transform.d or self.transform.e > 0:
       raise ValueError(f'{path} is not north up; warp it (gdalwarp).')
-    others = sum((grid[2:5] != (self.crs, self.transform, self.shape))
-                 for grid in grids)
+    others = sum(
+      (grid[2:5] != (self.crs, self.transform, self.shape)) for grid in grids
+    )
     if others:
-      logging.info('%d of %d files are brought onto the grid of %s.', others,
-                   len(grids), path)
+      logging.info(
+        '%d of %d files are brought onto the grid of %s.',
+        others,
+        len(grids),
+        path,
+      )
 
   def _open(self, path):
     """A raster on our grid, and what gives the encoding of a layer."""
@@ -128,20 +153,31 @@ class RasterSource:
     stored, scales, offsets = raster.nodata, raster.scales, raster.offsets
     dtype = raster.dtypes[0]
     if (raster.crs, raster.transform, raster.shape) != (
-        self.crs, self.transform, self.shape):
-      outside = next((x for x in (self._declared.nodata, stored)
-                      if x is not None), 0 if dtype[0] in 'iu' else np.nan)
+      self.crs,
+      self.transform,
+      self.shape,
+    ):
+      outside = next(
+        (x for x in (self._declared.nodata, stored) if x is not None),
+        0 if dtype[0] in 'iu' else np.nan,
+      )
       raster = vrt.WarpedVRT(
-          raster, crs=self.crs, transform=self.transform,
-          height=self.shape[0], width=self.shape[1], nodata=outside)
+        raster,
+        crs=self.crs,
+        transform=self.transform,
+        height=self.shape[0],
+        width=self.shape[1],
+        nodata=outside,
+      )
 
     def encoding(layer):
       missing = stored if layer.nodata is None else layer.nodata
       return self._declared.encoding(
-          dtype,
-          scales[layer.number - 1] if layer.scale is None else layer.scale,
-          offsets[layer.number - 1] if layer.offset is None else layer.offset,
-          () if missing is None else (missing,))
+        dtype,
+        scales[layer.number - 1] if layer.scale is None else layer.scale,
+        offsets[layer.number - 1] if layer.offset is None else layer.offset,
+        () if missing is None else (missing,),
+      )
 
     return raster, encoding
 
@@ -162,8 +198,9 @@ def layers_of_file(path):
     described = [f'{described[0]} {name}']
   found = []
   for i, text in enumerate(described):
-    first, *_ = [date for date in (date_of(text), *dates)
-                 if not np.isnat(date)] or [np.datetime64('NaT', 'D')]
+    first, *_ = [
+      date for date in (date_of(text), *dates) if not np.isnat(date)
+    ] or [np.datetime64('NaT', 'D')]
     found.append(Layer(str(path), i + 1, bands_lib.find(text), first))
   return found
 

@@ -16,14 +16,23 @@ from fusion_jax.mapping import blocks as blocks_lib
 from fusion_jax.mapping import cog
 
 _AHEAD = 2  # Batches that the devices have before one is fetched.
-_REPORT_S = 30.  # Between two lines of progress, away from a terminal.
+_REPORT_S = 30.0  # Between two lines of progress, away from a terminal.
 _NO_CALIBRATION = (
-    'Largest share of the softmax over the classes, in percent; not '
-    'calibrated, so it ranks pixels but is no probability.')
+  'Largest share of the softmax over the classes, in percent; not '
+  'calibrated, so it ranks pixels but is no probability.'
+)
 
 
-def write_map(cube, classifier, out, *, embeddings='', block=0,
-              calibration=None, overwrite=False):
+def write_map(
+  cube,
+  classifier,
+  out,
+  *,
+  embeddings='',
+  block=0,
+  calibration=None,
+  overwrite=False,
+):
   """Writes the map of a cube, and the embeddings on request.
 
   Stopped anywhere, the next call goes on with the blocks that are not
@@ -50,16 +59,22 @@ def write_map(cube, classifier, out, *, embeddings='', block=0,
   size = blocks_lib.block_shape(cube.shape, cube.source.chunk, block)
   parts = blocks_lib.split(cube.shape, size)
   finished = blocks_lib.Finished(
-      targets[0].with_name(f'{targets[0].name}.blocks'),
-      _settings(cube, classifier, size, bool(embeddings)), anew=overwrite)
+    targets[0].with_name(f'{targets[0].name}.blocks'),
+    _settings(cube, classifier, size, bool(embeddings)),
+    anew=overwrite,
+  )
   todo = [part for part in parts if part not in finished]
   if len(todo) < len(parts):
-    logging.info('%d of %d blocks are finished already.',
-                 len(parts) - len(todo), len(parts))
+    logging.info(
+      '%d of %d blocks are finished already.',
+      len(parts) - len(todo),
+      len(parts),
+    )
   with _Progress(todo) as progress:
     for part, pixels in _read_ahead(cube, todo, classifier.side):
-      finished.write(part, _map_block(
-          classifier, pixels, part.shape, bool(embeddings)))
+      finished.write(
+        part, _map_block(classifier, pixels, part.shape, bool(embeddings))
+      )
       progress.done(part)
   _assemble(cube, classifier, finished, parts, size, targets, calibration)
   finished.remove()
@@ -70,11 +85,13 @@ def describe(calibration):
   """What the confidence of a map means, in words."""
   if calibration is None:
     return _NO_CALIBRATION
-  return (f'Largest share of the softmax over the classes, in percent, at the '
-          f'temperature {calibration.temperature:.3f} fitted on '
-          f'{calibration.num_pixels} labelled pixels of {calibration.data}: '
-          f'expected calibration error {calibration.error_before:.3f} before, '
-          f'{calibration.error:.3f} after.')
+  return (
+    f'Largest share of the softmax over the classes, in percent, at the '
+    f'temperature {calibration.temperature:.3f} fitted on '
+    f'{calibration.num_pixels} labelled pixels of {calibration.data}: '
+    f'expected calibration error {calibration.error_before:.3f} before, '
+    f'{calibration.error:.3f} after.'
+  )
 
 
 class _Progress:
@@ -83,8 +100,12 @@ class _Progress:
   def __init__(self, todo):
     self._total = sum(math.prod(part.shape) for part in todo)
     self._done, self._start, self._last = 0, time.time(), time.time()
-    self._bar = tqdm.tqdm(total=self._total, unit='px', unit_scale=True,
-                          disable=not sys.stderr.isatty())
+    self._bar = tqdm.tqdm(
+      total=self._total,
+      unit='px',
+      unit_scale=True,
+      disable=not sys.stderr.isatty(),
+    )
 
   def __enter__(self):
     return self
@@ -99,10 +120,15 @@ class _Progress:
     self._done += count
     now = time.time()
     if self._bar.disable and (
-        now - self._last > _REPORT_S or self._done == self._total):
+      now - self._last > _REPORT_S or self._done == self._total
+    ):
       self._last = now
-      logging.info('%d of %d pixels, %.0f a second.', self._done, self._total,
-                   self._done / (now - self._start))
+      logging.info(
+        '%d of %d pixels, %.0f a second.',
+        self._done,
+        self._total,
+        self._done / (now - self._start),
+      )
 
 
 def _map_block(classifier, pixels, shape, with_vectors):
@@ -114,19 +140,21 @@ def _map_block(classifier, pixels, shape, with_vectors):
   waiting = []
 
   def fetch(places, results):
-    results = {name: np.asarray(x)[:len(places)]
-               for name, x in results.items()}
+    results = {
+      name: np.asarray(x)[: len(places)] for name, x in results.items()
+    }
     results['confidence'] = cog.percent(results['confidence'])
     for name, values in results.items():
       found[name].reshape(-1, *found[name].shape[2:])[places] = values
 
   for start in range(0, len(seen), classifier.batch_size):
-    places = seen[start:start + classifier.batch_size]
+    places = seen[start : start + classifier.batch_size]
     batch, keep = classifier.prepare(patches(places))
     there = keep.any(axis=1)
     if there.any():
-      waiting.append((places[there], classifier.run(
-          batch[there], keep[there], with_vectors)))
+      waiting.append(
+        (places[there], classifier.run(batch[there], keep[there], with_vectors))
+      )
     if len(waiting) > _AHEAD:
       fetch(*waiting.pop(0))
   for item in waiting:
@@ -143,16 +171,21 @@ def _patches(pixels, side):
   windows = stride_tricks.sliding_window_view(pixels, (side, side), (2, 3))
   columns = windows.shape[3]
   return lambda places: np.moveaxis(
-      windows[:, :, places // columns, places % columns], 2, 0)
+    windows[:, :, places // columns, places % columns], 2, 0
+  )
 
 
 def _empty(shape, width):
   """Arrays of a block without data."""
-  found = {name: np.full(shape, cog.NODATA, np.uint8)
-           for name in ('class', 'confidence')}
+  found = {
+    name: np.full(shape, cog.NODATA, np.uint8)
+    for name in ('class', 'confidence')
+  }
   if width:
-    found |= {'embedding': np.zeros((*shape, width), np.int8),
-              'scale': np.zeros(shape, np.float32)}
+    found |= {
+      'embedding': np.zeros((*shape, width), np.int8),
+      'scale': np.zeros(shape, np.float32),
+    }
   return found
 
 
@@ -161,8 +194,12 @@ def _read_ahead(cube, parts, side):
   margin = side // 2
 
   def read(part):
-    return cube.read(*(slice(x.start - margin, x.stop + margin)
-                       for x in (part.rows, part.columns)))
+    return cube.read(
+      *(
+        slice(x.start - margin, x.stop + margin)
+        for x in (part.rows, part.columns)
+      )
+    )
 
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
     pending = pool.submit(read, parts[0]) if parts else None
@@ -187,30 +224,45 @@ def _assemble(cube, classifier, finished, parts, size, targets, calibration):
 
   if len(targets) > 1:
     from fusion_jax.mapping import embeddings
+
     embeddings.write(
-        targets[1], ((part, finished.read(part)) for part in parts),
-        shape=cube.shape, block=size, width=classifier.width, crs=source.crs,
-        transform=source.transform, tags=tags | {
-            'comparable_with': classifier.comparable_with})
+      targets[1],
+      ((part, finished.read(part)) for part in parts),
+      shape=cube.shape,
+      block=size,
+      width=classifier.width,
+      crs=source.crs,
+      transform=source.transform,
+      tags=tags | {'comparable_with': classifier.comparable_with},
+    )
   cog.write(
-      targets[0], images(), shape=cube.shape, crs=source.crs,
-      transform=source.transform, names=classifier.classes.names,
-      tags=tags | {'confidence': describe(calibration)})
+    targets[0],
+    images(),
+    shape=cube.shape,
+    crs=source.crs,
+    transform=source.transform,
+    names=classifier.classes.names,
+    tags=tags | {'confidence': describe(calibration)},
+  )
   if empty:
     logging.warning(
-        'No pixel of %s has data in any month: what means "missing" may be '
-        'wrong (--nodata), or all of it is cloud.', source.name)
+      'No pixel of %s has data in any month: what means "missing" may be '
+      'wrong (--nodata), or all of it is cloud.',
+      source.name,
+    )
 
 
 def _check(targets, overwrite):
   """Raises if a file is there, or embeddings have no known ending."""
   for path in targets:
     if path.exists() and not overwrite:
-      raise FileExistsError(f'{path} is there; pass --overwrite to replace '
-                            'it, or another name.')
+      raise FileExistsError(
+        f'{path} is there; pass --overwrite to replace it, or another name.'
+      )
     path.parent.mkdir(parents=True, exist_ok=True)
   if len(targets) > 1:
     from fusion_jax.mapping import embeddings
+
     embeddings.check_path(targets[1])
 
 
@@ -218,10 +270,16 @@ def _settings(cube, classifier, size, with_vectors):
   """All that decides what a block holds."""
   source = cube.source
   return {
-      'scene': source.name, 'shape': cube.shape, 'block': size,
-      'transform': list(source.transform)[:6], 'bands': cube.sources,
-      'months': cube.months.tolist(), 'encoding': repr(cube.declared),
-      'model': classifier.digest(), 'setting': classifier.setting,
-      'classes': classifier.classes.names,
-      'temperature': classifier.classes.temperature,
-      'embeddings': with_vectors}
+    'scene': source.name,
+    'shape': cube.shape,
+    'block': size,
+    'transform': list(source.transform)[:6],
+    'bands': cube.sources,
+    'months': cube.months.tolist(),
+    'encoding': repr(cube.declared),
+    'model': classifier.digest(),
+    'setting': classifier.setting,
+    'classes': classifier.classes.names,
+    'temperature': classifier.classes.temperature,
+    'embeddings': with_vectors,
+  }

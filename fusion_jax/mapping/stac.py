@@ -32,8 +32,9 @@ def layers(path):
     content = json.loads(path.read_text('utf-8'))
   except ValueError as error:
     raise ValueError(f'{path} is no JSON: {error}') from error
-  items = content.get('features', [content]) if isinstance(
-      content, dict) else []
+  items = (
+    content.get('features', [content]) if isinstance(content, dict) else []
+  )
   found = []
   for item in items:
     if not isinstance(item, dict) or 'assets' not in item:
@@ -44,7 +45,7 @@ def layers(path):
 
 def _of_item(item, path):
   properties = item.get('properties', {})
-  text = (properties.get('datetime') or properties.get('start_datetime') or '')
+  text = properties.get('datetime') or properties.get('start_datetime') or ''
   date = raster_cubes.date_of(text)
   if np.isnat(date):
     raise ValueError(f'{path}: the item {item.get("id")!r} has no datetime.')
@@ -62,20 +63,32 @@ def _of_item(item, path):
     seen.add(band)
     raster = {**asset, **described[0], **(asset.get('raster:bands') or [{}])[0]}
     offset = raster.get('offset', raster.get('raster:offset'))
-    found.append(raster_cubes.Layer(
-        _link(asset['href'], path), 1, band, date,
+    found.append(
+      raster_cubes.Layer(
+        _link(asset['href'], path),
+        1,
+        band,
+        date,
         raster.get('scale', raster.get('raster:scale')),
-        0. if applied else offset, raster.get('nodata')))
+        0.0 if applied else offset,
+        raster.get('nodata'),
+      )
+    )
   if not found:
-    raise ValueError(f'{path}: the item {item.get("id")!r} has no asset with '
-                     f'the name of a band; it has {sorted(item["assets"])}.')
+    raise ValueError(
+      f'{path}: the item {item.get("id")!r} has no asset with '
+      f'the name of a band; it has {sorted(item["assets"])}.'
+    )
   return found
 
 
 def _name(key, described):
   """The band of an asset."""
-  names = (described.get('name', ''), key, described.get(
-      'common_name', described.get('eo:common_name', '')))
+  names = (
+    described.get('name', ''),
+    key,
+    described.get('common_name', described.get('eo:common_name', '')),
+  )
   return next(filter(bands_lib.known, map(bands_lib.find, names)), '')
 
 

@@ -9,10 +9,11 @@ from fusion_jax.data.sources import netcdf
 from fusion_jax.mapping import bands as bands_lib
 
 _AXES = {
-    'time': ('t', 'time', 'date', 'month', 'step'),
-    'band': ('band', 'bands', 'channel', 'variable'),
-    'y': ('y', 'lat', 'latitude', 'northing'),
-    'x': ('x', 'lon', 'longitude', 'easting')}
+  'time': ('t', 'time', 'date', 'month', 'step'),
+  'band': ('band', 'bands', 'channel', 'variable'),
+  'y': ('y', 'lat', 'latitude', 'northing'),
+  'x': ('x', 'lon', 'longitude', 'easting'),
+}
 _MONTHS = 'month'
 _TOLERANCE = 1e-3  # Of a pixel.
 
@@ -37,16 +38,18 @@ class XarraySource:
     first = next(iter(self._arrays.values()))[0]
     self.bands = tuple(self._arrays)
     self.dates = _dates(self._data, self._axes['time'], first, self.name)
-    ys, xs = (_centres(self._data, self._axes[axis], self.name)
-              for axis in 'yx')
+    ys, xs = (
+      _centres(self._data, self._axes[axis], self.name) for axis in 'yx'
+    )
     self._flip = ys[-1] > ys[0]
     self.transform = _transform(ys[::-1] if self._flip else ys, xs, self.name)
     self.crs = _crs(self._data, first, self._axes, declared.crs, self.name)
     self.shape = (len(ys), len(xs))
     self.chunk = self._chunk(first)
     self._encodings = {
-        band: _encoding(array, declared)
-        for band, (array, _) in self._arrays.items()}
+      band: _encoding(array, declared)
+      for band, (array, _) in self._arrays.items()
+    }
 
   def read(self, band, rows, columns):
     """See `cube.Source`."""
@@ -58,8 +61,9 @@ class XarraySource:
     if index is not None:
       chosen[self._axes['band']] = index
     part = array.isel(chosen)
-    wanted = [self._axes[axis] for axis in ('time', 'y', 'x')
-              if self._axes[axis]]
+    wanted = [
+      self._axes[axis] for axis in ('time', 'y', 'x') if self._axes[axis]
+    ]
     values = part.transpose(*wanted).values
     values = values if len(wanted) == 3 else values[None]
     values = _as_stored(values, array.attrs)
@@ -81,19 +85,23 @@ def _open(path):
   try:
     if is_file:
       return xr.open_dataset(
-          path, engine=netcdf.engine(path), mask_and_scale=False)
+        path, engine=netcdf.engine(path), mask_and_scale=False
+      )
     return xr.open_zarr(path, mask_and_scale=False, chunks=None)
   except (OSError, ValueError, KeyError) as error:
-    raise ValueError(f'{path} cannot be read as '
-                     f'{"NetCDF" if is_file else "Zarr"}: {error}') from error
+    raise ValueError(
+      f'{path} cannot be read as {"NetCDF" if is_file else "Zarr"}: {error}'
+    ) from error
 
 
 def _find_bands(data, name):
   """{band: (array, index on the axis of bands or None)}, and the axes."""
   axes, arrays = {}, {}
   for variable, array in data.data_vars.items():
-    found = {axis: next((d for d in array.dims if d.lower() in names), '')
-             for axis, names in _AXES.items()}
+    found = {
+      axis: next((d for d in array.dims if d.lower() in names), '')
+      for axis, names in _AXES.items()
+    }
     if not (found['y'] and found['x']):
       continue
     if found['band']:
@@ -106,9 +114,10 @@ def _find_bands(data, name):
       arrays |= {band: (array, i) for band, i in named.items()}
   if not arrays:
     raise ValueError(
-        f'{name} has no variable with axes y and x and the name of a band; it '
-        f'has {", ".join(map(str, data.variables))}. Name the variables, or '
-        "the entries of the coordinate 'band', such as B02.")
+      f'{name} has no variable with axes y and x and the name of a band; it '
+      f'has {", ".join(map(str, data.variables))}. Name the variables, or '
+      "the entries of the coordinate 'band', such as B02."
+    )
   return arrays, axes
 
 
@@ -119,8 +128,11 @@ def _named(array, axis):
   else:
     names = array.attrs.get('long_name', ())
   names = [names] if isinstance(names, str) else list(names)
-  return {bands_lib.find(text): i for i, text in enumerate(names)
-          if isinstance(text, str)}
+  return {
+    bands_lib.find(text): i
+    for i, text in enumerate(names)
+    if isinstance(text, str)
+  }
 
 
 def _dates(data, axis, array, name):
@@ -140,14 +152,17 @@ def _dates(data, axis, array, name):
     return values.astype('datetime64[D]')
   except (TypeError, ValueError) as error:
     raise ValueError(
-        f'{name}: {axis!r} holds {values[:3]}, not dates.') from error
+      f'{name}: {axis!r} holds {values[:3]}, not dates.'
+    ) from error
 
 
 def _centres(data, axis, name):
   """[N] coordinates of an axis."""
   if axis not in data.coords:
-    raise ValueError(f'{name} has no coordinates for its axis {axis!r}, so '
-                     'its place is unknown.')
+    raise ValueError(
+      f'{name} has no coordinates for its axis {axis!r}, so '
+      'its place is unknown.'
+    )
   return data[axis].values.astype(np.float64)
 
 
@@ -158,8 +173,9 @@ def _transform(ys, xs, name):
     step = (centres[-1] - centres[0]) / max(len(centres) - 1, 1)
     regular = centres[0] + step * np.arange(len(centres))
     if not step or np.abs(centres - regular).max() > _TOLERANCE * abs(step):
-      raise ValueError(f'{name}: its coordinates are not evenly spaced, or '
-                       'there is but one.')
+      raise ValueError(
+        f'{name}: its coordinates are not evenly spaced, or there is but one.'
+      )
     steps.append(step)
   dx, dy = steps
   if dx < 0:
@@ -170,8 +186,11 @@ def _transform(ys, xs, name):
 def _crs(data, array, axes, declared, name):
   """The coordinate system, from wherever it may stand."""
   mapping = array.attrs.get('grid_mapping', array.encoding.get('grid_mapping'))
-  places = [data.variables[key].attrs for key in (
-      mapping, 'spatial_ref', 'crs') if key in data.variables]
+  places = [
+    data.variables[key].attrs
+    for key in (mapping, 'spatial_ref', 'crs')
+    if key in data.variables
+  ]
   for attrs in (*places, array.attrs, data.attrs):
     for key in ('crs_wkt', 'spatial_ref', 'crs', 'proj:epsg', 'epsg'):
       text = str(attrs.get(key, ''))
@@ -180,20 +199,27 @@ def _crs(data, array, axes, declared, name):
   if not declared and axes['y'].lower().startswith('lat'):
     declared = 'EPSG:4326'
   if not declared:
-    raise ValueError(f'{name} names no coordinate system; pass one, such as '
-                     '--crs EPSG:32631.')
+    raise ValueError(
+      f'{name} names no coordinate system; pass one, such as --crs EPSG:32631.'
+    )
   return rasterio_crs.CRS.from_user_input(declared)
 
 
 def _encoding(array, declared):
   """`cube.Encoding` of a variable."""
   attrs = array.attrs
-  fill = [np.asarray(attrs[key]).ravel() for key in (
-      '_FillValue', 'missing_value') if key in attrs]
+  fill = [
+    np.asarray(attrs[key]).ravel()
+    for key in ('_FillValue', 'missing_value')
+    if key in attrs
+  ]
   fill = [_as_stored(x.astype(array.dtype), attrs) for x in fill]
   return declared.encoding(
-      array.dtype, attrs.get('scale_factor'), attrs.get('add_offset'),
-      tuple(np.concatenate(fill)) if fill else ())
+    array.dtype,
+    attrs.get('scale_factor'),
+    attrs.get('add_offset'),
+    tuple(np.concatenate(fill)) if fill else (),
+  )
 
 
 def _as_stored(values, attrs):

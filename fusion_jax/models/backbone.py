@@ -28,6 +28,7 @@ class DecodeCache(flax.struct.PyTreeNode):
     weights: a layer each, its parameters: sliced once, not at every token.
     length: int32, the number of tokens decoded so far.
   """
+
   keys: Any
   values: Any
   context: Any
@@ -56,6 +57,7 @@ class Backbone(nn.Module):
     causal: whether decoder tokens see only themselves and earlier ones.
     separate: whether decoder tokens see only tokens of their modality.
   """
+
   modalities: tuple[modality_table.Modality, ...]
   width: int
   encoder_depth: int
@@ -76,8 +78,9 @@ class Backbone(nn.Module):
     names = [m.name for m in self.modalities]
     if names != sorted(set(names)):
       raise ValueError(
-          f'Modalities must be sorted by name, each once; got {names}. '
-          '`modalities.select` sorts them.')
+        f'Modalities must be sorted by name, each once; got {names}. '
+        '`modalities.select` sorts them.'
+      )
 
   def setup(self):
     block = (self.width, self.num_heads, self.mlp, self.use_bias, self.dtype)
@@ -86,21 +89,26 @@ class Backbone(nn.Module):
     self.decoder_embeddings = embeddings.DecoderEmbeddings(*embedding)
     self.modality_embeddings = embeddings.ModalityEmbeddings(*embedding)
     self.mask_token = self.param(
-        'mask_token', nn.initializers.normal(0.02), (self.width,))
+      'mask_token', nn.initializers.normal(0.02), (self.width,)
+    )
     self.encoder = layers.Stack(
-        layers.EncoderBlock(*block), self.encoder_depth, self.unroll)
+      layers.EncoderBlock(*block), self.encoder_depth, self.unroll
+    )
     self.encoder_norm = layers.layer_norm(self.dtype)
     self.project_context = layers.Linear(self.width, True, dtype=self.dtype)
     self.decoder = layers.Stack(
-        layers.DecoderBlock(*block), self.decoder_depth, self.unroll)
+      layers.DecoderBlock(*block), self.decoder_depth, self.unroll
+    )
     self.decoder_norm = layers.layer_norm(self.dtype)
 
   @property
   def heads(self):
     """`losses.Head` of every modality that can be predicted, in order."""
     return tuple(
-        losses.Head(m.name, i, m.vocab_size, *_value_range(m))
-        for i, m in enumerate(self.modalities) if m.is_target)
+      losses.Head(m.name, i, m.vocab_size, *_value_range(m))
+      for i, m in enumerate(self.modalities)
+      if m.is_target
+    )
 
   def output_tables(self, params):
     """Tables [V, D] that score the decoder's output, by modality name."""
@@ -139,11 +147,18 @@ class Backbone(nn.Module):
       [B, M, D], normalised.
     """
     tokens = self._embed_targets(slots)
-    attends = decoder_mask(slots['modality'], slots['attention'],
-                           causal=self.causal, separate=self.separate)
+    attends = decoder_mask(
+      slots['modality'],
+      slots['attention'],
+      causal=self.causal,
+      separate=self.separate,
+    )
     tokens = self.decoder(
-        tokens, self.project_context(encoded) + emb, attends[:, None],
-        visible[:, None, None, :])
+      tokens,
+      self.project_context(encoded) + emb,
+      attends[:, None],
+      visible[:, None, None, :],
+    )
     return self.decoder_norm(tokens)
 
   def start_decoding(self, encoded, emb, visible, max_length, num_samples=1):
@@ -157,14 +172,21 @@ class Backbone(nn.Module):
     """
     context = self.project_context(encoded) + emb
     stacked = self.decoder.variables['params']['blocks']
-    weights = tuple(jax.tree.map(lambda leaf, i=i: leaf[i], stacked)
-                    for i in range(self.decoder_depth))
+    weights = tuple(
+      jax.tree.map(lambda leaf, i=i: leaf[i], stacked)
+      for i in range(self.decoder_depth)
+    )
     block = self._decoder_block()
     context = tuple(
-        block.apply({'params': layer}, context, method='keys_values')
-        for layer in weights)
-    shape = (encoded.shape[0] * num_samples, self.num_heads, max_length,
-             self.width // self.num_heads)
+      block.apply({'params': layer}, context, method='keys_values')
+      for layer in weights
+    )
+    shape = (
+      encoded.shape[0] * num_samples,
+      self.num_heads,
+      max_length,
+      self.width // self.num_heads,
+    )
     empty = tuple(jnp.zeros(shape, self.dtype) for _ in weights)
     return DecodeCache(empty, empty, context, visible, weights, jnp.int32(0))
 
@@ -181,16 +203,25 @@ class Backbone(nn.Module):
       [B, D], as one slot of `decode`; and the new cache.
     """
     slots = {'modality': modality, 'position': position, 'code': code}
-    slots = {key: jnp.broadcast_to(value, code.shape)[:, None]
-             for key, value in slots.items()}
+    slots = {
+      key: jnp.broadcast_to(value, code.shape)[:, None]
+      for key, value in slots.items()
+    }
     token = self._embed_targets(slots)
     block, visible = self._decoder_block(), cache.visible[:, None, None, :]
     filled = []
     for layer, keys, values, context in zip(
-        cache.weights, cache.keys, cache.values, cache.context):
+      cache.weights, cache.keys, cache.values, cache.context
+    ):
       token, pair = block.apply(
-          {'params': layer}, token, (keys, values), context, visible,
-          cache.length, method='step')
+        {'params': layer},
+        token,
+        (keys, values),
+        context,
+        visible,
+        cache.length,
+        method='step',
+      )
       filled.append(pair)
     keys, values = zip(*filled)
     cache = cache.replace(keys=keys, values=values, length=cache.length + 1)
@@ -200,7 +231,8 @@ class Backbone(nn.Module):
     """Input tokens of the decoder; sequences start over after their length."""
     longest = jnp.asarray([m.max_tokens for m in self.modalities])
     position = jnp.where(
-        slots['position'] < longest[slots['modality']], slots['position'], 0)
+      slots['position'] < longest[slots['modality']], slots['position'], 0
+    )
     emb, _ = self._embed_places(slots | {'position': position})
     return self.decoder_embeddings(slots, self.mask_token) + emb
 
@@ -208,23 +240,35 @@ class Backbone(nn.Module):
     """Position plus modality vectors, 0 in padding; and what is not padding."""
     built = self.image_size // modality_table.PATCH
     table = positions.resized_grid_table(
-        built, self.grid or (built, built), self.width)
+      built, self.grid or (built, built), self.width
+    )
     visible = slots['modality'] >= 0
     emb = embeddings.position_vectors(slots, self.modalities, table)
     emb = jnp.where(visible[..., None], emb, 0).astype(self.dtype)
     return emb + self.modality_embeddings(slots['modality']), visible
 
   def _decoder_block(self):
-    return layers.DecoderBlock(self.width, self.num_heads, self.mlp,
-                               self.use_bias, self.dtype, parent=None)
+    return layers.DecoderBlock(
+      self.width,
+      self.num_heads,
+      self.mlp,
+      self.use_bias,
+      self.dtype,
+      parent=None,
+    )
 
 
 def param_shapes(model):
   """Nested dict of the shapes of a `Backbone`'s parameters; makes no array."""
-  slots = {name: jnp.zeros((1, 1), jnp.int32)
-           for name in ('modality', 'position', 'code', 'attention')}
-  patches = {m.name: jnp.zeros((1, 1, modality_table.PATCH**2 * len(m.bands)))
-             for m in model.modalities if m.kind == 'image'}
+  slots = {
+    name: jnp.zeros((1, 1), jnp.int32)
+    for name in ('modality', 'position', 'code', 'attention')
+  }
+  patches = {
+    m.name: jnp.zeros((1, 1, modality_table.PATCH**2 * len(m.bands)))
+    for m in model.modalities
+    if m.kind == 'image'
+  }
   batch = {'encoder': slots | {'patches': patches}, 'decoder': slots}
   return jax.eval_shape(model.init, jax.random.key(0), batch)['params']
 
@@ -234,8 +278,10 @@ def check(width, num_heads, mlp):
   if width % num_heads:
     raise ValueError(f'width={width} does not divide by num_heads={num_heads}.')
   if width % 4:
-    raise ValueError(f'width={width} must be divisible by 4: half of the '
-                     'position vector is for rows, half for columns.')
+    raise ValueError(
+      f'width={width} must be divisible by 4: half of the '
+      'position vector is for rows, half for columns.'
+    )
   if mlp not in layers.MLPS:
     raise ValueError(f'mlp={mlp!r} is none of {sorted(layers.MLPS)}.')
 

@@ -53,6 +53,7 @@ class Clip(nn.Module):
     dtype: of the computation.
     unroll: layers a loop iteration.
   """
+
   activation: str
   width: int = 512
   image_size: int = 224
@@ -71,32 +72,50 @@ class Clip(nn.Module):
   def __post_init__(self):
     super().__post_init__()
     if self.activation not in ACTIVATIONS:
-      raise ValueError(f'activation={self.activation!r} is none of '
-                       f'{sorted(ACTIVATIONS)}.')
+      raise ValueError(
+        f'activation={self.activation!r} is none of {sorted(ACTIVATIONS)}.'
+      )
     for name, whole, part in (
-        ('vision_heads', self.vision_width, self.vision_heads),
-        ('text_heads', self.text_width, self.text_heads),
-        ('patch', self.image_size, self.patch)):
+      ('vision_heads', self.vision_width, self.vision_heads),
+      ('text_heads', self.text_width, self.text_heads),
+      ('patch', self.image_size, self.patch),
+    ):
       if whole % part:
         raise ValueError(f'{name}={part} does not divide {whole}.')
 
   def setup(self):
     self.vision = VisionTower(
-        self.width, self.image_size, self.patch, self.vision_width,
-        self.vision_depth, self.vision_heads, self.activation, self.dtype,
-        self.unroll)
+      self.width,
+      self.image_size,
+      self.patch,
+      self.vision_width,
+      self.vision_depth,
+      self.vision_heads,
+      self.activation,
+      self.dtype,
+      self.unroll,
+    )
     self.text = TextTower(
-        self.width, self.vocab_size, self.context, self.text_width,
-        self.text_depth, self.text_heads, self.activation, self.dtype,
-        self.unroll)
+      self.width,
+      self.vocab_size,
+      self.context,
+      self.text_width,
+      self.text_depth,
+      self.text_heads,
+      self.activation,
+      self.dtype,
+      self.unroll,
+    )
     self.log_scale = self.param(
-        'log_scale', nn.initializers.constant(INITIAL_LOG_SCALE), ())
+      'log_scale', nn.initializers.constant(INITIAL_LOG_SCALE), ()
+    )
 
   def __call__(self, pixels, ids):
     """Cosines times exp(log_scale): a row an image, a column a text."""
     images, texts = (
-        x / jnp.linalg.norm(x, axis=-1, keepdims=True)
-        for x in (self.embed_images(pixels), self.embed_texts(ids)))
+      x / jnp.linalg.norm(x, axis=-1, keepdims=True)
+      for x in (self.embed_images(pixels), self.embed_texts(ids))
+    )
     return jnp.exp(self.log_scale) * images @ texts.T
 
   def embed_images(self, pixels):
@@ -131,6 +150,7 @@ class Clip(nn.Module):
 
 class VisionTower(nn.Module):
   """Image tower. Attributes: as of `Clip`; width is of the tower itself."""
+
   out_width: int
   image_size: int
   patch: int
@@ -145,18 +165,23 @@ class VisionTower(nn.Module):
     scale = self.width**-0.5
     self.patches = layers.Linear(self.width, dtype=self.dtype)
     self.class_token = self.param(
-        'class_token', nn.initializers.normal(scale), (self.width,))
+      'class_token', nn.initializers.normal(scale), (self.width,)
+    )
     self.positions = self.param(
-        'positions', nn.initializers.normal(scale),
-        ((self.image_size // self.patch)**2 + 1, self.width))
+      'positions',
+      nn.initializers.normal(scale),
+      ((self.image_size // self.patch) ** 2 + 1, self.width),
+    )
     self.norm_in = layer_norm(self.dtype)
     self.encoder = layers.Stack(
-        Block(self.width, self.num_heads, self.activation, self.dtype),
-        self.depth, self.unroll)
+      Block(self.width, self.num_heads, self.activation, self.dtype),
+      self.depth,
+      self.unroll,
+    )
     self.norm_out = layer_norm(self.dtype)
     self.projection = self.param(
-        'projection', nn.initializers.normal(scale),
-        (self.width, self.out_width))
+      'projection', nn.initializers.normal(scale), (self.width, self.out_width)
+    )
 
   def __call__(self, pixels):
     """Standardised pixels [B, Y, X, 3] to vectors [B, E] float32."""
@@ -170,18 +195,21 @@ class VisionTower(nn.Module):
     batch, *shape = pixels.shape
     if shape != [self.image_size, self.image_size, 3]:
       raise ValueError(
-          f'Images are {tuple(shape)}; this model takes '
-          f'{(self.image_size, self.image_size, 3)}. Prepare them with '
-          'data.clip_images.preprocess.')
+        f'Images are {tuple(shape)}; this model takes '
+        f'{(self.image_size, self.image_size, 3)}. Prepare them with '
+        'data.clip_images.preprocess.'
+      )
     content = self.patches(patches.patchify(pixels, self.patch))
-    first = jnp.broadcast_to(self.class_token.astype(self.dtype)[None, None],
-                             (batch, 1, self.width))
+    first = jnp.broadcast_to(
+      self.class_token.astype(self.dtype)[None, None], (batch, 1, self.width)
+    )
     tokens = jnp.concatenate([first, content], axis=1)
     return self.norm_in(tokens + self.positions.astype(self.dtype)[None])
 
 
 class TextTower(nn.Module):
   """Text tower. Attributes: as of `Clip`; width is of the tower itself."""
+
   out_width: int
   vocab_size: int
   context: int
@@ -194,16 +222,22 @@ class TextTower(nn.Module):
 
   def setup(self):
     self.table = self.param(
-        'table', nn.initializers.normal(0.02), (self.vocab_size, self.width))
+      'table', nn.initializers.normal(0.02), (self.vocab_size, self.width)
+    )
     self.positions = self.param(
-        'positions', nn.initializers.normal(0.01), (self.context, self.width))
+      'positions', nn.initializers.normal(0.01), (self.context, self.width)
+    )
     self.encoder = layers.Stack(
-        Block(self.width, self.num_heads, self.activation, self.dtype),
-        self.depth, self.unroll)
+      Block(self.width, self.num_heads, self.activation, self.dtype),
+      self.depth,
+      self.unroll,
+    )
     self.norm_out = layer_norm(self.dtype)
     self.projection = self.param(
-        'projection', nn.initializers.normal(self.width**-0.5),
-        (self.width, self.out_width))
+      'projection',
+      nn.initializers.normal(self.width**-0.5),
+      (self.width, self.out_width),
+    )
 
   def __call__(self, ids):
     """Ids [B, N] to vectors [B, E] float32, read at the end of each text."""
@@ -216,19 +250,22 @@ class TextTower(nn.Module):
     """Normalised output of every token, [B, N, D]."""
     num_tokens = ids.shape[1]
     if num_tokens > self.context:
-      raise ValueError(f'Texts of {num_tokens} tokens; this model takes at '
-                       f'most {self.context}.')
+      raise ValueError(
+        f'Texts of {num_tokens} tokens; this model takes at '
+        f'most {self.context}.'
+      )
     causal = jnp.tril(jnp.ones((num_tokens, num_tokens), bool))
     return self.norm_out(self.encoder(self.embed(ids), causal[None, None]))
 
   def embed(self, ids):
     """Input tokens of the first block, [B, N, D]."""
     tokens = jnp.take(self.table, ids, axis=0)
-    return (tokens + self.positions[None, :ids.shape[1]]).astype(self.dtype)
+    return (tokens + self.positions[None, : ids.shape[1]]).astype(self.dtype)
 
 
 class Block(nn.Module):
   """Pre-norm self-attention and MLP of hidden width 4 D, all with biases."""
+
   width: int
   num_heads: int
   activation: str
@@ -237,7 +274,8 @@ class Block(nn.Module):
   def setup(self):
     self.norm1 = layer_norm(self.dtype)
     self.attention = layers.SelfAttention(
-        self.width, self.num_heads, True, self.dtype)
+      self.width, self.num_heads, True, self.dtype
+    )
     self.norm2 = layer_norm(self.dtype)
     self.fc1 = layers.Linear(4 * self.width, True, dtype=self.dtype)
     self.fc2 = layers.Linear(self.width, True, dtype=self.dtype)

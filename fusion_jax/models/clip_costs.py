@@ -14,23 +14,30 @@ def num_parameters(model):
   """Parameters of a `Clip`, both towers and the temperature."""
   side, context = model.image_size, model.context
   shapes = jax.eval_shape(
-      model.init, jax.random.key(0), np.zeros((1, side, side, 3), np.float32),
-      np.zeros((1, context), np.int32))
+    model.init,
+    jax.random.key(0),
+    np.zeros((1, side, side, 3), np.float32),
+    np.zeros((1, context), np.int32),
+  )
   return sum(math.prod(x.shape) for x in jax.tree.leaves(shapes))
 
 
 def image_macs(model):
   """Multiply-adds of one image: patches, blocks, projection of one token."""
-  num_patches = (model.image_size // model.patch)**2
+  num_patches = (model.image_size // model.patch) ** 2
   embed = num_patches * 3 * model.patch**2 * model.vision_width
-  return (embed + model.vision_width * model.width +
-          _blocks(num_patches + 1, model.vision_width, model.vision_depth))
+  return (
+    embed
+    + model.vision_width * model.width
+    + _blocks(num_patches + 1, model.vision_width, model.vision_depth)
+  )
 
 
 def text_macs(model):
   """Multiply-adds of one text of full length: blocks and projection."""
-  return (model.text_width * model.width +
-          _blocks(model.context, model.text_width, model.text_depth))
+  return model.text_width * model.width + _blocks(
+    model.context, model.text_width, model.text_depth
+  )
 
 
 def _blocks(num_tokens, width, depth):

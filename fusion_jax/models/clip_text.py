@@ -20,7 +20,7 @@ START, END = 49_406, 49_407
 CONTEXT = 77  # Tokens of a text, start and end included.
 _NUM_MERGES = 48_894  # The file has more; CLIP uses its first lines.
 _END_OF_WORD = '</w>'
-_WORDS = (r"(?i)'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")
+_WORDS = r"(?i)'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 def encode(texts, context=CONTEXT, *, truncate=False):
@@ -46,10 +46,11 @@ def encode(texts, context=CONTEXT, *, truncate=False):
     found = word_ids(text)
     if len(found) + 2 > context and not truncate:
       raise ValueError(
-          f'{text!r} is {len(found) + 2} tokens long, more than {context}; '
-          'shorten it, or cut it with truncate=True.')
-    found = [START, *found[:context - 2], END]
-    row[:len(found)] = found
+        f'{text!r} is {len(found) + 2} tokens long, more than {context}; '
+        'shorten it, or cut it with truncate=True.'
+      )
+    found = [START, *found[: context - 2], END]
+    row[: len(found)] = found
   return ids
 
 
@@ -71,18 +72,30 @@ def clean(text):
 @functools.cache
 def _tokenizer():
   """The `tokenizers` object; built in a tenth of a second, once."""
-  file = (importlib.resources.files('fusion_jax') / 'data' /
-          'clip_vocabulary' / 'bpe_simple_vocab_16e6.txt.gz')
+  file = (
+    importlib.resources.files('fusion_jax')
+    / 'data'
+    / 'clip_vocabulary'
+    / 'bpe_simple_vocab_16e6.txt.gz'
+  )
   lines = gzip.decompress(file.read_bytes()).decode().split('\n')
-  merges = [tuple(line.split()) for line in lines[1:_NUM_MERGES + 1]]
+  merges = [tuple(line.split()) for line in lines[1 : _NUM_MERGES + 1]]
   letters = sorted(pre_tokenizers.ByteLevel.alphabet())  # One for each byte.
   words = letters + [letter + _END_OF_WORD for letter in letters]
   words += [''.join(merge) for merge in merges]
-  tokenizer = tokenizers.Tokenizer(models.BPE(
-      {word: i for i, word in enumerate(words)}, merges,
-      end_of_word_suffix=_END_OF_WORD))
-  tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
+  tokenizer = tokenizers.Tokenizer(
+    models.BPE(
+      {word: i for i, word in enumerate(words)},
+      merges,
+      end_of_word_suffix=_END_OF_WORD,
+    )
+  )
+  tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+    [
       pre_tokenizers.Split(
-          tokenizers.Regex(_WORDS), behavior='removed', invert=True),
-      pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+        tokenizers.Regex(_WORDS), behavior='removed', invert=True
+      ),
+      pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+    ]
+  )
   return tokenizer

@@ -22,8 +22,11 @@ def build():
   words += [f'[S_{i}]' for i in range(modalities.NUM_SENTINELS)]
   words += [_word('lat', i) for i in range(-360, 361)]
   words += [_word('lon', i) for i in range(-720, 721)]
-  tokenizer = tokenizers.Tokenizer(models.WordLevel(
-      {word: i for i, word in enumerate(words)}, unk_token='[UNK]'))
+  tokenizer = tokenizers.Tokenizer(
+    models.WordLevel(
+      {word: i for i, word in enumerate(words)}, unk_token='[UNK]'
+    )
+  )
   tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
   return CoordinateTokenizer(tokenizer)
 
@@ -37,8 +40,9 @@ def load(path):
   try:
     return CoordinateTokenizer(tokenizers.Tokenizer.from_file(str(path)))
   except Exception as error:  # The library raises nothing narrower.
-    raise ValueError(f'{path} is no file of a coordinate tokenizer: {error}'
-                     ) from error
+    raise ValueError(
+      f'{path} is no file of a coordinate tokenizer: {error}'
+    ) from error
 
 
 class CoordinateTokenizer:
@@ -56,14 +60,16 @@ class CoordinateTokenizer:
     vocabulary = tokenizer.get_vocab()
     self._tokenizer = tokenizer
     self._ids = {axis: _ids(axis, vocabulary) for axis in _LIMITS}
-    self._negative_zeros = {axis: vocabulary.get(f'{axis}=-0.00')
-                            for axis in _LIMITS}
+    self._negative_zeros = {
+      axis: vocabulary.get(f'{axis}=-0.00') for axis in _LIMITS
+    }
     for axis, ids in self._ids.items():
       if (ids < 0).all() or '[EOS]' not in vocabulary:
         raise ValueError(
-            f"The vocabulary has no word like '{axis}=0.25', or no [EOS]; it "
-            f'starts with {sorted(vocabulary, key=vocabulary.get)[:5]}. Is '
-            'this the file of a coordinate tokenizer?')
+          f"The vocabulary has no word like '{axis}=0.25', or no [EOS]; it "
+          f'starts with {sorted(vocabulary, key=vocabulary.get)[:5]}. Is '
+          'this the file of a coordinate tokenizer?'
+        )
     self.eos = vocabulary['[EOS]']
     self.num_words = max(vocabulary.values()) + 1  # At most the table's size.
     self._values = _values(vocabulary, self.num_words)
@@ -121,8 +127,9 @@ class CoordinateTokenizer:
     if (ids < 0).any():
       bad = np.atleast_1d(degrees)[np.atleast_1d(ids < 0)][0]
       raise ValueError(
-          f'{axis}={bad} is not in the vocabulary of coordinates; give {axis} '
-          f'within [-{_LIMITS[axis]}, {_LIMITS[axis]}] degrees.')
+        f'{axis}={bad} is not in the vocabulary of coordinates; give {axis} '
+        f'within [-{_LIMITS[axis]}, {_LIMITS[axis]}] degrees.'
+      )
     return ids.astype(np.int32)
 
 
@@ -133,8 +140,9 @@ def _word(axis, steps):
 def _ids(axis, vocabulary):
   """Id of every grid step from -limit to +limit, -1 where there is none."""
   steps = int(_LIMITS[axis] / STEP)
-  return np.array([vocabulary.get(_word(axis, i), -1)
-                   for i in range(-steps, steps + 1)])
+  return np.array(
+    [vocabulary.get(_word(axis, i), -1) for i in range(-steps, steps + 1)]
+  )
 
 
 def _values(vocabulary, num_words):

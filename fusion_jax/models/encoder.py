@@ -17,8 +17,12 @@ from fusion_jax.nn import embeddings, layers, positions
 from fusion_jax.ops import patches
 
 MERGES = ('mean', 'max', 'concat', 'dict', 'none')
-_SHARED = ('encoder', 'encoder_embeddings', 'encoder_norm',
-           'modality_embeddings')
+_SHARED = (
+  'encoder',
+  'encoder_embeddings',
+  'encoder_norm',
+  'modality_embeddings',
+)
 
 
 class Encoder(nn.Module):
@@ -39,6 +43,7 @@ class Encoder(nn.Module):
       'dict' by modality name, 'none' for all tokens in a row. The first three
       leave sequences out.
   """
+
   modalities: tuple[modality_table.Modality, ...]
   width: int
   depth: int
@@ -61,13 +66,17 @@ class Encoder(nn.Module):
     self.encoder_embeddings = embeddings.EncoderEmbeddings(*embedding)
     self.modality_embeddings = embeddings.ModalityEmbeddings(*embedding)
     self.encoder = layers.Stack(
-        layers.EncoderBlock(self.width, self.num_heads, self.mlp,
-                            self.use_bias, self.dtype),
-        self.depth, self.unroll)
+      layers.EncoderBlock(
+        self.width, self.num_heads, self.mlp, self.use_bias, self.dtype
+      ),
+      self.depth,
+      self.unroll,
+    )
     self.encoder_norm = layers.layer_norm(self.dtype)
     if self.merge == 'concat':
       self.missing_token = self.param(
-          'missing_token', nn.initializers.normal(0.02), (self.width,))
+        'missing_token', nn.initializers.normal(0.02), (self.width,)
+      )
 
   def __call__(self, inputs):
     """Features of every layer.
@@ -84,8 +93,9 @@ class Encoder(nn.Module):
     Raises:
       ValueError: if an input is no modality of the model, or there is none.
     """
-    tokens = {name: content + emb
-              for name, (content, emb) in self.embed(inputs).items()}
+    tokens = {
+      name: content + emb for name, (content, emb) in self.embed(inputs).items()
+    }
     joined = jnp.concatenate(list(tokens.values()), axis=1)
     visible = jnp.ones((1, 1, 1, joined.shape[1]), bool)
     last, every = self.encoder(joined, visible, keep_all=True)
@@ -97,10 +107,12 @@ class Encoder(nn.Module):
     """{name: (content, position plus modality vector)}, [B, N, D] each."""
     names = [m.name for m in self.modalities]
     if not inputs or set(inputs) - set(names):
-      raise ValueError(
-          f'Inputs {sorted(inputs)} must be some of {names}.')
-    return {m.name: self._embed_one(m, inputs[m.name])
-            for m in self.modalities if m.name in inputs}
+      raise ValueError(f'Inputs {sorted(inputs)} must be some of {names}.')
+    return {
+      m.name: self._embed_one(m, inputs[m.name])
+      for m in self.modalities
+      if m.name in inputs
+    }
 
   def _embed_one(self, modality, values):
     if modality.kind == 'image':
@@ -111,18 +123,21 @@ class Encoder(nn.Module):
       values = values.reshape(values.shape[0], -1)
     content = self.encoder_embeddings.embed(modality.name, values)
     if modality.is_sequence:
-      table = positions.sequence_table(self.width)[:values.shape[1]]
+      table = positions.sequence_table(self.width)[: values.shape[1]]
     else:
       table = positions.resized_grid_table(
-          self.image_size // modality_table.PATCH, (rows, columns), self.width)
-    emb = jnp.asarray(table, self.dtype) + self.modality_embeddings.vector(
-        modality.name)[None, :]
+        self.image_size // modality_table.PATCH, (rows, columns), self.width
+      )
+    emb = (
+      jnp.asarray(table, self.dtype)
+      + self.modality_embeddings.vector(modality.name)[None, :]
+    )
     return content, jnp.broadcast_to(emb[None], content.shape)
 
   def _merge(self, tokens, lengths):
     if self.merge == 'none':
       return tokens
-    ends = [sum(list(lengths.values())[:i + 1]) for i in range(len(lengths))]
+    ends = [sum(list(lengths.values())[: i + 1]) for i in range(len(lengths))]
     parts = dict(zip(lengths, jnp.split(tokens, ends[:-1], axis=1)))
     if self.merge == 'dict':
       return parts
@@ -132,8 +147,9 @@ class Encoder(nn.Module):
       return jnp.mean(jnp.stack(present), axis=0)
     if self.merge == 'max':
       return jnp.max(jnp.stack(present), axis=0)
-    missing = jnp.broadcast_to(self.missing_token[None, None, :],
-                               present[0].shape).astype(tokens.dtype)
+    missing = jnp.broadcast_to(
+      self.missing_token[None, None, :], present[0].shape
+    ).astype(tokens.dtype)
     absent = [missing] * (len(images) - len(present))
     return jnp.concatenate(present + absent, axis=-1)
 
@@ -164,6 +180,7 @@ def _grid(codes, name):
   side = math.isqrt(codes.shape[1])
   if side**2 != codes.shape[1]:
     raise ValueError(
-        f'{codes.shape[1]} codes of {name!r} are no square grid; give them as '
-        '[B, rows, columns].')
+      f'{codes.shape[1]} codes of {name!r} are no square grid; give them as '
+      '[B, rows, columns].'
+    )
   return side, side

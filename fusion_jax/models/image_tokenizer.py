@@ -52,6 +52,7 @@ class Tokenizer(nn.Module):
     stacked: whether the blocks of a transformer share stacked parameters, as
       all checkpoints have them; see `unstacked`.
   """
+
   channels: int
   levels: tuple[int, ...] = LEVELS
   width: int = 768
@@ -97,14 +98,22 @@ class Tokenizer(nn.Module):
       ValueError: if the channels are others, or the sides do not divide by 16.
     """
     if images.ndim != 4 or images.shape[-1] != self.channels:
-      raise ValueError(f'Images {images.shape} must be [B, Y, X, '
-                       f'{self.channels}], channels last.')
+      raise ValueError(
+        f'Images {images.shape} must be [B, Y, X, '
+        f'{self.channels}], channels last.'
+      )
     return self.encoder(images, keep_all)
 
   def _transformer(self, depth):
     return vit.Transformer(
-        self.width, depth, self.num_heads, self.image_size // PATCH,
-        self.unroll, self.dtype, self.stacked)
+      self.width,
+      depth,
+      self.num_heads,
+      self.image_size // PATCH,
+      self.unroll,
+      self.dtype,
+      self.stacked,
+    )
 
 
 class ImageTokenizer(Tokenizer):
@@ -117,6 +126,7 @@ class ImageTokenizer(Tokenizer):
     unet_attention: reductions at which there is attention.
     unet_groups: of the group normalisation.
   """
+
   unet_width: int = 256
   unet_multipliers: tuple[int, ...] = (1, 2, 2, 2)
   unet_blocks: int = 3
@@ -135,9 +145,15 @@ class ImageTokenizer(Tokenizer):
   def unet(self):
     """Its UNet; images must divide by its `multiple`."""
     return unet.UNet(
-        self.channels, self.unet_width, self.unet_multipliers,
-        self.unet_blocks, self.unet_attention, self.unet_groups,
-        dtype=self.dtype, parent=None)
+      self.channels,
+      self.unet_width,
+      self.unet_multipliers,
+      self.unet_blocks,
+      self.unet_attention,
+      self.unet_groups,
+      dtype=self.dtype,
+      parent=None,
+    )
 
   def __call__(self, images, noisy, t):
     """Clean images [B, Y, X, C] as predicted from noisy ones and the codes.
@@ -160,10 +176,10 @@ class ImageTokenizer(Tokenizer):
         weights never saw that.
     """
     if drop is not None:
-      codes = jnp.where(drop[..., None], 0., codes)
+      codes = jnp.where(drop[..., None], 0.0, codes)
     return self.decoder(noisy, t, codes)
 
-  def decode(self, ids, key, num_steps=50, clip=1.):
+  def decode(self, ids, key, num_steps=50, clip=1.0):
     """Images [B, 16 * rows, 16 * columns, C] of ids, drawn by DDIM.
 
     Args:
@@ -182,7 +198,7 @@ class ImageTokenizer(Tokenizer):
     start = jax.random.normal(key, shape)
     return self.sample(self.fsq.from_indices(ids), start, num_steps, clip)
 
-  def sample(self, codes, start, num_steps=50, clip=1., keep_all=False):
+  def sample(self, codes, start, num_steps=50, clip=1.0, keep_all=False):
     """`decode` from codes and start noise [B, Y, X, C], as one loop.
 
     With `keep_all` also the images after every step and the predictions before
@@ -194,12 +210,18 @@ class ImageTokenizer(Tokenizer):
     def step(decoder, images, t):
       clean = decoder(images, t, codes)
       images, _ = noise.ddim_step(
-          clean, images, t, stride, shares,
-          limit=lambda predicted: noise.clip(predicted, clip))
+        clean,
+        images,
+        t,
+        stride,
+        shares,
+        limit=lambda predicted: noise.clip(predicted, clip),
+      )
       return images, (images, clean) if keep_all else None
 
     loop = nn.scan(
-        step, variable_broadcast='params', split_rngs={'params': False})
+      step, variable_broadcast='params', split_rngs={'params': False}
+    )
     images, every = loop(self.decoder, start, jnp.asarray(times))
     return (images, *every) if keep_all else images
 
@@ -212,6 +234,7 @@ class ClassTokenizer(Tokenizer):
   Attributes:
     decoder_depth: blocks of the decoder.
   """
+
   channels: int = NUM_CLASSES
   levels: tuple[int, ...] = CLASS_LEVELS
   decoder_depth: int = 12
@@ -220,7 +243,8 @@ class ClassTokenizer(Tokenizer):
     super().setup()
     self.from_codes = convolutions.Projection(self.width)
     self.decoder = vit.PatchDecoder(
-        self._transformer(self.decoder_depth), self.channels, PATCH)
+      self._transformer(self.decoder_depth), self.channels, PATCH
+    )
 
   def __call__(self, classes):
     """Logits [B, Y, X, classes] float32 of class maps, see `features`."""
@@ -261,10 +285,12 @@ def make(name, **settings):
   """
   modality = modalities.get(name, role='target')
   if modality.kind != 'tokens':
-    coded = sorted(m.field for m in modalities.MODALITIES.values()
-                   if m.kind == 'tokens')
-    raise ValueError(f'{modality.name!r} has no image tokenizer; those with '
-                     f'one are {coded}.')
+    coded = sorted(
+      m.field for m in modalities.MODALITIES.values() if m.kind == 'tokens'
+    )
+    raise ValueError(
+      f'{modality.name!r} has no image tokenizer; those with one are {coded}.'
+    )
   if modality.field == 'LULC':
     return ClassTokenizer(**settings)
   return ImageTokenizer(len(modality.bands), **settings)
@@ -277,8 +303,10 @@ def unstacked(model, params):
   each block takes a fifth of the time; it compiles more slowly.
   """
   sides = {
-      side: part | {'transformer': vit.unstacked(part['transformer'])}
-      for side, part in params.items() if 'transformer' in part}
+    side: part | {'transformer': vit.unstacked(part['transformer'])}
+    for side, part in params.items()
+    if 'transformer' in part
+  }
   return model.clone(stacked=False), params | sides
 
 
@@ -295,5 +323,5 @@ def diffuse(images, key):
   key_level, key_noise = jax.random.split(key)
   t = jax.random.randint(key_level, images.shape[:1], 0, noise.NUM_LEVELS)
   return noise.add_noise(
-      images, jax.random.normal(key_noise, images.shape), t,
-      noise.signal_shares()), t
+    images, jax.random.normal(key_noise, images.shape), t, noise.signal_shares()
+  ), t

@@ -14,7 +14,8 @@ from fusion_jax.models import pixel_encoder
 def num_parameters(encoder):
   """Parameters of a `PixelEncoder`."""
   shapes = jax.eval_shape(
-      lambda: pixel_encoder.init(encoder, jax.random.key(0)))
+    lambda: pixel_encoder.init(encoder, jax.random.key(0))
+  )
   return sum(math.prod(x.shape) for x in jax.tree.leaves(shapes))
 
 
@@ -44,6 +45,7 @@ def macs(encoder, steps=12, whole=True):
   if encoder.depth > 1 and encoder.attends_by_factors(features):
     # Looks, scores and sums as wide as the features and a 1, then the output.
     looks = encoder.num_heads * (features + 1)
-    others += tokens * (looks * (
-        features + 1 + 2 * tokens + width) + mlp) - layer
+    others += (
+      tokens * (looks * (features + 1 + 2 * tokens + width) + mlp) - layer
+    )
   return tokens * features * width + others + last + head

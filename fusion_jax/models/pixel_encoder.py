@@ -41,6 +41,7 @@ class PixelEncoder(nn.Module):
     dtype: of the computation; parameters are float32.
     unroll: layers a turn of the loop over layers; more compile longer.
   """
+
   width: int = 512
   depth: int = 6
   num_heads: int = 8
@@ -60,10 +61,17 @@ class PixelEncoder(nn.Module):
     zeros = nn.initializers.zeros
     self.embed = post_norm.Linear(self.width, dtype=self.dtype)
     self.positions = self.param(
-        'positions', zeros, (calendar.MONTHS, self.width))
+      'positions', zeros, (calendar.MONTHS, self.width)
+    )
     self.class_token = self.param('class_token', zeros, (self.width,))
-    block = (self.width, self.num_heads, self.hidden, self.activation,
-             self.dropout, self.dtype)
+    block = (
+      self.width,
+      self.num_heads,
+      self.hidden,
+      self.activation,
+      self.dropout,
+      self.dtype,
+    )
     if self.depth > 1:
       self.first = post_norm.PostNormBlock(*block)
     if self.depth > 2:
@@ -72,8 +80,9 @@ class PixelEncoder(nn.Module):
     self.norm = post_norm.layer_norm(self.dtype)
     self.head = post_norm.Linear(self.output_width, dtype=self.dtype)
 
-  def __call__(self, pixels, keep=None, *, months=None, median=None,
-               train=False):
+  def __call__(
+    self, pixels, keep=None, *, months=None, median=None, train=False
+  ):
     """Encodes time series.
 
     Args:
@@ -119,16 +128,17 @@ class PixelEncoder(nn.Module):
     keep = jnp.ones((1, steps), bool) if keep is None else keep
     pixels = jnp.where(keep[:, :, None, None, None], pixels, 0)
     pixels = pixels.reshape(batch, steps, -1)
-    features, rows = self._features(pixels, *self._positions(
-        keep, steps, months))
+    features, rows = self._features(
+      pixels, *self._positions(keep, steps, months)
+    )
     tokens = (features.reshape(-1, len(rows)) @ rows).reshape(
-        batch, steps + 1, self.width)
+      batch, steps + 1, self.width
+    )
     few = median is None and self.attends_by_factors(len(rows))
     factors = (features, rows) if few else None
     if median is not None:
       tokens, keep = self._collapse(tokens, pixels, keep, median)
-    visible = jnp.concatenate(
-        [jnp.ones((len(keep), 1), bool), keep], axis=1)
+    visible = jnp.concatenate([jnp.ones((len(keep), 1), bool), keep], axis=1)
     return (tokens, visible[:, None, None, :]), factors
 
   def attends_by_factors(self, features):
@@ -146,14 +156,19 @@ class PixelEncoder(nn.Module):
     """
     batch, steps, width = pixels.shape
     kernel, bias = self.embed.weights(width)
-    rows = jnp.concatenate([
-        kernel, table.astype(self.dtype) + bias[None],
-        self.class_token[None].astype(self.dtype)])
+    rows = jnp.concatenate(
+      [
+        kernel,
+        table.astype(self.dtype) + bias[None],
+        self.class_token[None].astype(self.dtype),
+      ]
+    )
     shares = jnp.broadcast_to(shares, (batch, *shares.shape[1:]))
     of_steps = jnp.concatenate([pixels, shares], axis=2)
     of_class = jnp.zeros((batch, 1, len(rows))).at[:, :, -1].set(1)
     features = jnp.concatenate(
-        [of_class, jnp.pad(of_steps, ((0, 0), (0, 0), (0, 1)))], axis=1)
+      [of_class, jnp.pad(of_steps, ((0, 0), (0, 0), (0, 1)))], axis=1
+    )
     return features.astype(self.dtype), rows
 
   def _all_but_last(self, tokens, visible, factors, train):
@@ -169,10 +184,13 @@ class PixelEncoder(nn.Module):
       return tokens, tokens
 
     tokens, others = nn.scan(
-        body, variable_axes={'params': 0},
-        split_rngs={'params': True, 'dropout': True}, in_axes=nn.broadcast,
-        length=self.depth - 2, unroll=min(self.unroll, self.depth - 2))(
-            self.blocks, first, visible)
+      body,
+      variable_axes={'params': 0},
+      split_rngs={'params': True, 'dropout': True},
+      in_axes=nn.broadcast,
+      length=self.depth - 2,
+      unroll=min(self.unroll, self.depth - 2),
+    )(self.blocks, first, visible)
     return tokens, [first, *others]
 
   def _positions(self, keep, steps, months):
@@ -189,14 +207,16 @@ class PixelEncoder(nn.Module):
       return jnp.ones((1, 1, 1)), mean if self.single == 'mean' else table[:1]
     else:
       table = calendar.lower_median(
-          table.reshape(steps, calendar.MONTHS // steps, -1))
+        table.reshape(steps, calendar.MONTHS // steps, -1)
+      )
       own = jnp.eye(steps)[None]
     batch = max(len(own), len(keep))
     own = jnp.broadcast_to(own, (batch, *own.shape[1:]))
     keep = jnp.broadcast_to(keep, (batch, steps))
     if self.kept == 'first':
       own = jnp.take_along_axis(
-          own, jnp.maximum(jnp.cumsum(keep, axis=1) - 1, 0)[:, :, None], axis=1)
+        own, jnp.maximum(jnp.cumsum(keep, axis=1) - 1, 0)[:, :, None], axis=1
+      )
     alone = (jnp.sum(keep, axis=1) <= 1)[:, None, None]
     of_mean = jnp.broadcast_to(alone, (batch, steps, 1))
     shares = jnp.concatenate([jnp.where(alone, 0, own), of_mean], axis=2)
@@ -210,7 +230,8 @@ class PixelEncoder(nn.Module):
     found = calendar.lower_median(self.embed(pixels), keep)
     found += jnp.mean(self.positions, axis=0)[None].astype(self.dtype)
     tokens = tokens.at[:, 1].set(
-        jnp.where(median[:, None], found, tokens[:, 1]))
+      jnp.where(median[:, None], found, tokens[:, 1])
+    )
     first = (jax.lax.iota(jnp.int32, keep.shape[1]) == 0)[None, :]
     alone = first & keep.any(axis=1, keepdims=True)
     return tokens, jnp.where(median[:, None], alone, keep)
@@ -220,26 +241,33 @@ class PixelEncoder(nn.Module):
     wanted = (self.num_bands, self.side, self.side)
     if pixels.ndim != 5 or pixels.shape[2:] != wanted:
       raise ValueError(
-          f'pixels is {pixels.shape}; wanted is [B, T, {self.num_bands} bands, '
-          f'{self.side} rows, {self.side} columns].')
+        f'pixels is {pixels.shape}; wanted is [B, T, {self.num_bands} bands, '
+        f'{self.side} rows, {self.side} columns].'
+      )
     steps = pixels.shape[1]
     if months is None and steps not in calendar.SETTINGS.values():
       raise ValueError(
-          f'pixels has {steps} time steps; without `months` these must be '
-          f'12 months, 4 quarters or 1. Pass `months` for other dates.')
+        f'pixels has {steps} time steps; without `months` these must be '
+        f'12 months, 4 quarters or 1. Pass `months` for other dates.'
+      )
     return pixels.shape[:2]
 
   def _check(self):
     if self.depth < 1 or self.width % self.num_heads:
       raise ValueError(
-          f'depth={self.depth}, width={self.width}, num_heads={self.num_heads}:'
-          ' there must be a layer, and the heads must divide the width.')
-    choices = {'activation': sorted(post_norm.ACTIVATIONS),
-               'single': ['mean', 'first'], 'kept': ['own', 'first']}
+        f'depth={self.depth}, width={self.width}, num_heads={self.num_heads}:'
+        ' there must be a layer, and the heads must divide the width.'
+      )
+    choices = {
+      'activation': sorted(post_norm.ACTIVATIONS),
+      'single': ['mean', 'first'],
+      'kept': ['own', 'first'],
+    }
     for name, allowed in choices.items():
       if getattr(self, name) not in allowed:
-        raise ValueError(f'{name}={getattr(self, name)!r} is not one of '
-                         f'{allowed}.')
+        raise ValueError(
+          f'{name}={getattr(self, name)!r} is not one of {allowed}.'
+        )
 
 
 def init(encoder, key, identical=False):
@@ -256,9 +284,12 @@ def init(encoder, key, identical=False):
   if identical and encoder.depth > 1:
     params = params | {'first': params['last']}
   if identical and encoder.depth > 2:
-    params = params | {'blocks': jax.tree.map(
+    params = params | {
+      'blocks': jax.tree.map(
         lambda x: jnp.broadcast_to(x, (encoder.depth - 2, *x.shape)),
-        params['last'])}
+        params['last'],
+      )
+    }
   return params
 
 
@@ -281,8 +312,9 @@ def embed(encoder, params, pixels, keep, setting='monthly'):
   return encoder.apply({'params': params}, pixels, keep)
 
 
-def embed_augmented(encoder, params, pixels, keep, key, kind='none',
-                    per_sample=False):
+def embed_augmented(
+  encoder, params, pixels, keep, key, kind='none', per_sample=False
+):
   """Vectors [B, E] for training: months and bands left out, dropout on.
 
   Where nothing would be left of a sample, its months stay all.
@@ -298,12 +330,20 @@ def embed_augmented(encoder, params, pixels, keep, key, kind='none',
   """
   key_drops, key_dropout = jax.random.split(key)
   drops = dropping.draw(
-      key_drops, kind, len(pixels), num_bands=encoder.num_bands,
-      per_sample=per_sample)
+    key_drops,
+    kind,
+    len(pixels),
+    num_bands=encoder.num_bands,
+    per_sample=per_sample,
+  )
   left = keep & drops.months
   left = jnp.where(left.any(axis=1, keepdims=True), left, keep)
   pixels = jnp.where(drops.bands[:, None, :, None, None], pixels, 0)
   return encoder.apply(
-      {'params': params}, pixels, left,
-      median=drops.median if kind == 'tsmixaug' else None, train=True,
-      rngs={'dropout': key_dropout})
+    {'params': params},
+    pixels,
+    left,
+    median=drops.median if kind == 'tsmixaug' else None,
+    train=True,
+    rngs={'dropout': key_dropout},
+  )

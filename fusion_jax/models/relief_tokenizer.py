@@ -34,6 +34,7 @@ class ReliefTokenizer(image_tokenizer.ImageTokenizer):
     relief: standard deviations that the networks see as 1.
     head_width: of the part of the decoder that works on the grid of codes.
   """
+
   span: tuple[float, float] = (-1.18756, 8.66199)
   num_digits: int = 4
   relief: float = 0.005
@@ -51,7 +52,7 @@ class ReliefTokenizer(image_tokenizer.ImageTokenizer):
   @property
   def digits(self):
     """The place-value system of patches' means."""
-    return digits.Digits(*self.span, self.levels[:self.num_digits])
+    return digits.Digits(*self.span, self.levels[: self.num_digits])
 
   def latents(self, images):
     """What is quantised, [B, Y / 16, X / 16, len(levels)] float32."""
@@ -69,15 +70,18 @@ class ReliefTokenizer(image_tokenizer.ImageTokenizer):
         16.
     """
     if images.ndim != 4 or images.shape[-1] != 1:
-      raise ValueError(f'Images {images.shape} must be [B, Y, X, 1]: the '
-                       'digits in a code are those of one band.')
+      raise ValueError(
+        f'Images {images.shape} must be [B, Y, X, 1]: the '
+        'digits in a code are those of one band.'
+      )
     grid = images.shape[1] // PATCH, images.shape[2] // PATCH
     cut = _cut(images)
     kept = self.digits.round(cut.mean(-1, keepdims=True))
     within = patches.unpatchify(cut - kept, grid, PATCH)
     around = images - images.mean((1, 2), keepdims=True)
-    return self.encoder(jnp.arcsinh(
-        jnp.concatenate([within, around], -1) / self.relief), keep_all)
+    return self.encoder(
+      jnp.arcsinh(jnp.concatenate([within, around], -1) / self.relief), keep_all
+    )
 
 
 class ReliefDecoder(nn.Module):
@@ -92,6 +96,7 @@ class ReliefDecoder(nn.Module):
     relief: standard deviations that the networks see as 1.
     width: of the small network.
   """
+
   unet: unet.UNet
   digits: digits.Digits
   relief: float
@@ -105,19 +110,23 @@ class ReliefDecoder(nn.Module):
     levels = self.digits.join(codes[..., :count])[..., None]
     learned = 2 * codes[..., count:] - 1
     steps = (_neighbours(levels) - levels) / self.relief
-    relief = convolutions.Projection(
-        PATCH**2, zero=True, name='slopes')(steps)
+    relief = convolutions.Projection(PATCH**2, zero=True, name='slopes')(steps)
     hidden = jnp.concatenate([jnp.arcsinh(steps), _neighbours(learned)], -1)
     for i in range(2):
-      hidden = nn.gelu(convolutions.Projection(
-          self.width, name=f'hidden_{i}')(hidden))
-    relief += convolutions.Projection(
-        PATCH**2, zero=True, name='details')(hidden)
+      hidden = nn.gelu(
+        convolutions.Projection(self.width, name=f'hidden_{i}')(hidden)
+      )
+    relief += convolutions.Projection(PATCH**2, zero=True, name='details')(
+      hidden
+    )
     coarse = patches.unpatchify(
-        (levels / self.relief + relief).reshape(len(codes), -1, PATCH**2),
-        (rows, columns), PATCH)
-    return self.relief * (coarse + self.unet(
-        noisy, t, self._legible(levels, learned)))
+      (levels / self.relief + relief).reshape(len(codes), -1, PATCH**2),
+      (rows, columns),
+      PATCH,
+    )
+    return self.relief * (
+      coarse + self.unet(noisy, t, self._legible(levels, learned))
+    )
 
   def _legible(self, levels, learned):
     """For digits, how far patches lie above the square's mean, compressed.
@@ -125,9 +134,10 @@ class ReliefDecoder(nn.Module):
     As many channels as digits, each four times as coarse as the one before.
     """
     above = levels - levels.mean((1, 2), keepdims=True)
-    scales = self.relief * 4.**jnp.arange(len(self.digits.levels))
+    scales = self.relief * 4.0 ** jnp.arange(len(self.digits.levels))
     return jnp.concatenate(
-        [jnp.arcsinh(above / scales[None, None, None]), learned], -1)
+      [jnp.arcsinh(above / scales[None, None, None]), learned], -1
+    )
 
 
 def _cut(images):
@@ -143,6 +153,12 @@ def _neighbours(grid):
   _, rows, columns, _ = grid.shape
   padded = jnp.pad(grid, ((0, 0), (1, 1), (1, 1), (0, 0)), mode='edge')
   return jnp.concatenate(
-      [jax.lax.slice_in_dim(
-          padded[:, down:down + rows], across, across + columns, axis=2)
-       for down in range(3) for across in range(3)], -1)
+    [
+      jax.lax.slice_in_dim(
+        padded[:, down : down + rows], across, across + columns, axis=2
+      )
+      for down in range(3)
+      for across in range(3)
+    ],
+    -1,
+  )

@@ -62,17 +62,23 @@ class SeriesCodes:
     values, steps = np.asarray(values, np.float32), self._steps
     if values.shape[-1:] != (steps,):
       raise ValueError(
-          f'{self.name} has {steps} steps, not the shape {values.shape}.')
+        f'{self.name} has {steps} steps, not the shape {values.shape}.'
+      )
     shape = *values.shape[:-1], steps // self.stride
     if not values.size:
       return np.zeros(shape, np.int32)
     rows = values.reshape(-1, steps)
     present = np.isfinite(rows)
     mean, std = (np.float32(x) for x in self._standard)
-    indices = _encode(self._model, self._params,
-                      np.where(present, (rows - mean) / std, 0), present)
-    ids = np.where(self._model.known(present), np.asarray(indices) + _FIRST,
-                   modalities.NULL)
+    indices = _encode(
+      self._model,
+      self._params,
+      np.where(present, (rows - mean) / std, 0),
+      present,
+    )
+    ids = np.where(
+      self._model.known(present), np.asarray(indices) + _FIRST, modalities.NULL
+    )
     return ids.astype(np.int32).reshape(shape)
 
   def decode(self, ids):
@@ -87,15 +93,21 @@ class SeriesCodes:
       return np.zeros(shape, np.float32)
     rows = ids.reshape(-1, ids.shape[-1])
     known = rows >= _FIRST
-    values = np.asarray(_decode(
-        self._model, self._params, np.where(known, rows - _FIRST, 0), known,
-        self._steps))
+    values = np.asarray(
+      _decode(
+        self._model,
+        self._params,
+        np.where(known, rows - _FIRST, 0),
+        known,
+        self._steps,
+      )
+    )
     dry = (modalities.MODALITIES[self.name].unit == 'mm') & (
-        rows == modalities.ZERO)
+      rows == modalities.ZERO
+    )
     known, dry = (np.repeat(x, self.stride, axis=1) for x in (known, dry))
     mean, std = self._standard
-    values = np.where(
-        known, values * std + mean, np.where(dry, 0, np.nan))
+    values = np.where(known, values * std + mean, np.where(dry, 0, np.nan))
     return values.astype(np.float32).reshape(shape)
 
   def save(self, folder):
@@ -103,21 +115,31 @@ class SeriesCodes:
     path = _path(folder, self.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'{path.name}.tmp-{os.getpid()}')
-    temporary.write_bytes(serialization.msgpack_serialize({
-        'settings': json.dumps(self._settings()), 'params': self._params,
-        'standard': list(self._standard)}))
+    temporary.write_bytes(
+      serialization.msgpack_serialize(
+        {
+          'settings': json.dumps(self._settings()),
+          'params': self._params,
+          'standard': list(self._standard),
+        }
+      )
+    )
     os.replace(temporary, path)
 
   def _settings(self):
-    settings = {field.name: getattr(self._model, field.name)
-                for field in dataclasses.fields(self._model)
-                if field.name not in ('name', 'parent')}
+    settings = {
+      field.name: getattr(self._model, field.name)
+      for field in dataclasses.fields(self._model)
+      if field.name not in ('name', 'parent')
+    }
     return settings | {'dtype': jnp.dtype(self._model.dtype).name}
 
   def _fingerprint(self):
-    digest = hashlib.sha256(json.dumps(
-        [self.name, self._settings(), self._standard],
-        sort_keys=True).encode())
+    digest = hashlib.sha256(
+      json.dumps(
+        [self.name, self._settings(), self._standard], sort_keys=True
+      ).encode()
+    )
     for leaf in jax.tree.leaves(self._params):
       digest.update(leaf.tobytes())
     return digest.hexdigest()[:16]
@@ -128,11 +150,13 @@ class SeriesCodes:
       raise ValueError(f'The ids of {self.name} are {ids.dtype}, not integers.')
     if ids.shape[-1:] != (count,):
       raise ValueError(
-          f'{self.name} has {count} ids, not the shape {ids.shape}.')
+        f'{self.name} has {count} ids, not the shape {ids.shape}.'
+      )
     if ids.size and (ids.min() < 0 or ids.max() >= self.vocab_size):
       raise ValueError(
-          f'Ids run from {ids.min()} to {ids.max()}; the vocabulary of '
-          f'{self.name} has 0..{self.vocab_size - 1}.')
+        f'Ids run from {ids.min()} to {ids.max()}; the vocabulary of '
+        f'{self.name} has 0..{self.vocab_size - 1}.'
+      )
     return ids
 
 
@@ -145,9 +169,10 @@ def load(folder, name):
   path = _path(folder, name)
   if not path.exists():
     raise FileNotFoundError(
-        f'{folder} has no learned codes of {name}: {path} is missing. '
-        '`python -m fusion_jax.prepare tokenize` with a tokenizer of '
-        'configs/series_tokenizer.py stores them.')
+      f'{folder} has no learned codes of {name}: {path} is missing. '
+      '`python -m fusion_jax.prepare tokenize` with a tokenizer of '
+      'configs/series_tokenizer.py stores them.'
+    )
   found = serialization.msgpack_restore(path.read_bytes())
   settings = json.loads(found['settings'])
   for field in ('levels', 'dilations'):
@@ -167,9 +192,10 @@ def keep(codes, folder):
     begun = load(folder, codes.name).fingerprint
     if begun != codes.fingerprint:
       raise ValueError(
-          f'The run in {folder} began with codes of {codes.name} by the '
-          f'tokenizer {begun}, not by {codes.fingerprint}. Name the data that '
-          'it began with, or another --workdir.')
+        f'The run in {folder} began with codes of {codes.name} by the '
+        f'tokenizer {begun}, not by {codes.fingerprint}. Name the data that '
+        'it began with, or another --workdir.'
+      )
   else:
     codes.save(folder)
 
@@ -180,13 +206,19 @@ def _path(folder, name):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _encode(model, params, values, present):
-  latents = model.apply({'params': params}, values, present,
-                        jnp.ones_like(present), method='encode')
+  latents = model.apply(
+    {'params': params}, values, present, jnp.ones_like(present), method='encode'
+  )
   return model.fsq.to_indices(model.fsq.quantize(latents))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
 def _decode(model, params, indices, known, steps):
   inside = jnp.ones((len(known), steps), bool)
-  return model.apply({'params': params}, model.fsq.from_indices(indices), known,
-                     inside, method='decode')
+  return model.apply(
+    {'params': params},
+    model.fsq.from_indices(indices),
+    known,
+    inside,
+    method='decode',
+  )

@@ -22,6 +22,7 @@ class Convolution(nn.Module):
   Written as one matrix product of shifted copies, which XLA runs several times
   as fast on a CPU as its own convolution in one dimension.
   """
+
   features: int
   kernel: int = 3  # Steps it sees at once, odd.
   dilation: int = 1  # Steps from one of them to the next.
@@ -32,14 +33,18 @@ class Convolution(nn.Module):
     steps = inputs.shape[1]
     reach = self.kernel // 2 * self.dilation
     padded = jnp.pad(inputs, ((0, 0), (reach, reach), (0, 0)))
-    shifted = [padded[:, i * self.dilation:i * self.dilation + steps]
-               for i in range(self.kernel)]
+    shifted = [
+      padded[:, i * self.dilation : i * self.dilation + steps]
+      for i in range(self.kernel)
+    ]
     return layers.Linear(self.features, True, dtype=self.dtype, name='taps')(
-        jnp.concatenate(shifted, axis=-1))
+      jnp.concatenate(shifted, axis=-1)
+    )
 
 
 class Block(nn.Module):
   """Residual block: a dilated convolution, then a map of every step."""
+
   width: int
   kernel: int
   dilation: int
@@ -47,7 +52,8 @@ class Block(nn.Module):
 
   def setup(self):
     self.convolution = Convolution(
-        self.width, self.kernel, self.dilation, self.dtype)
+      self.width, self.kernel, self.dilation, self.dtype
+    )
     self.out = layers.Linear(self.width, True, dtype=self.dtype)
 
   def __call__(self, inputs, inside):
@@ -74,13 +80,14 @@ class SeriesTokenizer(nn.Module):
       mostly stays there.
     dtype: of the computation; parameters and codes are float32.
   """
+
   levels: tuple[int, ...]
   width: int = 48
   dilations: tuple[int, ...] = (1, 2)
   kernel: int = 3
   stride: int = 1
   num_waves: int = 6
-  latent_scale: float = 3.
+  latent_scale: float = 3.0
   dtype: Any = jnp.float32
 
   def setup(self):
@@ -91,14 +98,17 @@ class SeriesTokenizer(nn.Module):
     settings = dict(dtype=self.dtype)
     self.encoder_in = Convolution(self.width, self.kernel, **settings)
     self.encoder_blocks = [
-        Block(self.width, self.kernel, dilation, **settings)
-        for dilation in self.dilations]
+      Block(self.width, self.kernel, dilation, **settings)
+      for dilation in self.dilations
+    ]
     self.to_latents = layers.Linear(len(self.levels), True, dtype=jnp.float32)
     self.from_codes = Convolution(
-        self.width * self.stride, self.kernel, **settings)
+      self.width * self.stride, self.kernel, **settings
+    )
     self.decoder_blocks = [
-        Block(self.width, self.kernel, dilation, **settings)
-        for dilation in self.dilations[::-1]]
+      Block(self.width, self.kernel, dilation, **settings)
+      for dilation in self.dilations[::-1]
+    ]
     self.decoder_out = layers.Linear(1, True, dtype=jnp.float32)
     self.shortcut = layers.Linear(self.stride, dtype=jnp.float32)
 
@@ -124,8 +134,12 @@ class SeriesTokenizer(nn.Module):
     latents = self.encode(values, present, inside)
     known = self.known(present)
     codes = self.fsq.quantize(latents)
-    return {'values': self.decode(codes, known, inside), 'latents': latents,
-            'codes': codes, 'known': known}
+    return {
+      'values': self.decode(codes, known, inside),
+      'latents': latents,
+      'codes': codes,
+      'known': known,
+    }
 
   def known(self, present):
     """Which codes [B, S] have a present step [B, T]."""
@@ -138,17 +152,20 @@ class SeriesTokenizer(nn.Module):
     batch, steps = values.shape
     self._check_steps(steps)
     values = jnp.where(present, values, 0)[..., None]
-    phases = values * (np.pi / 4 * 2.0**np.arange(self.num_waves))[
-        None, None].astype(np.float32)
+    phases = values * (np.pi / 4 * 2.0 ** np.arange(self.num_waves))[
+      None, None
+    ].astype(np.float32)
     seen = jnp.concatenate(
-        [values, jnp.sin(phases), jnp.cos(phases), jnp.ones_like(values)], -1)
+      [values, jnp.sin(phases), jnp.cos(phases), jnp.ones_like(values)], -1
+    )
     seen = seen * present[..., None]  # The last channel: is it there?
     inside = inside[..., None].astype(self.dtype)
     hidden = self.encoder_in(seen.astype(self.dtype))
     for block in self.encoder_blocks:
       hidden = block(hidden, inside)
     hidden = nn.gelu(hidden).reshape(
-        batch, steps // self.stride, self.stride * self.width)
+      batch, steps // self.stride, self.stride * self.width
+    )
     return self.to_latents(hidden) * self.latent_scale
 
   def decode(self, codes, known, inside):
@@ -172,5 +189,6 @@ class SeriesTokenizer(nn.Module):
   def _check_steps(self, steps):
     if steps % self.stride:
       raise ValueError(
-          f'A series of {steps} steps does not divide into codes of '
-          f'stride={self.stride} steps; choose a divisor.')
+        f'A series of {steps} steps does not divide into codes of '
+        f'stride={self.stride} steps; choose a divisor.'
+      )

@@ -13,8 +13,14 @@ def encoding_flops(model, height, width):
   tokens = height * width // patch**2
   pixels = patch**2 * model.channels
   latents = len(model.levels)
-  return 2 * tokens * (model.width * (pixels + latents) + _transformer(
-      model, model.depth, tokens))
+  return (
+    2
+    * tokens
+    * (
+      model.width * (pixels + latents)
+      + _transformer(model, model.depth, tokens)
+    )
+  )
 
 
 def decoding_flops(model, height, width):
@@ -23,8 +29,14 @@ def decoding_flops(model, height, width):
   tokens = height * width // patch**2
   pixels = patch**2 * model.channels
   latents = len(model.levels)
-  return 2 * tokens * (model.width * (pixels + latents) + _transformer(
-      model, model.decoder_depth, tokens))
+  return (
+    2
+    * tokens
+    * (
+      model.width * (pixels + latents)
+      + _transformer(model, model.decoder_depth, tokens)
+    )
+  )
 
 
 def denoising_flops(model, height, width):
@@ -45,11 +57,16 @@ def denoising_flops(model, height, width):
 
 def training_flops(model, batch_size, height, width):
   """FLOPs of a training step."""
-  decode = (denoising_flops
-            if isinstance(model, image_tokenizer.ImageTokenizer)
-            else decoding_flops)
-  return 3 * batch_size * (encoding_flops(model, height, width) +
-                           decode(model, height, width))
+  decode = (
+    denoising_flops
+    if isinstance(model, image_tokenizer.ImageTokenizer)
+    else decoding_flops
+  )
+  return (
+    3
+    * batch_size
+    * (encoding_flops(model, height, width) + decode(model, height, width))
+  )
 
 
 def _transformer(model, depth, tokens):

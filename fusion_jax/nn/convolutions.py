@@ -27,6 +27,7 @@ class Projection(nn.Module):
     zero: whether it starts at zero.
     dtype: of the computation; parameters are float32.
   """
+
   features: int
   zero: bool = False
   dtype: Any = jnp.float32
@@ -37,8 +38,10 @@ class Projection(nn.Module):
     init = _initialiser(width, self.zero)
     kernel = self.param('kernel', init, (width, self.features))
     bias = self.param('bias', init, (self.features,))
-    outputs = inputs.reshape(-1, width).astype(self.dtype) @ kernel.astype(
-        self.dtype) + bias.astype(self.dtype)[None, :]
+    outputs = (
+      inputs.reshape(-1, width).astype(self.dtype) @ kernel.astype(self.dtype)
+      + bias.astype(self.dtype)[None, :]
+    )
     return outputs.reshape(*leading, self.features)
 
 
@@ -52,6 +55,7 @@ class Convolution(nn.Module):
     zero: whether it starts at zero.
     dtype: of the computation; parameters are float32.
   """
+
   features: int
   stride: int = 1
   zero: bool = False
@@ -68,8 +72,10 @@ class Convolution(nn.Module):
     pixels = height * width // self.stride**2
     gather = pixels <= GATHER_PIXELS and channels >= GATHER_CHANNELS
     convolve = _as_product if gather else _as_convolution
-    return (convolve(images, kernel, self.stride) +
-            bias.astype(self.dtype)[None, None, None, :])
+    return (
+      convolve(images, kernel, self.stride)
+      + bias.astype(self.dtype)[None, None, None, :]
+    )
 
 
 class GroupNorm(nn.Module):
@@ -79,6 +85,7 @@ class GroupNorm(nn.Module):
     groups: must divide the channels.
     dtype: of the output.
   """
+
   groups: int = 32
   dtype: Any = jnp.float32
 
@@ -87,8 +94,10 @@ class GroupNorm(nn.Module):
     """Images [B, Y, X, C] to the same shape."""
     channels = images.shape[-1]
     if channels % self.groups:
-      raise ValueError(f'{channels} channels do not divide into '
-                       f'{self.groups} groups; choose a multiple.')
+      raise ValueError(
+        f'{channels} channels do not divide into '
+        f'{self.groups} groups; choose a multiple.'
+      )
     scale = self.param('scale', nn.initializers.ones, (channels,))
     bias = self.param('bias', nn.initializers.zeros, (channels,))
     values = images.astype(jnp.float32)
@@ -111,8 +120,12 @@ def _initialiser(fan_in, zero):
 
 def _as_convolution(images, kernel, stride):
   return jax.lax.conv_general_dilated(
-      images, kernel, (stride, stride), ((1, 1), (1, 1)),
-      dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+    images,
+    kernel,
+    (stride, stride),
+    ((1, 1), (1, 1)),
+    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+  )
 
 
 def _as_product(images, kernel, stride):
@@ -121,8 +134,10 @@ def _as_product(images, kernel, stride):
   rows, columns = -(-height // stride), -(-width // stride)
   padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
   neighbours = [
-      padded[:, down:down + height:stride, across:across + width:stride]
-      for down in range(3) for across in range(3)]
+    padded[:, down : down + height : stride, across : across + width : stride]
+    for down in range(3)
+    for across in range(3)
+  ]
   gathered = jnp.concatenate(neighbours, -1).reshape(-1, 9 * channels)
   product = gathered @ kernel.reshape(9 * channels, -1)
   return product.reshape(batch, rows, columns, -1)

@@ -25,22 +25,26 @@ class EncoderEmbeddings(nn.Module):
     width: D.
     dtype: of the vectors.
   """
+
   modalities: tuple[Any, ...]
   width: int
   dtype: Any = jnp.float32
 
   def setup(self):
-    self.weights = {
-        m.name: self._weight(m) for m in self.modalities if m.seen}
+    self.weights = {m.name: self._weight(m) for m in self.modalities if m.seen}
 
   def _weight(self, modality):
     if modality.vocab_size:
-      return self.param(modality.name, nn.initializers.normal(0.02),
-                        (modality.vocab_size, self.width))
+      return self.param(
+        modality.name,
+        nn.initializers.normal(0.02),
+        (modality.vocab_size, self.width),
+      )
     pixels = _PATCH_PIXELS * len(modality.bands)
-    bound = (6 / (pixels + self.width))**0.5
+    bound = (6 / (pixels + self.width)) ** 0.5
     return self.param(
-        modality.name, layers.uniform(bound), (pixels, self.width))
+      modality.name, layers.uniform(bound), (pixels, self.width)
+    )
 
   def embed(self, name, values):
     """One modality: codes [...] or flattened patches [..., 256 C] to [..., D].
@@ -55,8 +59,9 @@ class EncoderEmbeddings(nn.Module):
     *leading, pixels = values.shape
     if pixels != weight.shape[0]:
       raise ValueError(
-          f'Patches of {name!r} hold {pixels} values, but its '
-          f'{len(modality.bands)} bands make {weight.shape[0]}.')
+        f'Patches of {name!r} hold {pixels} values, but its '
+        f'{len(modality.bands)} bands make {weight.shape[0]}.'
+      )
     patches = values.reshape(-1, pixels).astype(self.dtype)
     return (patches @ weight.astype(self.dtype)).reshape(*leading, self.width)
 
@@ -68,8 +73,13 @@ class EncoderEmbeddings(nn.Module):
       if not modality.seen:
         continue
       if modality.vocab_size:
-        content += _look_up(self.weights[modality.name], slots['code'], member,
-                            modality, self.dtype)
+        content += _look_up(
+          self.weights[modality.name],
+          slots['code'],
+          member,
+          modality,
+          self.dtype,
+        )
       else:
         vectors = self.embed(modality.name, slots['patches'][modality.name])
         content += jnp.where(member[..., None], vectors, 0)
@@ -81,16 +91,21 @@ class DecoderEmbeddings(nn.Module):
 
   Attributes: as of `EncoderEmbeddings`.
   """
+
   modalities: tuple[Any, ...]
   width: int
   dtype: Any = jnp.float32
 
   def setup(self):
     self.tables = {
-        m.name: self.param(
-            m.name, layers.uniform((6 / (m.vocab_size + self.width))**0.5),
-            (m.vocab_size, self.width))
-        for m in self.modalities if m.is_target}
+      m.name: self.param(
+        m.name,
+        layers.uniform((6 / (m.vocab_size + self.width)) ** 0.5),
+        (m.vocab_size, self.width),
+      )
+      for m in self.modalities
+      if m.is_target
+    }
 
   def __call__(self, slots, mask_token):
     """Content of slots, [B, M, D].
@@ -105,30 +120,41 @@ class DecoderEmbeddings(nn.Module):
       if modality.is_sequence and not modality.is_target:
         continue
       if modality.is_sequence:
-        content += _look_up(self.tables[modality.name], slots['code'], member,
-                            modality, self.dtype)
+        content += _look_up(
+          self.tables[modality.name],
+          slots['code'],
+          member,
+          modality,
+          self.dtype,
+        )
       else:
         content += jnp.where(
-            member[..., None], mask_token.astype(self.dtype)[None, None, :], 0)
+          member[..., None], mask_token.astype(self.dtype)[None, None, :], 0
+        )
     return content
 
 
 class ModalityEmbeddings(nn.Module):
   """One learned vector a modality, the same in encoder and decoder."""
+
   modalities: tuple[Any, ...]
   width: int
   dtype: Any = jnp.float32
 
   def setup(self):
     self.vectors = [
-        self.param(m.name, nn.initializers.normal(0.02), (self.width,))
-        for m in self.modalities]
+      self.param(m.name, nn.initializers.normal(0.02), (self.width,))
+      for m in self.modalities
+    ]
 
   def __call__(self, modality):
     """Vectors [..., D] of modality ids [...]; 0 in padding."""
     one_hot = jax.nn.one_hot(modality, len(self.modalities))
-    vectors = jnp.matmul(one_hot.reshape(-1, len(self.modalities)),
-                         jnp.stack(self.vectors), precision='highest')
+    vectors = jnp.matmul(
+      one_hot.reshape(-1, len(self.modalities)),
+      jnp.stack(self.vectors),
+      precision='highest',
+    )
     return vectors.reshape(*modality.shape, self.width).astype(self.dtype)
 
   def vector(self, name):
@@ -165,8 +191,9 @@ def _look_up(table, codes, member, modality, dtype):
   padding = jax.lax.stop_gradient(table[0])
   content = _rows(table, jnp.where(codes == 0, vocab_size, rows))
   is_padding = (rows == 0)[..., None]
-  return (content + is_padding * jnp.broadcast_to(padding, content.shape)
-          ).astype(dtype)
+  return (
+    content + is_padding * jnp.broadcast_to(padding, content.shape)
+  ).astype(dtype)
 
 
 def _rows(table, indices):

@@ -23,6 +23,7 @@ class Linear(nn.Module):
     parts: equal parts of the output that are initialised as separate maps.
     dtype: of the computation; parameters are float32.
   """
+
   features: int
   use_bias: bool = False
   parts: int = 1
@@ -31,10 +32,11 @@ class Linear(nn.Module):
   @nn.compact
   def __call__(self, inputs):
     *leading, width = inputs.shape
-    bound = (6 / (width + self.features // self.parts))**0.5  # Xavier.
+    bound = (6 / (width + self.features // self.parts)) ** 0.5  # Xavier.
     kernel = self.param('kernel', uniform(bound), (width, self.features))
     outputs = inputs.reshape(-1, width).astype(self.dtype) @ kernel.astype(
-        self.dtype)
+      self.dtype
+    )
     if self.use_bias:
       bias = self.param('bias', nn.initializers.zeros, (self.features,))
       outputs += bias.astype(self.dtype)[None, :]
@@ -43,15 +45,18 @@ class Linear(nn.Module):
 
 def uniform(bound):
   """Initialiser: uniform in [-bound, bound)."""
+
   def init(key, shape, dtype=jnp.float32):
     return jax.random.uniform(key, shape, dtype, -bound, bound)
+
   return init
 
 
 def layer_norm(dtype):
   """Layer normalisation with a scale and no bias, statistics in float32."""
-  return nn.LayerNorm(epsilon=1e-6, use_bias=False, use_fast_variance=False,
-                      dtype=dtype)
+  return nn.LayerNorm(
+    epsilon=1e-6, use_bias=False, use_fast_variance=False, dtype=dtype
+  )
 
 
 def attend(queries, keys, values, visible):
@@ -68,26 +73,34 @@ def attend(queries, keys, values, visible):
     [B, N, H * K], heads concatenated.
   """
   batch, num_heads, num_queries, head_width = queries.shape
-  scores_BHNM = jnp.einsum('bhnk,bhmk->bhnm', queries * head_width**-0.5, keys,
-                           preferred_element_type=jnp.float32)
+  scores_BHNM = jnp.einsum(
+    'bhnk,bhmk->bhnm',
+    queries * head_width**-0.5,
+    keys,
+    preferred_element_type=jnp.float32,
+  )
   hidden = jnp.finfo(jnp.float32).min  # Finite, so that no row becomes NaN.
   weights_BHNM = jax.nn.softmax(jnp.where(visible, scores_BHNM, hidden))
-  mixed_BHNK = jnp.einsum('bhnm,bhmk->bhnk', weights_BHNM.astype(values.dtype),
-                          values)
+  mixed_BHNK = jnp.einsum(
+    'bhnm,bhmk->bhnk', weights_BHNM.astype(values.dtype), values
+  )
   return mixed_BHNK.transpose(0, 2, 1, 3).reshape(
-      batch, num_queries, num_heads * head_width)
+    batch, num_queries, num_heads * head_width
+  )
 
 
 def split_heads(tokens, parts, num_heads):
   """[B, N, parts * D] to [parts, B, H, N, K]."""
   batch, num_tokens, width = tokens.shape
   tokens = tokens.reshape(
-      batch, num_tokens, parts, num_heads, width // parts // num_heads)
+    batch, num_tokens, parts, num_heads, width // parts // num_heads
+  )
   return tokens.transpose(2, 0, 3, 1, 4)
 
 
 class SelfAttention(nn.Module):
   """Multi-head attention of tokens among themselves."""
+
   width: int
   num_heads: int  # Must divide the width.
   use_bias: bool
@@ -115,8 +128,9 @@ class SelfAttention(nn.Module):
     """
     query, key, value = split_heads(self.qkv(token), 3, self.num_heads)
     keys, values = (
-        jax.lax.dynamic_update_slice_in_dim(old, new, index, axis=2)
-        for old, new in zip(cache, (key, value)))
+      jax.lax.dynamic_update_slice_in_dim(old, new, index, axis=2)
+      for old, new in zip(cache, (key, value))
+    )
     visible = jnp.arange(keys.shape[2]) <= index
     mixed = attend(query, keys, values, visible[None, None, None, :])
     return self.out(mixed), (keys, values)
@@ -124,6 +138,7 @@ class SelfAttention(nn.Module):
 
 class CrossAttention(nn.Module):
   """Multi-head attention from tokens to a context."""
+
   width: int
   num_heads: int  # Must divide the width.
   use_bias: bool
@@ -150,6 +165,7 @@ class CrossAttention(nn.Module):
 
 class GeluMlp(nn.Module):
   """Two linear maps with the exact (erf) GELU between, hidden width 4 D."""
+
   width: int
   use_bias: bool
   dtype: Any = jnp.float32
@@ -157,14 +173,17 @@ class GeluMlp(nn.Module):
   @nn.compact
   def __call__(self, tokens):
     hidden = Linear(
-        4 * self.width, self.use_bias, dtype=self.dtype, name='fc1')(tokens)
+      4 * self.width, self.use_bias, dtype=self.dtype, name='fc1'
+    )(tokens)
     hidden = jax.nn.gelu(hidden, approximate=False)
-    return Linear(
-        self.width, self.use_bias, dtype=self.dtype, name='fc2')(hidden)
+    return Linear(self.width, self.use_bias, dtype=self.dtype, name='fc2')(
+      hidden
+    )
 
 
 class SwigluMlp(nn.Module):
   """fc2(SiLU(fc1 x) * fc3 x), hidden width floor(8 D / 3)."""
+
   width: int
   use_bias: bool
   dtype: Any = jnp.float32
@@ -173,10 +192,12 @@ class SwigluMlp(nn.Module):
   def __call__(self, tokens):
     hidden_width = 8 * self.width // 3
     gate, linear = (
-        Linear(hidden_width, self.use_bias, dtype=self.dtype, name=name)(tokens)
-        for name in ('fc1', 'fc3'))
+      Linear(hidden_width, self.use_bias, dtype=self.dtype, name=name)(tokens)
+      for name in ('fc1', 'fc3')
+    )
     return Linear(self.width, self.use_bias, dtype=self.dtype, name='fc2')(
-        jax.nn.silu(gate) * linear)
+      jax.nn.silu(gate) * linear
+    )
 
 
 MLPS = {'gelu': GeluMlp, 'swiglu': SwigluMlp}
@@ -184,6 +205,7 @@ MLPS = {'gelu': GeluMlp, 'swiglu': SwigluMlp}
 
 class EncoderBlock(nn.Module):
   """Pre-norm self-attention and MLP."""
+
   width: int
   num_heads: int
   mlp: str  # A key of MLPS.
@@ -193,7 +215,8 @@ class EncoderBlock(nn.Module):
   def setup(self):
     self.norm1 = layer_norm(self.dtype)
     self.attention = SelfAttention(
-        self.width, self.num_heads, self.use_bias, self.dtype)
+      self.width, self.num_heads, self.use_bias, self.dtype
+    )
     self.norm2 = layer_norm(self.dtype)
     self.feed = MLPS[self.mlp](self.width, self.use_bias, self.dtype)
 
@@ -205,6 +228,7 @@ class EncoderBlock(nn.Module):
 
 class DecoderBlock(nn.Module):
   """Pre-norm self-attention, cross-attention to a context, and MLP."""
+
   width: int
   num_heads: int
   mlp: str  # A key of MLPS.
@@ -235,7 +259,8 @@ class DecoderBlock(nn.Module):
     """
     tokens += self.self_attention(self.norm1(tokens), attends)
     tokens += self.cross_attention(
-        self.query_norm(tokens), self.context_norm(context), visible)
+      self.query_norm(tokens), self.context_norm(context), visible
+    )
     return tokens + self.feed(self.norm2(tokens))
 
   def keys_values(self, context):
@@ -249,17 +274,21 @@ class DecoderBlock(nn.Module):
     samples of one condition look at it together, and it is never repeated.
     """
     mixed, self_cache = self.self_attention.step(
-        self.norm1(token), self_cache, index)
+      self.norm1(token), self_cache, index
+    )
     token += mixed
     samples = self.query_norm(token).reshape(
-        keys_values.shape[1], -1, self.width)
-    token += self.cross_attention.look(
-        samples, keys_values, visible).reshape(token.shape)
+      keys_values.shape[1], -1, self.width
+    )
+    token += self.cross_attention.look(samples, keys_values, visible).reshape(
+      token.shape
+    )
     return token + self.feed(self.norm2(token)), self_cache
 
 
 class Stack(nn.Module):
   """A block repeated `depth` times; parameters are stacked, [L, ...]."""
+
   blocks: nn.Module  # One block; every layer has its own parameters.
   depth: int
   unroll: int = 1  # Layers a loop iteration; `depth` leaves no loop.
@@ -275,13 +304,18 @@ class Stack(nn.Module):
     Returns:
       [B, N, D], and with `keep_all` also [L, B, N, D].
     """
+
     def body(block, tokens, *args):
       tokens = block(tokens, *args)
       return tokens, tokens if keep_all else None
 
     scan = nn.scan(
-        body, variable_axes={'params': 0}, split_rngs={'params': True},
-        in_axes=(nn.broadcast,) * len(args), length=self.depth,
-        unroll=self.unroll)
+      body,
+      variable_axes={'params': 0},
+      split_rngs={'params': True},
+      in_axes=(nn.broadcast,) * len(args),
+      length=self.depth,
+      unroll=self.unroll,
+    )
     tokens, layers = scan(self.blocks, tokens, *args)
     return (tokens, layers) if keep_all else tokens

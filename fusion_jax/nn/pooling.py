@@ -23,6 +23,7 @@ class ViewPool(nn.Module):
     reduction: of the weighed views: 'sum', 'mean' or 'max'. Sum and mean
       differ by a factor only, which normalising removes.
   """
+
   kind: str = 'per_image'
   reduction: str = 'sum'
 
@@ -43,19 +44,23 @@ class ViewPool(nn.Module):
     """
     if self.kind not in KINDS or self.reduction not in REDUCTIONS:
       raise ValueError(
-          f'kind={self.kind!r}, reduction={self.reduction!r}: choose of '
-          f'{KINDS} and of {REDUCTIONS}.')
+        f'kind={self.kind!r}, reduction={self.reduction!r}: choose of '
+        f'{KINDS} and of {REDUCTIONS}.'
+      )
     batch, number, width = views.shape
-    there = (jnp.ones((batch, number, 1), bool) if there is None
-             else there[:, :, None])
+    there = (
+      jnp.ones((batch, number, 1), bool) if there is None else there[:, :, None]
+    )
     views = jnp.where(there, views.astype(jnp.float32), 0)
     if self.kind == 'mean':
       return _mean(views, there)
     features = 1 if self.kind == 'per_image' else width
     kernel = self.param(
-        'kernel', layers.uniform(width**-0.5), (width, features))
+      'kernel', layers.uniform(width**-0.5), (width, features)
+    )
     scores = (views.reshape(-1, width) @ kernel).reshape(
-        batch, number, features)
+      batch, number, features
+    )
     weights = jax.nn.softmax(jnp.where(there, scores, _HIDDEN), axis=1)
     weighed = weights * views
     if self.reduction == 'mean':

@@ -45,13 +45,14 @@ def resized_grid_table(built, grid, width):
     return table
   down = _bicubic_matrix(built, grid[0])
   across = _bicubic_matrix(built, grid[1])
-  table_YXD = np.einsum('yr,xc,rcd->yxd', down, across,
-                        table.reshape(built, built, width))
+  table_YXD = np.einsum(
+    'yr,xc,rcd->yxd', down, across, table.reshape(built, built, width)
+  )
   return table_YXD.reshape(-1, width).astype(np.float32)
 
 
 def _waves(positions, count):
-  frequencies = 10_000.0**(-np.arange(count) / count)
+  frequencies = 10_000.0 ** (-np.arange(count) / count)
   angles = positions[:, None] * frequencies
   return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
 

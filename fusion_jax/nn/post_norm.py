@@ -13,8 +13,9 @@ from flax import linen as nn
 from fusion_jax.nn import layers
 
 ACTIVATIONS = {
-    'relu': jax.nn.relu,
-    'gelu': lambda x: jax.nn.gelu(x, approximate=False)}  # Exact: erf.
+  'relu': jax.nn.relu,
+  'gelu': lambda x: jax.nn.gelu(x, approximate=False),
+}  # Exact: erf.
 _HIDDEN = jnp.finfo(jnp.float32).min  # Finite, so that no row becomes NaN.
 _FEW_KEYS = 16  # Twelve months and a class token are 13.
 _LEVELS = 2**16  # Of the random numbers that dropout compares.
@@ -30,8 +31,9 @@ class Linear(nn.Module):
     zero_bias: start the bias at 0 instead.
     dtype: of the computation; parameters are float32.
   """
+
   features: int
-  bound: float = 0.
+  bound: float = 0.0
   zero_bias: bool = False
   dtype: Any = jnp.float32
 
@@ -44,8 +46,11 @@ class Linear(nn.Module):
     """The matrix [C, features] and the bias [features], for C = `width`."""
     start = layers.uniform(self.bound or width**-0.5)
     kernel = self.param('kernel', start, (width, self.features))
-    bias = self.param('bias', nn.initializers.zeros if self.zero_bias
-                      else start, (self.features,))
+    bias = self.param(
+      'bias',
+      nn.initializers.zeros if self.zero_bias else start,
+      (self.features,),
+    )
     return kernel.astype(self.dtype), bias.astype(self.dtype)
 
 
@@ -70,6 +75,7 @@ class Dropout(nn.Module):
   for drawing takes a good part of a step on CPU. Draws belong to the example,
   so they do not depend on the mesh.
   """
+
   rate: float
 
   @nn.compact
@@ -80,7 +86,8 @@ class Dropout(nn.Module):
       return x
     size = x[0].size
     words = jax.random.bits(
-        self.make_rng('dropout'), (len(x), -(-size // 2)), 'uint32')
+      self.make_rng('dropout'), (len(x), -(-size // 2)), 'uint32'
+    )
     draws = jax.lax.bitcast_convert_type(words, jnp.uint16)
     keep = draws.reshape(len(x), -1)[:, :size].reshape(x.shape) >= threshold
     return jnp.where(keep, x * (_LEVELS / (_LEVELS - threshold)), 0)
@@ -88,19 +95,23 @@ class Dropout(nn.Module):
 
 class Attention(nn.Module):
   """Multi-head attention with one product for queries, keys and values."""
+
   width: int
   num_heads: int  # Must divide the width.
   dropout: float
   dtype: Any = jnp.float32
 
   def setup(self):
-    self.qkv = Linear(3 * self.width, (6 / (4 * self.width))**0.5,
-                      zero_bias=True, dtype=self.dtype)  # Xavier over all.
+    self.qkv = Linear(
+      3 * self.width,
+      (6 / (4 * self.width)) ** 0.5,
+      zero_bias=True,
+      dtype=self.dtype,
+    )  # Xavier over all.
     self.out = Linear(self.width, zero_bias=True, dtype=self.dtype)
     self.drop = Dropout(self.dropout)
 
-  def __call__(self, tokens, visible, train, *, first_only=False,
-               factors=None):
+  def __call__(self, tokens, visible, train, *, first_only=False, factors=None):
     """Attention of tokens among themselves.
 
     Args:
@@ -114,6 +125,7 @@ class Attention(nn.Module):
     Returns:
       [B, M, D].
     """
+
     def weigh(scores):
       weights = jax.nn.softmax(jnp.where(visible, scores, _HIDDEN))
       return self.drop(weights, train).astype(self.dtype)
@@ -127,10 +139,14 @@ class Attention(nn.Module):
   def _all(self, tokens, weigh, train):
     """What every token gathers, [B, N, D]."""
     queries, keys, values = layers.split_heads(
-        self.qkv(tokens), 3, self.num_heads)
+      self.qkv(tokens), 3, self.num_heads
+    )
     scores_BHNN = jnp.einsum(
-        'bhmk,bhnk->bhmn', queries * queries.shape[-1]**-0.5, keys,
-        preferred_element_type=jnp.float32)
+      'bhmk,bhnk->bhmn',
+      queries * queries.shape[-1] ** -0.5,
+      keys,
+      preferred_element_type=jnp.float32,
+    )
     mixed_BHNK = _mix(weigh(scores_BHNN), values, train)
     return mixed_BHNK.swapaxes(1, 2).reshape(tokens.shape)
 
@@ -146,19 +162,24 @@ class Attention(nn.Module):
     # The biases are the row of one feature more, which is always 1.
     features = jnp.pad(features, ((0, 0), (0, 0), (0, 1)), constant_values=1)
     kernel = jnp.concatenate([rows @ kernel, bias[None]])
-    of_query, of_key, of_value = jnp.moveaxis(kernel.reshape(
-        len(kernel), 3, self.num_heads, -1), 1, 0)  # [F, H, K] each.
+    of_query, of_key, of_value = jnp.moveaxis(
+      kernel.reshape(len(kernel), 3, self.num_heads, -1), 1, 0
+    )  # [F, H, K] each.
     looks_BMF = _affine(
-        features, jnp.einsum('fhk,ghk->fhg', of_query, of_key).reshape(
-            len(kernel), -1) * of_query.shape[2]**-0.5).reshape(
-                batch, number * self.num_heads, -1)
-    scores_BMN = jnp.einsum('bmf,bnf->bmn', looks_BMF, features,
-                            preferred_element_type=jnp.float32)
+      features,
+      jnp.einsum('fhk,ghk->fhg', of_query, of_key).reshape(len(kernel), -1)
+      * of_query.shape[2] ** -0.5,
+    ).reshape(batch, number * self.num_heads, -1)
+    scores_BMN = jnp.einsum(
+      'bmf,bnf->bmn', looks_BMF, features, preferred_element_type=jnp.float32
+    )
     weights_BNHN = weigh(scores_BMN.reshape(batch, number, -1, number))
-    seen_BMF = jnp.einsum('bmn,bnf->bmf', weights_BNHN.reshape(
-        scores_BMN.shape), features)
-    of_seen = jnp.einsum('fhk,hkd->hfd', of_value, of_out.reshape(
-        *of_value.shape[1:], -1)).reshape(-1, self.width)
+    seen_BMF = jnp.einsum(
+      'bmn,bnf->bmf', weights_BNHN.reshape(scores_BMN.shape), features
+    )
+    of_seen = jnp.einsum(
+      'fhk,hkd->hfd', of_value, of_out.reshape(*of_value.shape[1:], -1)
+    ).reshape(-1, self.width)
     return _affine(seen_BMF.reshape(batch, number, -1), of_seen, bias_out)
 
   def _first(self, tokens, weigh):
@@ -172,15 +193,19 @@ class Attention(nn.Module):
     shape = 3, self.num_heads, width // self.num_heads
     kernel, bias = self.qkv.weights(width)
     of_query, of_key, of_value = jnp.moveaxis(
-        kernel.reshape(width, *shape), 1, 0)  # [D, H, K] each.
+      kernel.reshape(width, *shape), 1, 0
+    )  # [D, H, K] each.
     bias_query, _, bias_value = bias.reshape(shape)
     tokens = tokens.astype(self.dtype)
     queries_BHK = (tokens[:, 0] @ of_query.reshape(width, width)).reshape(
-        batch, *shape[1:]) + bias_query[None]
+      batch, *shape[1:]
+    ) + bias_query[None]
     looks_BHD = jnp.einsum(
-        'bhk,dhk->bhd', queries_BHK * shape[2]**-0.5, of_key)
-    scores_BHN = jnp.einsum('bhd,bnd->bhn', looks_BHD, tokens,
-                            preferred_element_type=jnp.float32)
+      'bhk,dhk->bhd', queries_BHK * shape[2] ** -0.5, of_key
+    )
+    scores_BHN = jnp.einsum(
+      'bhd,bnd->bhn', looks_BHD, tokens, preferred_element_type=jnp.float32
+    )
     weights_BHN = weigh(scores_BHN[:, :, None])[:, :, 0]
     seen_BHD = jnp.einsum('bhn,bnd->bhd', weights_BHN, tokens)
     mixed_BHK = jnp.einsum('bhd,dhk->bhk', seen_BHD, of_value)
@@ -197,8 +222,10 @@ def _mix(weights, values, train):
   number = values.shape[2]
   if train or number > _FEW_KEYS:
     return jnp.einsum('bhmn,bhnk->bhmk', weights, values)
-  total = sum(weights[:, :, :, i, None].astype(jnp.float32) *
-              values[:, :, None, i] for i in range(number))
+  total = sum(
+    weights[:, :, :, i, None].astype(jnp.float32) * values[:, :, None, i]
+    for i in range(number)
+  )
   return total.astype(values.dtype)
 
 
@@ -214,6 +241,7 @@ class PostNormBlock(nn.Module):
       and after the MLP.
     dtype: of the computation.
   """
+
   width: int
   num_heads: int
   hidden: int
@@ -223,18 +251,19 @@ class PostNormBlock(nn.Module):
 
   def setup(self):
     self.attention = Attention(
-        self.width, self.num_heads, self.dropout, self.dtype)
+      self.width, self.num_heads, self.dropout, self.dtype
+    )
     self.norm1 = layer_norm(self.dtype)
     self.linear1 = Linear(self.hidden, dtype=self.dtype)
     self.linear2 = Linear(self.width, dtype=self.dtype)
     self.norm2 = layer_norm(self.dtype)
     self.drop = Dropout(self.dropout)
 
-  def __call__(self, tokens, visible, train, *, first_only=False,
-               factors=None):
+  def __call__(self, tokens, visible, train, *, first_only=False, factors=None):
     """[B, N, D] to [B, M, D]; arguments as of `Attention`."""
     mixed = self.attention(
-        tokens, visible, train, first_only=first_only, factors=factors)
+      tokens, visible, train, first_only=first_only, factors=factors
+    )
     if first_only:
       tokens = tokens[:, :1]
     tokens = self.norm1(tokens + self.drop(mixed, train))

@@ -24,6 +24,7 @@ class Part(NamedTuple):
     inputs: channels, skip connections included.
     features: channels of the output.
   """
+
   kind: str
   inputs: int
   features: int
@@ -44,10 +45,12 @@ def layout(channels, width, multipliers, blocks, attention_rates):
     {'input': list of blocks, 'middle': one block, in a list, 'output': list}.
     The output of each input block is kept; each output block takes the last.
   """
+
   def residual(inputs, features, rate):
     block = [Part('residual', inputs, features)]
-    return block + ([Part('attention', features, features)]
-                    if rate in attention_rates else [])
+    return block + (
+      [Part('attention', features, features)] if rate in attention_rates else []
+    )
 
   down = [[Part('convolution', channels, width)]]
   kept, features = [width], width
@@ -59,14 +62,15 @@ def layout(channels, width, multipliers, blocks, attention_rates):
     if level < len(multipliers) - 1:
       down.append([Part('down', features, features)])
       kept.append(features)
-  middle = [Part('residual', features, features),
-            Part('attention', features, features),
-            Part('residual', features, features)]
+  middle = [
+    Part('residual', features, features),
+    Part('attention', features, features),
+    Part('residual', features, features),
+  ]
   up = []
   for level, multiplier in reversed(list(enumerate(multipliers))):
     for i in range(blocks + 1):
-      up.append(
-          residual(features + kept.pop(), width * multiplier, 2**level))
+      up.append(residual(features + kept.pop(), width * multiplier, 2**level))
       features = width * multiplier
       if level and i == blocks:
         up[-1].append(Part('up', features, features))
@@ -86,6 +90,7 @@ class UNet(nn.Module):
     patch: pixels a side of what one position of the finest level holds.
     dtype: of the computation.
   """
+
   channels: int
   width: int = 256
   multipliers: tuple[int, ...] = (1, 2, 2, 2)
@@ -98,12 +103,17 @@ class UNet(nn.Module):
   @property
   def multiple(self):
     """What the sides of an image must divide by."""
-    return self.patch * 2**(len(self.multipliers) - 1)
+    return self.patch * 2 ** (len(self.multipliers) - 1)
 
   def parts(self, code_channels):
     """Its `layout` for codes of `code_channels`."""
-    return layout(self.channels * self.patch**2 + code_channels, self.width,
-                  self.multipliers, self.blocks, self.attention_rates)
+    return layout(
+      self.channels * self.patch**2 + code_channels,
+      self.width,
+      self.multipliers,
+      self.blocks,
+      self.attention_rates,
+    )
 
   @nn.compact
   def __call__(self, noisy, t, codes):
@@ -120,14 +130,17 @@ class UNet(nn.Module):
     batch, height, width, channels = noisy.shape
     if height % self.multiple or width % self.multiple:
       raise ValueError(
-          f'The UNet halves images {len(self.multipliers) - 1} times: sides of '
-          f'{height} x {width} pixels must be multiples of {self.multiple}.')
+        f'The UNet halves images {len(self.multipliers) - 1} times: sides of '
+        f'{height} x {width} pixels must be multiples of {self.multiple}.'
+      )
     grid = (height // self.patch, width // self.patch)
     pixels = patches.patchify(noisy, self.patch).reshape(batch, *grid, -1)
-    images = jnp.concatenate(
-        [pixels, _enlarge(codes, grid)], -1).astype(self.dtype)
+    images = jnp.concatenate([pixels, _enlarge(codes, grid)], -1).astype(
+      self.dtype
+    )
     time = TimeEmbedding(self.width, self.dtype, name='time')(
-        jnp.broadcast_to(t, (batch,)))
+      jnp.broadcast_to(t, (batch,))
+    )
     time = jax.nn.silu(time)
     kept, parts = [], self.parts(codes.shape[-1])
     for i, block in enumerate(parts['input']):
@@ -139,11 +152,13 @@ class UNet(nn.Module):
       images = self._run(block, f'output_{i}', images, time)
     images = jax.nn.silu(self._norm('norm')(images))
     pixels = convolutions.Convolution(
-        channels * self.patch**2, zero=True, dtype=self.dtype, name='out')(
-            images)
+      channels * self.patch**2, zero=True, dtype=self.dtype, name='out'
+    )(images)
     return patches.unpatchify(
-        pixels.astype(jnp.float32).reshape(batch, grid[0] * grid[1], -1),
-        grid, self.patch)
+      pixels.astype(jnp.float32).reshape(batch, grid[0] * grid[1], -1),
+      grid,
+      self.patch,
+    )
 
   def _run(self, block, name, images, time):
     for i, part in enumerate(block):
@@ -154,7 +169,8 @@ class UNet(nn.Module):
     convolution = convolutions.Convolution
     if part.kind == 'residual':
       return Residual(part.features, self.groups, self.dtype, name=name)(
-          images, time)
+        images, time
+      )
     if part.kind == 'attention':
       return Attention(self.groups, self.dtype, name=name)(images)
     stride = 2 if part.kind == 'down' else 1
@@ -162,7 +178,8 @@ class UNet(nn.Module):
       _, rows, columns, _ = images.shape
       images = _enlarge(images, (2 * rows, 2 * columns))
     return convolution(part.features, stride, dtype=self.dtype, name=name)(
-        images)
+      images
+    )
 
   def _norm(self, name):
     return convolutions.GroupNorm(self.groups, self.dtype, name=name)
@@ -170,6 +187,7 @@ class UNet(nn.Module):
 
 class TimeEmbedding(nn.Module):
   """Noise levels [B] int to vectors [B, 4 * width]."""
+
   width: int
   dtype: Any = jnp.float32
 
@@ -177,13 +195,16 @@ class TimeEmbedding(nn.Module):
   def __call__(self, t):
     width = 4 * self.width
     hidden = convolutions.Projection(width, dtype=self.dtype, name='fc1')(
-        waves(t, self.width))
+      waves(t, self.width)
+    )
     return convolutions.Projection(width, dtype=self.dtype, name='fc2')(
-        jax.nn.silu(hidden))
+      jax.nn.silu(hidden)
+    )
 
 
 class Residual(nn.Module):
   """Two normalised 3 x 3 convolutions beside a direct way."""
+
   features: int
   groups: int = 32
   dtype: Any = jnp.float32
@@ -193,15 +214,19 @@ class Residual(nn.Module):
     """Images [B, Y, X, C], time [B, T] after its SiLU."""
     hidden = jax.nn.silu(self._norm('norm1')(images))
     hidden = convolutions.Convolution(
-        self.features, dtype=self.dtype, name='conv1')(hidden)
+      self.features, dtype=self.dtype, name='conv1'
+    )(hidden)
     hidden += convolutions.Projection(
-        self.features, dtype=self.dtype, name='time')(time)[:, None, None, :]
+      self.features, dtype=self.dtype, name='time'
+    )(time)[:, None, None, :]
     hidden = jax.nn.silu(self._norm('norm2')(hidden))
     hidden = convolutions.Convolution(
-        self.features, zero=True, dtype=self.dtype, name='conv2')(hidden)
+      self.features, zero=True, dtype=self.dtype, name='conv2'
+    )(hidden)
     if images.shape[-1] != self.features:
       images = convolutions.Projection(
-          self.features, dtype=self.dtype, name='direct')(images)
+        self.features, dtype=self.dtype, name='direct'
+      )(images)
     return images + hidden
 
   def _norm(self, name):
@@ -210,6 +235,7 @@ class Residual(nn.Module):
 
 class Attention(nn.Module):
   """Every position looks at every other one, with one head."""
+
   groups: int = 32
   dtype: Any = jnp.float32
 
@@ -217,20 +243,25 @@ class Attention(nn.Module):
   def __call__(self, images):
     batch, height, width, channels = images.shape
     tokens = convolutions.GroupNorm(self.groups, self.dtype, name='norm')(
-        images).reshape(batch, -1, channels)
-    qkv = convolutions.Projection(
-        3 * channels, dtype=self.dtype, name='qkv')(tokens)
+      images
+    ).reshape(batch, -1, channels)
+    qkv = convolutions.Projection(3 * channels, dtype=self.dtype, name='qkv')(
+      tokens
+    )
     mixed = layers.attend(
-        *layers.split_heads(qkv, 3, 1), jnp.ones((1, 1, 1, 1), bool))
+      *layers.split_heads(qkv, 3, 1), jnp.ones((1, 1, 1, 1), bool)
+    )
     mixed = convolutions.Projection(
-        channels, zero=True, dtype=self.dtype, name='out')(mixed)
+      channels, zero=True, dtype=self.dtype, name='out'
+    )(mixed)
     return images + mixed.reshape(batch, height, width, channels)
 
 
 def waves(t, width):
   """Cosines, then sines, of noise levels [B], [B, width] float32."""
   frequencies = jnp.exp(
-      -math.log(10_000) * jnp.arange(width // 2) / (width // 2))
+    -math.log(10_000) * jnp.arange(width // 2) / (width // 2)
+  )
   angles = t.astype(jnp.float32)[:, None] * frequencies[None, :]
   return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], -1)
 

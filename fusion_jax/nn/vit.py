@@ -29,6 +29,7 @@ class Transformer(nn.Module):
     stacked: whether the blocks share stacked parameters, `blocks` [L, ...], or
       have their own, `block_0` and on, without a loop.
   """
+
   width: int
   depth: int
   num_heads: int
@@ -45,11 +46,13 @@ class Transformer(nn.Module):
     """
     batch, rows, columns, width = tokens.shape
     table = positions.resized_grid_table(self.built, (rows, columns), width)
-    tokens = tokens.reshape(batch, -1, width) + jnp.asarray(
-        table, self.dtype)[None]
+    tokens = (
+      tokens.reshape(batch, -1, width) + jnp.asarray(table, self.dtype)[None]
+    )
     tokens, every = self._run_blocks(tokens)
     tokens += _TanhMlp(self.width, self.dtype, name='post')(
-        _layer_norm(self.dtype, name='post_norm')(tokens))
+      _layer_norm(self.dtype, name='post_norm')(tokens)
+    )
     tokens = tokens.reshape(batch, rows, columns, width)
     return (tokens, every) if keep_all else tokens
 
@@ -57,8 +60,9 @@ class Transformer(nn.Module):
     """Output of the last block, and of every one, [L, B, N, D]."""
     common = (self.width, self.num_heads, self.dtype)
     if self.stacked:
-      return layers.Stack(Block(*common, name='blocks'), self.depth,
-                          self.unroll)(tokens, keep_all=True)
+      return layers.Stack(
+        Block(*common, name='blocks'), self.depth, self.unroll
+      )(tokens, keep_all=True)
     every = []
     for i in range(self.depth):
       tokens = Block(*common, name=f'block_{i}')(tokens)
@@ -68,6 +72,7 @@ class Transformer(nn.Module):
 
 class PatchEncoder(nn.Module):
   """Images [B, Y, X, C] to features [B, Y / patch, X / patch, D]."""
+
   transformer: Transformer
   patch: int = 16
 
@@ -76,15 +81,17 @@ class PatchEncoder(nn.Module):
     batch, height, width, _ = images.shape
     inner = self.transformer
     tokens = convolutions.Projection(
-        inner.width, dtype=inner.dtype, name='patches')(
-            patches.patchify(images, self.patch))
+      inner.width, dtype=inner.dtype, name='patches'
+    )(patches.patchify(images, self.patch))
     grid = tokens.reshape(
-        batch, height // self.patch, width // self.patch, inner.width)
+      batch, height // self.patch, width // self.patch, inner.width
+    )
     return inner(grid, keep_all)
 
 
 class PatchDecoder(nn.Module):
   """Features [B, rows, columns, D] to images with `channels`, float32."""
+
   transformer: Transformer
   channels: int
   patch: int = 16
@@ -94,15 +101,18 @@ class PatchDecoder(nn.Module):
     batch, rows, columns, _ = features.shape
     inner = self.transformer
     values = layers.Linear(
-        self.patch**2 * self.channels, True, dtype=inner.dtype,
-        name='pixels')(inner(features))
+      self.patch**2 * self.channels, True, dtype=inner.dtype, name='pixels'
+    )(inner(features))
     return patches.unpatchify(
-        values.astype(jnp.float32).reshape(batch, rows * columns, -1),
-        (rows, columns), self.patch)
+      values.astype(jnp.float32).reshape(batch, rows * columns, -1),
+      (rows, columns),
+      self.patch,
+    )
 
 
 class Block(nn.Module):
   """`layers.EncoderBlock` with biases everywhere, every token visible."""
+
   width: int
   num_heads: int
   dtype: Any = jnp.float32
@@ -110,7 +120,8 @@ class Block(nn.Module):
   def setup(self):
     self.norm1 = _layer_norm(self.dtype)
     self.attention = layers.SelfAttention(
-        self.width, self.num_heads, True, self.dtype)
+      self.width, self.num_heads, True, self.dtype
+    )
     self.norm2 = _layer_norm(self.dtype)
     self.feed = layers.GeluMlp(self.width, True, self.dtype)
 
@@ -125,24 +136,30 @@ def unstacked(params):
   blocks = params['blocks']
   depth = len(jax.tree.leaves(blocks)[0])
   rest = {name: value for name, value in params.items() if name != 'blocks'}
-  return rest | {f'block_{i}': jax.tree.map(lambda x, i=i: x[i], blocks)
-                 for i in range(depth)}
+  return rest | {
+    f'block_{i}': jax.tree.map(lambda x, i=i: x[i], blocks)
+    for i in range(depth)
+  }
 
 
 class _TanhMlp(nn.Module):
   """Two linear maps with tanh between, hidden width 4 D."""
+
   width: int
   dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, tokens):
     hidden = layers.Linear(4 * self.width, True, dtype=self.dtype, name='fc1')(
-        tokens)
+      tokens
+    )
     return layers.Linear(self.width, True, dtype=self.dtype, name='fc2')(
-        jnp.tanh(hidden))
+      jnp.tanh(hidden)
+    )
 
 
 def _layer_norm(dtype, name=None):
   """Layer normalisation with scale and bias, statistics in float32."""
-  return nn.LayerNorm(epsilon=1e-6, use_fast_variance=False, dtype=dtype,
-                      name=name)
+  return nn.LayerNorm(
+    epsilon=1e-6, use_fast_variance=False, dtype=dtype, name=name
+  )

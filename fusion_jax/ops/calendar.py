@@ -30,11 +30,16 @@ def lower_median(values, valid=None):
   batch, steps, *rest = values.shape
   valid = jnp.ones((1, steps), bool) if valid is None else valid
   wide = jnp.broadcast_to(
-      valid.reshape(*valid.shape, *(1 for _ in rest)), values.shape)
+    valid.reshape(*valid.shape, *(1 for _ in rest)), values.shape
+  )
   rank = sum(
-      ((values[:, i:i + 1] < values) |
-       ((values[:, i:i + 1] == values) & _earlier(i, steps, len(rest)))) &
-      wide[:, i:i + 1] for i in range(steps))
+    (
+      (values[:, i : i + 1] < values)
+      | ((values[:, i : i + 1] == values) & _earlier(i, steps, len(rest)))
+    )
+    & wide[:, i : i + 1]
+    for i in range(steps)
+  )
   middle = (jnp.sum(valid, axis=1, keepdims=True) - 1) // 2
   chosen = wide & (rank == middle.reshape(-1, 1, *(1 for _ in rest)))
   return jnp.sum(jnp.where(chosen, values, 0), axis=1)
@@ -57,8 +62,7 @@ def summarise(pixels, valid, setting):
     ValueError: if the setting is none of the three, or there are not 12 steps.
   """
   if setting not in SETTINGS:
-    raise ValueError(
-        f'setting={setting!r} is not one of {sorted(SETTINGS)}.')
+    raise ValueError(f'setting={setting!r} is not one of {sorted(SETTINGS)}.')
   batch, steps, *rest = pixels.shape
   if steps != MONTHS:
     raise ValueError(f'pixels has {steps} time steps, not the 12 months.')
@@ -87,7 +91,8 @@ def months_of_days(days):
   days = np.asarray(days, np.float64) - 0.5
   month = np.clip(np.searchsorted(_STARTS, days, 'right') - 1, 0, 11)
   return (month + (days - _STARTS[month]) / _LENGTHS[month] - 0.5).astype(
-      np.float32)
+    np.float32
+  )
 
 
 def shares_of_months(months):
@@ -104,11 +109,13 @@ def shares_of_months(months):
   before = jnp.floor(months)
   share = (months - before)[..., None]
   before = before.astype(jnp.int32) % MONTHS
-  return ((1 - share) * jax.nn.one_hot(before, MONTHS)
-          + share * jax.nn.one_hot((before + 1) % MONTHS, MONTHS))
+  return (1 - share) * jax.nn.one_hot(before, MONTHS) + share * jax.nn.one_hot(
+    (before + 1) % MONTHS, MONTHS
+  )
 
 
 def _earlier(i, steps, num_axes):
   """Bool [1, T, 1, ...]: which steps come after step `i`."""
   return (jax.lax.iota(jnp.int32, steps) > i).reshape(
-      1, steps, *(1 for _ in range(num_axes)))
+    1, steps, *(1 for _ in range(num_axes))
+  )

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-MAX_LOG_SCALE = math.log(100.)  # Logits are at most 100 x cosine.
+MAX_LOG_SCALE = math.log(100.0)  # Logits are at most 100 x cosine.
 _NONE = jnp.finfo(jnp.float32).min  # Logit of a pair that does not count.
 
 
@@ -24,6 +24,7 @@ class Queue(NamedTuple):
     pointer: int32 scalar, the oldest row: the next to be overwritten.
     filled: int32 scalar, rows written so far, at most K; the others are noise.
   """
+
   keys: Any
   ids: Any
   pointer: Any
@@ -40,10 +41,11 @@ def normalise(x):
 def init_queue(key, size, width):
   """A `Queue` of normalised Gaussian noise, K = `size`, D = `width`."""
   return Queue(
-      keys=normalise(jax.random.normal(key, (size, width))),
-      ids=jnp.zeros((size,), jnp.int32),
-      pointer=jnp.zeros((), jnp.int32),
-      filled=jnp.zeros((), jnp.int32))
+    keys=normalise(jax.random.normal(key, (size, width))),
+    ids=jnp.zeros((size,), jnp.int32),
+    pointer=jnp.zeros((), jnp.int32),
+    filled=jnp.zeros((), jnp.int32),
+  )
 
 
 def check_queue_size(size, batch_size, accumulate=1):
@@ -61,9 +63,10 @@ def check_queue_size(size, batch_size, accumulate=1):
   if size < part or size % part:
     micro = f' (a micro-batch: {batch_size} / {accumulate})'
     raise ValueError(
-        f'A queue of {size} does not hold whole batches of {part}'
-        f'{micro if accumulate > 1 else ""}; set config.loss.queue_size to '
-        f'{max(1, round(size / part)) * part}.')
+      f'A queue of {size} does not hold whole batches of {part}'
+      f'{micro if accumulate > 1 else ""}; set config.loss.queue_size to '
+      f'{max(1, round(size / part)) * part}.'
+    )
 
 
 def enqueue(queue, keys, ids):
@@ -78,14 +81,24 @@ def enqueue(queue, keys, ids):
   rows = (queue.pointer + jax.lax.iota(jnp.int32, number)) % size
   keys = jax.lax.stop_gradient(keys)
   return Queue(
-      keys=queue.keys.at[rows].set(keys, unique_indices=True),
-      ids=queue.ids.at[rows].set(ids, unique_indices=True),
-      pointer=(queue.pointer + number) % size,
-      filled=jnp.minimum(queue.filled + number, size))
+    keys=queue.keys.at[rows].set(keys, unique_indices=True),
+    ids=queue.ids.at[rows].set(ids, unique_indices=True),
+    pointer=(queue.pointer + number) % size,
+    filled=jnp.minimum(queue.filled + number, size),
+  )
 
 
-def logits(queries, keys, ids, queue, scale, *, in_batch=False,
-           mask_ids=False, skip_noise=False):
+def logits(
+  queries,
+  keys,
+  ids,
+  queue,
+  scale,
+  *,
+  in_batch=False,
+  mask_ids=False,
+  skip_noise=False,
+):
   """Scaled cosines of every query: its own key, the queue, other keys.
 
   Args:
@@ -113,8 +126,7 @@ def logits(queries, keys, ids, queue, scale, *, in_batch=False,
     out |= (jax.lax.iota(jnp.int32, size) >= queue.filled)[None, :]
   parts = [scale * own, jnp.where(out, _NONE, others)]
   if in_batch:
-    parts.append(_without_own(
-        scale * (queries @ keys.T), ids, mask_ids))
+    parts.append(_without_own(scale * (queries @ keys.T), ids, mask_ids))
   return jnp.concatenate(parts, axis=1)
 
 

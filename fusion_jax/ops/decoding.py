@@ -45,7 +45,8 @@ def keep_top_p(logits, top_p):
   probs = jax.nn.softmax(jnp.take_along_axis(logits, order, -1), axis=-1)
   exceeded = jnp.cumsum(probs, axis=-1) > top_p
   removed = jnp.concatenate(
-      [jnp.zeros_like(exceeded[..., :1]), exceeded[..., :-1]], axis=-1)
+    [jnp.zeros_like(exceeded[..., :1]), exceeded[..., :-1]], axis=-1
+  )
   removed = jnp.take_along_axis(removed, jnp.argsort(order, axis=-1), -1)
   return jnp.where(removed, -jnp.inf, logits)
 

@@ -18,14 +18,17 @@ class Digits:
     highest: of the range.
     levels: how many values each digit has, as FSQ's levels.
   """
+
   lowest: float
   highest: float
   levels: tuple[int, ...]
 
   def __post_init__(self):
     if not self.lowest < self.highest or not self.levels:
-      raise ValueError(f'Digits of levels {self.levels} from {self.lowest} to '
-                       f'{self.highest}: wanted are levels, and a range.')
+      raise ValueError(
+        f'Digits of levels {self.levels} from {self.lowest} to '
+        f'{self.highest}: wanted are levels, and a range.'
+      )
 
   @property
   def step(self):
@@ -37,8 +40,10 @@ class Digits:
     last = math.prod(self.levels) - 1
     steps = jnp.floor((numbers - self.lowest) / self.step)
     steps = jnp.clip(steps, 0, last).astype(jnp.int32)[..., None]
-    levels, places = (np.asarray(x, np.int32).reshape(
-        (1,) * (steps.ndim - 1) + (-1,)) for x in (self.levels, self._places))
+    levels, places = (
+      np.asarray(x, np.int32).reshape((1,) * (steps.ndim - 1) + (-1,))
+      for x in (self.levels, self._places)
+    )
     return (steps // places % levels).astype(jnp.float32)
 
   def latents(self, numbers):

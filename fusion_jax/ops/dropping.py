@@ -31,6 +31,7 @@ class Drops(NamedTuple):
     bands: bool [B or 1, C], True where a band is kept.
     median: bool [B or 1], True where all months become one token, the median.
   """
+
   months: Any
   bands: Any
   median: Any
@@ -72,8 +73,9 @@ def _some_months(key, rows):
   """In half of the rows 1 to 11 months, each number alike."""
   key_whether, key_subset = jax.random.split(key)
   drop = jax.random.uniform(key_whether, (rows, 1)) > 0.5
-  return _subset(key_subset, rows, calendar.MONTHS, 1,
-                 calendar.MONTHS - 1) | ~drop
+  return (
+    _subset(key_subset, rows, calendar.MONTHS, 1, calendar.MONTHS - 1) | ~drop
+  )
 
 
 def _mixed(key, rows):
@@ -81,7 +83,8 @@ def _mixed(key, rows):
   key_which, key_start = jax.random.split(key)
   which = jax.random.uniform(key_which, (rows,))
   start = jax.random.randint(
-      key_start, (rows, 1), 0, calendar.MONTHS - _QUARTER + 1)
+    key_start, (rows, 1), 0, calendar.MONTHS - _QUARTER + 1
+  )
   month = jax.lax.broadcasted_iota(jnp.int32, (rows, calendar.MONTHS), 1)
   gone = (month >= start) & (month < start + _QUARTER)
   return ~(gone & (which < 0.25)[:, None]), which >= 0.75
@@ -91,8 +94,9 @@ def _some_bands(key, rows, num_bands):
   """In 7 of 10 rows the first three and a random subset of the others."""
   key_whether, key_subset = jax.random.split(key)
   drop = jax.random.uniform(key_whether, (rows, 1)) > 0.3
-  others = _subset(key_subset, rows, num_bands - _FIXED_BANDS, 0,
-                   num_bands - _FIXED_BANDS)
+  others = _subset(
+    key_subset, rows, num_bands - _FIXED_BANDS, 0, num_bands - _FIXED_BANDS
+  )
   fixed = jnp.ones((rows, _FIXED_BANDS), bool)
   return jnp.concatenate([fixed, others | ~drop], axis=1)
 
@@ -101,6 +105,7 @@ def _subset(key, rows, size, fewest, most):
   """Bool [rows, size]: random subsets, their sizes uniform in fewest..most."""
   key_number, key_order = jax.random.split(key)
   number = jax.random.randint(key_number, (rows, 1), fewest, most + 1)
-  rank = jnp.argsort(jnp.argsort(
-      jax.random.uniform(key_order, (rows, size)), axis=1), axis=1)
+  rank = jnp.argsort(
+    jnp.argsort(jax.random.uniform(key_order, (rows, size)), axis=1), axis=1
+  )
   return rank < number

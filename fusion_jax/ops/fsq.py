@@ -44,6 +44,7 @@ class FSQ:
     bound: how latents are brought onto the grid, and its ends; see above.
     order: which channel is the least significant digit of an index.
   """
+
   levels: tuple[int, ...]
   bound: Literal['sigmoid', 'tanh', 'google', 'lucidrains'] = 'sigmoid'
   order: Literal['first', 'last'] = 'first'
@@ -51,11 +52,15 @@ class FSQ:
   def __post_init__(self):
     object.__setattr__(self, 'levels', tuple(map(int, self.levels)))
     if not self.levels or min(self.levels) < 2 or self.num_codes >= 2**31:
-      raise ValueError(f'levels={self.levels} must be two or more a channel, '
-                       'with a product that an int32 holds.')
+      raise ValueError(
+        f'levels={self.levels} must be two or more a channel, '
+        'with a product that an int32 holds.'
+      )
     if self.bound not in ('sigmoid', 'tanh', *_SLACK):
-      raise ValueError(f"bound={self.bound!r} is none of 'sigmoid', 'tanh', "
-                       "'google', 'lucidrains'.")
+      raise ValueError(
+        f"bound={self.bound!r} is none of 'sigmoid', 'tanh', "
+        "'google', 'lucidrains'."
+      )
     if self.order not in ('first', 'last'):
       raise ValueError(f"order={self.order!r} is neither 'first' nor 'last'.")
 
@@ -103,8 +108,9 @@ class FSQ:
     xp = jnp if isinstance(codes, jax.Array) else np
     digits = xp.round(self._levels_of(xp.asarray(codes, np.float32)))
     digits = digits.astype(np.int32)
-    return (digits * self._row(self._places, digits.ndim)).sum(-1).astype(
-        np.int32)
+    return (
+      (digits * self._row(self._places, digits.ndim)).sum(-1).astype(np.int32)
+    )
 
   def from_indices(self, indices):
     """Codes [..., C] float32 of indices [...]. NumPy or JAX.
@@ -117,16 +123,18 @@ class FSQ:
     self.check(indices)
     xp = jnp if isinstance(indices, jax.Array) else np
     indices = xp.asarray(indices)[..., None]
-    places, levels = (self._row(values, indices.ndim)
-                      for values in (self._places, self.levels))
+    places, levels = (
+      self._row(values, indices.ndim) for values in (self._places, self.levels)
+    )
     return self._codes((indices // places % levels).astype(np.float32))
 
   def check(self, indices):
     """Raises a ValueError if a known index is outside the codebook."""
     if not np.size(indices):
       return
-    dtype = (indices if isinstance(indices, jax.Array)
-             else np.asarray(indices)).dtype
+    dtype = (
+      indices if isinstance(indices, jax.Array) else np.asarray(indices)
+    ).dtype
     if np.dtype(dtype).kind not in 'iu':
       raise ValueError(f'Ids are integers, not {dtype}.')
     if isinstance(indices, jax.core.Tracer):
@@ -134,8 +142,9 @@ class FSQ:
     low, high = int(np.min(indices)), int(np.max(indices))
     if low < 0 or high >= self.num_codes:
       raise ValueError(
-          f'Ids run from {low} to {high}, but FSQ levels {self.levels} have '
-          f'ids 0..{self.num_codes - 1}; were they made by another tokenizer?')
+        f'Ids run from {low} to {high}, but FSQ levels {self.levels} have '
+        f'ids 0..{self.num_codes - 1}; were they made by another tokenizer?'
+      )
 
   @property
   def _places(self):
@@ -165,8 +174,9 @@ class FSQ:
   def _check_channels(self, array):
     if np.ndim(array) < 1 or array.shape[-1] != self.num_channels:
       raise ValueError(
-          f'{np.shape(array)} does not end in {self.num_channels} channels, '
-          f'one for each of the FSQ levels {self.levels}.')
+        f'{np.shape(array)} does not end in {self.num_channels} channels, '
+        f'one for each of the FSQ levels {self.levels}.'
+      )
 
   def _row(self, values, ndim):
     """Integers of the channels, shaped to go with an array of `ndim` axes."""
@@ -183,8 +193,10 @@ def translate(indices, source, target):
     ValueError: if the two grids differ, or an index is outside.
   """
   if source.levels != target.levels:
-    raise ValueError(f'FSQ levels {source.levels} and {target.levels} are '
-                     'different grids; ids cannot be translated.')
+    raise ValueError(
+      f'FSQ levels {source.levels} and {target.levels} are '
+      'different grids; ids cannot be translated.'
+    )
   same_codes = dataclasses.replace(source, order=target.order)
   return same_codes.to_indices(source.from_indices(indices))
 
@@ -204,5 +216,7 @@ def codebook_use(counts):
   total = counts.sum()
   share = counts / xp.maximum(total, 1)
   terms = xp.where(counts > 0, share * xp.log(xp.maximum(share, 1e-30)), 0)
-  return {'used': (counts > 0).sum(),
-          'perplexity': xp.where(total > 0, xp.exp(-terms.sum()), 0.)}
+  return {
+    'used': (counts > 0).sum(),
+    'perplexity': xp.where(total > 0, xp.exp(-terms.sum()), 0.0),
+  }

@@ -6,7 +6,7 @@ data set add up exactly. Values are in standardised units.
 
 import numpy as np
 
-PEAK = 2.  # Of PSNR and SSIM: the decoder's own range, mean +- one deviation.
+PEAK = 2.0  # Of PSNR and SSIM: the decoder's own range, mean +- one deviation.
 
 
 def sums(truth, prediction, counted):
@@ -26,9 +26,15 @@ def sums(truth, prediction, counted):
   x = np.asarray(truth, np.float64)
   error = prediction - x
   clipped = np.clip(prediction, -1, 1) - x
-  parts = {'count': np.ones_like(x), 'truth': x, 'truth_sq': x**2,
-           'se': error**2, 'ae': np.abs(error), 'clipped_se': clipped**2,
-           'patch_se': (patch_means(x) - x)**2}
+  parts = {
+    'count': np.ones_like(x),
+    'truth': x,
+    'truth_sq': x**2,
+    'se': error**2,
+    'ae': np.abs(error),
+    'clipped_se': clipped**2,
+    'patch_se': (patch_means(x) - x) ** 2,
+  }
   return {name: part[counted].sum(0) for name, part in parts.items()}
 
 
@@ -62,7 +68,8 @@ def confusion(truth, prediction, counted, num_classes):
   """[true class, predicted class] int64: pixels of each pair."""
   pairs = truth[counted].astype(np.int64) * num_classes + prediction[counted]
   return np.bincount(pairs, minlength=num_classes**2).reshape(
-      num_classes, num_classes)
+    num_classes, num_classes
+  )
 
 
 def accuracy(matrix):
@@ -74,8 +81,9 @@ def iou(matrix):
   """Intersection over union of every class; NaN for one that never occurs."""
   hits = np.diag(matrix)
   union = matrix.sum(0) + matrix.sum(1) - hits
-  return np.divide(hits, union, where=union > 0,
-                   out=np.full(len(matrix), np.nan))
+  return np.divide(
+    hits, union, where=union > 0, out=np.full(len(matrix), np.nan)
+  )
 
 
 def mean_iou(matrix):
@@ -85,7 +93,7 @@ def mean_iou(matrix):
   scores of the classes they were taken from.
   """
   occurs = matrix.sum(1) > 0
-  return float(iou(matrix)[occurs].mean()) if occurs.any() else 0.
+  return float(iou(matrix)[occurs].mean()) if occurs.any() else 0.0
 
 
 def similarity(truth, prediction):
@@ -103,9 +111,15 @@ def similarity(truth, prediction):
   """
   structural_similarity = load_similarity()
   _, found = structural_similarity(
-      np.asarray(truth, np.float64), np.asarray(prediction, np.float64),
-      data_range=PEAK, channel_axis=-1, gaussian_weights=True, sigma=1.5,
-      use_sample_covariance=False, full=True)
+    np.asarray(truth, np.float64),
+    np.asarray(prediction, np.float64),
+    data_range=PEAK,
+    channel_axis=-1,
+    gaussian_weights=True,
+    sigma=1.5,
+    use_sample_covariance=False,
+    full=True,
+  )
   return found.mean(-1)
 
 
@@ -119,5 +133,6 @@ def load_similarity():
     from skimage import metrics
   except ImportError as error:
     raise ImportError(
-        'SSIM needs scikit-image: pip install "fusion_jax[eval]".') from error
+      'SSIM needs scikit-image: pip install "fusion_jax[eval]".'
+    ) from error
   return metrics.structural_similarity

@@ -18,6 +18,7 @@ _BATCH_AXES = ('data', 'fsdp')  # Mesh axes that split a batch.
 
 class Head(NamedTuple):
   """What the loss knows about one modality."""
+
   name: str
   index: int  # Its id in `modality` arrays.
   vocab_size: int
@@ -36,8 +37,12 @@ def modality_weights(modality, trainable, heads):
     trainable: bool [...], False where a slot is no target.
     heads: `Head`s of all modalities that can be predicted.
   """
-  return _share(modality, trainable, heads, lambda head, count: (
-      1 / (jnp.maximum(count, 1) * len(heads))))
+  return _share(
+    modality,
+    trainable,
+    heads,
+    lambda head, count: 1 / (jnp.maximum(count, 1) * len(heads)),
+  )
 
 
 def token_weights(modality, trainable, heads):
@@ -48,9 +53,14 @@ def token_weights(modality, trainable, heads):
   """
   counts = _counts(modality, trainable, heads)
   num_logits = sum(
-      count * head.vocab_size for head, count in zip(heads, counts))
-  return _share(modality, trainable, heads, lambda head, count: (
-      head.vocab_size / jnp.maximum(num_logits, 1)))
+    count * head.vocab_size for head, count in zip(heads, counts)
+  )
+  return _share(
+    modality,
+    trainable,
+    heads,
+    lambda head, count: head.vocab_size / jnp.maximum(num_logits, 1),
+  )
 
 
 def ordinal_weights(modality, trainable, target, heads):
@@ -60,7 +70,8 @@ def ordinal_weights(modality, trainable, target, heads):
   by the weight of the term. Args: there, and target, int [...].
   """
   return modality_weights(
-      modality, trainable & is_value(modality, target, heads), heads)
+    modality, trainable & is_value(modality, target, heads), heads
+  )
 
 
 def is_value(modality, target, heads):
@@ -68,14 +79,17 @@ def is_value(modality, target, heads):
   found = jnp.zeros(modality.shape, bool)
   for head in heads:
     last = head.first_value + head.num_values
-    found |= ((modality == head.index) & (target >= head.first_value) &
-              (target < last))
+    found |= (
+      (modality == head.index) & (target >= head.first_value) & (target < last)
+    )
   return found
 
 
 def _counts(modality, trainable, heads):
-  return [jnp.sum((modality == head.index) & trainable).astype(jnp.float32)
-          for head in heads]
+  return [
+    jnp.sum((modality == head.index) & trainable).astype(jnp.float32)
+    for head in heads
+  ]
 
 
 def _share(modality, trainable, heads, weight):
@@ -90,8 +104,9 @@ def cross_entropy(logits, target):
   """-log softmax(logits)[target], [..., V] and [...] to [...], in nats."""
   logits = logits.astype(jnp.float32)
   hit = _last_index(logits) == target[..., None]
-  return (jax.nn.logsumexp(logits, axis=-1) -
-          jnp.sum(jnp.where(hit, logits, 0), axis=-1))
+  return jax.nn.logsumexp(logits, axis=-1) - jnp.sum(
+    jnp.where(hit, logits, 0), axis=-1
+  )
 
 
 def ordinal_distance(logits, target):
@@ -109,7 +124,7 @@ def ordinal_distance(logits, target):
   num_bins = logits.shape[-1]
   cumulated = jnp.cumsum(jax.nn.softmax(logits.astype(jnp.float32)), axis=-1)
   step = _last_index(logits) >= target[..., None]
-  return jnp.sum((cumulated - step)**2, axis=-1) / max(num_bins - 1, 1)
+  return jnp.sum((cumulated - step) ** 2, axis=-1) / max(num_bins - 1, 1)
 
 
 def _last_index(x):
@@ -117,7 +132,8 @@ def _last_index(x):
 
 
 def grouped_cross_entropy(
-    outputs, modality, target, ce_weight, emd_weight, tables, heads):
+  outputs, modality, target, ce_weight, emd_weight, tables, heads
+):
   """Weighted sum of cross-entropies and ordinal distances of slots.
 
   Under a mesh of several devices (`jax.set_mesh`) every device groups its own
@@ -137,13 +153,13 @@ def grouped_cross_entropy(
     weights, {name: {'ce': (sum, count), 'emd': (sum, count)}}. Gradients reach
     outputs and tables, and only from the scalar.
   """
-  labels = jax.tree.map(
-      jnp.asarray, (modality, target, ce_weight, emd_weight))
+  labels = jax.tree.map(jnp.asarray, (modality, target, ce_weight, emd_weight))
   loss, sums = _grouped(heads, outputs, tables, labels)
   sums = jax.lax.stop_gradient(sums)
   return loss, {
-      head.name: {'ce': (row[0], row[1]), 'emd': (row[2], row[3])}
-      for head, row in zip(heads, sums)}
+    head.name: {'ce': (row[0], row[1]), 'emd': (row[2], row[3])}
+    for head, row in zip(heads, sums)
+  }
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -162,7 +178,8 @@ def _grouped_backward(heads, gradients, cotangents):
   del heads
   scale = cotangents[0]
   outputs, tables = jax.tree.map(
-      lambda g: (g * scale).astype(g.dtype), gradients)
+    lambda g: (g * scale).astype(g.dtype), gradients
+  )
   return outputs, tables, None
 
 
@@ -178,7 +195,8 @@ def _over_devices(heads, with_gradients, outputs, tables, labels):
 
   def local(outputs, tables, labels):
     loss, sums, gradients = _over_modalities(
-        heads, with_gradients, outputs, tables, labels)
+      heads, with_gradients, outputs, tables, labels
+    )
     loss, sums = jax.lax.psum((loss, sums), axes)
     if with_gradients:
       gradients = gradients[0], jax.lax.psum(gradients[1], axes)
@@ -187,9 +205,11 @@ def _over_devices(heads, with_gradients, outputs, tables, labels):
   rows, whole = jax.P(axes), jax.P()
   gradients = (rows, whole) if with_gradients else ()
   return jax.shard_map(
-      local, in_specs=(rows, whole, rows),
-      out_specs=(whole, whole, gradients), check_vma=False)(
-          outputs, tables, labels)
+    local,
+    in_specs=(rows, whole, rows),
+    out_specs=(whole, whole, gradients),
+    check_vma=False,
+  )(outputs, tables, labels)
 
 
 def _over_modalities(heads, with_gradients, outputs, tables, labels):
@@ -199,20 +219,27 @@ def _over_modalities(heads, with_gradients, outputs, tables, labels):
   modality = jnp.where(used, modality, -1)
   order = jnp.argsort(modality)  # Stable.
   rows = jax.tree.map(
-      lambda x: _pad(x[order]), (outputs, target, ce_weight, emd_weight))
+    lambda x: _pad(x[order]), (outputs, target, ce_weight, emd_weight)
+  )
   d_rows = jnp.zeros_like(rows[0]) if with_gradients else None
   loss, sums, d_tables = jnp.float32(0), [], {}
   for head in heads:
-    first, stop = jnp.sum(modality < head.index), jnp.sum(
-        modality <= head.index)
+    first, stop = (
+      jnp.sum(modality < head.index),
+      jnp.sum(modality <= head.index),
+    )
     part, some, d_rows, d_tables[head.name] = _over_blocks(
-        head, rows, first, stop, tables[head.name], d_rows)
+      head, rows, first, stop, tables[head.name], d_rows
+    )
     loss += part
     sums.append(some)
   if not with_gradients:
     return loss, jnp.stack(sums), ()
-  d_outputs = jnp.zeros_like(outputs).at[order].set(
-      d_rows[:outputs.shape[0]], unique_indices=True)
+  d_outputs = (
+    jnp.zeros_like(outputs)
+    .at[order]
+    .set(d_rows[: outputs.shape[0]], unique_indices=True)
+  )
   return loss, jnp.stack(sums), (d_outputs, d_tables)
 
 
@@ -234,7 +261,8 @@ def _over_blocks(head, rows, first, stop, table, d_rows):
     loss, sums, d_rows, d_table = carry
     start = first + i * _BLOCK
     block, *labels = (
-        jax.lax.dynamic_slice_in_dim(x, start, _BLOCK) for x in rows)
+      jax.lax.dynamic_slice_in_dim(x, start, _BLOCK) for x in rows
+    )
     member = start + jnp.arange(_BLOCK) < stop
     logits = jnp.matmul(block, weight.T, preferred_element_type=jnp.float32)
     score = functools.partial(_score, head, member, labels)
@@ -244,9 +272,9 @@ def _over_blocks(head, rows, first, stop, table, d_rows):
     (part, some), d_logits = jax.value_and_grad(score, has_aux=True)(logits)
     d_logits = d_logits.astype(outputs.dtype)
     d_rows = jax.lax.dynamic_update_slice_in_dim(
-        d_rows, d_logits @ weight, start, axis=0)
-    d_table += jnp.matmul(
-        d_logits.T, block, preferred_element_type=jnp.float32)
+      d_rows, d_logits @ weight, start, axis=0
+    )
+    d_table += jnp.matmul(d_logits.T, block, preferred_element_type=jnp.float32)
     return loss + part, sums + some, d_rows, d_table
 
   num_blocks = (stop - first + _BLOCK - 1) // _BLOCK
@@ -261,15 +289,20 @@ def _score(head, member, labels, logits):
   ce_weight = jnp.where(member, ce_weight, 0)
   entropy = cross_entropy(logits, target)
   loss = jnp.sum(ce_weight * entropy)
-  terms = [jnp.sum(jnp.where(ce_weight != 0, entropy, 0)),
-           jnp.sum(ce_weight != 0).astype(jnp.float32)]
+  terms = [
+    jnp.sum(jnp.where(ce_weight != 0, entropy, 0)),
+    jnp.sum(ce_weight != 0).astype(jnp.float32),
+  ]
   if not head.num_values:
     return loss, jnp.stack(terms + [jnp.float32(0)] * 2)
   emd_weight = jnp.where(member, emd_weight, 0)
   values = jax.lax.slice_in_dim(
-      logits, head.first_value, head.first_value + head.num_values, axis=1)
+    logits, head.first_value, head.first_value + head.num_values, axis=1
+  )
   distance = ordinal_distance(values, target - head.first_value)
   loss += jnp.sum(emd_weight * distance)
-  terms += [jnp.sum(jnp.where(emd_weight != 0, distance, 0)),
-            jnp.sum(emd_weight != 0).astype(jnp.float32)]
+  terms += [
+    jnp.sum(jnp.where(emd_weight != 0, distance, 0)),
+    jnp.sum(emd_weight != 0).astype(jnp.float32),
+  ]
   return loss, jnp.stack(terms)

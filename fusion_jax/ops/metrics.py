@@ -18,7 +18,7 @@ def _sums(values, valid):
 def squared_error(prediction, truth):
   """(sum, count), each [T], of squared errors of [P, T] against [P, T]."""
   truth = np.asarray(truth, np.float64)
-  return _sums((prediction - truth)**2, ~np.isnan(truth))
+  return _sums((prediction - truth) ** 2, ~np.isnan(truth))
 
 
 def absolute_error(prediction, truth):
@@ -41,7 +41,8 @@ def crps(samples, truth):
   truth = np.asarray(truth, np.float64)
   valid = ~np.isnan(truth)
   scores = scoringrules.crps_ensemble(
-      np.where(valid, truth, 0.0), samples, estimator='fair')
+    np.where(valid, truth, 0.0), samples, estimator='fair'
+  )
   return _sums(scores, valid)
 
 
@@ -53,9 +54,14 @@ def interval(samples, level=0.9):
   can: 16 samples reach 15 / 17 = 0.88 with their whole range.
   """
   tail = (1 - level) / 2
-  return tuple(np.quantile(
-      np.asarray(samples, np.float64), [tail, 1 - tail], axis=1,
-      method='weibull'))
+  return tuple(
+    np.quantile(
+      np.asarray(samples, np.float64),
+      [tail, 1 - tail],
+      axis=1,
+      method='weibull',
+    )
+  )
 
 
 def coverage(samples, truth, level=0.9):
@@ -69,8 +75,9 @@ def coverage(samples, truth, level=0.9):
 def mean(total):
   """The mean of (sum, count); NaN where nothing was counted."""
   sums, counts = np.asarray(total[0], np.float64), np.asarray(total[1])
-  return np.divide(sums, counts, where=counts > 0,
-                   out=np.full(np.shape(sums), np.nan))
+  return np.divide(
+    sums, counts, where=counts > 0, out=np.full(np.shape(sums), np.nan)
+  )
 
 
 def pooled(total):
@@ -93,7 +100,7 @@ def moments(prediction, truth):
   prediction = np.broadcast_to(prediction, truth.shape)
   valid = ~np.isnan(truth)
   about = truth - np.nanmean(truth) if valid.any() else truth
-  parts = (prediction - truth)**2, about, about**2, np.ones_like(truth)
+  parts = (prediction - truth) ** 2, about, about**2, np.ones_like(truth)
   return np.stack([np.where(valid, part, 0.0) for part in parts])
 
 
@@ -129,7 +136,8 @@ def r2_interval(prediction, truth, level=0.95, num_resamples=2_000, seed=0):
   num_places = parts.shape[1]
   rng = np.random.default_rng(seed)
   times = rng.multinomial(
-      num_places, np.full(num_places, 1 / num_places), size=num_resamples)
+    num_places, np.full(num_places, 1 / num_places), size=num_resamples
+  )
   drawn = _r2_of_sums(np.einsum('rp,kpt->krt', times, parts, optimize=True))
   tail = (1 - level) / 2
   bounds = np.full((2, drawn.shape[1]), np.nan)

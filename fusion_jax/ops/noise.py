@@ -16,7 +16,7 @@ KINDS = ('sample', 'epsilon', 'v_prediction')  # What a network can predict.
 
 _MIN_BETA, _MAX_BETA = 1e-4, 0.02
 _MAX_COSINE_BETA = 0.999
-_MAX_LOG_SNR = 15.
+_MAX_LOG_SNR = 15.0
 
 
 def signal_shares(schedule='linear', zero_terminal_snr=True):
@@ -35,13 +35,14 @@ def signal_shares(schedule='linear', zero_terminal_snr=True):
   if schedule == 'linear':
     betas = _linspace(_MIN_BETA, _MAX_BETA)
   elif schedule == 'scaled_linear':
-    betas = _linspace(_MIN_BETA**0.5, _MAX_BETA**0.5)**2
+    betas = _linspace(_MIN_BETA**0.5, _MAX_BETA**0.5) ** 2
   elif schedule == 'squaredcos_cap_v2':
     betas = _cosine_betas()
   else:
     raise ValueError(
-        f"There is no schedule {schedule!r}; choose 'linear', 'scaled_linear', "
-        "'squaredcos_cap_v2' or 'shifted_cosine:s'.")
+      f"There is no schedule {schedule!r}; choose 'linear', 'scaled_linear', "
+      "'squaredcos_cap_v2' or 'shifted_cosine:s'."
+    )
   shares = _cumulated(1 - betas)
   return _without_terminal_signal(shares) if zero_terminal_snr else shares
 
@@ -106,8 +107,18 @@ def predictions(output, noisy, t, shares, kind='sample'):
   raise ValueError(f'kind={kind!r} is none of {KINDS}.')
 
 
-def ddim_step(output, noisy, t, stride, shares, *, kind='sample',
-              limit=lambda clean: clean, eta=0., noise=None):
+def ddim_step(
+  output,
+  noisy,
+  t,
+  stride,
+  shares,
+  *,
+  kind='sample',
+  limit=lambda clean: clean,
+  eta=0.0,
+  noise=None,
+):
   """One step of a DDIM sampler from level t to level t - stride.
 
   Args:
@@ -129,7 +140,7 @@ def ddim_step(output, noisy, t, stride, shares, *, kind='sample',
   clean = limit(clean)
   shares = jnp.asarray(shares)
   here, before = shares[t], t - stride
-  there = jnp.where(before < 0, 1., shares[jnp.maximum(before, 0)])
+  there = jnp.where(before < 0, 1.0, shares[jnp.maximum(before, 0)])
   variance = (1 - there) / (1 - here) * (1 - here / there)
   spread = eta * jnp.sqrt(variance)
   direction = jnp.sqrt(1 - there - spread**2) * implied
@@ -137,12 +148,12 @@ def ddim_step(output, noisy, t, stride, shares, *, kind='sample',
   return result if noise is None else result + spread * noise, clean
 
 
-def clip(clean, bound=1.):
+def clip(clean, bound=1.0):
   """Cuts images off at +-`bound`, in standard deviations; inf lifts it."""
   return jnp.clip(clean, -bound, bound)
 
 
-def dynamic_threshold(clean, ceiling=1., quantile=0.995):
+def dynamic_threshold(clean, ceiling=1.0, quantile=0.995):
   """Cuts each image off where few values are, and scales it into [-1, 1].
 
   The cut is the `quantile` of the absolute values, but at least 1 and at most
@@ -150,7 +161,7 @@ def dynamic_threshold(clean, ceiling=1., quantile=0.995):
   Source: Saharia et al. 2022, arXiv:2205.11487, Sec. 2.3.
   """
   flat = jnp.abs(clean).reshape(clean.shape[0], -1)
-  bound = jnp.clip(jnp.quantile(flat, quantile, axis=1), 1., ceiling)
+  bound = jnp.clip(jnp.quantile(flat, quantile, axis=1), 1.0, ceiling)
   bound = bound.reshape(-1, *(1,) * (clean.ndim - 1))
   return jnp.clip(clean, -bound, bound) / bound
 
@@ -174,9 +185,10 @@ def _linspace(first, last):
 def _cosine_betas():
   """Nichol and Dhariwal 2021, arXiv:2102.09672, Eq. (17)."""
   edges = np.arange(NUM_LEVELS + 1) / NUM_LEVELS
-  shares = np.cos((edges + 0.008) / 1.008 * np.pi / 2)**2
-  return np.minimum(1 - shares[1:] / shares[:-1],
-                    _MAX_COSINE_BETA).astype(np.float32)
+  shares = np.cos((edges + 0.008) / 1.008 * np.pi / 2) ** 2
+  return np.minimum(1 - shares[1:] / shares[:-1], _MAX_COSINE_BETA).astype(
+    np.float32
+  )
 
 
 def _shifted_cosine(factor):
@@ -197,7 +209,8 @@ def _without_terminal_signal(shares):
   roots = (roots - roots[-1]) * (roots[0] / (roots[0] - roots[-1]))
   stretched = roots**2
   return _cumulated(
-      np.concatenate([stretched[:1], stretched[1:] / stretched[:-1]]))
+    np.concatenate([stretched[:1], stretched[1:] / stretched[:-1]])
+  )
 
 
 def _cumulated(factors):

@@ -19,12 +19,15 @@ def patchify(images, patch=16):
   """
   *leading, height, width, channels = images.shape
   if height % patch or width % patch:
-    raise ValueError(f'Images of {height} x {width} pixels do not divide into '
-                     f'patches of {patch} x {patch}; crop or pad them.')
+    raise ValueError(
+      f'Images of {height} x {width} pixels do not divide into '
+      f'patches of {patch} x {patch}; crop or pad them.'
+    )
   rows, columns = height // patch, width // patch
   cut = images.reshape(*leading, rows, patch, columns, patch, channels)
   return cut.swapaxes(-4, -3).reshape(
-      *leading, rows * columns, patch * patch * channels)
+    *leading, rows * columns, patch * patch * channels
+  )
 
 
 def unpatchify(patches, grid, patch=16):
@@ -41,6 +44,8 @@ def unpatchify(patches, grid, patch=16):
   *leading, _, values = patches.shape
   rows, columns = grid
   cut = patches.reshape(
-      *leading, rows, columns, patch, patch, values // patch**2)
+    *leading, rows, columns, patch, patch, values // patch**2
+  )
   return cut.swapaxes(-4, -3).reshape(
-      *leading, rows * patch, columns * patch, values // patch**2)
+    *leading, rows * patch, columns * patch, values // patch**2
+  )

@@ -30,6 +30,7 @@ class Quantizer:
     values: [V] float32, what each bin decodes to.
     has_zero: whether values below `DRY_MM` become [ZERO]: precipitation.
   """
+
   edges: np.ndarray
   values: np.ndarray
   has_zero: bool = False
@@ -39,8 +40,10 @@ class Quantizer:
     object.__setattr__(self, 'edges', np.asarray(self.edges, np.float32))
     object.__setattr__(self, 'values', np.asarray(self.values, np.float32))
     if len(self.edges) != len(self.values) + 1 or not len(self.values):
-      raise ValueError(f'{len(self.values)} values need one edge more, but '
-                       f'there are {len(self.edges)}.')
+      raise ValueError(
+        f'{len(self.values)} values need one edge more, but '
+        f'there are {len(self.edges)}.'
+      )
     if not (np.isfinite(self.edges).all() and (np.diff(self.edges) >= 0).all()):
       raise ValueError('Bin edges must be finite and never decrease.')
 
@@ -64,8 +67,7 @@ class Quantizer:
     """
     xp = _namespace(values)
     values = xp.asarray(values, np.float32)
-    bins = xp.searchsorted(
-        xp.asarray(self.edges[1:-1]), values, side='right')
+    bins = xp.searchsorted(xp.asarray(self.edges[1:-1]), values, side='right')
     ids = bins.astype(np.int32) + _FIRST
     if self.has_zero:
       ids = xp.where(values < np.float32(DRY_MM), modalities.ZERO, ids)
@@ -77,8 +79,7 @@ class Quantizer:
     ids = xp.asarray(ids)
     inside = (ids >= 0) & (ids < self.vocab_size)
     table = xp.asarray(self.table)
-    return xp.where(inside, table[xp.where(inside, ids, 0)],
-                    np.float32(np.nan))
+    return xp.where(inside, table[xp.where(inside, ids, 0)], np.float32(np.nan))
 
   def clipped(self, values):
     """Bool [...]: which values lie outside all bins and were moved inside."""
@@ -119,8 +120,10 @@ def quantile(sample, num_bins=modalities.SERIES_BINS, has_zero=False):
   """
   sample = fit_values(sample, has_zero)
   if not sample.size:
-    raise ValueError('Quantiles need at least one value that is not missing'
-                     f'{" and not dry" if has_zero else ""}.')
+    raise ValueError(
+      'Quantiles need at least one value that is not missing'
+      f'{" and not dry" if has_zero else ""}.'
+    )
   edges = np.quantile(sample, np.linspace(0, 1, num_bins + 1))
   edges = np.maximum.accumulate(edges.astype(np.float32))
   return Quantizer(edges, medians(sample, edges), has_zero)
@@ -149,12 +152,13 @@ def medians(sample, edges):
   values = centres(edges)
   starts = np.searchsorted(bins, np.arange(len(values) + 1))
   for i in np.flatnonzero(np.diff(starts)):
-    values[i] = np.median(sample[starts[i]:starts[i + 1]])
+    values[i] = np.median(sample[starts[i] : starts[i + 1]])
   return values
 
 
-def from_statistics(series, scheme: Literal['uniform', 'quantile'],
-                    has_zero=False):
+def from_statistics(
+  series, scheme: Literal['uniform', 'quantile'], has_zero=False
+):
   """The quantizer of one series, from its entry in `statistics.json`.
 
   Args:
@@ -172,7 +176,8 @@ def from_statistics(series, scheme: Literal['uniform', 'quantile'],
     fitted = series['quantile']
     return Quantizer(fitted['edges'], fitted['medians'], has_zero)
   raise ValueError(
-      f"There is no quantizer {scheme!r}; choose 'uniform' or 'quantile'.")
+    f"There is no quantizer {scheme!r}; choose 'uniform' or 'quantile'."
+  )
 
 
 def _namespace(array):

@@ -46,20 +46,23 @@ def load(workdir, which='last'):
   config = ml_collections.ConfigDict(metadata['config'])
   if config.get('task') not in _LOADERS:
     raise ValueError(
-        f'{workdir} holds a run of the task {config.get("task")!r}; what can '
-        f'be loaded here is {sorted(_LOADERS)}.')
+      f'{workdir} holds a run of the task {config.get("task")!r}; what can '
+      f'be loaded here is {sorted(_LOADERS)}.'
+    )
   return _LOADERS[config.task](config, params, workdir)
 
 
 def _load_backbone(config, params, workdir):
   config.init_from = ''  # What it started from need not be here.
   return backbone_model.Model(
-      config, params, pretrain.Pretrain(config, workdir))
+    config, params, pretrain.Pretrain(config, workdir)
+  )
 
 
 def _load_encoder(config, params, workdir):
   return encoder_model.EncoderModel(
-      config, params, pretrain.find_tokenizer(workdir))
+    config, params, pretrain.find_tokenizer(workdir)
+  )
 
 
 def _load_clip(config, params, _):
@@ -68,7 +71,8 @@ def _load_clip(config, params, _):
 
 def _load_pixels(config, params, workdir):
   return pixel_model.PixelModel(
-      config, params, normalize.load_statistics(workdir))
+    config, params, normalize.load_statistics(workdir)
+  )
 
 
 def _load_tokenizer(config, params, _):
@@ -77,11 +81,17 @@ def _load_tokenizer(config, params, _):
 
 def _load_series_tokenizer(config, params, workdir):
   return series_codec.SeriesCodec(
-      config, params, series_tokenizer.SeriesTokenizer(config, workdir))
+    config, params, series_tokenizer.SeriesTokenizer(config, workdir)
+  )
 
 
-_LOADERS = {'image_tokenizer': _load_tokenizer,
-            'series_tokenizer': _load_series_tokenizer,
-            'pretrain': _load_backbone, 'encoder': _load_encoder,
-            'clip': _load_clip, 'pixel_encoder': _load_pixels,
-            'align_pixels': _load_pixels, 'classify_pixels': _load_pixels}
+_LOADERS = {
+  'image_tokenizer': _load_tokenizer,
+  'series_tokenizer': _load_series_tokenizer,
+  'pretrain': _load_backbone,
+  'encoder': _load_encoder,
+  'clip': _load_clip,
+  'pixel_encoder': _load_pixels,
+  'align_pixels': _load_pixels,
+  'classify_pixels': _load_pixels,
+}

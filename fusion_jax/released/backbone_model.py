@@ -51,8 +51,10 @@ class Model:
     self.backbone = task.backbone
     self._showing = functools.lru_cache(task.showing)
     self._encode = jax.jit(
-        lambda params, slots: self.backbone.apply(
-            {'params': params}, slots, method='encode')[0])
+      lambda params, slots: self.backbone.apply(
+        {'params': params}, slots, method='encode'
+      )[0]
+    )
     self._draw = jax.jit(self._draw_codes, static_argnums=(3, 4, 5))
 
   def encode(self, inputs):
@@ -66,8 +68,17 @@ class Model:
     tokens = tokens[0] if single else tokens
     return _like(inputs, tokens, single, ('token', 'feature'))
 
-  def generate(self, inputs, target='t2m_hourly', *, num_samples=16,
-               temperature=1.0, top_k=0, top_p=0.0, seed=0):
+  def generate(
+    self,
+    inputs,
+    target='t2m_hourly',
+    *,
+    num_samples=16,
+    temperature=1.0,
+    top_k=0,
+    top_p=0.0,
+    seed=0,
+  ):
     """Draws samples of a series, or of places.
 
     Args:
@@ -88,9 +99,16 @@ class Model:
     """
     modality = self._target(target)
     slots, single = self._slots(inputs)
-    codes = np.asarray(self._draw(
-        self.params, slots, jax.random.key(seed), target, num_samples,
-        generate.Sampling(temperature, top_k, top_p)))
+    codes = np.asarray(
+      self._draw(
+        self.params,
+        slots,
+        jax.random.key(seed),
+        target,
+        num_samples,
+        generate.Sampling(temperature, top_k, top_p),
+      )
+    )
     if modality.kind == 'series':
       values = self.quantizers[target].decode(codes)
     else:
@@ -101,8 +119,7 @@ class Model:
 
   def predict(self, inputs, target='t2m_hourly', *, num_samples=16, seed=0):
     """The point prediction, the mean of the samples: [B, T] or [T]."""
-    samples = self.generate(
-        inputs, target, num_samples=num_samples, seed=seed)
+    samples = self.generate(inputs, target, num_samples=num_samples, seed=seed)
     if _is_xarray(inputs):
       return samples.mean('sample', keep_attrs=True)
     return samples.mean(axis=-2)
@@ -110,15 +127,24 @@ class Model:
   def _draw_codes(self, params, slots, key, target, num_samples, sampling):
     kind = self._target(target).kind
     draw = generate.series if kind == 'series' else generate.text
-    return draw(self.backbone, params, slots, key, target,
-                num_samples=num_samples, sampling=sampling)
+    return draw(
+      self.backbone,
+      params,
+      slots,
+      key,
+      target,
+      num_samples=num_samples,
+      sampling=sampling,
+    )
 
   def _target(self, name):
-    targets = {m.name: m for m in self.modalities
-               if m.is_sequence and m.is_target}
+    targets = {
+      m.name: m for m in self.modalities if m.is_sequence and m.is_target
+    }
     if name not in targets:
-      raise ValueError(f'The model cannot generate {name!r}; it can '
-                       f'{sorted(targets)}.')
+      raise ValueError(
+        f'The model cannot generate {name!r}; it can {sorted(targets)}.'
+      )
     return targets[name]
 
   def _slots(self, inputs):
@@ -132,18 +158,25 @@ class Model:
       shown.append(self._input('coords'))
       arrays |= {name: np.asarray(inputs[name], np.float64) for name in _PLACE}
     if not shown:
-      raise ValueError('Nothing was given; the model can see '
-                       f'{[m.name for m in self.modalities if m.seen]}.')
+      raise ValueError(
+        'Nothing was given; the model can see '
+        f'{[m.name for m in self.modalities if m.seen]}.'
+      )
     single = all(x.ndim == self._rank(name) for name, x in arrays.items())
-    arrays = {name: x[None] if x.ndim == self._rank(name) else x
-              for name, x in arrays.items()}
+    arrays = {
+      name: x[None] if x.ndim == self._rank(name) else x
+      for name, x in arrays.items()
+    }
     counts = {name: len(x) for name, x in arrays.items()}
     if len(set(counts.values())) > 1:
-      raise ValueError(f'The inputs are of different numbers of places: '
-                       f'{counts}.')
+      raise ValueError(
+        f'The inputs are of different numbers of places: {counts}.'
+      )
     steps = self._showing(tuple(sorted(m.name for m in shown)))
-    rows = [_apply(steps, self._example(arrays, i))
-            for i in range(next(iter(counts.values())))]
+    rows = [
+      _apply(steps, self._example(arrays, i))
+      for i in range(next(iter(counts.values())))
+    ]
     slots = jax.tree.map(lambda *x: np.stack(x), *rows)
     shown = (slots['modality'] >= 0).any(axis=0)  # Not padding everywhere.
     return jax.tree.map(lambda x: x[:, shown], slots), single
@@ -152,8 +185,7 @@ class Model:
     modality = modality_table.get(name)
     seen = [m.name for m in self.modalities if m.seen]
     if modality.name not in seen:
-      raise ValueError(
-          f'The model cannot see {name!r}; it can see {seen}.')
+      raise ValueError(f'The model cannot see {name!r}; it can see {seen}.')
     return modality.at(self.image_size)
 
   def _rank(self, name):
@@ -184,22 +216,28 @@ def _plain(modality, values):
   if hasattr(values, 'dims') and modality.kind == 'image':
     missing = [axis for axis in _AXES if axis not in values.dims]
     if missing:
-      raise ValueError(f'{modality.name} has the axes {values.dims}, not '
-                       f'{missing}; rename them.')
+      raise ValueError(
+        f'{modality.name} has the axes {values.dims}, not '
+        f'{missing}; rename them.'
+      )
     values = values.transpose(..., *_AXES)
   values = np.asarray(values)
   if modality.kind == 'tokens':
     encoder_model.check_codes(modality, values)
   bands = len(modality.bands)
   if modality.kind == 'image' and (
-      values.ndim not in (3, 4) or values.shape[-1] != bands):
+    values.ndim not in (3, 4) or values.shape[-1] != bands
+  ):
     raise ValueError(
-        f'{modality.name} is {values.shape}; wanted is [rows, columns, {bands}]'
-        f' or a batch of it, with the bands {", ".join(modality.bands)}.')
+      f'{modality.name} is {values.shape}; wanted is [rows, columns, {bands}]'
+      f' or a batch of it, with the bands {", ".join(modality.bands)}.'
+    )
   if modality.kind == 'series' and values.shape[-1] != len(modality.leads):
-    raise ValueError(f'{modality.name} is {values.shape}; wanted are '
-                     f'{len(modality.leads)} values, leads '
-                     f'{modality.leads[0]}..{modality.leads[-1]}.')
+    raise ValueError(
+      f'{modality.name} is {values.shape}; wanted are '
+      f'{len(modality.leads)} values, leads '
+      f'{modality.leads[0]}..{modality.leads[-1]}.'
+    )
   return values
 
 
@@ -213,6 +251,7 @@ def _like(inputs, values, single, axes, modality=None):
   if not _is_xarray(inputs):
     return values
   import xarray  # Whoever gives xarray objects has it.
+
   coords, attrs, name = {}, {}, None
   if modality is not None:
     name, attrs = modality.name, {'units': modality.unit}
@@ -220,4 +259,3 @@ def _like(inputs, values, single, axes, modality=None):
     coords = {axes[-1]: list(last)}
   dims = axes if single else ('place', *axes)
   return xarray.DataArray(values, coords, dims, name, attrs)
-

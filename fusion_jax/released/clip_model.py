@@ -27,8 +27,11 @@ class ClipModel:
     self.model = clip.Clip(**config.model)
     self.width = self.model.width
     self._embed = jax.jit(
-        lambda params, inputs, method: self.model.apply(
-            {'params': params}, inputs, method=method), static_argnums=2)
+      lambda params, inputs, method: self.model.apply(
+        {'params': params}, inputs, method=method
+      ),
+      static_argnums=2,
+    )
 
   def embed_images(self, photos, *, normalize=True, batch_size=64):
     """Vectors of photos.
@@ -46,12 +49,15 @@ class ClipModel:
       ValueError: if a photo does not decode; its file is named.
     """
     prepare = functools.partial(
-        clip_images.preprocess, size=self.model.image_size)
+      clip_images.preprocess, size=self.model.image_size
+    )
     return self._in_batches(
-        photos, prepare, 'embed_images', normalize, batch_size)
+      photos, prepare, 'embed_images', normalize, batch_size
+    )
 
-  def embed_texts(self, texts, *, normalize=True, truncate=False,
-                  batch_size=64):
+  def embed_texts(
+    self, texts, *, normalize=True, truncate=False, batch_size=64
+  ):
     """Vectors of texts.
 
     Args:
@@ -69,12 +75,15 @@ class ClipModel:
     """
     if self.model.vocab_size != clip_text.END + 1:
       raise ValueError(
-          f'The vocabulary of this model has {self.model.vocab_size} words, '
-          f"CLIP's has {clip_text.END + 1}; give it ids instead of texts.")
+        f'The vocabulary of this model has {self.model.vocab_size} words, '
+        f"CLIP's has {clip_text.END + 1}; give it ids instead of texts."
+      )
     prepare = functools.partial(
-        clip_text.encode, context=self.model.context, truncate=truncate)
+      clip_text.encode, context=self.model.context, truncate=truncate
+    )
     return self._in_batches(
-        texts, prepare, 'embed_texts', normalize, batch_size)
+      texts, prepare, 'embed_texts', normalize, batch_size
+    )
 
   def class_vectors(self, prompts):
     """One vector a class, [C, E] of length 1, from `data.prompts.Prompts`.
@@ -82,18 +91,22 @@ class ClipModel:
     Vectors that came with the prompts are used as they are.
     """
     prompts = prompts.with_vectors(self.embed_texts)
-    return np.asarray(zero_shot.class_vectors(
-        prompts.vectors, prompts.class_of, len(prompts.classes)))
+    return np.asarray(
+      zero_shot.class_vectors(
+        prompts.vectors, prompts.class_of, len(prompts.classes)
+      )
+    )
 
   def _in_batches(self, items, prepare, method, normalize, batch_size):
     """Vectors of prepared items; one program for all batches."""
     rows = [np.zeros((0, self.width), np.float32)]
     for start in range(0, len(items), batch_size):
-      inputs = prepare(items[start:start + batch_size])
+      inputs = prepare(items[start : start + batch_size])
       size = min(batch_size, 1 << (len(items) - 1).bit_length())
       padded = np.zeros((size, *inputs.shape[1:]), inputs.dtype)
-      padded[:len(inputs)] = inputs
+      padded[: len(inputs)] = inputs
       rows.append(
-          np.asarray(self._embed(self.params, padded, method))[:len(inputs)])
+        np.asarray(self._embed(self.params, padded, method))[: len(inputs)]
+      )
     vectors = np.concatenate(rows)
     return np.asarray(zero_shot.unit(vectors)) if normalize else vectors

@@ -36,8 +36,9 @@ def load(workdir, which='last'):
   config = ml_collections.ConfigDict(metadata['config'])
   if config.get('task') != 'image_tokenizer':
     raise ValueError(
-        f'{workdir} holds a run of the task {config.get("task")!r}; wanted is '
-        "one of 'image_tokenizer'.")
+      f'{workdir} holds a run of the task {config.get("task")!r}; wanted is '
+      "one of 'image_tokenizer'."
+    )
   return ImageCodec(config, params)
 
 
@@ -74,13 +75,16 @@ class ImageCodec:
     """
     images = np.asarray(images)
     if images.ndim != 4 or not images.size:
-      raise ValueError(f'{self.modality.field} is {images.shape}; wanted is '
-                       '[images, rows, columns, bands].')
+      raise ValueError(
+        f'{self.modality.field} is {images.shape}; wanted is '
+        '[images, rows, columns, bands].'
+      )
     standard = self._task.standardise(images)['image']
     with jax.set_mesh(self._mesh):
       codes = self._encode(self.params, self._spread(standard))
-      return np.asarray(codes)[:len(images)].astype(
-          np.uint16 if self.num_codes <= 2**16 else np.int32)
+      return np.asarray(codes)[: len(images)].astype(
+        np.uint16 if self.num_codes <= 2**16 else np.int32
+      )
 
   def decode(self, codes, num_steps=1, seed=0, clip=np.inf):
     """Images [B, Y, X, C] in the sensor's unit, float32; classes are uint8.
@@ -99,30 +103,47 @@ class ImageCodec:
     """
     codes = np.asarray(codes)
     if codes.ndim != 3 or not codes.size or codes.dtype.kind not in 'iu':
-      raise ValueError(f'The codes are {codes.dtype} {codes.shape}; wanted are '
-                       'integers [images, rows, columns].')
+      raise ValueError(
+        f'The codes are {codes.dtype} {codes.shape}; wanted are '
+        'integers [images, rows, columns].'
+      )
     noise.time_steps(num_steps)  # Raises for a number that there is not.
     if not clip > 0:
       raise ValueError(f'clip={clip} is not above 0; inf cuts nothing off.')
     codes = codes.astype(np.int32)
     self._task.model.fsq.check(codes)
     seeds = np.random.default_rng(seed).integers(
-        2**32, size=len(codes), dtype=np.uint32)
+      2**32, size=len(codes), dtype=np.uint32
+    )
     with jax.set_mesh(self._mesh):
-      found = self._decode(self.params, self._spread(codes),
-                           self._spread(seeds), num_steps, np.float32(clip))
-      found = np.asarray(found)[:len(codes)]
+      found = self._decode(
+        self.params,
+        self._spread(codes),
+        self._spread(seeds),
+        num_steps,
+        np.float32(clip),
+      )
+      found = np.asarray(found)[: len(codes)]
     if tiles.is_classes(self.modality):
       return found.astype(np.uint8)
-    mean, std = (np.asarray(self.config.standards[name], np.float32)
-                 for name in ('mean', 'std'))
+    mean, std = (
+      np.asarray(self.config.standards[name], np.float32)
+      for name in ('mean', 'std')
+    )
     return found * std + mean
 
   def fingerprint(self):
     """Short text that stands for the encoder: other codes, another text."""
-    digest = hashlib.sha256(json.dumps(
-        [self.config.modality, self.config.standards.to_dict(),
-         self.config.model.to_dict()], sort_keys=True).encode())
+    digest = hashlib.sha256(
+      json.dumps(
+        [
+          self.config.modality,
+          self.config.standards.to_dict(),
+          self.config.model.to_dict(),
+        ],
+        sort_keys=True,
+      ).encode()
+    )
     for name in ('encoder', 'to_latents'):
       for leaf in jax.tree.leaves(self.params[name]):
         digest.update(np.asarray(leaf).tobytes())

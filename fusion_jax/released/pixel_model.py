@@ -32,25 +32,36 @@ class PixelModel:
     """
     if config.model.depth > 1 and 'first' not in params['encoder']:
       raise ValueError(
-          f'{config.get("name", "The run")} was saved when the first layer was '
-          'not stored apart; convert its weights again, or train it again.')
+        f'{config.get("name", "The run")} was saved when the first layer was '
+        'not stored apart; convert its weights again, or train it again.'
+      )
     self.config = config
     self.params = jax.device_put(params)
     self.encoder = pixel_encoder.make(config.model)
     self.classes = ()
     if 'classifier' in params:
       self.classes = pixels_lib.class_names(statistics, config.label)
-    self.scale = (float(np.exp(params['log_scale']))
-                  if 'log_scale' in params else None)
-    self._scale = pixels_lib.Scale(
-        config.scaling, tuple(config.missing_bands))
+    self.scale = (
+      float(np.exp(params['log_scale'])) if 'log_scale' in params else None
+    )
+    self._scale = pixels_lib.Scale(config.scaling, tuple(config.missing_bands))
     self._embed = jax.jit(self._vectors, static_argnames='setting')
-    self._head = jax.jit(lambda params, vectors: jax.nn.softmax(
-        post_norm.Linear(len(self.classes)).apply(
-            {'params': params}, vectors)))
+    self._head = jax.jit(
+      lambda params, vectors: jax.nn.softmax(
+        post_norm.Linear(len(self.classes)).apply({'params': params}, vectors)
+      )
+    )
 
-  def encode(self, pixels, valid=None, *, days=None, setting='monthly',
-             normalize=True, batch_size=128):
+  def encode(
+    self,
+    pixels,
+    valid=None,
+    *,
+    days=None,
+    setting='monthly',
+    normalize=True,
+    batch_size=128,
+  ):
     """Vectors of places.
 
     Args:
@@ -80,26 +91,43 @@ class PixelModel:
     days = dated if days is None else days
     if days is not None and setting != 'monthly':
       raise ValueError(
-          f'setting={setting!r} is made of the twelve months; these time steps '
-          'have days. Leave out the setting, or give monthly composites.')
+        f'setting={setting!r} is made of the twelve months; these time steps '
+        'have days. Leave out the setting, or give monthly composites.'
+      )
     single = pixels.ndim == 4
     pixels = pixels[None] if single else pixels
     if pixels.ndim != 5 or len(pixels) < 1:
       raise ValueError(
-          f'pixels is {pixels.shape}; wanted is [places, time steps, bands, '
-          'rows, columns] or that of one place.')
-    valid = np.ones(pixels.shape[:2], bool) if valid is None else (
-        np.broadcast_to(np.asarray(valid, bool), pixels.shape[:2])[:, order])
-    months = None if days is None else np.broadcast_to(
-        calendar.months_of_days(days), pixels.shape[:2])
+        f'pixels is {pixels.shape}; wanted is [places, time steps, bands, '
+        'rows, columns] or that of one place.'
+      )
+    valid = (
+      np.ones(pixels.shape[:2], bool)
+      if valid is None
+      else (
+        np.broadcast_to(np.asarray(valid, bool), pixels.shape[:2])[:, order]
+      )
+    )
+    months = (
+      None
+      if days is None
+      else np.broadcast_to(calendar.months_of_days(days), pixels.shape[:2])
+    )
     rows = []
     for start in range(0, len(pixels), batch_size):
       part = slice(start, start + batch_size)
-      rows.append(self._batch(
-          pixels[part], valid[part], months if months is None
-          else months[part], setting, min(batch_size, len(pixels))))
-    vectors = np.concatenate([
-        np.asarray(row, np.float32) for row in rows])[:len(pixels)]
+      rows.append(
+        self._batch(
+          pixels[part],
+          valid[part],
+          months if months is None else months[part],
+          setting,
+          min(batch_size, len(pixels)),
+        )
+      )
+    vectors = np.concatenate([np.asarray(row, np.float32) for row in rows])[
+      : len(pixels)
+    ]
     if normalize:
       vectors = np.asarray(contrastive.normalise(vectors))
     return vectors[0] if single else vectors
@@ -112,13 +140,16 @@ class PixelModel:
     """
     if not self.classes:
       raise ValueError(
-          'This model has no classifier; compare `encode` with the vectors of '
-          'prompts, or load a run of configs/align_pixels.py:supervised=...')
+        'This model has no classifier; compare `encode` with the vectors of '
+        'prompts, or load a run of configs/align_pixels.py:supervised=...'
+      )
     options = {'setting': self.config.setting} | options
     vectors = self.encode(pixels, valid, normalize=False, **options)
-    return np.asarray(self._head(
+    return np.asarray(
+      self._head(
         self.params['classifier'], vectors.reshape(-1, vectors.shape[-1])
-    )).reshape(*vectors.shape[:-1], -1)
+      )
+    ).reshape(*vectors.shape[:-1], -1)
 
   def pool_views(self, views, normalize=True):
     """Vectors of places from CLIP's vectors of their photos.
@@ -134,27 +165,32 @@ class PixelModel:
       ValueError: if the model was trained without photos.
     """
     if 'pool' not in self.config:
-      raise ValueError('This model knows no photos; load a run of '
-                       'configs/align_pixels.py.')
+      raise ValueError(
+        'This model knows no photos; load a run of configs/align_pixels.py.'
+      )
     views = jnp.asarray(views, jnp.float32)
     there = jnp.isfinite(views).all(axis=-1)
     found = pooling.ViewPool(**self.config.pool).apply(
-        {'params': self.params.get('pool', {})}, views, there)
+      {'params': self.params.get('pool', {})}, views, there
+    )
     return np.asarray(contrastive.normalise(found) if normalize else found)
 
   def _batch(self, pixels, valid, months, setting, size):
     """Vectors of one batch, filled up to `size` places."""
     arrays = [*self._scale.prepare(pixels, valid, 'pixels'), months]
     lacking = size - len(pixels)
-    arrays = [x if x is None else np.pad(
-        x, [(0, lacking)] + [(0, 0)] * (x.ndim - 1)) for x in arrays]
+    arrays = [
+      x if x is None else np.pad(x, [(0, lacking)] + [(0, 0)] * (x.ndim - 1))
+      for x in arrays
+    ]
     return self._embed(self.params['encoder'], *arrays, setting=setting)
 
   def _vectors(self, params, pixels, keep, months, setting):
     if setting != 'monthly':
       pixels, keep = calendar.summarise(pixels, keep, setting)
     vectors = self.encoder.apply(
-        {'params': params}, pixels, keep, months=months)
+      {'params': params}, pixels, keep, months=months
+    )
     return jnp.where(keep.any(axis=1, keepdims=True), vectors, jnp.nan)
 
 
@@ -172,8 +208,9 @@ def _plain(pixels, missing):
     return np.asarray(pixels, np.float32), slice(None), None
   lacking = [axis for axis in _AXES if axis not in pixels.dims]
   if lacking:
-    raise ValueError(f'The pixels have the axes {pixels.dims}, not {lacking};'
-                     ' rename them.')
+    raise ValueError(
+      f'The pixels have the axes {pixels.dims}, not {lacking}; rename them.'
+    )
   pixels = _by_name(pixels.transpose(..., *_AXES), missing)
   order, days = _by_date(pixels)
   return np.asarray(pixels, np.float32)[..., order, :, :, :], order, days
@@ -181,17 +218,19 @@ def _plain(pixels, missing):
 
 def _by_name(pixels, missing):
   """A `DataArray` with the bands in order, where they have names."""
-  names = (pixels.band.values if 'band' in pixels.coords else np.zeros(0))
+  names = pixels.band.values if 'band' in pixels.coords else np.zeros(0)
   if names.dtype.kind not in 'UO':
     return pixels
   found = [bands.find(name) for name in names]
-  lacking = [band for band in bands.BANDS
-             if band not in found and band not in missing]
+  lacking = [
+    band for band in bands.BANDS if band not in found and band not in missing
+  ]
   if lacking:
     raise ValueError(
-        f'pixels lacks the bands {", ".join(lacking)}; it has '
-        f'{", ".join(map(str, names))}. Put NaN in the place of what the sensor'
-        ' does not have, as pixels.reindex(band=[...]) does.')
+      f'pixels lacks the bands {", ".join(lacking)}; it has '
+      f'{", ".join(map(str, names))}. Put NaN in the place of what the sensor'
+      ' does not have, as pixels.reindex(band=[...]) does.'
+    )
   pixels = pixels.assign_coords(band=found)
   return pixels.isel(band=np.flatnonzero(found)).reindex(band=[*bands.BANDS])
 
@@ -207,4 +246,5 @@ def _by_date(pixels):
   if len(dates) in (4, 1):  # Quarters, or the year.
     return slice(None), None
   return slice(None), 1 + (
-      dates - dates.astype('datetime64[Y]')) / np.timedelta64(1, 'D')
+    dates - dates.astype('datetime64[Y]')
+  ) / np.timedelta64(1, 'D')

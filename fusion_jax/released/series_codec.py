@@ -23,8 +23,9 @@ class SeriesCodec:
     self.names = task.names
     self.statistics = task.statistics
     self.codes = {
-        name: series_codes.SeriesCodes(name, task.model, params, mean, std)
-        for name, mean, std in zip(task.names, *task.standards)}
+      name: series_codes.SeriesCodes(name, task.model, params, mean, std)
+      for name, mean, std in zip(task.names, *task.standards)
+    }
     first = self.codes[self.names[0]]
     self.vocab_size, self.stride = first.vocab_size, first.stride
 

@@ -52,14 +52,17 @@ class AlignPixels:
     """
     loss = config.loss
     for name, value, allowed in (
-        ('loss.negatives', loss.negatives, _NEGATIVES),
-        ('loss.warm_up', loss.warm_up, _WARM_UPS),
-        ('augment.kind', config.augment.kind, dropping.KINDS)):
+      ('loss.negatives', loss.negatives, _NEGATIVES),
+      ('loss.warm_up', loss.warm_up, _WARM_UPS),
+      ('augment.kind', config.augment.kind, dropping.KINDS),
+    ):
       if value not in allowed:
         raise ValueError(
-            f'config.{name}={value!r} is not one of {list(allowed)}.')
+          f'config.{name}={value!r} is not one of {list(allowed)}.'
+        )
     contrastive.check_queue_size(
-        loss.queue_size, config.batch_size, config.accumulate)
+      loss.queue_size, config.batch_size, config.accumulate
+    )
     self._config = config
     self.data_dir = pathlib.Path(data_dir)
     self.encoder = pixel_encoder.make(config.model)
@@ -80,12 +83,14 @@ class AlignPixels:
     key_encoder, key_pool, key_queue = jax.random.split(key, 3)
     views = batch['views'][:1]
     params = {
-        'encoder': pixel_encoder.init(self.encoder, key_encoder),
-        'pool': self.pool.init(key_pool, views).get('params', {})}
+      'encoder': pixel_encoder.init(self.encoder, key_encoder),
+      'pool': self.pool.init(key_pool, views).get('params', {}),
+    }
     if self._config.loss.learn_temperature:
       params['log_scale'] = jnp.float32(self._log_scale)
     queue = contrastive.init_queue(
-        key_queue, self._config.loss.queue_size, views.shape[-1])
+      key_queue, self._config.loss.queue_size, views.shape[-1]
+    )
     return params, {'queue': queue}
 
   def weigh(self, batch):
@@ -94,32 +99,46 @@ class AlignPixels:
     if 'valid' in batch:  # Rows that fill up a held-out batch do not count.
       there &= batch['valid']
     return batch | {
-        'weight': there / jnp.maximum(there.sum(), 1).astype(jnp.float32)}
+      'weight': there / jnp.maximum(there.sum(), 1).astype(jnp.float32)
+    }
 
   def loss(self, params, extra, batch, key):
     """InfoNCE; a held-out batch has 'valid', drops nothing, enters nothing."""
     config, train = self._config.loss, 'valid' not in batch
     queries = contrastive.normalise(
-        self._embed(params, batch, key) if train
-        else self.embed(params, batch))
+      self._embed(params, batch, key) if train else self.embed(params, batch)
+    )
     keys = contrastive.normalise(self.pool_views(params, batch))
     scale = jnp.exp(params.get('log_scale', jnp.float32(self._log_scale)))
     logits = contrastive.logits(
-        queries, keys, batch['id'], extra['queue'], scale,
-        in_batch=config.negatives == 'queue_and_batch',
-        mask_ids=config.mask_ids, skip_noise=config.warm_up == 'skip')
+      queries,
+      keys,
+      batch['id'],
+      extra['queue'],
+      scale,
+      in_batch=config.negatives == 'queue_and_batch',
+      mask_ids=config.mask_ids,
+      skip_noise=config.warm_up == 'skip',
+    )
     losses = contrastive.info_nce(logits)
     if config.symmetric:
-      losses = (losses + contrastive.reverse_info_nce(
-          queries, keys, batch['id'], scale, mask_ids=config.mask_ids)) / 2
+      losses = (
+        losses
+        + contrastive.reverse_info_nce(
+          queries, keys, batch['id'], scale, mask_ids=config.mask_ids
+        )
+      ) / 2
     counted = (batch['weight'] > 0).astype(jnp.float32)
     hits = (jnp.argmax(logits, axis=1) == 0) * counted
     metrics = {
-        'loss/alignment': (jnp.sum(losses * counted), counted.sum()),
-        'top1': (hits.sum(), counted.sum()), 'scale': (scale, 1.)}
+      'loss/alignment': (jnp.sum(losses * counted), counted.sum()),
+      'top1': (hits.sum(), counted.sum()),
+      'scale': (scale, 1.0),
+    }
     if train:
-      extra = extra | {'queue': contrastive.enqueue(
-          extra['queue'], keys, batch['id'])}
+      extra = extra | {
+        'queue': contrastive.enqueue(extra['queue'], keys, batch['id'])
+      }
     return jnp.sum(losses * batch['weight']), (metrics, extra)
 
   def embed(self, params, batch, setting='monthly'):
@@ -131,19 +150,25 @@ class AlignPixels:
       setting: 'monthly', 'quarterly' or 'single'.
     """
     return pixel_encoder.embed(
-        self.encoder, params['encoder'], batch['pixels'], batch['keep'],
-        setting)
+      self.encoder, params['encoder'], batch['pixels'], batch['keep'], setting
+    )
 
   def pool_views(self, params, batch):
     """Vectors of the photos of each place, [B, E], not normalised."""
     return self.pool.apply(
-        {'params': params['pool']}, batch['views'], batch['there'])
+      {'params': params['pool']}, batch['views'], batch['there']
+    )
 
   def _embed(self, params, batch, key):
     """`embed` with augmentations and dropout."""
     return pixel_encoder.embed_augmented(
-        self.encoder, params['encoder'], batch['pixels'], batch['keep'], key,
-        **self._config.augment)
+      self.encoder,
+      params['encoder'],
+      batch['pixels'],
+      batch['keep'],
+      key,
+      **self._config.augment,
+    )
 
   @property
   def _log_scale(self):
@@ -163,18 +188,30 @@ class AlignPixels:
     """
     config, train = self._config, split == 'train'
     source = self.source(split)
-    fields = [] if train else [
-        field for field in labels.FIELDS.values() if field in source.fields]
+    fields = (
+      []
+      if train
+      else [field for field in labels.FIELDS.values() if field in source.fields]
+    )
     steps = pixels.aligning(
-        config.model.side, scaling=config.scaling,
-        missing_bands=config.missing_bands, train=train, fields=fields)
+      config.model.side,
+      scaling=config.scaling,
+      missing_bands=config.missing_bands,
+      train=train,
+      fields=fields,
+    )
     if config.remember:
-      source, steps = self._remembered.setdefault(
-          split, pixels.Remembered(source, steps)), ()
+      source, steps = (
+        self._remembered.setdefault(split, pixels.Remembered(source, steps)),
+        (),
+      )
     batches = pipelines.train_batches if train else pipelines.eval_batches
-    return batches(source, steps, seed=config.seed,
-                   batch_size=config.batch_size if train
-                   else config.evals.batch_size)
+    return batches(
+      source,
+      steps,
+      seed=config.seed,
+      batch_size=config.batch_size if train else config.evals.batch_size,
+    )
 
   def class_names(self, label):
     """Names of a label's classes, in the order of its values."""
@@ -182,5 +219,6 @@ class AlignPixels:
 
   def flops(self, batch):
     """Model FLOPs of a training step on a batch."""
-    return 3 * 2 * len(batch['pixels']) * pixel_costs.macs(
-        self.encoder, whole=False)
+    return (
+      3 * 2 * len(batch['pixels']) * pixel_costs.macs(self.encoder, whole=False)
+    )

@@ -38,14 +38,18 @@ class ClassifyPixels:
         exist, or one that does not go with the setting.
     """
     if config.setting not in calendar.SETTINGS:
-      raise ValueError(f'config.setting={config.setting!r} is not one of '
-                       f'{sorted(calendar.SETTINGS)}.')
-    if config.augment.kind not in dropping.KINDS or (
-        config.augment.kind != 'none' and config.setting != 'monthly'):
       raise ValueError(
-          f'config.augment.kind={config.augment.kind!r}: choose one of '
-          f"{list(dropping.KINDS)}; with setting={config.setting!r} 'none', "
-          "unless it is 'monthly'.")
+        f'config.setting={config.setting!r} is not one of '
+        f'{sorted(calendar.SETTINGS)}.'
+      )
+    if config.augment.kind not in dropping.KINDS or (
+      config.augment.kind != 'none' and config.setting != 'monthly'
+    ):
+      raise ValueError(
+        f'config.augment.kind={config.augment.kind!r}: choose one of '
+        f"{list(dropping.KINDS)}; with setting={config.setting!r} 'none', "
+        "unless it is 'monthly'."
+      )
     self._config = config
     self._data_dir = data_dir
     self._field = labels.FIELDS.get(config.label, f'label/{config.label}')
@@ -58,8 +62,7 @@ class ClassifyPixels:
   @property
   def tokens_per_step(self):
     """Time steps of a global batch."""
-    return (self._config.batch_size *
-            calendar.SETTINGS[self._config.setting])
+    return self._config.batch_size * calendar.SETTINGS[self._config.setting]
 
   def keep(self, workdir):
     """Nothing: the configuration and the parameters are the model."""
@@ -69,9 +72,10 @@ class ClassifyPixels:
     del batch
     key_encoder, key_head = jax.random.split(key)
     width = self.encoder.output_width
-    return {'encoder': pixel_encoder.init(self.encoder, key_encoder),
-            'classifier': self._head.init(
-                key_head, jnp.zeros((1, width)))['params']}, {}
+    return {
+      'encoder': pixel_encoder.init(self.encoder, key_encoder),
+      'classifier': self._head.init(key_head, jnp.zeros((1, width)))['params'],
+    }, {}
 
   def weigh(self, batch):
     """Adds each row's part in the mean over the labelled rows."""
@@ -79,42 +83,63 @@ class ClassifyPixels:
     if 'valid' in batch:
       known &= batch['valid']
     return batch | {
-        'weight': known / jnp.maximum(known.sum(), 1).astype(jnp.float32)}
+      'weight': known / jnp.maximum(known.sum(), 1).astype(jnp.float32)
+    }
 
   def loss(self, params, extra, batch, key):
     """Cross-entropy; a held-out batch has 'valid' and drops nothing."""
-    logits = (self.logits(params, batch) if 'valid' in batch
-              else self._train_logits(params, batch, key))
+    logits = (
+      self.logits(params, batch)
+      if 'valid' in batch
+      else self._train_logits(params, batch, key)
+    )
     target = jnp.maximum(batch['label'], 0)
     values = losses.cross_entropy(logits, target)
     counted = (batch['weight'] > 0).astype(jnp.float32)
     hits = (jnp.argmax(logits, axis=1) == target) * counted
     metrics = {
-        f'loss/{self._config.label}': (
-            jnp.sum(values * counted), counted.sum()),
-        'top1': (hits.sum(), counted.sum())}
+      f'loss/{self._config.label}': (jnp.sum(values * counted), counted.sum()),
+      'top1': (hits.sum(), counted.sum()),
+    }
     return jnp.sum(values * batch['weight']), (metrics, extra)
 
   def logits(self, params, batch):
     """Scores of the classes, [B, classes]; drops nothing."""
-    return self._classify(params, pixel_encoder.embed(
-        self.encoder, params['encoder'], batch['pixels'], batch['keep'],
-        self._config.setting))
+    return self._classify(
+      params,
+      pixel_encoder.embed(
+        self.encoder,
+        params['encoder'],
+        batch['pixels'],
+        batch['keep'],
+        self._config.setting,
+      ),
+    )
 
   def _train_logits(self, params, batch, key):
     """`logits` with augmentations and dropout."""
     encoder, mine = self.encoder, params['encoder']
     seen, keep = calendar.summarise(
-        batch['pixels'], batch['keep'], self._config.setting)
+      batch['pixels'], batch['keep'], self._config.setting
+    )
     if self._config.setting == 'monthly':
-      return self._classify(params, pixel_encoder.embed_augmented(
-          encoder, mine, seen, keep, key, **self._config.augment))
-    return self._classify(params, encoder.apply(
-        {'params': mine}, seen, keep, train=True, rngs={'dropout': key}))
+      return self._classify(
+        params,
+        pixel_encoder.embed_augmented(
+          encoder, mine, seen, keep, key, **self._config.augment
+        ),
+      )
+    return self._classify(
+      params,
+      encoder.apply(
+        {'params': mine}, seen, keep, train=True, rngs={'dropout': key}
+      ),
+    )
 
   def _classify(self, params, vectors):
     return self._head.apply(
-        {'params': params['classifier']}, vectors.astype(jnp.float32))
+      {'params': params['classifier']}, vectors.astype(jnp.float32)
+    )
 
   def source(self, split):
     """The examples of a split: `len`, and `[i]`.
@@ -124,10 +149,14 @@ class ClassifyPixels:
     """
     source = pipelines.open_source(self._data_dir, split)
     if self._field not in source.fields:
-      found = [field.removeprefix('label/') for field in source.fields
-               if field.startswith('label/')]
+      found = [
+        field.removeprefix('label/')
+        for field in source.fields
+        if field.startswith('label/')
+      ]
       raise ValueError(
-          f'{source} has no {self._field}; set config.label to one of {found}.')
+        f'{source} has no {self._field}; set config.label to one of {found}.'
+      )
     return source
 
   def batches(self, split):
@@ -139,18 +168,32 @@ class ClassifyPixels:
     """
     config, train = self._config, split == 'train'
     steps = pixels.classifying(
-        config.model.side, self._field, scaling=config.scaling,
-        missing_bands=config.missing_bands)
+      config.model.side,
+      self._field,
+      scaling=config.scaling,
+      missing_bands=config.missing_bands,
+    )
     source = self.source(split)
     if config.remember:
-      source, steps = self._remembered.setdefault(
-          split, pixels.Remembered(source, steps)), ()
+      source, steps = (
+        self._remembered.setdefault(split, pixels.Remembered(source, steps)),
+        (),
+      )
     batches = pipelines.train_batches if train else pipelines.eval_batches
-    return batches(source, steps, seed=config.seed,
-                   batch_size=config.batch_size if train
-                   else config.evals.batch_size)
+    return batches(
+      source,
+      steps,
+      seed=config.seed,
+      batch_size=config.batch_size if train else config.evals.batch_size,
+    )
 
   def flops(self, batch):
     """Model FLOPs of a training step on a batch."""
-    return 3 * 2 * len(batch['pixels']) * pixel_costs.macs(
-        self.encoder, calendar.SETTINGS[self._config.setting], whole=False)
+    return (
+      3
+      * 2
+      * len(batch['pixels'])
+      * pixel_costs.macs(
+        self.encoder, calendar.SETTINGS[self._config.setting], whole=False
+      )
+    )

@@ -56,11 +56,13 @@ class ImageTokenizer:
     bands = len(self.modality.bands)
     if {len(config.standards.mean), len(config.standards.std)} != {bands}:
       raise ValueError(
-          f'config.standards has {len(config.standards.mean)} means and '
-          f'{len(config.standards.std)} deviations for the {bands} bands of '
-          f'{self.modality.field}.')
+        f'config.standards has {len(config.standards.mean)} means and '
+        f'{len(config.standards.std)} deviations for the {bands} bands of '
+        f'{self.modality.field}.'
+      )
     self._standardise = tiles.Standardise(
-        self.modality, config.standards.mean, config.standards.std)
+      self.modality, config.standards.mean, config.standards.std
+    )
 
   @property
   def num_codes(self):
@@ -70,14 +72,16 @@ class ImageTokenizer:
   def tokens_per_step(self):
     """Tokens of the images of a global batch."""
     config = self._config
-    return config.batch_size * (config.image_size // modalities.PATCH)**2
+    return config.batch_size * (config.image_size // modalities.PATCH) ** 2
 
   @property
   def holdout(self):
     """One sentence on what is held out."""
     if self._config.data.holdout == 'east':
-      return ('Held out is the eastern third of every scene: no column of it '
-              'was seen in training.')
+      return (
+        'Held out is the eastern third of every scene: no column of it '
+        'was seen in training.'
+      )
     return 'Held out are the scenes of the validation split.'
 
   def keep(self, workdir):
@@ -89,10 +93,14 @@ class ImageTokenizer:
     params = self.model.init(key, *inputs)['params']
     if self._config.start == 'data':
       features = self.model.apply(
-          {'params': params}, inputs[0], method='features')
+        {'params': params}, inputs[0], method='features'
+      )
       learned = params['to_latents']['bias'].size
-      params = params | {'to_latents': _principal(
-          features.reshape(-1, features.shape[-1]), learned)}
+      params = params | {
+        'to_latents': _principal(
+          features.reshape(-1, features.shape[-1]), learned
+        )
+      }
     return params, {}
 
   def weigh(self, batch):
@@ -109,20 +117,26 @@ class ImageTokenizer:
     """
     del key  # Noise comes with the example, see `tiles.DrawNoise`.
     output, found = self.model.apply(
-        {'params': params}, *self._inputs(batch), mutable='intermediates',
-        capture_intermediates=lambda module, _: module.name == 'to_latents')
+      {'params': params},
+      *self._inputs(batch),
+      mutable='intermediates',
+      capture_intermediates=lambda module, _: module.name == 'to_latents',
+    )
     latents = found['intermediates']['to_latents']['__call__'][0]
     image = batch['image']
     if self._classes:
       errors = optax.softmax_cross_entropy_with_integer_labels(
-          output.astype(jnp.float32), image[..., 0])
+        output.astype(jnp.float32), image[..., 0]
+      )
     else:
       errors = jnp.square(output.astype(jnp.float32) - image).mean(-1)
     by_example = (errors * batch['weight']).sum((1, 2))
     loss, shares = by_example.sum(), batch['weight'].sum((1, 2))
     uneven = spread(latents)
-    metrics = {f'loss/{self.modality.name}': (loss, shares.sum()),
-               'spread': (uneven * shares.sum(), shares.sum())}
+    metrics = {
+      f'loss/{self.modality.name}': (loss, shares.sum()),
+      'spread': (uneven * shares.sum(), shares.sum()),
+    }
     if not self._classes:
       last = batch['step'] == noise_ops.NUM_LEVELS - 1
       metrics['last'] = ((by_example * last).sum(), (shares * last).sum())
@@ -134,7 +148,8 @@ class ImageTokenizer:
     """{'image', 'present'} of images [..., Y, X, C] as stored; see `tiles`."""
     standards = self._config.standards
     return tiles.standardise(
-        images, self.modality, standards.mean, standards.std)
+      images, self.modality, standards.mean, standards.std
+    )
 
   def encode(self, params, images):
     """Codes [B, y, x] int32 of standardised images [B, Y, X, C]."""
@@ -155,11 +170,19 @@ class ImageTokenizer:
     if self._classes:
       logits = self.model.apply({'params': params}, codes, method='decode')
       return logits.argmax(-1)[..., None]
-    shape = (*(n * modalities.PATCH for n in codes.shape[1:]),
-             len(self.modality.bands))
+    shape = (
+      *(n * modalities.PATCH for n in codes.shape[1:]),
+      len(self.modality.bands),
+    )
     codes = self.model.fsq.from_indices(codes)
-    return self.model.apply({'params': params}, codes, _draw(seeds, shape),
-                            num_steps, clip, method='sample')
+    return self.model.apply(
+      {'params': params},
+      codes,
+      _draw(seeds, shape),
+      num_steps,
+      clip,
+      method='sample',
+    )
 
   def batches(self, split):
     """Endless shuffled squares with noise for 'train'; else `tiles`."""
@@ -168,13 +191,16 @@ class ImageTokenizer:
       return self.tiles(split)[1]
     columns = tiles.west if config.data.holdout == 'east' else tiles.everywhere
     steps = [
-        tiles.RandomTile(self.modality.field, config.image_size, columns),
-        *self._flips(), self._standardise,
-        tiles.DrawNoise(noise_ops.NUM_LEVELS, config.last_share),
-        tiles.Keep(('image', 'present', 'step', 'noise'))]
+      tiles.RandomTile(self.modality.field, config.image_size, columns),
+      *self._flips(),
+      self._standardise,
+      tiles.DrawNoise(noise_ops.NUM_LEVELS, config.last_share),
+      tiles.Keep(('image', 'present', 'step', 'noise')),
+    ]
     source = tiles.Having(self.source('train'), self.modality.field)
     return pipelines.train_batches(
-        source, steps, batch_size=config.batch_size, seed=config.seed)
+      source, steps, batch_size=config.batch_size, seed=config.seed
+    )
 
   def tiles(self, split):
     """Squares side by side: their `tiles.Tiles`, and batches of them."""
@@ -182,30 +208,40 @@ class ImageTokenizer:
     columns = tiles.everywhere
     if config.data.holdout == 'east':
       columns = tiles.west if split == 'train' else tiles.east
-    found = tiles.Tiles(self.source(split), self.modality.field,
-                        config.image_size, columns, config.evals.num_examples)
-    steps = [self._standardise, tiles.DrawNoise(noise_ops.NUM_LEVELS),
-             tiles.Keep(('image', 'present', 'counted', 'scene', 'corner',
-                         'noise'))]
+    found = tiles.Tiles(
+      self.source(split),
+      self.modality.field,
+      config.image_size,
+      columns,
+      config.evals.num_examples,
+    )
+    steps = [
+      self._standardise,
+      tiles.DrawNoise(noise_ops.NUM_LEVELS),
+      tiles.Keep(('image', 'present', 'counted', 'scene', 'corner', 'noise')),
+    ]
     return found, pipelines.eval_batches(
-        found, steps, batch_size=config.evals.batch_size, seed=config.seed)
+      found, steps, batch_size=config.evals.batch_size, seed=config.seed
+    )
 
   def source(self, split):
     """The examples of a split; of both where every scene's east is held out."""
     east = self._config.data.holdout == 'east'
-    found = [pipelines.open_source(self._data_dir, name)
-             for name in (('train', 'val') if east else (split,))]
+    found = [
+      pipelines.open_source(self._data_dir, name)
+      for name in (('train', 'val') if east else (split,))
+    ]
     if self.modality.field not in found[0].fields:
       raise ValueError(
-          f'The data set in {self._data_dir} has no {self.modality.field}; '
-          f'its fields are {sorted(found[0].fields)}. Train another modality, '
-          'or prepare the data with it.')
+        f'The data set in {self._data_dir} has no {self.modality.field}; '
+        f'its fields are {sorted(found[0].fields)}. Train another modality, '
+        'or prepare the data with it.'
+      )
     return tiles.Joined(*found)
 
   def flops(self, batch):
     """Model FLOPs of a training step on a batch."""
-    return tokenizer_costs.training_flops(
-        self.model, *batch['image'].shape[:3])
+    return tokenizer_costs.training_flops(self.model, *batch['image'].shape[:3])
 
   def _inputs(self, batch):
     """What the model is called with."""
@@ -245,14 +281,15 @@ def spread(latents):
   means = latents.mean(0)
   centred = latents - means[None]
   covariances = centred.T @ centred / len(latents)
-  return jnp.mean(means**2) + jnp.mean(
-      (covariances - jnp.eye(len(means)))**2)
+  return jnp.mean(means**2) + jnp.mean((covariances - jnp.eye(len(means))) ** 2)
 
 
 def make_model(config):
   """The tokenizer that a configuration describes."""
-  settings = {name: tuple(value) if isinstance(value, (list, tuple)) else value
-              for name, value in config.model.items()}
+  settings = {
+    name: tuple(value) if isinstance(value, (list, tuple)) else value
+    for name, value in config.model.items()
+  }
   settings['dtype'] = jnp.dtype(config.model.dtype)
   if 'span' in settings:
     bands = token_modality(config.modality).bands
@@ -295,5 +332,6 @@ def _principal(features, count):
 
 def _draw(seeds, shape):
   """Standard normal noise [B, *shape], one seed an example."""
-  return jax.vmap(lambda seed: jax.random.normal(
-      jax.random.key(seed), shape))(seeds)
+  return jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), shape))(
+    seeds
+  )

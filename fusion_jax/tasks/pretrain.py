@@ -58,11 +58,15 @@ class Pretrain:
       FileNotFoundError: if a tokenizer is missing.
     """
     if config.init_from and not pathlib.Path(config.init_from).is_dir():
-      raise ValueError(f'config.init_from={config.init_from} is no folder; '
-                       '`python -m fusion_jax.convert` makes one.')
+      raise ValueError(
+        f'config.init_from={config.init_from} is no folder; '
+        '`python -m fusion_jax.convert` makes one.'
+      )
     if config.loss.weighting not in _WEIGHTS:
-      raise ValueError(f'config.loss.weighting={config.loss.weighting!r} is '
-                       f'not one of {sorted(_WEIGHTS)}.')
+      raise ValueError(
+        f'config.loss.weighting={config.loss.weighting!r} is '
+        f'not one of {sorted(_WEIGHTS)}.'
+      )
     self._config = config
     self._data_dir = data_dir
     self.backbone = make_backbone(config)
@@ -71,17 +75,21 @@ class Pretrain:
     self.tokenizer = find_tokenizer(config.init_from, data_dir)
     if self.tokenizer.num_words > config.coords_vocab_size:
       raise ValueError(
-          f'config.coords_vocab_size={config.coords_vocab_size} has no room '
-          f'for the {self.tokenizer.num_words} words of the coordinate '
-          'tokenizer; set it to that, or to 30000.')
+        f'config.coords_vocab_size={config.coords_vocab_size} has no room '
+        f'for the {self.tokenizer.num_words} words of the coordinate '
+        'tokenizer; set it to that, or to 30000.'
+      )
     self.statistics = normalize.load_statistics(data_dir)
     self._codes = find_codes(config, data_dir)
     self._bins = normalize.quantizers(
-        [m for m in self.modalities if m.name not in self._codes],
-        self.statistics, config.quantizer)
+      [m for m in self.modalities if m.name not in self._codes],
+      self.statistics,
+      config.quantizer,
+    )
     self.quantizers = self._bins | self._codes
     self._standards = make_standards(
-        config.standardise, self.modalities, self.statistics)
+      config.standardise, self.modalities, self.statistics
+    )
     self._weigh = _WEIGHTS[config.loss.weighting]
 
   @property
@@ -107,11 +115,14 @@ class Pretrain:
     """Adds the weight of every target, from counts over the whole batch."""
     slots = batch['decoder']
     ordinal = losses.ordinal_weights(
-        slots['modality'], slots['trainable'], slots['target'], self.heads)
+      slots['modality'], slots['trainable'], slots['target'], self.heads
+    )
     weights = {
-        'ce_weight': self._weigh(
-            slots['modality'], slots['trainable'], self.heads),
-        'emd_weight': ordinal * self._config.loss.emd_weight}
+      'ce_weight': self._weigh(
+        slots['modality'], slots['trainable'], self.heads
+      ),
+      'emd_weight': ordinal * self._config.loss.emd_weight,
+    }
     return batch | {'decoder': slots | weights}
 
   def loss(self, params, extra, batch, key):
@@ -120,12 +131,20 @@ class Pretrain:
     outputs = self.backbone.apply({'params': params}, batch)
     slots = {name: jnp.ravel(x) for name, x in batch['decoder'].items()}
     loss, sums = losses.grouped_cross_entropy(
-        outputs.reshape(-1, outputs.shape[-1]), slots['modality'],
-        slots['target'], slots['ce_weight'], slots['emd_weight'],
-        self.backbone.output_tables(params), self.heads)
+      outputs.reshape(-1, outputs.shape[-1]),
+      slots['modality'],
+      slots['target'],
+      slots['ce_weight'],
+      slots['emd_weight'],
+      self.backbone.output_tables(params),
+      self.heads,
+    )
     metrics = {f'loss/{name}': part['ce'] for name, part in sums.items()}
-    metrics |= {f'emd/{head.name}': sums[head.name]['emd']
-                for head in self.heads if head.num_values}
+    metrics |= {
+      f'emd/{head.name}': sums[head.name]['emd']
+      for head in self.heads
+      if head.num_values
+    }
     return loss, (metrics, extra)
 
   def source(self, split):
@@ -141,15 +160,26 @@ class Pretrain:
     """
     config = self._config
     train = split == 'train'
-    steps = stored_codes.StoredCodes(self._codes), *transforms.pretraining(
-        self.modalities, image_size=config.image_size,
-        mixture=make_mixture(config), quantizers=self._bins,
-        tokenizer=self.tokenizer, standards=self._standards,
-        num_inputs=config.slots.encoder, num_targets=config.slots.decoder,
-        keep=config.keep, word_dropout=config.word_dropout, train=train)
+    steps = (
+      stored_codes.StoredCodes(self._codes),
+      *transforms.pretraining(
+        self.modalities,
+        image_size=config.image_size,
+        mixture=make_mixture(config),
+        quantizers=self._bins,
+        tokenizer=self.tokenizer,
+        standards=self._standards,
+        num_inputs=config.slots.encoder,
+        num_targets=config.slots.decoder,
+        keep=config.keep,
+        word_dropout=config.word_dropout,
+        train=train,
+      ),
+    )
     batches = pipelines.train_batches if train else pipelines.eval_batches
-    return batches(self.source(split), steps, batch_size=config.batch_size,
-                   seed=config.seed)
+    return batches(
+      self.source(split), steps, batch_size=config.batch_size, seed=config.seed
+    )
 
   def flops(self, batch):
     """Model FLOPs of a training step on a batch."""
@@ -158,9 +188,13 @@ class Pretrain:
   def showing(self, inputs):
     """Transforms from an example to encoder slots that show `inputs` whole."""
     return stored_codes.StoredCodes(self._codes), *transforms.showing(
-        self.modalities, inputs, image_size=self._config.image_size,
-        quantizers=self._bins, tokenizer=self.tokenizer,
-        standards=self._standards)
+      self.modalities,
+      inputs,
+      image_size=self._config.image_size,
+      quantizers=self._bins,
+      tokenizer=self.tokenizer,
+      standards=self._standards,
+    )
 
 
 def make_backbone(config):
@@ -170,15 +204,21 @@ def make_backbone(config):
   """
   settings = dict(config.model, dtype=jnp.dtype(config.model.dtype))
   selected = modalities.select(config.modalities.keys(), config.image_size)
-  sides = {modalities.get(name).name: alphas
-           for name, alphas in config.modalities.items()}
-  selected = tuple(dataclasses.replace(
-      m, vocab_size=_vocab_size(m, config),
+  sides = {
+    modalities.get(name).name: alphas
+    for name, alphas in config.modalities.items()
+  }
+  selected = tuple(
+    dataclasses.replace(
+      m,
+      vocab_size=_vocab_size(m, config),
       ordered=m.name not in config.get('series_codes', ()),
       seen=bool(sides[m.name].input_alphas),
-      predicted=bool(sides[m.name].target_alphas)) for m in selected)
-  return backbone.Backbone(
-      selected, image_size=config.image_size, **settings)
+      predicted=bool(sides[m.name].target_alphas),
+    )
+    for m in selected
+  )
+  return backbone.Backbone(selected, image_size=config.image_size, **settings)
 
 
 def _vocab_size(modality, config):
@@ -200,14 +240,17 @@ def find_codes(config, folder):
   found = {}
   for name in config.get('series_codes', ()):  # Older runs have no such field.
     if name not in config.modalities or not modalities.get(name).leads:
-      raise ValueError(f'config.series_codes names {name!r}, which is no '
-                       f'series of {sorted(config.modalities)}.')
+      raise ValueError(
+        f'config.series_codes names {name!r}, which is no '
+        f'series of {sorted(config.modalities)}.'
+      )
     found[name] = series_codes.load(folder, name)
     number = found[name].vocab_size - modalities.VALUE_OFFSET
     if number != config.num_series_codes:
       raise ValueError(
-          f'The tokenizer of {name} in {folder} has {number} codes; set '
-          f'config.num_series_codes={config.num_series_codes} to that.')
+        f'The tokenizer of {name} in {folder} has {number} codes; set '
+        f'config.num_series_codes={config.num_series_codes} to that.'
+      )
   return found
 
 
@@ -224,22 +267,25 @@ def make_standards(scheme, selected, statistics):
     ValueError: if `scheme` is neither.
   """
   if scheme not in ('terramind', 'data'):
-    raise ValueError(f"config.standardise={scheme!r} is neither 'terramind' "
-                     "nor 'data'.")
-  return normalize.standards(
-      selected, statistics if scheme == 'data' else None)
+    raise ValueError(
+      f"config.standardise={scheme!r} is neither 'terramind' nor 'data'."
+    )
+  return normalize.standards(selected, statistics if scheme == 'data' else None)
 
 
 def make_mixture(config):
   """The mixture of Dirichlets that a configuration describes."""
-  table = {modalities.get(name).name: alphas
-           for name, alphas in config.modalities.items()}
+  table = {
+    modalities.get(name).name: alphas
+    for name, alphas in config.modalities.items()
+  }
   return budgets.Mixture(
-      {name: alphas.input_alphas for name, alphas in table.items()},
-      {name: alphas.target_alphas for name, alphas in table.items()},
-      weights=config.mixture,
-      num_inputs=(config.slots.encoder,) * 2,
-      num_targets=(config.slots.decoder,) * 2)
+    {name: alphas.input_alphas for name, alphas in table.items()},
+    {name: alphas.target_alphas for name, alphas in table.items()},
+    weights=config.mixture,
+    num_inputs=(config.slots.encoder,) * 2,
+    num_targets=(config.slots.decoder,) * 2,
+  )
 
 
 def find_tokenizer(*folders):

@@ -48,8 +48,7 @@ class SeriesTokenizer:
   @property
   def tokens_per_step(self):
     """Codes of a global batch."""
-    return (self._config.batch_size * int(self.steps.max())
-            // self.model.stride)
+    return self._config.batch_size * int(self.steps.max()) // self.model.stride
 
   def keep(self, workdir):
     """Using the model needs nothing besides its statistics."""
@@ -57,20 +56,23 @@ class SeriesTokenizer:
   def init(self, key, batch):
     """Fresh parameters; no other arrays."""
     return self.model.init(
-        key, batch['values'], batch['present'], batch['inside'])['params'], {}
+      key, batch['values'], batch['present'], batch['inside']
+    )['params'], {}
 
   def weigh(self, batch):
     """Adds the weight of every value and code: means over the whole batch."""
     known = self.model.known(batch['present'])
     return batch | {
-        'weight': batch['present'] / jnp.maximum(batch['present'].sum(), 1),
-        'code_weight': known / jnp.maximum(known.sum(), 1)}
+      'weight': batch['present'] / jnp.maximum(batch['present'].sum(), 1),
+      'code_weight': known / jnp.maximum(known.sum(), 1),
+    }
 
   def loss(self, params, extra, batch, key):
     """Mean squared error, K^2 or mm^2, plus the commitment to codes."""
     del key  # Nothing is random: windows are varied on the host.
-    found = self.model.apply({'params': params}, batch['values'],
-                             batch['present'], batch['inside'])
+    found = self.model.apply(
+      {'params': params}, batch['values'], batch['present'], batch['inside']
+    )
     std_B1 = jnp.asarray(self.standards[1])[batch['series']][:, None]
     error_BT = jnp.square((found['values'] - batch['values']) * std_B1)
     distance_BS = commitment(self.model.fsq, found['latents'], found['codes'])
@@ -80,7 +82,9 @@ class SeriesTokenizer:
     for number, name in enumerate(self.names):
       mine_BT = batch['present'] & (batch['series'] == number)[:, None]
       metrics[f'loss/{name}'] = (
-          jnp.where(mine_BT, error_BT, 0).sum(), mine_BT.sum())
+        jnp.where(mine_BT, error_BT, 0).sum(),
+        mine_BT.sum(),
+      )
     loss = reconstruction + self._config.loss.commitment * committed
     return loss, (metrics, extra)
 
@@ -88,7 +92,8 @@ class SeriesTokenizer:
     """The windows of a split: `len`, and `[i]`; read once."""
     if split not in self._sources:
       self._sources[split] = series_lib.Windows(
-          records.Examples(self._data_dir, split), self.names)
+        records.Examples(self._data_dir, split), self.names
+      )
     return self._sources[split]
 
   def batches(self, split):
@@ -102,8 +107,13 @@ class SeriesTokenizer:
       steps.append(series_lib.Vary(config.vary.shift, config.vary.stretch))
     batches = pipelines.train_batches if train else pipelines.eval_batches
     return batches(  # From memory: threads would cost more than they bring.
-        self.source(split), steps, batch_size=config.batch_size,
-        seed=config.seed, num_threads=0, prefetch=0)
+      self.source(split),
+      steps,
+      batch_size=config.batch_size,
+      seed=config.seed,
+      num_threads=0,
+      prefetch=0,
+    )
 
   def flops(self, batch):
     """Model FLOPs of a training step on a batch: two a multiply-add, thrice."""
@@ -130,8 +140,10 @@ def check_names(names):
   known = {n for n, m in modalities.MODALITIES.items() if m.kind == 'series'}
   names = tuple(names)
   if not names or len(set(names)) < len(names) or set(names) - known:
-    raise ValueError(f'config.series={names} should name each of one or more '
-                     f'series once, out of {sorted(known)}.')
+    raise ValueError(
+      f'config.series={names} should name each of one or more '
+      f'series once, out of {sorted(known)}.'
+    )
   return names
 
 
@@ -152,16 +164,21 @@ def make_standards(names, statistics):
   found = []
   for name in names:
     if name not in statistics['series']:
-      raise ValueError(f'There are no statistics of {name}, only of '
-                       f'{sorted(statistics["series"])}.')
+      raise ValueError(
+        f'There are no statistics of {name}, only of '
+        f'{sorted(statistics["series"])}.'
+      )
     series = statistics['series'][name]
     if not series['count']:
-      raise ValueError(f'{name} has no value in the training split; leave it '
-                       'out of config.series, or prepare data that have it.')
+      raise ValueError(
+        f'{name} has no value in the training split; leave it '
+        'out of config.series, or prepare data that have it.'
+      )
     if not series['std'] > 1e-6 * max(1, abs(series['mean'])):
       raise ValueError(
-          f'{name} is {series["mean"]:g} throughout the training split: there '
-          'is nothing to learn. Leave it out of config.series.')
+        f'{name} is {series["mean"]:g} throughout the training split: there '
+        'is nothing to learn. Leave it out of config.series.'
+      )
     found.append((series['mean'], series['std']))
   mean, std = np.array(found, np.float32).T
   return mean, std

@@ -30,8 +30,9 @@ class CheckpointError(ValueError):
 class Checkpoints:
   """The checkpoints of one run: keeps the last ones and the best ones."""
 
-  def __init__(self, workdir, *, keep_last=1, keep_best=1, best='',
-               best_mode='min'):
+  def __init__(
+    self, workdir, *, keep_last=1, keep_best=1, best='', best_mode='min'
+  ):
     """Opens or creates `<workdir>/checkpoints`; removes torn folders.
 
     Args:
@@ -46,17 +47,20 @@ class Checkpoints:
     """
     if keep_last < 1 or best_mode not in ('min', 'max'):
       raise ValueError(
-          f'keep_last={keep_last}, best_mode={best_mode!r}: keep_last must be '
-          "at least 1 and best_mode 'min' or 'max'.")
+        f'keep_last={keep_last}, best_mode={best_mode!r}: keep_last must be '
+        "at least 1 and best_mode 'min' or 'max'."
+      )
     self.directory = os.path.join(os.path.abspath(workdir), DIRECTORY)
     self._best = {'metric': best, 'mode': best_mode}
     self._manager = ocp.CheckpointManager(
-        self.directory,
-        options=_options(keep_last, keep_best, best, best_mode),
-        item_handlers={
-            'state': ocp.StandardCheckpointHandler(),
-            'batches': grain.checkpoint.CheckpointHandler(),
-            'metadata': ocp.JsonCheckpointHandler()})
+      self.directory,
+      options=_options(keep_last, keep_best, best, best_mode),
+      item_handlers={
+        'state': ocp.StandardCheckpointHandler(),
+        'batches': grain.checkpoint.CheckpointHandler(),
+        'metadata': ocp.JsonCheckpointHandler(),
+      },
+    )
 
   def latest_step(self):
     """The step of the latest whole checkpoint, or None."""
@@ -85,11 +89,18 @@ class Checkpoints:
     metadata = metadata | {'best': self._best, 'metrics': metrics}
     ranked = metrics if self._best['metric'] in metrics else None
     with self._explain_failed_save():
-      self._manager.save(step, metrics=ranked, force=True, args=_composite(
+      self._manager.save(
+        step,
+        metrics=ranked,
+        force=True,
+        args=_composite(
           state=ocp.args.StandardSave(state),
           batches=grain.checkpoint.CheckpointSave(
-              data_position.Saved(data_state)),
-          metadata=ocp.args.JsonSave(metadata)))
+            data_position.Saved(data_state)
+          ),
+          metadata=ocp.args.JsonSave(metadata),
+        ),
+      )
 
   def wait(self):
     """Returns when the running save is whole; raises as `save` does."""
@@ -121,9 +132,13 @@ class Checkpoints:
     with explain_damage(path):
       saved = self._manager.item_metadata(step).state
       _check_same_model(path, saved, shapes)
-      restored = self._manager.restore(step, args=_composite(
+      restored = self._manager.restore(
+        step,
+        args=_composite(
           state=ocp.args.StandardRestore(shapes),
-          metadata=ocp.args.JsonRestore()))
+          metadata=ocp.args.JsonRestore(),
+        ),
+      )
       batches.set_state(data_position.read(path))
     return restored.state, restored.metadata
 
@@ -133,13 +148,20 @@ class Checkpoints:
       yield
     except Exception as error:
       steps = list_steps(os.path.dirname(self.directory))
-      good = f'step {steps[-1]} is the last good one' if steps else (
-          'there is none yet')
-      reason = 'the disk is full; free some space' if _is_full(error) else (
-          'see the error above')
+      good = (
+        f'step {steps[-1]} is the last good one'
+        if steps
+        else ('there is none yet')
+      )
+      reason = (
+        'the disk is full; free some space'
+        if _is_full(error)
+        else ('see the error above')
+      )
       raise CheckpointError(
-          f'Cannot save a checkpoint in {self.directory}: {reason}, then run '
-          f'the same command to resume ({good}).') from error
+        f'Cannot save a checkpoint in {self.directory}: {reason}, then run '
+        f'the same command to resume ({good}).'
+      ) from error
 
 
 def list_steps(workdir):
@@ -163,9 +185,10 @@ def find_step(workdir, which='last'):
   steps = list_steps(workdir)
   if not steps or which not in ('last', 'best', *steps):
     raise CheckpointError(
-        f'{workdir} holds no checkpoint {which!r}; its steps are {steps}. '
-        "Name the work directory of a run that has saved, and 'last', 'best' "
-        'or one of the steps.')
+      f'{workdir} holds no checkpoint {which!r}; its steps are {steps}. '
+      "Name the work directory of a run that has saved, and 'last', 'best' "
+      'or one of the steps.'
+    )
   if isinstance(which, int):
     return which
   if which == 'best':
@@ -195,16 +218,24 @@ def restore_params(workdir, which='last', mesh=None):
   """
   step = find_step(workdir, which)
   path = os.path.join(os.path.abspath(workdir), DIRECTORY, str(step))
-  with explain_damage(path), ocp.Checkpointer(
-      ocp.PyTreeCheckpointHandler()) as reader:
+  with (
+    explain_damage(path),
+    ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader,
+  ):
     folder = os.path.join(path, 'state')
     tree = reader.metadata(folder).item_metadata.tree
     name = 'ema' if tree['ema'] else 'params'
-    shapes = {name: jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree[name])}
-    state = reader.restore(folder, args=ocp.args.PyTreeRestore(
-        shapes, restore_args=_restore_args(shapes, mesh),
-        partial_restore=True))
+    shapes = {
+      name: jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree[name]
+      )
+    }
+    state = reader.restore(
+      folder,
+      args=ocp.args.PyTreeRestore(
+        shapes, restore_args=_restore_args(shapes, mesh), partial_restore=True
+      ),
+    )
   return state[name], read_metadata(workdir, step)
 
 
@@ -217,31 +248,36 @@ def explain_damage(path):
     raise
   except Exception as error:
     raise CheckpointError(
-        f'The checkpoint {path} is damaged or half-written: {error!r}. Delete '
-        'this folder; the run then resumes from the checkpoint before it, or '
-        'from the start.') from error
+      f'The checkpoint {path} is damaged or half-written: {error!r}. Delete '
+      'this folder; the run then resumes from the checkpoint before it, or '
+      'from the start.'
+    ) from error
 
 
 def _check_same_model(path, saved, shapes):
   """Raises if the saved arrays are not those of `shapes`."""
   saved, wanted = _leaf_shapes(saved.tree), _leaf_shapes(shapes)
   different = [
-      f'{name}: saved {saved.get(name, "nothing")}, '
-      f'this model {wanted.get(name, "nothing")}'
-      for name in sorted(saved.keys() | wanted.keys())
-      if saved.get(name) != wanted.get(name)]
+    f'{name}: saved {saved.get(name, "nothing")}, '
+    f'this model {wanted.get(name, "nothing")}'
+    for name in sorted(saved.keys() | wanted.keys())
+    if saved.get(name) != wanted.get(name)
+  ]
   if different:
     shown = '\n  '.join(different[:10])
     raise CheckpointError(
-        f'The checkpoint {path} is of another model or optimizer. '
-        f'{len(different)} arrays differ:\n  {shown}\nUse the config it was '
-        'trained with, or another --workdir.')
+      f'The checkpoint {path} is of another model or optimizer. '
+      f'{len(different)} arrays differ:\n  {shown}\nUse the config it was '
+      'trained with, or another --workdir.'
+    )
 
 
 def _leaf_shapes(tree):
   leaves = jax.tree_util.tree_leaves_with_path(tree)
-  return {jax.tree_util.keystr(path, simple=True, separator='/'):
-          tuple(leaf.shape) for path, leaf in leaves}
+  return {
+    jax.tree_util.keystr(path, simple=True, separator='/'): tuple(leaf.shape)
+    for path, leaf in leaves
+  }
 
 
 def _options(keep_last, keep_best, best, best_mode):
@@ -253,13 +289,20 @@ def _options(keep_last, keep_best, best, best_mode):
     def rank(metrics):
       return metrics[best] if math.isfinite(metrics[best]) else worst
 
-    policies.append(_policies.BestN(
-        get_metric_fn=rank, reverse=best_mode == 'min', n=keep_best,
-        keep_checkpoints_without_metrics=False))
+    policies.append(
+      _policies.BestN(
+        get_metric_fn=rank,
+        reverse=best_mode == 'min',
+        n=keep_best,
+        keep_checkpoints_without_metrics=False,
+      )
+    )
     ranking = {'best_fn': rank, 'best_mode': best_mode}
   return ocp.CheckpointManagerOptions(
-      preservation_policy=_policies.AnyPreservationPolicy(policies),
-      cleanup_tmp_directories=True, **ranking)
+    preservation_policy=_policies.AnyPreservationPolicy(policies),
+    cleanup_tmp_directories=True,
+    **ranking,
+  )
 
 
 def _score(metadata):
@@ -272,10 +315,12 @@ def _score(metadata):
 def _restore_args(shapes, mesh):
   if mesh is None:
     return jax.tree.map(
-        lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
+      lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes
+    )
   return jax.tree.map(
-      lambda s: ocp.ArrayRestoreArgs(sharding=s),
-      sharding.state_shardings(shapes, mesh))
+    lambda s: ocp.ArrayRestoreArgs(sharding=s),
+    sharding.state_shardings(shapes, mesh),
+  )
 
 
 def _composite(**items):
@@ -288,7 +333,8 @@ def _is_full(error):
   while error is not None:
     text = str(error)
     if getattr(error, 'errno', None) in full or any(
-        os.strerror(code) in text for code in full):
+      os.strerror(code) in text for code in full
+    ):
       return True
     error = error.__cause__ or error.__context__
   return False

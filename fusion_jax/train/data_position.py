@@ -41,6 +41,7 @@ def read(path):
   first, *others = states.values()
   if any(other != first for other in others):
     raise ProcessCountError(
-        f'{folder} was written by {len(states)} processes whose positions in '
-        f'the data differ; resume with {len(states)} processes.')
+      f'{folder} was written by {len(states)} processes whose positions in '
+      f'the data differ; resume with {len(states)} processes.'
+    )
   return first  # Batches are global: position n is the same for any number.

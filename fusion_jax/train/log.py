@@ -19,8 +19,15 @@ from fusion_jax.train import speed, tensorboard
 
 METRICS_FILE = 'metrics.jsonl'
 _MOST_SHOWN = 20  # Numbers of one step on the console.
-PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain',
-            'numpy')
+PACKAGES = (
+  'jax',
+  'jaxlib',
+  'flax',
+  'optax',
+  'orbax-checkpoint',
+  'grain',
+  'numpy',
+)
 _LOUD = {'orbax', 'grain', 'etils'}  # Packages that log a lot.
 
 
@@ -44,8 +51,9 @@ class Log:
   Every process keeps the history; only the first one writes.
   """
 
-  def __init__(self, workdir, *, num_steps, every, tokens_per_step=0,
-               flops_per_step=0):
+  def __init__(
+    self, workdir, *, num_steps, every, tokens_per_step=0, flops_per_step=0
+  ):
     """Settings; nothing is written before `start`.
 
     Args:
@@ -78,7 +86,8 @@ class Log:
       _rewrite(self._path, self.history)
       self._file = open(self._path, 'a')
       self._writer = tensorboard.TensorBoardWriter(
-          os.path.join(self._workdir, tensorboard.DIRECTORY), step)
+        os.path.join(self._workdir, tensorboard.DIRECTORY), step
+      )
       if sys.stderr.isatty():
         self._bar = tqdm.tqdm(total=self._num_steps, initial=step, unit='step')
 
@@ -106,8 +115,11 @@ class Log:
       self._bar.update(step - self._bar.n)
     due = self._every and step % self._every == 0
     if due or step == self._num_steps:
-      values = {f'train/{name}': total / count
-                for name, (total, count) in self.window.items() if count}
+      values = {
+        f'train/{name}': total / count
+        for name, (total, count) in self.window.items()
+        if count
+      }
       self.window = {}
       self.write(step, values | self._speed())
 
@@ -125,8 +137,10 @@ class Log:
       self._writer.flush()
     except OSError as error:
       raise OSError(
-          error.errno, f'Cannot write metrics of step {step} ({error}). Free '
-          'some space, then run the same command to resume', self._workdir,
+        error.errno,
+        f'Cannot write metrics of step {step} ({error}). Free '
+        'some space, then run the same command to resume',
+        self._workdir,
       ) from error
 
   def texts(self, step, texts):
@@ -160,16 +174,22 @@ class Log:
       shown = dict(list(shown.items())[:_MOST_SHOWN])
       shown[f'and {rest} more in'] = METRICS_FILE
     if self._bar is None:
-      logging.info('step %d/%d  %s', step, self._num_steps,
-                   '  '.join(f'{k} {v}' for k, v in shown.items()))
+      logging.info(
+        'step %d/%d  %s',
+        step,
+        self._num_steps,
+        '  '.join(f'{k} {v}' for k, v in shown.items()),
+      )
       return
     if 'loss' in shown:
       names = ('loss', 'perf/tokens_per_s', 'perf/mfu')
-      self._bar.set_postfix({k.removeprefix('perf/'): shown[k]
-                             for k in names if k in shown})
+      self._bar.set_postfix(
+        {k.removeprefix('perf/'): shown[k] for k in names if k in shown}
+      )
     else:  # An evaluation: it stays on the screen.
-      self._bar.write(f'step {step}: ' + '  '.join(
-          f'{k} {v}' for k, v in shown.items()))
+      self._bar.write(
+        f'step {step}: ' + '  '.join(f'{k} {v}' for k, v in shown.items())
+      )
 
 
 def read_history(path):
@@ -186,24 +206,35 @@ def read_history(path):
 def versions():
   """{package: version} of what decides the numbers."""
   return {'python': platform.python_version()} | {
-      name: metadata.version(name) for name in PACKAGES}
+    name: metadata.version(name) for name in PACKAGES
+  }
 
 
 def describe_run(mesh, batch_size, accumulate):
   """Logs versions, devices, mesh and the batch of a device."""
   devices = list(mesh.devices.flat)
   _info('Versions: %s', versions())
-  _info('%d x %s in %d processes, mesh %s.', len(devices),
-        devices[0].device_kind, jax.process_count(), dict(mesh.shape))
-  _info('Batch: %d examples a step, %d a device%s.', batch_size,
-        batch_size // len(devices),
-        f' in {accumulate} micro-batches' if accumulate > 1 else '')
+  _info(
+    '%d x %s in %d processes, mesh %s.',
+    len(devices),
+    devices[0].device_kind,
+    jax.process_count(),
+    dict(mesh.shape),
+  )
+  _info(
+    'Batch: %d examples a step, %d a device%s.',
+    batch_size,
+    batch_size // len(devices),
+    f' in {accumulate} micro-batches' if accumulate > 1 else '',
+  )
 
 
 def describe_params(params):
   """Logs a table of the parameters: path, shape, size."""
-  _info('Parameters:\n%s', parameter_overview.get_parameter_overview(
-      params, include_stats=False))
+  _info(
+    'Parameters:\n%s',
+    parameter_overview.get_parameter_overview(params, include_stats=False),
+  )
 
 
 def describe_batch(batch):
@@ -213,7 +244,7 @@ def describe_batch(batch):
     name = jax.tree_util.keystr(path, simple=True, separator='/')
     x = np.asarray(x)
     lines.append(f'  {name} {x.dtype} {list(x.shape)}: {_range(x)}')
-  _info('One batch, this process\'s share:\n%s', '\n'.join(lines))
+  _info("One batch, this process's share:\n%s", '\n'.join(lines))
 
 
 def describe_config_changes(saved, config):
@@ -221,8 +252,12 @@ def describe_config_changes(saved, config):
   old, new = _flatten(saved), _flatten(config)
   for name in sorted(old.keys() | new.keys()):
     if old.get(name) != new.get(name):
-      logging.warning('config.%s was %r in the checkpoint and is now %r.',
-                      name, old.get(name), new.get(name))
+      logging.warning(
+        'config.%s was %r in the checkpoint and is now %r.',
+        name,
+        old.get(name),
+        new.get(name),
+      )
 
 
 def _range(x):
@@ -248,5 +283,8 @@ def _rewrite(path, records):
 def _flatten(tree, prefix=''):
   if not isinstance(tree, dict):
     return {prefix[:-1]: tree}
-  return {name: value for key, child in tree.items()
-          for name, value in _flatten(child, f'{prefix}{key}.').items()}
+  return {
+    name: value
+    for key, child in tree.items()
+    for name, value in _flatten(child, f'{prefix}{key}.').items()
+  }

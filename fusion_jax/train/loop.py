@@ -30,11 +30,28 @@ from fusion_jax.train import state as state_lib
 from fusion_jax.train import step as step_lib
 
 
-def train(task, tx, *, workdir, num_steps, batch_size, seed, mesh,
-          schedule=None, accumulate=1, ema_decay=0.0, evals=None,
-          log_every=100, checkpoint_every=1000, checkpoints=None, config=None,
-          tokens_per_step=0, flops=None, initial_params=None,
-          stop_after=0):
+def train(
+  task,
+  tx,
+  *,
+  workdir,
+  num_steps,
+  batch_size,
+  seed,
+  mesh,
+  schedule=None,
+  accumulate=1,
+  ema_decay=0.0,
+  evals=None,
+  log_every=100,
+  checkpoint_every=1000,
+  checkpoints=None,
+  config=None,
+  tokens_per_step=0,
+  flops=None,
+  initial_params=None,
+  stop_after=0,
+):
   """Trains, or goes on where the run in `workdir` stopped.
 
   Stopped by SIGTERM, or by `stop_after`, it saves and returns early: then
@@ -81,17 +98,21 @@ def train(task, tx, *, workdir, num_steps, batch_size, seed, mesh,
   sharding.check_batch_size(batch_size, mesh, accumulate)
   if kept.get('best') and not evals:
     raise ValueError(
-        f'checkpoints.best={kept["best"]!r} names a metric, but there is no '
-        "evaluation; set it to '' or add one.")
+      f'checkpoints.best={kept["best"]!r} names a metric, but there is no '
+      "evaluation; set it to '' or add one."
+    )
   os.makedirs(workdir, exist_ok=True)
   batches = task.batches('train')
   first = _peek(batches, batch_size)
   log_lib.describe_run(mesh, batch_size, accumulate)
   log_lib.describe_batch(first)
-  log = log_lib.Log(workdir, num_steps=num_steps, every=log_every,
-                    tokens_per_step=tokens_per_step,
-                    flops_per_step=flops(first) * jax.process_count()
-                    if flops else 0)
+  log = log_lib.Log(
+    workdir,
+    num_steps=num_steps,
+    every=log_every,
+    tokens_per_step=tokens_per_step,
+    flops_per_step=flops(first) * jax.process_count() if flops else 0,
+  )
   with contextlib.ExitStack() as stack:
     stack.enter_context(jax.set_mesh(mesh))
     stack.callback(_close, batches)
@@ -99,16 +120,41 @@ def train(task, tx, *, workdir, num_steps, batch_size, seed, mesh,
     saver = checkpoint.Checkpoints(workdir, **kept)
     stack.push(lambda *error: _close_saver(saver, error[1]))
     state, shardings = _start(
-        task, tx, seed, sharding.place(first, mesh), mesh, ema_decay,
-        initial_params, saver, batches, log, config)
-    run = _Run(evals, config, saver, log, num_steps, checkpoint_every,
-               stack.enter_context(_stop_signal(saver)), stop_after)
+      task,
+      tx,
+      seed,
+      sharding.place(first, mesh),
+      mesh,
+      ema_decay,
+      initial_params,
+      saver,
+      batches,
+      log,
+      config,
+    )
+    run = _Run(
+      evals,
+      config,
+      saver,
+      log,
+      num_steps,
+      checkpoint_every,
+      stack.enter_context(_stop_signal(saver)),
+      stop_after,
+    )
     train_step = step_lib.make_train_step(
-        task, tx, seed, schedule=schedule, accumulate=accumulate,
-        ema_decay=ema_decay)
+      task,
+      tx,
+      seed,
+      schedule=schedule,
+      accumulate=accumulate,
+      ema_decay=ema_decay,
+    )
     train_step = jax.jit(
-        train_step, donate_argnums=0,
-        out_shardings=(shardings, sharding.replicated(mesh)))
+      train_step,
+      donate_argnums=0,
+      out_shardings=(shardings, sharding.replicated(mesh)),
+    )
     state = _steps(run, state, train_step, batches, mesh)
   return state, log.history
 
@@ -143,8 +189,11 @@ def _steps(run, state, train_step, batches, mesh):
       run.after_step(step, state, done, stop)
       run.log.resume()
     if stop:
-      logging.warning('Stopped at step %d of %d; the same command goes on.',
-                      step, run.num_steps)
+      logging.warning(
+        'Stopped at step %d of %d; the same command goes on.',
+        step,
+        run.num_steps,
+      )
       break
   return state
 
@@ -152,8 +201,17 @@ def _steps(run, state, train_step, batches, mesh):
 class _Run:
   """What happens between steps: metrics, evaluations, checkpoints."""
 
-  def __init__(self, evals, config, saver, log, num_steps, checkpoint_every,
-               stop_signal, stop_after):
+  def __init__(
+    self,
+    evals,
+    config,
+    saver,
+    log,
+    num_steps,
+    checkpoint_every,
+    stop_signal,
+    stop_after,
+  ):
     self.num_steps = num_steps
     self.log = log
     self._evals = evals
@@ -165,8 +223,10 @@ class _Run:
 
   def consume(self, step, metrics):
     """Fetches the metrics of a step, checks them, hands them to the log."""
-    metrics = {name: (float(total), float(count))
-               for name, (total, count) in jax.device_get(metrics).items()}
+    metrics = {
+      name: (float(total), float(count))
+      for name, (total, count) in jax.device_get(metrics).items()
+    }
     step_lib.check_finite(step, metrics)
     self.log.step(step, metrics)
 
@@ -178,7 +238,8 @@ class _Run:
   def is_due(self, step):
     """Whether an evaluation or a checkpoint follows this step."""
     return self._save_due(step) or any(
-        self._eval_due(every, step) for every, _ in self._evals.values())
+      self._eval_due(every, step) for every, _ in self._evals.values()
+    )
 
   def after_step(self, step, state, data_state, stop):
     """Evaluates and saves, each when due."""
@@ -186,17 +247,26 @@ class _Run:
     for name, (every, evaluate) in self._evals.items():
       if self._eval_due(every, step):
         start = time.perf_counter()
-        values |= {path: float(value)
-                   for path, value in evaluate(state, step).items()}
-        logging.info('Evaluation %s took %.1f s.', name,
-                     time.perf_counter() - start)
+        values |= {
+          path: float(value) for path, value in evaluate(state, step).items()
+        }
+        logging.info(
+          'Evaluation %s took %.1f s.', name, time.perf_counter() - start
+        )
     if values:
       self.log.write(step, values)
     if stop or self._save_due(step):
       self._saver.save(
-          step, state, data_state,
-          {'config': self._config, 'versions': log_lib.versions(),
-           'log': self.log.window}, values)
+        step,
+        state,
+        data_state,
+        {
+          'config': self._config,
+          'versions': log_lib.versions(),
+          'log': self.log.window,
+        },
+        values,
+      )
 
   def _eval_due(self, every, step):
     return step == self.num_steps or bool(every and step % every == 0)
@@ -205,9 +275,21 @@ class _Run:
     return self._eval_due(self._checkpoint_every, step)
 
 
-def _start(task, tx, seed, batch, mesh, ema_decay, initial_params, saver,
-           batches, log, config):
+def _start(
+  task,
+  tx,
+  seed,
+  batch,
+  mesh,
+  ema_decay,
+  initial_params,
+  saver,
+  batches,
+  log,
+  config,
+):
   """The first state, or that of the latest checkpoint; opens the log."""
+
   def init(batch, params):
     own, extra = task.init(rng.key_for(seed, 'init', 0), batch)
     params = own if params is None else state_lib.merge(own, params)
@@ -221,10 +303,10 @@ def _start(task, tx, seed, batch, mesh, ema_decay, initial_params, saver,
     create = jax.jit(init, out_shardings=shardings)
     return create(batch, initial_params), shardings
   state, metadata = saver.restore(
-      sharding.with_shardings(shapes, shardings), batches)
+    sharding.with_shardings(shapes, shardings), batches
+  )
   log_lib.describe_config_changes(metadata['config'], config)
-  logging.info('Resumed from step %d in %s.', int(state.step),
-               saver.directory)
+  logging.info('Resumed from step %d in %s.', int(state.step), saver.directory)
   log.start(int(state.step), metadata['log'])
   return state, shardings
 
@@ -242,7 +324,8 @@ def _draw(batches, mesh):
     batch = next(batches)
   except StopIteration:
     raise ValueError(
-        'The training data ended; end the pipeline with .repeat().') from None
+      'The training data ended; end the pipeline with .repeat().'
+    ) from None
   return sharding.place(batch, mesh), batches.get_state()
 
 
@@ -254,9 +337,10 @@ def _peek(batches, batch_size):
   rows = {np.shape(x)[0] for x in jax.tree.leaves(batch)}
   if rows != {batch_size // jax.process_count()}:
     raise ValueError(
-        f'The data give batches of {sorted(rows)} examples on each of '
-        f'{jax.process_count()} processes, but batch_size={batch_size}; set '
-        f'it to {max(rows) * jax.process_count()}.')
+      f'The data give batches of {sorted(rows)} examples on each of '
+      f'{jax.process_count()} processes, but batch_size={batch_size}; set '
+      f'it to {max(rows) * jax.process_count()}.'
+    )
   return batch
 
 

@@ -44,28 +44,38 @@ def make(config, num_steps, tokens_per_step=0):
   Raises:
     ValueError: if the warm-up is given twice, or is longer than the run.
   """
-  options = {name: config[name] if name in config else default
-             for name, default in _OPTIONS.items()}
+  options = {
+    name: config[name] if name in config else default
+    for name, default in _OPTIONS.items()
+  }
   if options['decay'] not in ('matrices', 'all'):
-    raise ValueError(f'config.optimizer.decay={options["decay"]!r} is neither '
-                     "'matrices' nor 'all'.")
+    raise ValueError(
+      f'config.optimizer.decay={options["decay"]!r} is neither '
+      "'matrices' nor 'all'."
+    )
   warmup_steps = _warmup_steps(config, tokens_per_step)
   if options['half_period_steps']:
     if warmup_steps:
-      raise ValueError('config.optimizer.half_period_steps has no warm-up; set '
-                       'warmup_steps and warmup_tokens to 0.')
+      raise ValueError(
+        'config.optimizer.half_period_steps has no warm-up; set '
+        'warmup_steps and warmup_tokens to 0.'
+      )
     schedule = periodic_schedule(
-        config.peak_lr, config.min_lr, options['half_period_steps'])
+      config.peak_lr, config.min_lr, options['half_period_steps']
+    )
   else:
     schedule = cosine_schedule(
-        config.peak_lr, config.min_lr, num_steps, warmup_steps)
+      config.peak_lr, config.min_lr, num_steps, warmup_steps
+    )
   adam = optax.chain(
-      optax.clip_by_global_norm(config.clip_norm)
-      if config.clip_norm else optax.identity(),
-      optax.scale_by_adam(config.b1, config.b2, config.eps),
-      optax.add_decayed_weights(
-          config.weight_decay,
-          decayed if options['decay'] == 'matrices' else None))
+    optax.clip_by_global_norm(config.clip_norm)
+    if config.clip_norm
+    else optax.identity(),
+    optax.scale_by_adam(config.b1, config.b2, config.eps),
+    optax.add_decayed_weights(
+      config.weight_decay, decayed if options['decay'] == 'matrices' else None
+    ),
+  )
   if config.skip_norm:
     adam = skip_large(adam, config.skip_norm)
   # Outside the skipping: a skipped step still advances the schedule.
@@ -88,11 +98,13 @@ def bounded(tx, bounds):
 
   def init(params):
     unknown = set(bounds) - {
-        _path(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
+      _path(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)
+    }
     if unknown:
       raise ValueError(
-          f'config.optimizer.bounds names {sorted(unknown)}; the parameters '
-          'have no such path.')
+        f'config.optimizer.bounds names {sorted(unknown)}; the parameters '
+        'have no such path.'
+      )
     return tx.init(params)
 
   def update(updates, state, params=None):
@@ -102,6 +114,7 @@ def bounded(tx, bounds):
       if _path(path) not in bounds:
         return change
       return jnp.clip(value + change, *bounds[_path(path)]) - value
+
     return jax.tree_util.tree_map_with_path(clamp, updates, params), state
 
   return optax.GradientTransformation(init, update)
@@ -112,9 +125,11 @@ def periodic_schedule(peak_lr, min_lr, half_period):
 
   Differs from torch's use by the epoch: the rate changes at every step.
   """
+
   def schedule(step):
     angle = jnp.pi * jnp.asarray(step, jnp.float32) / half_period
     return min_lr + 0.5 * (peak_lr - min_lr) * (1 + jnp.cos(angle))
+
   return schedule
 
 
@@ -129,9 +144,10 @@ def cosine_schedule(peak_lr, min_lr, num_steps, warmup_steps):
   """
   if not 0 <= warmup_steps <= num_steps:
     raise ValueError(
-        f'A warm-up of {warmup_steps} steps does not fit into a run of '
-        f'{num_steps}; lower config.optimizer.warmup_steps (or '
-        'warmup_tokens).')
+      f'A warm-up of {warmup_steps} steps does not fit into a run of '
+      f'{num_steps}; lower config.optimizer.warmup_steps (or '
+      'warmup_tokens).'
+    )
   length = max(1, num_steps - warmup_steps)
 
   def schedule(step):
@@ -155,15 +171,20 @@ def decayed(params):
     The same tree of bools. Token and modality embeddings and the mask token
     do decay, as in the reference.
   """
+
   def one(path, _):
     *modules, name = [str(getattr(key, 'key', key)) for key in path]
-    return not (name in ('bias', 'scale', 'gamma') or
-                any(_NORM.search(module) for module in modules))
+    return not (
+      name in ('bias', 'scale', 'gamma')
+      or any(_NORM.search(module) for module in modules)
+    )
+
   return jax.tree_util.tree_map_with_path(one, params)
 
 
 class SkipState(NamedTuple):
   """How many updates were skipped, and the state of what was wrapped."""
+
   skipped: Any
   inner: Any
 
@@ -174,6 +195,7 @@ def skip_large(tx, max_norm):
   Its state then stays as it was, too. A norm that is not finite counts as
   large.
   """
+
   def init(params):
     return SkipState(jnp.zeros((), jnp.int32), tx.init(params))
 
@@ -182,7 +204,8 @@ def skip_large(tx, max_norm):
     updates, inner = tx.update(updates, state.inner, params)
     updates = jax.tree.map(lambda x: jnp.where(keep, x, 0), updates)
     inner = jax.tree.map(
-        lambda new, old: jnp.where(keep, new, old), inner, state.inner)
+      lambda new, old: jnp.where(keep, new, old), inner, state.inner
+    )
     return updates, SkipState(state.skipped + ~keep, inner)
 
   return optax.GradientTransformation(init, update)
@@ -222,12 +245,14 @@ def _warmup_steps(config, tokens_per_step):
     return config.warmup_steps
   if config.warmup_steps:
     raise ValueError(
-        f'config.optimizer.warmup_steps={config.warmup_steps} and '
-        f'warmup_tokens={config.warmup_tokens} are both given; set one to 0.')
+      f'config.optimizer.warmup_steps={config.warmup_steps} and '
+      f'warmup_tokens={config.warmup_tokens} are both given; set one to 0.'
+    )
   if not tokens_per_step:
     raise ValueError(
-        f'config.optimizer.warmup_tokens={config.warmup_tokens} needs '
-        'tokens_per_step; pass it to optim.make.')
+      f'config.optimizer.warmup_tokens={config.warmup_tokens} needs '
+      'tokens_per_step; pass it to optim.make.'
+    )
   return steps_for_tokens(config.warmup_tokens, tokens_per_step)
 
 

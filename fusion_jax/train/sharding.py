@@ -21,11 +21,13 @@ def make_mesh(fsdp=1, devices=None):
   count = len(devices) if devices is not None else jax.device_count()
   if fsdp < 1 or count % fsdp:
     raise ValueError(
-        f'mesh.fsdp={fsdp} does not divide {count} devices; '
-        f'try {_nearest_divisor(count, fsdp)}.')
+      f'mesh.fsdp={fsdp} does not divide {count} devices; '
+      f'try {_nearest_divisor(count, fsdp)}.'
+    )
   auto = (AxisType.Auto,) * 2  # The default is Explicit on recent JAX.
   return jax.make_mesh(
-      (count // fsdp, fsdp), BATCH_AXES, axis_types=auto, devices=devices)
+    (count // fsdp, fsdp), BATCH_AXES, axis_types=auto, devices=devices
+  )
 
 
 def check_batch_size(batch_size, mesh, accumulate=1):
@@ -45,8 +47,9 @@ def check_batch_size(batch_size, mesh, accumulate=1):
   if batch_size < 1 or batch_size % parts:
     micro = f' x {accumulate} micro-batches' if accumulate > 1 else ''
     raise ValueError(
-        f'batch_size={batch_size} does not divide over {mesh.size} '
-        f'devices{micro}; try {max(1, batch_size // parts) * parts}.')
+      f'batch_size={batch_size} does not divide over {mesh.size} '
+      f'devices{micro}; try {max(1, batch_size // parts) * parts}.'
+    )
 
 
 def replicated(mesh):
@@ -71,19 +74,23 @@ def state_shardings(state, mesh, min_size=2**18):
     A tree of `NamedSharding`, one for every leaf, counters included: a leaf
     without comes back on a single device from a checkpoint.
   """
+
   def one(x):
     for axis in sorted(range(x.ndim), key=lambda i: -x.shape[i]):
       if x.size >= min_size and x.shape[axis] % mesh.shape['fsdp'] == 0:
         return NamedSharding(mesh, P(*[None] * axis, 'fsdp'))
     return replicated(mesh)
+
   return jax.tree.map(one, state)
 
 
 def with_shardings(shapes, shardings):
   """The `jax.ShapeDtypeStruct`s of `shapes`, each with its sharding."""
   return jax.tree.map(
-      lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
-      shapes, shardings)
+    lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+    shapes,
+    shardings,
+  )
 
 
 def place(batch, mesh):
@@ -103,6 +110,7 @@ def place(batch, mesh):
     x = np.asarray(x)
     shape = (x.shape[0] * processes, *x.shape[1:])
     return jax.make_array_from_process_local_data(target, x, shape)
+
   return jax.tree.map(one, batch)
 
 
@@ -111,11 +119,13 @@ def split_batch(batch, parts):
 
   Rows are dealt out in turn, so that every device keeps the rows it has.
   """
+
   def one(x):
     x = x.reshape(x.shape[0] // parts, parts, *x.shape[1:]).swapaxes(0, 1)
     if jax.sharding.get_abstract_mesh().empty:
       return x
     return jax.lax.with_sharding_constraint(x, P(None, BATCH_AXES))
+
   return jax.tree.map(one, batch)
 
 

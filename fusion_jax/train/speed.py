@@ -10,16 +10,16 @@ import numpy as np
 # Dense bfloat16 FLOP/s of one device, by what `device_kind` contains; the
 # first that fits. Source: data sheets of NVIDIA and Google Cloud.
 PEAK_FLOPS = {
-    'A100': 312e12,
-    'H100 PCIe': 756e12,
-    'H100': 989e12,
-    'H200': 989e12,
-    'TPU v4': 275e12,
-    'TPU v5 lite': 197e12,
-    'TPU v5e': 197e12,
-    'TPU v5': 459e12,
-    'TPU v6': 918e12,
-    'TPU7x': 2307e12,
+  'A100': 312e12,
+  'H100 PCIe': 756e12,
+  'H100': 989e12,
+  'H200': 989e12,
+  'TPU v4': 275e12,
+  'TPU v5 lite': 197e12,
+  'TPU v5e': 197e12,
+  'TPU v5': 459e12,
+  'TPU v6': 918e12,
+  'TPU7x': 2307e12,
 }
 
 
@@ -72,8 +72,9 @@ def peak_flops():
 def measure_product(size=2048, repeats=5):
   """FLOP/s of a float32 product [size, size] x [size, size], the median."""
   x = jax.device_put(
-      np.random.default_rng(0).random((size, size), np.float32),
-      jax.local_devices()[0])
+    np.random.default_rng(0).random((size, size), np.float32),
+    jax.local_devices()[0],
+  )
   product = jax.jit(jnp.matmul)
   product(x, x).block_until_ready()
   seconds = []

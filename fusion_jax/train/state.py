@@ -17,6 +17,7 @@ class TrainState(flax.struct.PyTreeNode):
     extra: what the task itself carries: queue, frozen weights; `{}` if none.
     ema: running mean of the parameters, or `{}` where it is off.
   """
+
   step: jax.Array
   params: Any
   opt_state: Any
@@ -39,12 +40,13 @@ def create(params, extra, tx, *, use_ema=False):
     use_ema: whether to keep a running mean of the parameters.
   """
   return TrainState(
-      step=jnp.zeros((), jnp.int32),
-      params=params,
-      opt_state=tx.init(params),
-      extra=extra,
-      # A copy: one buffer cannot be donated twice.
-      ema=jax.tree.map(jnp.copy, params) if use_ema else {})
+    step=jnp.zeros((), jnp.int32),
+    params=params,
+    opt_state=tx.init(params),
+    extra=extra,
+    # A copy: one buffer cannot be donated twice.
+    ema=jax.tree.map(jnp.copy, params) if use_ema else {},
+  )
 
 
 def merge(own, given):
@@ -52,5 +54,7 @@ def merge(own, given):
   if not hasattr(own, 'items'):
     return given
   assert set(given) <= set(own), sorted(set(given) - set(own))
-  return {name: merge(child, given[name]) if name in given else child
-          for name, child in own.items()}
+  return {
+    name: merge(child, given[name]) if name in given else child
+    for name, child in own.items()
+  }

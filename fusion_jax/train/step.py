@@ -13,8 +13,9 @@ class NonFiniteError(FloatingPointError):
   """The loss or the gradient is not finite; names the step and modality."""
 
 
-def make_train_step(task, tx, seed, *, schedule=None, accumulate=1,
-                    ema_decay=0.0):
+def make_train_step(
+  task, tx, seed, *, schedule=None, accumulate=1, ema_decay=0.0
+):
   """Binds what never changes; returns `(state, batch) -> state, metrics`.
 
   Args:
@@ -31,10 +32,12 @@ def make_train_step(task, tx, seed, *, schedule=None, accumulate=1,
     A function for `jax.jit`. Its metrics are {name: (sum, count)}, those of
     the task and 'loss', 'grad_norm' (before clipping), 'lr' and 'skipped'.
   """
+
   def train_step(state, batch):
     key = rng.key_for(seed, 'train', state.step)
     grads, loss, metrics, extra = gradients(
-        task, state.params, state.extra, batch, key, accumulate)
+      task, state.params, state.extra, batch, key, accumulate
+    )
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     metrics |= {'loss': (loss, 1), 'grad_norm': (optax.tree.norm(grads), 1)}
@@ -42,10 +45,22 @@ def make_train_step(task, tx, seed, *, schedule=None, accumulate=1,
       metrics['lr'] = (schedule(state.step), 1)
     if (skipped := optim.num_skipped(opt_state)) is not None:
       metrics['skipped'] = (skipped, 1)
-    ema = jax.tree.map(lambda mean, new: mean + (1 - ema_decay) * (new - mean),
-                       state.ema, params) if state.ema else state.ema
-    return state.replace(step=state.step + 1, params=params,
-                         opt_state=opt_state, extra=extra, ema=ema), metrics
+    ema = (
+      jax.tree.map(
+        lambda mean, new: mean + (1 - ema_decay) * (new - mean),
+        state.ema,
+        params,
+      )
+      if state.ema
+      else state.ema
+    )
+    return state.replace(
+      step=state.step + 1,
+      params=params,
+      opt_state=opt_state,
+      extra=extra,
+      ema=ema,
+    ), metrics
 
   return train_step
 
@@ -66,17 +81,20 @@ def gradients(task, params, extra, batch, key, accumulate=1):
     sums, extra = carry
     index, micro_batch = part
     (loss, (metrics, extra)), grads = grad_fn(
-        params, extra, micro_batch, jax.random.fold_in(key, index))
+      params, extra, micro_batch, jax.random.fold_in(key, index)
+    )
     sums = jax.tree.map(jnp.add, sums, (grads, loss, dict(metrics)))
     return (sums, extra), None
 
   parts = (jnp.arange(accumulate), sharding.split_batch(batch, accumulate))
   first = jax.tree.map(lambda x: x[0], parts)
   shapes = jax.eval_shape(
-      lambda part: _sums(grad_fn, params, extra, part[1], key), first)
+    lambda part: _sums(grad_fn, params, extra, part[1], key), first
+  )
   zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
   ((grads, loss, metrics), extra), _ = jax.lax.scan(
-      add_part, (zeros, extra), parts)
+    add_part, (zeros, extra), parts
+  )
   return grads, loss, metrics, extra
 
 
@@ -90,21 +108,33 @@ def check_finite(step, metrics):
   Raises:
     NonFiniteError: names the step and the modalities.
   """
-  bad = {name: total for name, (total, _) in metrics.items()
-         if not math.isfinite(total)}
+  bad = {
+    name: total
+    for name, (total, _) in metrics.items()
+    if not math.isfinite(total)
+  }
   loss_is_bad = any(name.split('/')[0] == 'loss' for name in bad)
   norm_is_bad = 'grad_norm' in bad and 'skipped' not in metrics
   if not loss_is_bad and not norm_is_bad:
     return
-  causes = {name.removeprefix('loss/'): total for name, total in bad.items()
-            if name not in ('loss', 'grad_norm')} if loss_is_bad else {}
+  causes = (
+    {
+      name.removeprefix('loss/'): total
+      for name, total in bad.items()
+      if name not in ('loss', 'grad_norm')
+    }
+    if loss_is_bad
+    else {}
+  )
   what = ', '.join(f'{name} = {total}' for name, total in causes.items()) or (
-      f'all modalities = {bad["loss"]}' if loss_is_bad else '')
+    f'all modalities = {bad["loss"]}' if loss_is_bad else ''
+  )
   what = f'loss of {what}' if what else f'gradient norm {bad["grad_norm"]}'
   raise NonFiniteError(
-      f'Step {step}: {what} is not finite. Nothing was saved since the last '
-      'checkpoint. Look at the data of this step; a lower peak_lr, clip_norm '
-      'or skip_norm in config.optimizer, or dtype float32, may help.')
+    f'Step {step}: {what} is not finite. Nothing was saved since the last '
+    'checkpoint. Look at the data of this step; a lower peak_lr, clip_norm '
+    'or skip_norm in config.optimizer, or dtype float32, may help.'
+  )
 
 
 def _sums(grad_fn, params, extra, batch, key):

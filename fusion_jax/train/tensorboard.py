@@ -32,12 +32,16 @@ class TensorBoardWriter:
     """
     os.makedirs(logdir, exist_ok=True)
     self._file = event_file_writer.EventsWriter(
-        os.path.join(logdir, 'events'), f'.{os.getpid()}.{first_step}')
+      os.path.join(logdir, 'events'), f'.{os.getpid()}.{first_step}'
+    )
     if first_step:
-      self._file.write_event(event_pb2.Event(
-          wall_time=time.time(), step=first_step + 1,
-          session_log=event_pb2.SessionLog(
-              status=event_pb2.SessionLog.START)))
+      self._file.write_event(
+        event_pb2.Event(
+          wall_time=time.time(),
+          step=first_step + 1,
+          session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START),
+        )
+      )
 
   def write_scalars(self, step, scalars):
     """Writes {name: number}."""
@@ -49,19 +53,20 @@ class TensorBoardWriter:
     for name, image in images.items():
       image = np.asarray(image)
       if image.ndim == 3:
-        self._write(step, summary.image(
-            _tag(name), image, dataformats='HWC'))
+        self._write(step, summary.image(_tag(name), image, dataformats='HWC'))
         continue
       for i, one in enumerate(image):
-        self._write(step, summary.image(
-            f'{_tag(name)}/{i}', one, dataformats='HWC'))
+        self._write(
+          step, summary.image(f'{_tag(name)}/{i}', one, dataformats='HWC')
+        )
 
   def write_histograms(self, step, arrays, num_buckets=None):
     """Writes the distribution of {name: array}, with {name: bins}."""
     for name, array in arrays.items():
       bins = (num_buckets or {}).get(name) or 30
-      self._write(step, summary.histogram(
-          _tag(name), np.asarray(array).ravel(), bins))
+      self._write(
+        step, summary.histogram(_tag(name), np.asarray(array).ravel(), bins)
+      )
 
   def write_texts(self, step, texts):
     """Writes {name: Markdown}."""
@@ -70,8 +75,10 @@ class TensorBoardWriter:
 
   def write_hparams(self, hparams):
     """Writes {name: number, string or bool}, once a run."""
-    plain = {name: value if isinstance(value, (bool, int, float, str))
-             else str(value) for name, value in hparams.items()}
+    plain = {
+      name: value if isinstance(value, (bool, int, float, str)) else str(value)
+      for name, value in hparams.items()
+    }
     for part in summary.hparams(plain, {}):
       self._write(0, part)
 
@@ -84,8 +91,9 @@ class TensorBoardWriter:
     self._file.close()
 
   def _write(self, step, value):
-    self._file.write_event(event_pb2.Event(
-        wall_time=time.time(), step=step, summary=value))
+    self._file.write_event(
+      event_pb2.Event(wall_time=time.time(), step=step, summary=value)
+    )
 
 
 def _tag(name):

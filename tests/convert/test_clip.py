@@ -27,20 +27,24 @@ def test_openai_layout_has_their_keys_and_shapes():
   assert len(state) == 2 * (2 * 12) + 14
   layer = 'vision_model.encoder.layers.1.self_attn'
   np.testing.assert_array_equal(
-      state['visual.transformer.resblocks.1.attn.in_proj_weight'],
-      np.concatenate([theirs[f'{layer}.{x}_proj.weight'] for x in 'qkv']))
+    state['visual.transformer.resblocks.1.attn.in_proj_weight'],
+    np.concatenate([theirs[f'{layer}.{x}_proj.weight'] for x in 'qkv']),
+  )
   for key, other in (
-      ('visual.conv1.weight',
-       'vision_model.embeddings.patch_embedding.weight'),
-      ('token_embedding.weight',
-       'text_model.embeddings.token_embedding.weight'),
-      ('transformer.resblocks.0.mlp.c_fc.weight',
-       'text_model.encoder.layers.0.mlp.fc1.weight'),
-      ('ln_final.bias', 'text_model.final_layer_norm.bias'),
-      ('logit_scale', 'logit_scale')):
+    ('visual.conv1.weight', 'vision_model.embeddings.patch_embedding.weight'),
+    ('token_embedding.weight', 'text_model.embeddings.token_embedding.weight'),
+    (
+      'transformer.resblocks.0.mlp.c_fc.weight',
+      'text_model.encoder.layers.0.mlp.fc1.weight',
+    ),
+    ('ln_final.bias', 'text_model.final_layer_norm.bias'),
+    ('logit_scale', 'logit_scale'),
+  ):
     np.testing.assert_array_equal(state[key], theirs[other], err_msg=key)
-  for key, other in (('visual.proj', 'visual_projection.weight'),
-                     ('text_projection', 'text_projection.weight')):
+  for key, other in (
+    ('visual.proj', 'visual_projection.weight'),
+    ('text_projection', 'text_projection.weight'),
+  ):
     np.testing.assert_array_equal(state[key], theirs[other].T, err_msg=key)
 
 
@@ -52,23 +56,30 @@ def test_openai_layout_there_and_back():
 
 
 def test_openclip_layout_of_a_training_run_and_buffers_are_understood():
-  state = {f'module.{key}': value.astype(np.float16)
-           for key, value in openai_state().items()}
-  state |= {'module.attn_mask': np.zeros((16, 16)),
-            'input_resolution': np.array(32), 'vocab_size': np.array(1000),
-            'context_length': np.array(16)}
+  state = {
+    f'module.{key}': value.astype(np.float16)
+    for key, value in openai_state().items()
+  }
+  state |= {
+    'module.attn_mask': np.zeros((16, 16)),
+    'input_resolution': np.array(32),
+    'vocab_size': np.array(1000),
+    'context_length': np.array(16),
+  }
   model, params = from_torch(state)
   assert model == golden.converted('gelu')[0]
-  for found, exact in zip(jax.tree.leaves(params),
-                          jax.tree.leaves(golden.converted('gelu')[1])):
+  for found, exact in zip(
+    jax.tree.leaves(params), jax.tree.leaves(golden.converted('gelu')[1])
+  ):
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, exact, rtol=1e-3, atol=1e-4)
 
 
 def test_hugging_face_layout_with_position_ids_is_understood():
   state = golden.weights('gelu') | {
-      'text_model.embeddings.position_ids': np.arange(16)[None],
-      'vision_model.embeddings.position_ids': np.arange(17)[None]}
+    'text_model.embeddings.position_ids': np.arange(16)[None],
+    'vision_model.embeddings.position_ids': np.arange(17)[None],
+  }
   same(from_torch(state)[1], golden.converted('gelu')[1])
 
 
@@ -76,10 +87,16 @@ def test_sizes_come_from_the_weights():
   model, _ = golden.converted('quickgelu')
   config, _ = golden.load('quickgelu')
   assert (model.activation, model.width, model.image_size, model.patch) == (
-      'quick_gelu', config['projection_dim'], config['image_size'],
-      config['patch_size'])
+    'quick_gelu',
+    config['projection_dim'],
+    config['image_size'],
+    config['patch_size'],
+  )
   assert (model.vision_width, model.text_width, model.context) == (
-      config['vision_width'], config['text_width'], config['context_length'])
+    config['vision_width'],
+    config['text_width'],
+    config['context_length'],
+  )
 
 
 @pytest.mark.parametrize('layout', ['openai', 'hugging face'])
@@ -96,7 +113,7 @@ def test_leftovers_of_both_sides_are_listed(layout):
     from_torch(state)
   message = str(error.value)
   assert "without a parameter: ['surplus.weight']" in message
-  assert f"missing: {sorted(['logit_scale', bias])}" in message
+  assert f'missing: {sorted(["logit_scale", bias])}' in message
 
 
 def test_a_missing_key_alone_is_named():
@@ -106,10 +123,14 @@ def test_a_missing_key_alone_is_named():
     from_torch(state)
 
 
-@pytest.mark.parametrize('key, message', [
+@pytest.mark.parametrize(
+  'key, message',
+  [
     ('ln_final.weight', r'text/norm_out/scale is \(47,\), should be \(48,\)'),
     ('transformer.resblocks.1.ln_1.bias', r'resblocks.1.ln_1.bias \(47,\)'),
-    ('visual.positional_embedding', r'vision/positions is \(16, 64\)')])
+    ('visual.positional_embedding', r'vision/positions is \(16, 64\)'),
+  ],
+)
 def test_wrong_shapes_are_named(key, message):
   state = openai_state()
   state[key] = state[key][:-1]

@@ -60,17 +60,28 @@ def test_what_does_not_fit_is_listed():
 
 def test_command_makes_a_model_that_encodes(tmp_path):
   safetensors.save_file(weights(), tmp_path / 'encoder.safetensors')
-  command.main([
-      'timesenclip', '--source', str(tmp_path / 'encoder.safetensors'),
-      '--out', str(tmp_path / 'out'), '--num_heads', '4'])
+  command.main(
+    [
+      'timesenclip',
+      '--source',
+      str(tmp_path / 'encoder.safetensors'),
+      '--out',
+      str(tmp_path / 'out'),
+      '--num_heads',
+      '4',
+    ]
+  )
   model = fusion_jax.load(tmp_path / 'out')
   assert isinstance(model, pixel_model.PixelModel)
   expected = golden.load(NAME)[1]['out/T12']
   found = model.encode(raw_pixels(), normalize=False, batch_size=2)
   np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
   np.testing.assert_allclose(
-      model.encode(raw_pixels()[0]), golden.load(NAME)[1]['out/T12_l2norm'][0],
-      rtol=0, atol=2e-5)
+    model.encode(raw_pixels()[0]),
+    golden.load(NAME)[1]['out/T12_l2norm'][0],
+    rtol=0,
+    atol=2e-5,
+  )
   with pytest.raises(ValueError, match='no classifier'):
     model.predict(raw_pixels())
   with pytest.raises(ValueError, match='no photos'):
@@ -80,5 +91,12 @@ def test_command_makes_a_model_that_encodes(tmp_path):
 def test_a_file_that_does_not_fit_is_named(tmp_path):
   safetensors.save_file({'a': np.ones(1)}, tmp_path / 'a.safetensors')
   with pytest.raises(SystemExit, match='a.safetensors: No encoder'):
-    command.main(['timesenclip', '--source', str(tmp_path / 'a.safetensors'),
-                  '--out', str(tmp_path / 'out')])
+    command.main(
+      [
+        'timesenclip',
+        '--source',
+        str(tmp_path / 'a.safetensors'),
+        '--out',
+        str(tmp_path / 'out'),
+      ]
+    )

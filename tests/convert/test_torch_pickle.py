@@ -29,12 +29,15 @@ def write_zip(path, pickled, storages=(), byteorder=b'little'):
 
 def tensor(size, stride, offset=0, count=4):
   """A pickle of a float32 tensor in storage 0."""
+
   def numbers(values):
     return '(' + ''.join(f'I{value}\n' for value in values) + 't'
 
-  return ('ctorch._utils\n_rebuild_tensor_v2\n((Vstorage\nctorch\nFloatStorage'
-          f'\nV0\nVcpu\nI{count}\ntQI{offset}\n{numbers(size)}'
-          f'{numbers(stride)}tR.').encode()
+  return (
+    'ctorch._utils\n_rebuild_tensor_v2\n((Vstorage\nctorch\nFloatStorage'
+    f'\nV0\nVcpu\nI{count}\ntQI{offset}\n{numbers(size)}'
+    f'{numbers(stride)}tR.'
+  ).encode()
 
 
 @pytest.mark.parametrize('name', ['zip.pt', 'legacy.pt'])
@@ -70,28 +73,39 @@ def test_a_checkpoint_of_a_training_run_gives_its_model():
   assert whole['size'] == (2, 3) and whole['dtype'] == np.float16
   state = torch_pickle.load_state(FOLDER / 'training.pt')
   assert {key: x.shape for key, x in state.items()} == {
-      'weight': (2, 3), 'bias': (2,)}
+    'weight': (2, 3),
+    'bias': (2,),
+  }
   assert whole['optimizer']['state'][0]['exp_avg'].shape == (2, 3)
 
 
 def test_a_script_is_flattened_without_its_code():
   state = torch_pickle.load_state(FOLDER / 'script.pt')
   assert {key: (x.shape, x.dtype.name) for key, x in state.items()} == {
-      'size': ((), 'int64'), 'inner.weight': ((2, 3), 'float16'),
-      'layers.0.weight': ((2, 3), 'float16'),
-      'layers.1.weight': ((1, 2), 'float32'),
-      'layers.1.bias': ((1,), 'float32')}
+    'size': ((), 'int64'),
+    'inner.weight': ((2, 3), 'float16'),
+    'layers.0.weight': ((2, 3), 'float16'),
+    'layers.1.weight': ((1, 2), 'float32'),
+    'layers.1.bias': ((1,), 'float32'),
+  }
   assert state['size'] == 224
   np.testing.assert_array_equal(
-      state['inner.weight'], np.arange(6).reshape(2, 3))
+    state['inner.weight'], np.arange(6).reshape(2, 3)
+  )
 
 
-@pytest.mark.parametrize('name, wanted', [
-    ('code.pt', 'posix.system'), ('code_legacy.pt', 'posix.system'),
+@pytest.mark.parametrize(
+  'name, wanted',
+  [
+    ('code.pt', 'posix.system'),
+    ('code_legacy.pt', 'posix.system'),
     ('namespace.pt', 'argparse.Namespace'),
-    ('module.pt', r'torch\.nn\.modules\.linear\.Linear')])
+    ('module.pt', r'torch\.nn\.modules\.linear\.Linear'),
+  ],
+)
 def test_anything_but_tensors_is_refused_by_name_and_not_executed(
-    name, wanted, tmp_path, monkeypatch):
+  name, wanted, tmp_path, monkeypatch
+):
   monkeypatch.chdir(tmp_path)
   with pytest.raises(torch_pickle.TorchFileError, match=wanted) as error:
     torch_pickle.load_state(FOLDER / name)
@@ -99,21 +113,37 @@ def test_anything_but_tensors_is_refused_by_name_and_not_executed(
   assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('pickled', [
-    b'cbuiltins\neval\n(V1\ntR.', b'c__builtin__\ngetattr\n(V1\nVreal\ntR.',
-    b'(Vtouch x\nios\nsystem\n.', b'ctorch\nload\n(Vx\ntR.',
-    b'ctorch._utils\n_rebuild_sparse_tensor\n.'])
+@pytest.mark.parametrize(
+  'pickled',
+  [
+    b'cbuiltins\neval\n(V1\ntR.',
+    b'c__builtin__\ngetattr\n(V1\nVreal\ntR.',
+    b'(Vtouch x\nios\nsystem\n.',
+    b'ctorch\nload\n(Vx\ntR.',
+    b'ctorch._utils\n_rebuild_sparse_tensor\n.',
+  ],
+)
 def test_no_other_name_is_known(pickled, tmp_path):
   path = write_zip(tmp_path / 'evil.pt', pickled)
   with pytest.raises(torch_pickle.TorchFileError, match='refused'):
     torch_pickle.load(path)
 
 
-@pytest.mark.parametrize('size, stride, offset', [
-    ((5,), (1,), 0), ((2,), (1,), 3), ((2, 2), (3, 1), 0), ((2,), (-1,), 1),
-    ((2,), (1,), -1), ((2, 2), (1,), 0), ((2**62,), (2**62,), 0)])
+@pytest.mark.parametrize(
+  'size, stride, offset',
+  [
+    ((5,), (1,), 0),
+    ((2,), (1,), 3),
+    ((2, 2), (3, 1), 0),
+    ((2,), (-1,), 1),
+    ((2,), (1,), -1),
+    ((2, 2), (1,), 0),
+    ((2**62,), (2**62,), 0),
+  ],
+)
 def test_a_tensor_outside_its_storage_is_refused(
-    size, stride, offset, tmp_path):
+  size, stride, offset, tmp_path
+):
   data = [np.arange(4, dtype=np.float32).tobytes()]
   path = write_zip(tmp_path / 'good.pt', tensor((2, 2), (2, 1)), data)
   assert torch_pickle.load(path).tolist() == [[0, 1], [2, 3]]
@@ -127,16 +157,22 @@ def test_a_tensor_made_of_a_tensor_is_refused(tmp_path):
   pickled = tensor((2**33,), (1,))
   start = pickled.index(b'(Vstorage')
   end = pickled.index(b'Q') + 1
-  pickled = (pickled[:start] + tensor((2**40,), (0,))[:-1] + pickled[end:])
+  pickled = pickled[:start] + tensor((2**40,), (0,))[:-1] + pickled[end:]
   path = write_zip(tmp_path / 'evil.pt', pickled, [bytes(16)])
-  with pytest.raises(torch_pickle.TorchFileError,
-                     match='made of a ndarray, not of a storage'):
+  with pytest.raises(
+    torch_pickle.TorchFileError, match='made of a ndarray, not of a storage'
+  ):
     torch_pickle.load(path)
 
 
-@pytest.mark.parametrize('what', [
-    tensor((2, 2), (2, 1))[:-1], b'ctorch\nfloat32\n',
-    b'ctorch._utils\n_rebuild_tensor_v2\n'])
+@pytest.mark.parametrize(
+  'what',
+  [
+    tensor((2, 2), (2, 1))[:-1],
+    b'ctorch\nfloat32\n',
+    b'ctorch._utils\n_rebuild_tensor_v2\n',
+  ],
+)
 def test_nothing_is_changed_by_a_pickle(what, tmp_path):
   state = b'(N(V__defaults__\n(I1\ntdt'  # Set with `setattr`, by BUILD.
   path = write_zip(tmp_path / 'evil.pt', what + state + b'b.', [bytes(16)])
@@ -146,8 +182,11 @@ def test_nothing_is_changed_by_a_pickle(what, tmp_path):
 
 
 def test_attributes_of_a_state_dict_are_left_out(tmp_path):
-  pickled = (b'ccollections\nOrderedDict\n(tR(Va\n' +
-             tensor((4,), (1,))[:-1] + b'u(Vvalues\nI3\ndb.')
+  pickled = (
+    b'ccollections\nOrderedDict\n(tR(Va\n'
+    + tensor((4,), (1,))[:-1]
+    + b'u(Vvalues\nI3\ndb.'
+  )
   path = write_zip(tmp_path / 'a.pt', pickled, [bytes(16)])
   assert torch_pickle.load_state(path)['a'].tolist() == [0] * 4
 
@@ -163,7 +202,7 @@ def test_a_zip_that_cannot_be_unpacked_names_itself(damage, tmp_path):
     content[content.index(b'PK\x01\x02') + 8] |= 1
   else:
     start = content.index(b'data.pkl') + len(b'data.pkl')
-    content[start:start + 20] = b'\xff' * 20
+    content[start : start + 20] = b'\xff' * 20
   path.write_bytes(content)
   with pytest.raises(torch_pickle.TorchFileError, match='bad.pt'):
     torch_pickle.load(path)
@@ -176,8 +215,9 @@ def test_a_short_storage_is_refused(tmp_path):
 
 
 def test_a_file_of_another_byte_order_is_refused(tmp_path):
-  path = write_zip(tmp_path / 'big.pt', tensor((1,), (1,)), [bytes(16)],
-                   byteorder=b'big')
+  path = write_zip(
+    tmp_path / 'big.pt', tensor((1,), (1,)), [bytes(16)], byteorder=b'big'
+  )
   with pytest.raises(torch_pickle.TorchFileError, match='big-endian'):
     torch_pickle.load(path)
 

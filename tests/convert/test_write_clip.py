@@ -15,18 +15,25 @@ from fusion_jax.released import clip_model
 from fusion_jax.train import checkpoint
 from tests import golden_clip as golden
 
-FOLDER = (
-    pathlib.Path(__file__).parents[1] / 'testdata' / 'clip' / 'tiny')
+FOLDER = pathlib.Path(__file__).parents[1] / 'testdata' / 'clip' / 'tiny'
 OUTPUTS = np.load(FOLDER / 'outputs.npz')
-CONFIG = {'vision_config': {'hidden_act': 'gelu', 'num_attention_heads': 4},
-          'text_config': {'hidden_act': 'gelu', 'num_attention_heads': 4}}
+CONFIG = {
+  'vision_config': {'hidden_act': 'gelu', 'num_attention_heads': 4},
+  'text_config': {'hidden_act': 'gelu', 'num_attention_heads': 4},
+}
 
 
-@pytest.mark.parametrize('name, options', [
-    ('openai.pt', {}), ('openclip.pt', {'activation': 'quick_gelu'}),
-    ('pytorch_model.bin', {'activation': 'quick_gelu'})])
+@pytest.mark.parametrize(
+  'name, options',
+  [
+    ('openai.pt', {}),
+    ('openclip.pt', {'activation': 'quick_gelu'}),
+    ('pytorch_model.bin', {'activation': 'quick_gelu'}),
+  ],
+)
 def test_files_of_all_layouts_give_the_vectors_of_torch(
-    name, options, tmp_path):
+  name, options, tmp_path
+):
   write_clip.convert(str(FOLDER / name), tmp_path / 'out', **options)
   model = fusion_jax.load(tmp_path / 'out')
   assert isinstance(model, clip_model.ClipModel)
@@ -34,10 +41,12 @@ def test_files_of_all_layouts_give_the_vectors_of_torch(
   assert metadata['source']['file'] == name
   assert len(metadata['source']['sha256']) == 64
   for method, inputs, vectors in (
-      ('embed_images', 'images', 'image_vectors'),
-      ('embed_texts', 'ids', 'text_vectors')):
+    ('embed_images', 'images', 'image_vectors'),
+    ('embed_texts', 'ids', 'text_vectors'),
+  ):
     found = model.model.apply(
-        {'params': model.params}, OUTPUTS[inputs], method=method)
+      {'params': model.params}, OUTPUTS[inputs], method=method
+    )
     np.testing.assert_allclose(found, OUTPUTS[vectors], rtol=0, atol=2e-5)
 
 
@@ -49,23 +58,40 @@ def test_the_configuration_beside_a_file_tells_activation_and_heads(tmp_path):
   assert model.model == golden.converted('gelu')[0]
 
 
-@pytest.mark.parametrize('told, activation', [
-    ({'quick_gelu': True}, 'quick_gelu'), ({}, 'gelu')])
+@pytest.mark.parametrize(
+  'told, activation', [({'quick_gelu': True}, 'quick_gelu'), ({}, 'gelu')]
+)
 def test_the_configuration_of_openclip_is_read(tmp_path, told, activation):
   shutil.copy(FOLDER / 'openclip.pt', tmp_path)
-  (tmp_path / 'open_clip_config.json').write_text(json.dumps({'model_cfg': {
-      'vision_cfg': {'width': 8, 'head_width': 4},
-      'text_cfg': {'heads': 3}} | told}))
+  (tmp_path / 'open_clip_config.json').write_text(
+    json.dumps(
+      {
+        'model_cfg': {
+          'vision_cfg': {'width': 8, 'head_width': 4},
+          'text_cfg': {'heads': 3},
+        }
+        | told
+      }
+    )
+  )
   write_clip.convert(str(tmp_path / 'openclip.pt'), tmp_path / 'out')
   model = fusion_jax.load(tmp_path / 'out')
-  assert (model.model.activation, model.model.vision_heads,
-          model.model.text_heads) == (activation, 2, 3)
+  assert (
+    model.model.activation,
+    model.model.vision_heads,
+    model.model.text_heads,
+  ) == (activation, 2, 3)
 
 
-@pytest.mark.parametrize('name, activation', [
-    ('ViT-B-32.pt', 'quick_gelu'), ('RemoteCLIP-ViT-B-32.pt', 'gelu'),
+@pytest.mark.parametrize(
+  'name, activation',
+  [
+    ('ViT-B-32.pt', 'quick_gelu'),
+    ('RemoteCLIP-ViT-B-32.pt', 'gelu'),
     ('RS5M_ViT-B-32.pt', 'quick_gelu'),
-    ('SkyCLIP_ViT_B32_top50pct/epoch_20.pt', 'gelu')])
+    ('SkyCLIP_ViT_B32_top50pct/epoch_20.pt', 'gelu'),
+  ],
+)
 def test_published_files_are_known_by_name(tmp_path, name, activation):
   path = tmp_path / name
   path.parent.mkdir(exist_ok=True)
@@ -75,8 +101,13 @@ def test_published_files_are_known_by_name(tmp_path, name, activation):
 
 
 def test_the_command_converts_and_says_what_is_wrong(tmp_path):
-  arguments = ['clip', '--source', str(FOLDER / 'openclip.pt'),
-               '--out', str(tmp_path / 'out')]
+  arguments = [
+    'clip',
+    '--source',
+    str(FOLDER / 'openclip.pt'),
+    '--out',
+    str(tmp_path / 'out'),
+  ]
   with pytest.raises(SystemExit, match='Not converted: .*--activation=gelu'):
     command.main(arguments)
   command.main([*arguments, '--activation=gelu'])
@@ -96,5 +127,6 @@ def test_weights_that_do_not_fit_are_named_with_their_file(tmp_path):
   state['surplus'] = state.pop('logit_scale')
   safetensors.save_file(state, tmp_path / 'odd.safetensors')
   with pytest.raises(ValueError, match=r"odd.safetensors: .*\['surplus'\]"):
-    write_clip.convert(str(tmp_path / 'odd.safetensors'), tmp_path / 'out',
-                       activation='gelu')
+    write_clip.convert(
+      str(tmp_path / 'odd.safetensors'), tmp_path / 'out', activation='gelu'
+    )

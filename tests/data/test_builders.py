@@ -27,36 +27,47 @@ from fusion_jax.data.sources import simulated
 @dataclasses.dataclass(frozen=True)
 class Earth:
   """A tiny source of random access, a pure function of its seed."""
+
   seed: int = 0
   splits: dict = dataclasses.field(
-      default_factory=lambda: {'train': 20, 'val': 5})
+    default_factory=lambda: {'train': 20, 'val': 5}
+  )
 
   def example(self, split, i):
     rng = np.random.default_rng([self.seed, len(split), i])
     wet = rng.random(60) < 0.5
     gaps = np.where(rng.random(60) < 0.1, np.nan, 0)
     return {
-        'key': f'{split}_{i}', 'lat': 1 / 3 + i, 'lon': -179.9, 'time': 10**9,
-        'S2L2A': rng.integers(-5, 9000, (4, 4, 12)).astype(np.int16),
-        'S2L1C': rng.integers(1000, 9000, (4, 4, 13)).astype(np.int16),
-        'S2L1C_offset': np.int16(1000 if i % 2 else 0),
-        'S1RTC': (rng.normal(-12, 3, (4, 4, 2)).astype(np.float16) if i % 3
-                  else np.zeros((0, 0, 2), np.float16)),
-        't2m_hourly': (gaps + rng.normal(285, 9, 60)).astype(np.float32),
-        'tp_hourly': np.where(wet, rng.gamma(0.5, 2, 60), 0)
-                     .astype(np.float32),
+      'key': f'{split}_{i}',
+      'lat': 1 / 3 + i,
+      'lon': -179.9,
+      'time': 10**9,
+      'S2L2A': rng.integers(-5, 9000, (4, 4, 12)).astype(np.int16),
+      'S2L1C': rng.integers(1000, 9000, (4, 4, 13)).astype(np.int16),
+      'S2L1C_offset': np.int16(1000 if i % 2 else 0),
+      'S1RTC': (
+        rng.normal(-12, 3, (4, 4, 2)).astype(np.float16)
+        if i % 3
+        else np.zeros((0, 0, 2), np.float16)
+      ),
+      't2m_hourly': (gaps + rng.normal(285, 9, 60)).astype(np.float32),
+      'tp_hourly': np.where(wet, rng.gamma(0.5, 2, 60), 0).astype(np.float32),
     }
 
 
 @dataclasses.dataclass(frozen=True)
 class Flaky(shards.Indexed):
   """As `Indexed`, but some examples are unreadable."""
+
   bad: tuple = ()
 
   def read(self, split, part):
     for example in super().read(split, part):
-      yield (examples.Skipped(example['key'], 'torn')
-             if example['key'] in self.bad else example)
+      yield (
+        examples.Skipped(example['key'], 'torn')
+        if example['key'] in self.bad
+        else example
+      )
 
 
 def parts(**kwargs):
@@ -94,8 +105,14 @@ def test_tfds_reads_back_what_was_written(tmp_path):
 def test_absent_image_has_no_rows_and_missing_series_is_nan():
   codec = examples.Codec(examples.Schema(('S2L2A', 'DEM'), 4))
   example = codec.complete(
-      {'key': 'a', 'lat': 1., 'lon': 2., 'time': 3,
-       'S2L2A': np.ones((4, 4, 12), np.int64)})
+    {
+      'key': 'a',
+      'lat': 1.0,
+      'lon': 2.0,
+      'time': 3,
+      'S2L2A': np.ones((4, 4, 12), np.int64),
+    }
+  )
   assert example['DEM'].shape == (0, 4, 1)
   assert example['S2L2A'].dtype == np.int16
   assert np.isnan(example['tp_min_daily']).all()
@@ -104,24 +121,32 @@ def test_absent_image_has_no_rows_and_missing_series_is_nan():
     np.testing.assert_array_equal(again[name], value)
 
 
-@pytest.mark.parametrize('field, value, message', [
-    ('S2L2A', np.zeros((4, 5, 12), np.int16), r'S2L2A of example .a. is int16 '
-     r'\(4, 5, 12\)'),
+@pytest.mark.parametrize(
+  'field, value, message',
+  [
+    (
+      'S2L2A',
+      np.zeros((4, 5, 12), np.int16),
+      r'S2L2A of example .a. is int16 '
+      r'\(4, 5, 12\)',
+    ),
     ('S2L2A', np.zeros((4, 4, 12)), 'float64'),
     ('t2m_hourly', np.zeros(59, np.float32), 't2m_hourly'),
     ('NDVI', np.zeros((4, 4, 1)), 'NDVI.*lacks'),
-])
+  ],
+)
 def test_example_that_does_not_fit_raises(field, value, message):
   codec = examples.Codec(examples.Schema(('S2L2A',), 4, ('t2m_hourly',)))
   with pytest.raises(ValueError, match=message):
-    codec.complete({'key': 'a', 'lat': 1., 'lon': 2., 'time': 3,
-                    field: value})
+    codec.complete(
+      {'key': 'a', 'lat': 1.0, 'lon': 2.0, 'time': 3, field: value}
+    )
 
 
 def test_example_needs_place_and_time():
   codec = examples.Codec(examples.Schema((), 4, ()))
   with pytest.raises(ValueError, match='no time'):
-    codec.complete({'key': 'a', 'lat': 1., 'lon': 2.})
+    codec.complete({'key': 'a', 'lat': 1.0, 'lon': 2.0})
 
 
 def test_numpy_and_grain_are_enough_to_read(tmp_path):
@@ -136,42 +161,51 @@ def test_numpy_and_grain_are_enough_to_read(tmp_path):
 
 def test_no_tensorflow_and_no_jax_to_build_or_read(tmp_path):
   program = (
-      'import sys; import tensorflow_datasets as tfds\n'
-      'from fusion_jax.data.builders import shards\n'
-      'from fusion_jax.data.sources import simulated\n'
-      "earth = simulated.SimulatedEarth(image_size=16, fields=('DEM',), "
-      "splits={'train': 2})\n"
-      'shards.build(shards.Indexed(earth), sys.argv[1])\n'
-      "source = tfds.builder_from_directory(sys.argv[1])\\\n"
-      "    .as_data_source('train')\n"
-      "assert source[1]['DEM'].shape == (16, 16, 1)\n"
-      "assert not {'tensorflow', 'jax'} & set(sys.modules)\n")
-  subprocess.run([sys.executable, '-c', program, str(tmp_path)], check=True,
-                 env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)))
+    'import sys; import tensorflow_datasets as tfds\n'
+    'from fusion_jax.data.builders import shards\n'
+    'from fusion_jax.data.sources import simulated\n'
+    "earth = simulated.SimulatedEarth(image_size=16, fields=('DEM',), "
+    "splits={'train': 2})\n"
+    'shards.build(shards.Indexed(earth), sys.argv[1])\n'
+    'source = tfds.builder_from_directory(sys.argv[1])\\\n'
+    "    .as_data_source('train')\n"
+    "assert source[1]['DEM'].shape == (16, 16, 1)\n"
+    "assert not {'tensorflow', 'jax'} & set(sys.modules)\n"
+  )
+  subprocess.run(
+    [sys.executable, '-c', program, str(tmp_path)],
+    check=True,
+    env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)),
+  )
 
 
 def test_worker_processes_write_the_same_bytes(tmp_path):
-  source = shards.Indexed(simulated.SimulatedEarth(
-      image_size=16, fields=('S2L2A',), splits={'train': 16, 'val': 2}))
+  source = shards.Indexed(
+    simulated.SimulatedEarth(
+      image_size=16, fields=('S2L2A',), splits={'train': 16, 'val': 2}
+    )
+  )
   shards.build(source, tmp_path / 'one')
   shards.build(source, tmp_path / 'two', num_workers=2)
   assert content(tmp_path / 'one') == content(tmp_path / 'two')
-  one, two = (json.loads((tmp_path / n / 'statistics.json').read_text())
-              for n in ('one', 'two'))
+  one, two = (
+    json.loads((tmp_path / n / 'statistics.json').read_text())
+    for n in ('one', 'two')
+  )
   assert one['images'] == two['images'] and one['series'] == two['series']
 
 
 def test_shares_of_a_job_array_make_the_whole(tmp_path):
-  done = [shards.build(parts(), tmp_path / 'jobs', share=(i, 3))
-          for i in (2, 0, 1)]
+  done = [
+    shards.build(parts(), tmp_path / 'jobs', share=(i, 3)) for i in (2, 0, 1)
+  ]
   assert done == [False, False, True]
   shards.build(parts(), tmp_path / 'whole')
   assert names(tmp_path / 'jobs') == names(tmp_path / 'whole')
   assert content(tmp_path / 'jobs') == content(tmp_path / 'whole')
 
 
-def test_files_of_processes_with_the_same_id_do_not_meet(
-    tmp_path, monkeypatch):
+def test_files_of_processes_with_the_same_id_do_not_meet(tmp_path, monkeypatch):
   replace, path = os.replace, tmp_path / 'note.json'
 
   def interrupted(temporary, target):
@@ -196,8 +230,7 @@ class _Stop(Exception):
   pass
 
 
-def test_stopped_build_continues_with_the_missing_shards(
-    tmp_path, monkeypatch):
+def test_stopped_build_continues_with_the_missing_shards(tmp_path, monkeypatch):
   written = []
   write = shards.write
 
@@ -215,8 +248,11 @@ def test_stopped_build_continues_with_the_missing_shards(
   assert not (tmp_path / 'statistics.json').exists()
   first = content(tmp_path)
   again = []
-  monkeypatch.setattr(shards, 'write', lambda job, *args: (
-      again.append(job.path.name), write(job, *args)))
+  monkeypatch.setattr(
+    shards,
+    'write',
+    lambda job, *args: (again.append(job.path.name), write(job, *args)),
+  )
   assert shards.build(parts(), tmp_path)
   assert not list(tmp_path.glob('*.tmp-*'))
   assert len(written) == 3 and not set(written) & set(again)
@@ -231,12 +267,13 @@ def test_unreadable_examples_are_counted_named_and_limited(tmp_path):
   assert shards.build(source, tmp_path / 'lenient', max_bad=0.4)
   note = json.loads((tmp_path / 'lenient' / 'statistics.json').read_text())
   assert note['num_examples'] == {'train': 19, 'val': 4}
-  assert note['skipped'] == [{'key': 'train_3', 'reason': 'torn'},
-                             {'key': 'val_0', 'reason': 'torn'}]
+  assert note['skipped'] == [
+    {'key': 'train_3', 'reason': 'torn'},
+    {'key': 'val_0', 'reason': 'torn'},
+  ]
 
 
-def test_source_of_the_main_script_is_refused_by_workers(
-    tmp_path, monkeypatch):
+def test_source_of_the_main_script_is_refused_by_workers(tmp_path, monkeypatch):
   monkeypatch.setattr(shards.Indexed, '__module__', '__main__')
   with pytest.raises(ValueError, match='Indexed is defined in the main script'):
     shards.build(parts(), tmp_path, num_workers=2)
@@ -256,8 +293,9 @@ def test_worker_that_dies_at_once_is_noticed():
 
 
 def test_failure_in_a_worker_is_told_by_the_builder(tmp_path):
-  earth = simulated.SimulatedEarth(image_size=16, fields=('DEM',),
-                                   splits={'train': 4})
+  earth = simulated.SimulatedEarth(
+    image_size=16, fields=('DEM',), splits={'train': 4}
+  )
   source = shards.Indexed(earth)
   wrong = examples.Schema(('S2L2A',), 16)
   with pytest.raises(RuntimeError, match='ValueError.*DEM.*which'):
@@ -268,23 +306,32 @@ def test_failure_in_a_worker_is_told_by_the_builder(tmp_path):
 @pytest.mark.filterwarnings('ignore::DeprecationWarning')
 @pytest.mark.parametrize('runner', ['', 'DirectRunner'])
 def test_tfds_route_ends_with_the_same_examples_and_statistics(
-    tmp_path, runner):
+  tmp_path, runner
+):
   if runner:
     pytest.importorskip('apache_beam')
   shards.build(parts(), tmp_path / 'own')
   tfds_builder.build(parts(), tmp_path / 'tfds', beam_runner=runner)
   own, other = (
-      {e['key']: e for e in tfds.builder_from_directory(tmp_path / n)
-       .as_data_source('train')} for n in ('own', 'tfds'))
+    {
+      e['key']: e
+      for e in tfds.builder_from_directory(tmp_path / n).as_data_source('train')
+    }
+    for n in ('own', 'tfds')
+  )
   assert set(own) == set(other)
   for key in own:
     np.testing.assert_array_equal(own[key]['S2L2A'], other[key]['S2L2A'])
-  notes = [json.loads((tmp_path / n / 'statistics.json').read_text())
-           for n in ('own', 'tfds')]
+  notes = [
+    json.loads((tmp_path / n / 'statistics.json').read_text())
+    for n in ('own', 'tfds')
+  ]
   assert notes[0]['images'] == notes[1]['images']
   assert notes[0]['series'] == notes[1]['series']
   assert names(tmp_path / 'tfds')[-2:] == [
-      'train-00000-of-00001.array_record', 'val-00000-of-00001.array_record']
+    'train-00000-of-00001.array_record',
+    'val-00000-of-00001.array_record',
+  ]
 
 
 def test_statistics_are_those_of_the_training_split(tmp_path):
@@ -294,20 +341,26 @@ def test_statistics_are_those_of_the_training_split(tmp_path):
   np.testing.assert_allclose(found['images']['S2L2A']['mean'], pixels.mean(0))
   np.testing.assert_allclose(found['images']['S2L2A']['std'], pixels.std(0))
   radar = np.concatenate([x.reshape(-1, 2) for x in all_values('S1RTC')])
-  np.testing.assert_allclose(found['images']['S1RTC']['mean'],
-                             radar.astype(float).mean(0))
-  corrected = np.concatenate([
-      x.reshape(-1, 13).astype(float) - offset for x, offset in zip(
-          all_values('S2L1C'), all_values('S2L1C_offset'))])
-  np.testing.assert_allclose(found['images']['S2L1C']['mean'],
-                             corrected.mean(0))
+  np.testing.assert_allclose(
+    found['images']['S1RTC']['mean'], radar.astype(float).mean(0)
+  )
+  corrected = np.concatenate(
+    [
+      x.reshape(-1, 13).astype(float) - offset
+      for x, offset in zip(all_values('S2L1C'), all_values('S2L1C_offset'))
+    ]
+  )
+  np.testing.assert_allclose(
+    found['images']['S2L1C']['mean'], corrected.mean(0)
+  )
   values = np.stack(all_values('t2m_hourly')).astype(float)
   series = found['series']['t2m_hourly']
   assert series['count'] == np.isfinite(values).sum()
   assert series['missing'] == np.isnan(values).sum() > 0
   np.testing.assert_allclose(
-      [series[k] for k in ('mean', 'std', 'min', 'max')],
-      [f(values) for f in (np.nanmean, np.nanstd, np.nanmin, np.nanmax)])
+    [series[k] for k in ('mean', 'std', 'min', 'max')],
+    [f(values) for f in (np.nanmean, np.nanstd, np.nanmin, np.nanmax)],
+  )
   np.testing.assert_allclose(series['mean_by_lead'], np.nanmean(values, 0))
 
 
@@ -329,8 +382,10 @@ def test_bins_are_quantiles_and_of_wet_hours_only(tmp_path):
     medians = found[name]['quantile']['medians']
     assert len(medians) == 500
     assert (edges[:-1] <= medians).all() and (medians <= edges[1:]).all()
-    np.testing.assert_allclose(found[name]['uniform']['edges'],
-                               np.linspace(values.min(), values.max(), 501))
+    np.testing.assert_allclose(
+      found[name]['uniform']['edges'],
+      np.linspace(values.min(), values.max(), 501),
+    )
 
 
 def test_quantiles_of_a_large_sample_are_exact_to_a_bin():
@@ -342,8 +397,9 @@ def test_quantiles_of_a_large_sample_are_exact_to_a_bin():
 
 def test_histograms_merge_exactly_in_any_order():
   rng = np.random.default_rng(1)
-  pieces = [rng.gamma(0.5, size=n).astype(np.float32) + 0.01
-            for n in (5, 100, 1)]
+  pieces = [
+    rng.gamma(0.5, size=n).astype(np.float32) + 0.01 for n in (5, 100, 1)
+  ]
   whole = statistics.Histogram.of(np.concatenate(pieces), 12)
   for order in ((0, 1, 2), (2, 0, 1)):
     merged = statistics.Histogram(12)
@@ -365,13 +421,13 @@ class Thermometer:
 
   def series(self, lat, lon, time):
     del lon, time
-    return {'t2m_hourly': np.broadcast_to(
-        np.float32(lat)[:, None], (len(lat), 60))}
+    return {
+      't2m_hourly': np.broadcast_to(np.float32(lat)[:, None], (len(lat), 60))
+    }
 
 
 @dataclasses.dataclass(frozen=True)
 class Placed(shards.Indexed):
-
   def places(self, split, part):
     found = (self.source.example(split, i) for i in range(*part))
     return {e['key']: (e['lat'], e['lon'], e['time']) for e in found}
@@ -382,8 +438,9 @@ def test_weather_joins_its_own_place():
   assert source.schema.series == examples.SERIES
   for part in source.parts()['train']:
     for example in source.read('train', part):
-      np.testing.assert_array_equal(example['t2m_hourly'],
-                                    np.float32(example['lat']))
+      np.testing.assert_array_equal(
+        example['t2m_hourly'], np.float32(example['lat'])
+      )
 
 
 def test_only_one_record_is_decompressed_for_one_example(tmp_path):

@@ -8,8 +8,9 @@ from PIL import Image
 
 from fusion_jax.data import clip_images
 
-GOLDEN = np.load(pathlib.Path(__file__).parents[1] / 'testdata' / 'clip' /
-                 'preprocess_224.npz')
+GOLDEN = np.load(
+  pathlib.Path(__file__).parents[1] / 'testdata' / 'clip' / 'preprocess_224.npz'
+)
 
 
 @pytest.mark.parametrize('i', range(6))
@@ -57,9 +58,14 @@ def test_a_photo_that_does_not_decode_is_named(tmp_path):
     clip_images.preprocess([tmp_path / 'absent.jpg'])
 
 
-@pytest.mark.parametrize('photo', [
-    np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3), np.float32),
-    np.zeros((8, 8, 4), np.uint8)])
+@pytest.mark.parametrize(
+  'photo',
+  [
+    np.zeros((8, 8), np.uint8),
+    np.zeros((8, 8, 3), np.float32),
+    np.zeros((8, 8, 4), np.uint8),
+  ],
+)
 def test_arrays_that_are_no_photos_are_refused(photo):
   with pytest.raises(ValueError, match='uint8'):
     clip_images.preprocess([photo])

@@ -19,9 +19,14 @@ NAMES = 'tok_lulc@224', 'tok_sen1grd@224'
 def original(tmp_path_factory):
   """Ten simulated examples of 40 x 40 pixels; some lack Sentinel-1 GRD."""
   return prepare.prepare(
-      'simulated', tmp_path_factory.mktemp('earth') / 'data', image_size=40,
-      images=('LULC', 'S1GRD'), splits=dict(train=8, val=2), num_workers=1,
-      examples_per_shard=4)
+    'simulated',
+    tmp_path_factory.mktemp('earth') / 'data',
+    image_size=40,
+    images=('LULC', 'S1GRD'),
+    splits=dict(train=8, val=2),
+    num_workers=1,
+    examples_per_shard=4,
+  )
 
 
 @pytest.fixture
@@ -35,8 +40,10 @@ def corner_pixels(images):
 
 
 def make_encoders(count=2, fingerprint='one', encode=corner_pixels):
-  return [codes.Encoder(modalities.get(name), fingerprint, encode)
-          for name in NAMES[:count]]
+  return [
+    codes.Encoder(modalities.get(name), fingerprint, encode)
+    for name in NAMES[:count]
+  ]
 
 
 def read(path, split='train'):
@@ -62,7 +69,7 @@ def test_codes_are_those_of_their_squares(data_dir):
         assert found.shape == (0, 2, 2)
         absent += 1
         continue
-      cut = np.stack([old[field][y:y + 32, x:x + 32] for y, x in corners])
+      cut = np.stack([old[field][y : y + 32, x : x + 32] for y, x in corners])
       np.testing.assert_array_equal(found, corner_pixels(cut))
   assert 0 < absent < 8
   assert len({x['codes/corners'].tobytes() for x in read(data_dir)}) == 8
@@ -72,25 +79,29 @@ def test_tfds_reads_the_codes_too(data_dir):
   codes.write(data_dir, make_encoders(), SQUARES)
   example = tfds.builder_from_directory(str(data_dir)).as_data_source('val')[0]
   np.testing.assert_array_equal(
-      example['codes']['tok_lulc@224'],
-      read(data_dir, 'val')[0]['codes/tok_lulc@224'])
+    example['codes']['tok_lulc@224'],
+    read(data_dir, 'val')[0]['codes/tok_lulc@224'],
+  )
 
 
 def test_only_the_first_square_is_needed_without_room(data_dir):
   codes.write(data_dir, make_encoders(1), codes.Squares(16, 1))
   assert read(data_dir)[0]['codes/corners'].tolist() == [[12, 12]]
-  with pytest.raises(ValueError, match="40 x 40.*image_size=48"):
-    codes.write(data_dir, make_encoders(1), codes.Squares(48, 1),
-                overwrite=True)
+  with pytest.raises(ValueError, match='40 x 40.*image_size=48'):
+    codes.write(
+      data_dir, make_encoders(1), codes.Squares(48, 1), overwrite=True
+    )
 
 
 def test_a_killed_run_goes_on_with_the_next_shard(data_dir):
   calls = []
+
   def failing(images):
     calls.append(len(images))
     if len(calls) == 3:
       raise KeyboardInterrupt
     return corner_pixels(images)
+
   with pytest.raises(KeyboardInterrupt):
     codes.write(data_dir, make_encoders(1, encode=failing), SQUARES)
   untouched = records.Examples(data_dir, 'train').fields
@@ -106,27 +117,34 @@ def test_a_killed_run_goes_on_with_the_next_shard(data_dir):
 
 def test_a_shard_that_was_made_anew_gets_codes_again(data_dir, original):
   codes.write(data_dir, make_encoders(1), SQUARES)
-  for path in [*data_dir.glob('train*.array_record'),
-               data_dir / 'features.json', data_dir / codes.SUMMARY]:
+  for path in [
+    *data_dir.glob('train*.array_record'),
+    data_dir / 'features.json',
+    data_dir / codes.SUMMARY,
+  ]:
     path.unlink()  # But not the hidden folder of notes.
     if (original / path.name).exists():
       shutil.copy(original / path.name, path)
   assert codes.write(data_dir, make_encoders(1), SQUARES)
-  assert all(x['codes/tok_lulc@224'].shape == (3, 2, 2)
-             for x in read(data_dir))
+  assert all(x['codes/tok_lulc@224'].shape == (3, 2, 2) for x in read(data_dir))
 
 
 def test_a_run_killed_before_its_note_leaves_no_note_of_another(
-    data_dir, monkeypatch):
+  data_dir, monkeypatch
+):
   codes.write(data_dir, make_encoders(1), SQUARES)
+
   def killed(path, text):
     raise KeyboardInterrupt
+
   def other(images):
     return corner_pixels(images) + 1
+
   with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
     patch.setattr(codes.shards, 'write_whole', killed)
-    codes.write(data_dir, make_encoders(1, 'two', other), SQUARES,
-                overwrite=True)
+    codes.write(
+      data_dir, make_encoders(1, 'two', other), SQUARES, overwrite=True
+    )
   whole = shutil.copytree(data_dir, data_dir.parent / 'whole')
   shutil.rmtree(whole / '.notes')
   for path in data_dir, whole:
@@ -145,8 +163,10 @@ def test_files_of_killed_runs_are_removed_at_the_end(data_dir):
 
 def test_done_work_is_not_done_again(data_dir):
   codes.write(data_dir, make_encoders(1), SQUARES)
+
   def never(images):
     raise AssertionError
+
   assert codes.write(data_dir, make_encoders(1, encode=never), SQUARES)
 
 
@@ -166,32 +186,46 @@ def test_other_tokenizers_or_squares_need_to_be_told(data_dir):
     codes.write(data_dir, make_encoders(1, 'two'), SQUARES)
   with pytest.raises(ValueError, match='image_size 32, now 16'):
     codes.write(data_dir, make_encoders(1), codes.Squares(16, 3))
-  codes.write(data_dir, make_encoders(2, 'two'), codes.Squares(16, 2),
-              overwrite=True)
+  codes.write(
+    data_dir, make_encoders(2, 'two'), codes.Squares(16, 2), overwrite=True
+  )
   assert read(data_dir)[0]['codes/tok_lulc@224'].shape == (2, 1, 1)
   note = json.loads((data_dir / codes.SUMMARY).read_text())
-  assert note == {'image_size': 16, 'squares': 2,
-                  'tokenizers': dict.fromkeys(NAMES, 'two')}
+  assert note == {
+    'image_size': 16,
+    'squares': 2,
+    'tokenizers': dict.fromkeys(NAMES, 'two'),
+  }
 
 
 def test_processes_that_free_the_data_set_at_once_get_along(
-    data_dir, monkeypatch):
+  data_dir, monkeypatch
+):
   codes.write(data_dir, make_encoders(1), SQUARES)
   write_features = codes._write_features
+
   def and_the_other(path, found):
     write_features(path, found)
     (path / codes.SUMMARY).unlink(missing_ok=True)
+
   monkeypatch.setattr(codes, '_write_features', and_the_other)
-  assert not codes.write(data_dir, make_encoders(1, 'two'), SQUARES,
-                         share=(0, 2), overwrite=True)
+  assert not codes.write(
+    data_dir, make_encoders(1, 'two'), SQUARES, share=(0, 2), overwrite=True
+  )
 
 
 def test_preparing_again_finds_the_data_set_whole(data_dir):
   codes.write(data_dir, make_encoders(1), SQUARES)
   before = (data_dir / 'features.json').read_bytes()
   prepare.prepare(
-      'simulated', data_dir, image_size=40, images=('LULC', 'S1GRD'),
-      splits=dict(train=8, val=2), num_workers=1, examples_per_shard=4)
+    'simulated',
+    data_dir,
+    image_size=40,
+    images=('LULC', 'S1GRD'),
+    splits=dict(train=8, val=2),
+    num_workers=1,
+    examples_per_shard=4,
+  )
   assert (data_dir / 'features.json').read_bytes() == before
 
 
@@ -218,5 +252,8 @@ def test_mistakes_raise_before_anything_is_written(data_dir, tmp_path):
   with pytest.raises(ValueError, match='0 squares'):
     codes.Squares(32, 0)
   with pytest.raises(ValueError, match='tok_lulc@224 run.* 4375; .*0..4374'):
-    codes.write(data_dir, make_encoders(
-        1, encode=lambda x: np.full((len(x), 2, 2), 4_375)), SQUARES)
+    codes.write(
+      data_dir,
+      make_encoders(1, encode=lambda x: np.full((len(x), 2, 2), 4_375)),
+      SQUARES,
+    )

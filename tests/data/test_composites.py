@@ -27,8 +27,9 @@ def test_lower_of_two_middle_values_plus_one():
 
 
 def test_shadow_and_medium_cloud_stay_cloud_and_snow_become_zero():
-  values, _ = composite([500, 700, 600, 650], [SHADOW, MEDIUM, CLOUD, SNOW],
-                        [0, 0, 1, 2])
+  values, _ = composite(
+    [500, 700, 600, 650], [SHADOW, MEDIUM, CLOUD, SNOW], [0, 0, 1, 2]
+  )
   np.testing.assert_array_equal(values[:3], [501, 1, 1])
 
 
@@ -42,8 +43,12 @@ def test_month_without_acquisitions_takes_all_of_the_year():
 
 
 def test_clear_composite_leaves_clouds_out_and_marks_unseen_months():
-  values, valid = composite([500, 9000, 300, 9000], [CLEAR, CLOUD, CLEAR, SNOW],
-                            [0, 0, 0, 1], kind='clear')
+  values, valid = composite(
+    [500, 9000, 300, 9000],
+    [CLEAR, CLOUD, CLEAR, SNOW],
+    [0, 0, 0, 1],
+    kind='clear',
+  )
   assert values[0] == 300
   assert valid.tolist() == [True] + [False] * 11
   assert not values[1:].any()

@@ -24,8 +24,12 @@ def test_months_of_long_files_are_placed_by_calendar():
   assert found.values.shape == (10, 12, 10)
   table = pandas.read_parquet(LONG).set_index(['sample_id', 'timestamp'])
   for i, key in enumerate(found.keys):
-    for month, date in ((JANUARY, '2021-01-01'), (OCTOBER, '2021-10-01'),
-                        (NOVEMBER, '2020-11-01'), (DECEMBER, '2020-12-01')):
+    for month, date in (
+      (JANUARY, '2021-01-01'),
+      (OCTOBER, '2021-10-01'),
+      (NOVEMBER, '2020-11-01'),
+      (DECEMBER, '2020-12-01'),
+    ):
       row = table.loc[(key, pandas.Timestamp(date))]
       for band, name in ((B2, 'S2-L2A-B02'), (B11, 'S2-L2A-B11')):
         value = float(row[name])
@@ -39,7 +43,8 @@ def test_legend_names_classes_and_ignored_pixels_have_no_label():
   found = labelled_pixels.read_long(LONG, LEGEND)
   assert found.classes == ('grasslands', 'temporary_crops', 'trees')
   np.testing.assert_array_equal(
-      np.bincount(found.target - labels.NONE), [2, 3, 3, 2])
+    np.bincount(found.target - labels.NONE), [2, 3, 3, 2]
+  )
   some = found.take(found.target == 2)
   assert len(some.keys) == len(some.lat) == 2
   assert set(some.cells()) <= set(found.cells())
@@ -53,7 +58,8 @@ def test_wide_files_start_in_their_own_month():
   found = labelled_pixels.read_wide(WIDE, at_least=6)
   assert found.classes == ('maize', 'trees_mixed')
   np.testing.assert_array_equal(
-      np.bincount(found.target - labels.NONE), [2, 8, 6])
+    np.bincount(found.target - labels.NONE), [2, 8, 6]
+  )
   table = pandas.read_parquet(WIDE)
   assert set(pandas.to_datetime(table.start_date).dt.month) == {12}
   for step, month in ((0, DECEMBER), (1, JANUARY), (11, NOVEMBER)):
@@ -70,10 +76,13 @@ def test_missing_column_is_named(tmp_path):
 
 
 def test_presto_keeps_its_steps_and_sites(tmp_path):
-  series = np.arange(2 * 3 * 18.).reshape(2, 3, 18)
-  for name, x in (('s1_s2_era5_srtm', series), ('target', np.array([1, 2])),
-                  ('latlon', np.array([[40.1, -100.3], [40.6, -100.3]])),
-                  ('month', np.array([[3, 4, 4], [11, 0, 1]]))):
+  series = np.arange(2 * 3 * 18.0).reshape(2, 3, 18)
+  for name, x in (
+    ('s1_s2_era5_srtm', series),
+    ('target', np.array([1, 2])),
+    ('latlon', np.array([[40.1, -100.3], [40.6, -100.3]])),
+    ('month', np.array([[3, 4, 4], [11, 0, 1]])),
+  ):
     np.save(tmp_path / f'{name}.npy', x)
   found = labelled_pixels.read_presto(tmp_path)
   np.testing.assert_array_equal(found.values, series)
@@ -87,10 +96,10 @@ def test_presto_keeps_its_steps_and_sites(tmp_path):
 def test_prepared_pixels_have_their_own_classes(tmp_path):
   prepare.prepare('worldcereal', tmp_path, source=str(LONG), num_workers=1)
   known = normalize.load_statistics(tmp_path)['classes']
-  assert known == {
-      'landcover10': ['grasslands', 'temporary_crops', 'trees']}
-  splits = {split: records.Examples(tmp_path, split)
-            for split in ('train', 'val')}
+  assert known == {'landcover10': ['grasslands', 'temporary_crops', 'trees']}
+  splits = {
+    split: records.Examples(tmp_path, split) for split in ('train', 'val')
+  }
   assert sum(map(len, splits.values())) == 8  # Ignored ones are left out.
   example = splits['train'][0]
   assert example['pixels'].shape == (12, 10, 1, 1)

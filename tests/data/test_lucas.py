@@ -27,8 +27,11 @@ def test_survey_of_97_columns():
   assert points[38863060] == lucas.Point('A22', 'U312', 'BE')
   found = lucas.survey_labels(points[38863102])
   names = {task: labels.classes(task)[i] for task, i in found.items() if i >= 0}
-  assert names == {'land_cover': 'Artificial Land', 'land_use': 'Residential',
-                   'country': 'Belgium'}
+  assert names == {
+    'land_cover': 'Artificial Land',
+    'land_use': 'Residential',
+    'country': 'Belgium',
+  }
   assert found['crops'] == -1
 
 
@@ -37,7 +40,7 @@ def test_survey_without_a_column_or_with_a_point_twice_raises(tmp_path):
 
   def without_lc1(rows):
     drop = rows[0].index('LC1')
-    return [row[:drop] + row[drop + 1:] for row in rows]
+    return [row[:drop] + row[drop + 1 :] for row in rows]
 
   with pytest.raises(ValueError, match=r"a.csv lacks the columns \['LC1'\]"):
     lucas.read_survey(rewritten(source, tmp_path / 'a.csv', without_lc1))
@@ -60,29 +63,39 @@ def warnings_of_absl(caplog):
   logger.removeHandler(caplog.handler)
 
 
-def test_published_labels_have_latitude_and_longitude_swapped(
-    warnings_of_absl):
+def test_published_labels_have_latitude_and_longitude_swapped(warnings_of_absl):
   found = lucas.read_labels(DATA / 'original_layout_head.csv')
   assert 'original_layout_head.csv has latitude and longitude swapped' in (
-      warnings_of_absl.text)
-  names = {task: labels.classes(task)[i]
-           for task, i in found[55082360].items()}
+    warnings_of_absl.text
+  )
+  names = {task: labels.classes(task)[i] for task, i in found[55082360].items()}
   assert names == {
-      'land_cover': 'Cropland', 'land_use': 'Agriculture',
-      'crops': 'Sunflower', 'country': 'Bulgaria', 'bioregion': 'Continental',
-      'eunis': 'Arable land and market gardens'}
+    'land_cover': 'Cropland',
+    'land_use': 'Agriculture',
+    'crops': 'Sunflower',
+    'country': 'Bulgaria',
+    'bioregion': 'Continental',
+    'eunis': 'Arable land and market gardens',
+  }
   assert found[40683280]['crops'] == -1  # 'NA'.
 
 
-def test_labels_with_columns_in_their_place_bring_no_warning(
-    warnings_of_absl):
+def test_labels_with_columns_in_their_place_bring_no_warning(warnings_of_absl):
   found = lucas.read_labels(DATA / 'sen4map_test_labels_sample.csv')
   assert not warnings_of_absl.text
   assert len(found) == 256
-  counts = {task: len({row[task] for row in found.values()} - {-1})
-            for task in labels.TASKS}
-  assert counts == {'land_cover': 8, 'land_use': counts['land_use'],
-                    'crops': 22, 'eunis': 22, 'bioregion': 7, 'country': 24}
+  counts = {
+    task: len({row[task] for row in found.values()} - {-1})
+    for task in labels.TASKS
+  }
+  assert counts == {
+    'land_cover': 8,
+    'land_use': counts['land_use'],
+    'crops': 22,
+    'eunis': 22,
+    'bioregion': 7,
+    'country': 24,
+  }
 
 
 def test_labels_of_other_places_raise(tmp_path):
@@ -91,20 +104,29 @@ def test_labels_of_other_places_raise(tmp_path):
     row[1] = str(float(row[1]) + 1)
     return rows[:3] + [row] + rows[4:]
 
-  path = rewritten(DATA / 'sen4map_test_labels_sample.csv',
-                   tmp_path / 'moved.csv', move)
-  with pytest.raises(ValueError, match='moved.csv: 1 of 256 rows lie elsewhere '
-                     'than their identifiers say, first point 49542520'):
+  path = rewritten(
+    DATA / 'sen4map_test_labels_sample.csv', tmp_path / 'moved.csv', move
+  )
+  with pytest.raises(
+    ValueError,
+    match='moved.csv: 1 of 256 rows lie elsewhere '
+    'than their identifiers say, first point 49542520',
+  ):
     lucas.read_labels(path)
 
 
 def test_labels_of_an_unknown_class_raise(tmp_path):
   path = rewritten(
-      DATA / 'sen4map_test_labels_sample.csv', tmp_path / 'odd.csv',
-      lambda rows: [[text.replace('Sunflower', 'Triffid') for text in row]
-                    for row in rows])
-  with pytest.raises(ValueError, match="odd.csv, Lucas_Point_55082360: 'Triffid"
-                     "' is no class of crops"):
+    DATA / 'sen4map_test_labels_sample.csv',
+    tmp_path / 'odd.csv',
+    lambda rows: [
+      [text.replace('Sunflower', 'Triffid') for text in row] for row in rows
+    ],
+  )
+  with pytest.raises(
+    ValueError,
+    match="odd.csv, Lucas_Point_55082360: 'Triffid' is no class of crops",
+  ):
     lucas.read_labels(path)
 
 
@@ -133,7 +155,7 @@ def test_photos_without_a_country_are_not_taken_for_photos(tmp_path):
 
 def test_real_photo_belongs_to_a_point():
   found = lucas.find_photos(DATA / 'photos')
-  (key, path), = found.items()
+  ((key, path),) = found.items()
   assert path == lucas.photo_path(DATA / 'photos', 'HR', 46942420, 'N')
   assert key == lucas.photo_key('HR', 46942420, 'N')
   assert np.array(key) == 'HR_46942420N'
@@ -141,7 +163,9 @@ def test_real_photo_belongs_to_a_point():
 
 def test_survey_in_another_encoding_raises(tmp_path):
   path = tmp_path / 'a.csv'
-  path.write_bytes('POINT_ID,NUTS0,TH_LAT,TH_LONG,LC1,LU1\n'
-                   '40683280,NL,52.57,6.27,B11,é\n'.encode('latin1'))
+  path.write_bytes(
+    'POINT_ID,NUTS0,TH_LAT,TH_LONG,LC1,LU1\n'
+    '40683280,NL,52.57,6.27,B11,é\n'.encode('latin1')
+  )
   with pytest.raises(ValueError, match='a.csv is not in UTF-8.*iconv'):
     lucas.read_survey(path)

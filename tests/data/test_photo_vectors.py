@@ -63,13 +63,15 @@ def test_what_is_no_table_raises(tmp_path):
   with pytest.raises(ValueError, match='d.npz holds no vectors'):
     photo_vectors.PhotoVectors(tmp_path / 'd.npz')
   for shapes in ({}, {'a': (1, 4), 'b': (1, 5)}):
-    safetensors_numpy.save_file({
-        name: np.ones(shape, np.float32) for name, shape in shapes.items()},
-        tmp_path / 'e.safetensors')
+    safetensors_numpy.save_file(
+      {name: np.ones(shape, np.float32) for name, shape in shapes.items()},
+      tmp_path / 'e.safetensors',
+    )
     with pytest.raises(ValueError, match='e.safetensors .* one width'):
       photo_vectors.PhotoVectors(tmp_path / 'e.safetensors')
-  photo_vectors.write(tmp_path / 'f.safetensors', ['photos_40683280W'],
-                      VECTORS[:1])
+  photo_vectors.write(
+    tmp_path / 'f.safetensors', ['photos_40683280W'], VECTORS[:1]
+  )
   with pytest.raises(ValueError, match=r"f.safetensors has no name .*'photos_"):
     photo_vectors.PhotoVectors(tmp_path / 'f.safetensors')
   (tmp_path / 'c.csv').write_text('a')

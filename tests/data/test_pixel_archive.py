@@ -19,8 +19,9 @@ COUNT = 6
 
 @pytest.fixture(scope='module')
 def earth():
-  return pixels.SimulatedPixels(seed=3, size=5,
-                                splits={'train': 3, 'test': COUNT})
+  return pixels.SimulatedPixels(
+    seed=3, size=5, splits={'train': 3, 'test': COUNT}
+  )
 
 
 @pytest.fixture(scope='module')
@@ -37,16 +38,21 @@ def folder(earth, tmp_path_factory):
 
 def source(folder, **changes):
   options = dict(
-      files={'test': str(folder / 'test.h5')}, size=5,
-      survey=str(folder / 'survey.csv'), labels=str(folder / 'labels.csv'),
-      photos=str(folder / 'photos.safetensors'))
+    files={'test': str(folder / 'test.h5')},
+    size=5,
+    survey=str(folder / 'survey.csv'),
+    labels=str(folder / 'labels.csv'),
+    photos=str(folder / 'photos.safetensors'),
+  )
   return sen4map.Sen4Map(**options | changes)
 
 
 def read(builder, split='test'):
-  return {getattr(example, 'key', None) or example['key']: example
-          for part in builder.parts()[split]
-          for example in builder.read(split, part)}
+  return {
+    getattr(example, 'key', None) or example['key']: example
+    for part in builder.parts()[split]
+    for example in builder.read(split, part)
+  }
 
 
 def assert_same(found, wanted):
@@ -64,8 +70,9 @@ def test_files_give_back_the_example(earth, folder):
 
 
 def test_composites_give_back_the_example_without_other_files(earth, folder):
-  builder = source(folder, files={'train': str(folder / 'train.h5')}, survey='',
-                   labels='')
+  builder = source(
+    folder, files={'train': str(folder / 'train.h5')}, survey='', labels=''
+  )
   assert builder.schema.dtype == 'float32'
   found = read(builder, 'train')
   for i in range(3):
@@ -74,8 +81,14 @@ def test_composites_give_back_the_example_without_other_files(earth, folder):
 
 
 def test_habitats_come_from_a_map_where_no_table_has_them(earth, folder):
-  found = read(source(folder, labels='', eunis=str(folder / 'eunis.tif'),
-                      eunis_table=str(folder / 'eunis.tif.csv')))
+  found = read(
+    source(
+      folder,
+      labels='',
+      eunis=str(folder / 'eunis.tif'),
+      eunis_table=str(folder / 'eunis.tif.csv'),
+    )
+  )
   for i in range(COUNT):
     wanted = earth.example('test', i)
     assert found[wanted['key']]['label/eunis'] == wanted['label/eunis']
@@ -84,20 +97,26 @@ def test_habitats_come_from_a_map_where_no_table_has_them(earth, folder):
 
 def without_photos_of(folder, tmp_path, point, directions='WENS'):
   whole = photo_vectors.PhotoVectors(folder / 'photos.safetensors')
-  kept = [name for name in whole._of
-          if str(point) not in name or name[-1] not in directions]
+  kept = [
+    name
+    for name in whole._of
+    if str(point) not in name or name[-1] not in directions
+  ]
   rows = [whole._of[name][0](whole._of[name][1]) for name in kept]
   photo_vectors.write(tmp_path / 'fewer.safetensors', kept, np.stack(rows))
   return str(tmp_path / 'fewer.safetensors')
 
 
 def test_places_without_photos_are_dropped_from_training_only(
-    earth, folder, tmp_path):
+  earth, folder, tmp_path
+):
   site, _ = earth.ground('train', 0)
   photos = without_photos_of(folder, tmp_path, site.point_id)
   builder = source(
-      folder, files={'train': str(folder / 'train.h5'),
-                     'test': str(folder / 'train.h5')}, photos=photos)
+    folder,
+    files={'train': str(folder / 'train.h5'), 'test': str(folder / 'train.h5')},
+    photos=photos,
+  )
   key = earth.example('train', 0)['key']
   assert key not in read(builder, 'train')
   assert np.isnan(read(builder, 'test')[key]['views']).all()
@@ -106,15 +125,20 @@ def test_places_without_photos_are_dropped_from_training_only(
 def test_photos_of_other_places_raise(folder, tmp_path):
   path = tmp_path / 'photos.safetensors'
   photo_vectors.write(path, ['NL_40683280W'], np.ones((1, 512)))
-  builder = source(folder, photos=str(path), files={
-      'train': str(folder / 'train.h5')})
-  with pytest.raises(ValueError, match=r'no photo of any place of .*train.h5, '
-                     r'but of points such as \[.Lucas_Point_40683280'):
+  builder = source(
+    folder, photos=str(path), files={'train': str(folder / 'train.h5')}
+  )
+  with pytest.raises(
+    ValueError,
+    match=r'no photo of any place of .*train.h5, '
+    r'but of points such as \[.Lucas_Point_40683280',
+  ):
     builder.parts()
 
 
 def test_places_without_a_habitat_are_dropped_from_the_test_split(
-    folder, tmp_path, caplog):
+  folder, tmp_path, caplog
+):
   with open(folder / 'labels.csv', newline='') as file:
     rows = list(csv.reader(file))
   rows[1][-1] = 'NA'
@@ -126,7 +150,8 @@ def test_places_without_a_habitat_are_dropped_from_the_test_split(
 
 
 def test_composites_without_a_habitat_are_dropped_where_others_have_one(
-    earth, folder, tmp_path):
+  earth, folder, tmp_path
+):
   path = tmp_path / 'test_with_eunis.h5'
   keys = [earth.example('train', i)['key'] for i in range(3)]
   path.write_bytes((folder / 'train.h5').read_bytes())
@@ -146,8 +171,9 @@ def test_composites_without_a_habitat_are_dropped_where_others_have_one(
 def test_the_three_left_out_places_are_not_in_training(folder, tmp_path):
   path = tmp_path / 'train.h5'
   with h5py.File(folder / 'train.h5') as old, h5py.File(path, 'w') as new:
-    for name, group in zip(('Lucas_Point_45061526', 'Lucas_Point_45061528'),
-                           old.values()):
+    for name, group in zip(
+      ('Lucas_Point_45061526', 'Lucas_Point_45061528'), old.values()
+    ):
       old.copy(group, new, name)
   builder = sen4map.Sen4Map({'train': str(path), 'val': str(path)})
   assert len(read(builder, 'train')) == 1
@@ -161,8 +187,11 @@ def test_broken_places_are_named_counted_and_skipped(folder, tmp_path):
     key = sorted(file)[2]
     del file[key]['B11']
   builder = source(folder, files={'test': str(path)})
-  broken = [e for e in builder.read('test', (0, COUNT))
-            if isinstance(e, examples.Skipped)]
+  broken = [
+    e
+    for e in builder.read('test', (0, COUNT))
+    if isinstance(e, examples.Skipped)
+  ]
   (skipped,) = broken
   assert skipped.key == key and "lacks the bands ['B11']" in skipped.reason
   with pytest.raises(shards.TooManyBadExamples, match=key):
@@ -181,25 +210,43 @@ def test_habitat_map_holds_the_classes(earth, folder):
   site, habitat = earth.ground('test', 0)
   with rasterio.open(folder / 'eunis.tif') as raster:
     x, y = site.point_id // 10_000 * 1000, site.point_id % 10_000 * 1000
-    (value,), = raster.sample([(x, y)])
+    ((value,),) = raster.sample([(x, y)])
   assert value == habitat.labels['eunis'] + 100
-  assert labels.classes('eunis')[value - 100] in (
-      folder / 'eunis.tif.csv').read_text()
+  assert (
+    labels.classes('eunis')[value - 100]
+    in (folder / 'eunis.tif.csv').read_text()
+  )
 
 
 def test_prepare_writes_what_the_files_hold(earth, folder, tmp_path):
   out = tmp_path / 'data'
-  prepare.main([
-      'sen4map', '--source', str(folder), '--out', str(out), '--size', '5',
-      '--survey', str(folder / 'survey.csv'), '--num_workers', '2',
-      '--labels', str(folder / 'labels.csv'),
-      '--photos', str(folder / 'photos.safetensors')])
+  prepare.main(
+    [
+      'sen4map',
+      '--source',
+      str(folder),
+      '--out',
+      str(out),
+      '--size',
+      '5',
+      '--survey',
+      str(folder / 'survey.csv'),
+      '--num_workers',
+      '2',
+      '--labels',
+      str(folder / 'labels.csv'),
+      '--photos',
+      str(folder / 'photos.safetensors'),
+    ]
+  )
   found = records.Examples(out, 'test')
   assert {found[i]['key'] for i in range(len(found))} == {
-      earth.example('test', i)['key'] for i in range(COUNT)}
+    earth.example('test', i)['key'] for i in range(COUNT)
+  }
   wanted = earth.example('test', 2)
-  example = next(e for e in (found[i] for i in range(COUNT))
-                 if e['key'] == wanted['key'])
+  example = next(
+    e for e in (found[i] for i in range(COUNT)) if e['key'] == wanted['key']
+  )
   assert_same(example, wanted)
   with pytest.raises(ValueError, match='made with other arguments: joined='):
     prepare.prepare('sen4map', out, source=str(folder), size=5)

@@ -24,7 +24,8 @@ def test_scaling_is_that_of_the_code_and_clipped():
   np.testing.assert_array_equal(found[[0, 3]], 0)  # 0 is below the low value.
   np.testing.assert_allclose(found[1], 1, rtol=1e-6)
   np.testing.assert_allclose(
-      found[2, :, 0, 0], 1 - pixels.LOW / pixels.HIGH, rtol=1e-6)
+    found[2, :, 0, 0], 1 - pixels.LOW / pixels.HIGH, rtol=1e-6
+  )
   found = scaled('range', pixels=values)['pixels']
   np.testing.assert_allclose(found[2], 1, rtol=1e-6)
 
@@ -42,7 +43,8 @@ def test_months_without_most_values_are_left_out():
   without = dict(example(pixels=values))
   del without['valid']
   np.testing.assert_array_equal(
-      np.flatnonzero(~pixels.Scale().map(without)['keep']), [3])
+    np.flatnonzero(~pixels.Scale().map(without)['keep']), [3]
+  )
 
 
 def test_missing_bands_are_zero_whatever_stands_there():
@@ -57,8 +59,9 @@ def test_sensors_with_four_bands_keep_their_months(told):
   values = example()['pixels'].astype(np.float32)
   values[:, [pixels.BANDS.index(band) for band in bands]] = np.nan
   values[2, :3] = np.nan
-  found = scaled(missing=bands if told else (), pixels=values,
-                 valid=np.ones(12, bool))
+  found = scaled(
+    missing=bands if told else (), pixels=values, valid=np.ones(12, bool)
+  )
   np.testing.assert_array_equal(np.flatnonzero(~found['keep']), [2])
 
 
@@ -72,18 +75,22 @@ def test_crop_is_around_the_centre():
   for side, start in ((1, 32), (5, 30), (9, 28)):
     found = pixels.Crop(side).map(example(pixels=image))['pixels']
     np.testing.assert_array_equal(
-        found, image[..., start:start + side, start:start + side])
+      found, image[..., start : start + side, start : start + side]
+    )
 
 
 def test_bad_pixels_are_named():
-  with pytest.raises(ValueError, match='train1 has 1 x 1 pixels, the model '
-                     'reads 5 x 5'):
+  with pytest.raises(
+    ValueError, match='train1 has 1 x 1 pixels, the model reads 5 x 5'
+  ):
     pixels.Crop(5).map(example())
   with pytest.raises(ValueError, match='has 9 bands; wanted are B2, B3'):
     scaled(pixels=np.ones((12, 9, 1, 1)))
-  with pytest.raises(ValueError, match='train1 has reflectance up to 0.4; want'
-                     'ed is reflectance x 10,000'):
-    scaled(pixels=np.full((12, 10, 1, 1), .4))
+  with pytest.raises(
+    ValueError,
+    match='train1 has reflectance up to 0.4; wanted is reflectance x 10,000',
+  ):
+    scaled(pixels=np.full((12, 10, 1, 1), 0.4))
   with pytest.raises(ValueError, match=r"no band \['B9'\]"):
     scaled(missing=('B9',))
   with pytest.raises(ValueError, match="scaling='mean' is not one of"):
@@ -128,8 +135,9 @@ def test_remembered_examples_are_read_once():
       return super().__getitem__(i)
 
   made = pixels.Remembered(
-      Source([{'key': f'p{i}', 'pixels': i} for i in range(3)]),
-      (pixels.Number(), transforms.Keep(('id', 'pixels'))))
+    Source([{'key': f'p{i}', 'pixels': i} for i in range(3)]),
+    (pixels.Number(), transforms.Keep(('id', 'pixels'))),
+  )
   assert len(made) == 3
   first, again = made[np.int64(2)], made[2]
   assert Source.reads == 1 and first is again

@@ -20,8 +20,7 @@ def some_vectors(number=3, width=5):
 
 
 def test_class_names_fill_templates():
-  found = prompts.from_classes(
-      labels.classes('land_cover'), 'LC_Generic')
+  found = prompts.from_classes(labels.classes('land_cover'), 'LC_Generic')
   assert len(found.classes) == 8 and len(found.texts) == 48
   assert found.texts[7] == 'a land cover photo of a Cropland.'
   assert found.class_of[:7] == (0, 0, 0, 0, 0, 0, 1)
@@ -33,11 +32,15 @@ def test_every_set_of_templates_serves_every_task():
       prompts.from_classes(labels.classes(task), templates)
 
 
-@pytest.mark.parametrize('arguments, message', [
+@pytest.mark.parametrize(
+  'arguments, message',
+  [
     ((['Water'], 'Fancy'), "no set of templates 'Fancy'.*LC_Generic"),
     ((['Water'], ['a lake']), "'a lake' has no {}"),
     ((['Water', 'water'],), r"Classes that stand there twice: \['water'\]"),
-    (([],), 'no classes')])
+    (([],), 'no classes'),
+  ],
+)
 def test_wrong_templates_and_classes_are_refused(arguments, message):
   with pytest.raises(ValueError, match=message):
     prompts.from_classes(*arguments)
@@ -58,7 +61,8 @@ def test_json_tables_lists_and_parts_are_read(tmp_path):
 def test_csv_files_are_read(tmp_path):
   path = tmp_path / 'a.csv'
   path.write_text(
-      'class,text\nWater,a lake\nWoods,trees\nWater,"a river, wide"')
+    'class,text\nWater,a lake\nWoods,trees\nWater,"a river, wide"'
+  )
   found = prompt_files.read(path)
   assert found.classes == ('Water', 'Woods') and found.class_of == (0, 1, 0)
   assert found.texts[2] == 'a river, wide'
@@ -73,7 +77,10 @@ def test_files_of_vectors_there_and_back(tmp_path, ending):
   prompt_files.write(path, written)
   found = prompt_files.read(path, width=5)
   assert (found.classes, found.texts, found.class_of) == (
-      written.classes, written.texts, written.class_of)
+    written.classes,
+    written.texts,
+    written.class_of,
+  )
   np.testing.assert_array_equal(found.vectors, written.vectors)
   with pytest.raises(ValueError, match=f'vectors.{ending}.*have 5 .* has 512'):
     prompt_files.read(path, width=512)
@@ -85,14 +92,17 @@ def test_vectors_come_from_the_file_or_from_a_clip():
 
   texts = prompts.from_texts(TABLE)
   np.testing.assert_array_equal(
-      texts.with_vectors(embed).vectors, [[6, 1], [7, 1], [10, 1]])
+    texts.with_vectors(embed).vectors, [[6, 1], [7, 1], [10, 1]]
+  )
   known = prompts.from_texts(TABLE, some_vectors())
   assert known.with_vectors(None) is known
   with pytest.raises(ValueError, match='convert clip.*file of prompt vectors'):
     texts.with_vectors(None)
 
 
-@pytest.mark.parametrize('content, message', [
+@pytest.mark.parametrize(
+  'content, message',
+  [
     ({'Water': [], 'Woods': 'trees'}, r"without a prompt.*\['Water'\]"),
     ({'Water': [' '], 'Woods': 'trees'}, r"an empty one: \['Water'\]"),
     ({'Water': ['a lake', 'A  lake']}, r"twice.*\['A  lake'\]"),
@@ -100,18 +110,28 @@ def test_vectors_come_from_the_file_or_from_a_clip():
     (['a lake', 'a lake'], r"twice.*\['a lake'\]"),
     ({'Water': 3}, "'Water' holds 3; wanted are texts"),
     ({'a': TABLE, 'b': TABLE}, 'several tables; name one with part: a, b'),
-    (7, 'holds a int'), ({}, 'no classes')])
+    (7, 'holds a int'),
+    ({}, 'no classes'),
+  ],
+)
 def test_wrong_json_files_are_named_and_explained(tmp_path, content, message):
   path = write_json(tmp_path / 'wrong.json', content)
   with pytest.raises(ValueError, match=f'wrong.json: .*{message}'):
     prompt_files.read(path)
 
 
-@pytest.mark.parametrize('rows, message', [
-    ('rice,A flooded field, in June',
-     r"row 2 has more values than .* \[' in June'\]; put .* in quotes"),
+@pytest.mark.parametrize(
+  'rows, message',
+  [
+    (
+      'rice,A flooded field, in June',
+      r"row 2 has more values than .* \[' in June'\]; put .* in quotes",
+    ),
     ('Water,a lake\nrice', r"row 3 has no \['text'\]"),
-    ('rice,', r"an empty one: \['rice'\]"), (',a field', 'has no name')])
+    ('rice,', r"an empty one: \['rice'\]"),
+    (',a field', 'has no name'),
+  ],
+)
 def test_wrong_csv_files_are_named_and_explained(tmp_path, rows, message):
   path = tmp_path / 'wrong.csv'
   path.write_text(f'class,text\n{rows}\nWoods,tall trees')
@@ -156,8 +176,12 @@ def test_wrong_files_of_vectors_are_explained(tmp_path):
   with pytest.raises(ValueError, match='1 classes for 2 texts'):
     prompt_files.read(path)
   for factor in (np.nan, 0):
-    np.savez(path, classes=['a', 'b'], texts=['x', 'y'],
-             vectors=some_vectors(2) * [[1], [factor]])
+    np.savez(
+      path,
+      classes=['a', 'b'],
+      texts=['x', 'y'],
+      vectors=some_vectors(2) * [[1], [factor]],
+    )
     with pytest.raises(ValueError, match=r"zero or not finite.*\['y'\]"):
       prompt_files.read(path)
   for names in ([1, 2], np.array([b'a', b'b']), [['a', 'b'], ['c', 'd']]):
@@ -179,4 +203,5 @@ def test_texts_alone_are_not_written_as_vectors(tmp_path):
     prompt_files.write(tmp_path / 'a.npz', prompts.from_texts(TABLE))
   with pytest.raises(ValueError, match='.npz or .safetensors'):
     prompt_files.write(
-        tmp_path / 'a.txt', prompts.from_texts(TABLE, some_vectors()))
+      tmp_path / 'a.txt', prompts.from_texts(TABLE, some_vectors())
+    )

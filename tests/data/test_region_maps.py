@@ -18,16 +18,21 @@ def square(west, south, side=4000, crs='EPSG:3035'):
   ring = np.array([[0, 0], [side, 0], [side, side], [0, side], [0, 0]])
   ring = ring + [west, south]
   if crs == 'EPSG:4326':
-    lat, lon = lucas_grid.inverse(ring[:, 0].astype(float),
-                                  ring[:, 1].astype(float))
+    lat, lon = lucas_grid.inverse(
+      ring[:, 0].astype(float), ring[:, 1].astype(float)
+    )
     ring = np.stack([lon, lat], axis=1)
   return {'type': 'Polygon', 'coordinates': [ring.tolist()]}
 
 
 def geojson(path, features, crs=''):
-  collection = {'type': 'FeatureCollection', 'features': [
+  collection = {
+    'type': 'FeatureCollection',
+    'features': [
       {'type': 'Feature', 'geometry': shape, 'properties': properties}
-      for shape, properties in features]}
+      for shape, properties in features
+    ],
+  }
   if crs:
     collection['crs'] = {'type': 'name', 'properties': {'name': crs}}
   path.write_text(json.dumps(collection))
@@ -37,29 +42,48 @@ def geojson(path, features, crs=''):
 @pytest.mark.parametrize('crs', ['EPSG:3035', 'EPSG:4326'])
 def test_points_are_found_in_the_polygons_they_lie_in(tmp_path, crs):
   name = '' if crs == 'EPSG:4326' else 'urn:ogc:def:crs:EPSG::3035'
-  path = geojson(tmp_path / 'regions.geojson', [
+  path = geojson(
+    tmp_path / 'regions.geojson',
+    [
       (square(4_067_500, 3_279_500, crs=crs), {'short_name': 'atlantic'}),
-      (square(4_080_500, 3_279_500, crs=crs),
-       {'short_name': 'xyz', 'name': 'Black Sea'})], name)
+      (
+        square(4_080_500, 3_279_500, crs=crs),
+        {'short_name': 'xyz', 'name': 'Black Sea'},
+      ),
+    ],
+    name,
+  )
   regions = region_maps.read(path, 'bioregion')
   found = regions([POINT, 40713283, 40723280, 40813280, 10002000])
   names = [labels.classes('bioregion')[i] if i >= 0 else '' for i in found]
   assert names == ['Atlantic', 'Atlantic', '', 'BlackSea', '']
 
 
-@pytest.mark.parametrize(('west', 'south', 'inside'), [
-    (-50, -50, True), (-50, 10, False), (10, -50, False), (-50, -110, False),
-    (-110, -50, False)])
+@pytest.mark.parametrize(
+  ('west', 'south', 'inside'),
+  [
+    (-50, -50, True),
+    (-50, 10, False),
+    (10, -50, False),
+    (-50, -110, False),
+    (-110, -50, False),
+  ],
+)
 def test_point_is_in_a_polygon_of_100_m_or_not(tmp_path, west, south, inside):
-  path = geojson(tmp_path / 'a.geojson', [
-      (square(4_068_000 + west, 3_280_000 + south, 100),
-       {'name': 'Atlantic'})], 'EPSG:3035')
+  path = geojson(
+    tmp_path / 'a.geojson',
+    [(square(4_068_000 + west, 3_280_000 + south, 100), {'name': 'Atlantic'})],
+    'EPSG:3035',
+  )
   assert (region_maps.read(path, 'bioregion')([POINT])[0] >= 0) == inside
 
 
 def test_polygons_without_a_class_raise(tmp_path):
-  path = geojson(tmp_path / 'a.geojson', [
-      (square(4_067_500, 3_279_500), {'name': 'Atlantis'})], 'EPSG:3035')
+  path = geojson(
+    tmp_path / 'a.geojson',
+    [(square(4_067_500, 3_279_500), {'name': 'Atlantis'})],
+    'EPSG:3035',
+  )
   with pytest.raises(ValueError, match="'Atlantis'} names no class of bioreg"):
     region_maps.read(path, 'bioregion')
   (tmp_path / 'b.geojson').write_text('{"type": "Point"}')
@@ -75,10 +99,12 @@ def test_polygons_that_are_none_or_nowhere(tmp_path):
       region_maps.read(geojson(path, features), 'bioregion')
   with pytest.raises(ValueError, match='a.geojson .* 4.07.*e.06.* its `crs`'):
     region_maps.read(geojson(path, [(shape, name)]), 'bioregion')
-  geojson(path, [(square(4_067_500, 3_279_500, crs='EPSG:4326'), name),
-                 (None, {})])
-  text = path.read_text().replace('{"type": "FeatureC', '{"crs": null, "type":'
-                                  ' "FeatureC')
+  geojson(
+    path, [(square(4_067_500, 3_279_500, crs='EPSG:4326'), name), (None, {})]
+  )
+  text = path.read_text().replace(
+    '{"type": "FeatureC', '{"crs": null, "type": "FeatureC'
+  )
   path.write_text(text)
   assert region_maps.read(path, 'bioregion')([POINT])[0] == 3
 
@@ -86,9 +112,17 @@ def test_polygons_that_are_none_or_nowhere(tmp_path):
 def raster(path, values, crs='EPSG:3035'):
   """Pixels of 100 m whose upper left corner is 50 m off a LUCAS point."""
   with rasterio.open(
-      path, 'w', driver='GTiff', height=values.shape[0],
-      width=values.shape[1], count=1, dtype=values.dtype, crs=crs, nodata=255,
-      transform=rasterio.Affine(100, 0, 4_067_950, 0, -100, 3_280_050)) as file:
+    path,
+    'w',
+    driver='GTiff',
+    height=values.shape[0],
+    width=values.shape[1],
+    count=1,
+    dtype=values.dtype,
+    crs=crs,
+    nodata=255,
+    transform=rasterio.Affine(100, 0, 4_067_950, 0, -100, 3_280_050),
+  ) as file:
     file.write(values, 1)
   return path
 
@@ -102,13 +136,18 @@ def test_raster_is_read_at_the_point_by_table_or_by_index(tmp_path):
   table = tmp_path / 'table.csv'
   table.write_text('value,name\n3,Coniferous woodland\n')
   assert region_maps.read(path, 'eunis', table)(points).tolist() == [
-      4, -1, -1, -1]
+    4,
+    -1,
+    -1,
+    -1,
+  ]
 
 
 def test_value_that_is_no_index_raises_without_a_table(tmp_path):
   path = raster(tmp_path / 'eunis.tif', np.full((2, 2), 107, np.uint8))
-  with pytest.raises(ValueError, match='eunis.tif has the value 107, .*0 to 43.'
-                     '*--eunis_table'):
+  with pytest.raises(
+    ValueError, match='eunis.tif has the value 107, .*0 to 43.*--eunis_table'
+  ):
     region_maps.read(path, 'eunis')([POINT])
 
 

@@ -7,12 +7,14 @@ from fusion_jax.data.sources import scenicness
 from fusion_jax.data.sources.simulated import pixels
 from fusion_jax.data.sources.simulated import scenicness as simulated
 
-PROMPTS = ''',user_index,have_been,confidence,values_in_order,prompts_in_order
+PROMPTS = """,user_index,have_been,confidence,values_in_order,prompts_in_order
 0,3,,,8,a made-up lake
 1,4,Yes,3.0,2,"a road, a lorry "
-'''
-VOTES = ('ID\tLat\tLon\tAverage\tVariance\tVotes\tGeograph URI\n'
-         '1\t51.5\t-2.0\t4.75\t3\t4,5\tx\n2\t51.6\t-2.0\t6.5\t0\t6,7\ty\n')
+"""
+VOTES = (
+  'ID\tLat\tLon\tAverage\tVariance\tVotes\tGeograph URI\n'
+  '1\t51.5\t-2.0\t4.75\t3\t4,5\tx\n2\t51.6\t-2.0\t6.5\t0\t6,7\ty\n'
+)
 
 
 def test_prompts_are_read_with_raters_and_values(tmp_path):
@@ -27,8 +29,11 @@ def test_prompts_are_read_with_raters_and_values(tmp_path):
 
 def test_prompts_with_vectors_come_back(tmp_path):
   given = scenicness.RatedPrompts(
-      ('a', 'b'), np.array([1., 10.]), np.array([0, 0]),
-      np.ones((2, 3), np.float32))
+    ('a', 'b'),
+    np.array([1.0, 10.0]),
+    np.array([0, 0]),
+    np.ones((2, 3), np.float32),
+  )
   scenicness.write_prompts(tmp_path / 'p.npz', given)
   found = scenicness.read_prompts(tmp_path / 'p.npz')
   assert found.texts == given.texts
@@ -36,8 +41,12 @@ def test_prompts_with_vectors_come_back(tmp_path):
 
 
 def test_vectors_of_other_prompts_are_an_error(tmp_path):
-  scenicness.write_prompts(tmp_path / 'p.npz', scenicness.RatedPrompts(
-      ('a', 'b'), np.array([1., 10.]), np.array([0, 0]), np.ones((3, 4))))
+  scenicness.write_prompts(
+    tmp_path / 'p.npz',
+    scenicness.RatedPrompts(
+      ('a', 'b'), np.array([1.0, 10.0]), np.array([0, 0]), np.ones((3, 4))
+    ),
+  )
   with pytest.raises(ValueError, match='p.npz has 2 texts, .* and 3 vectors'):
     scenicness.read_prompts(tmp_path / 'p.npz')
 
@@ -54,10 +63,14 @@ def test_score_off_the_scale_or_column_missing_is_an_error(tmp_path):
 
 def test_swapped_votes_are_noticed(tmp_path):
   path = tmp_path / 'votes.tsv'
-  path.write_text(VOTES.replace('Lat', 'L').replace('Lon', 'Lat').replace(
-      'L\t', 'Lon\t'))
-  with pytest.raises(ValueError, match='votes.tsv: latitudes from -2 to -2 degr'
-                     'ees, longitudes from 51.5 to 51.6; are Lat and Lon swap'):
+  path.write_text(
+    VOTES.replace('Lat', 'L').replace('Lon', 'Lat').replace('L\t', 'Lon\t')
+  )
+  with pytest.raises(
+    ValueError,
+    match='votes.tsv: latitudes from -2 to -2 degr'
+    'ees, longitudes from 51.5 to 51.6; are Lat and Lon swap',
+  ):
     scenicness.read_votes(path)
   path.write_text(VOTES.replace('51.6', '151.6'))
   with pytest.raises(ValueError, match='are Lat and Lon swapped'):
@@ -70,7 +83,7 @@ def test_places_find_the_nearest_votes_within_reach(tmp_path):
   votes = scenicness.read_votes(path)
   one_km = 1_000 / scenicness.EARTH_RADIUS_M * 180 / np.pi
   lat = np.array([51.5, 51.5 + 0.9 * one_km, 51.5 + 1.1 * one_km, 51.6001])
-  found = scenicness.match(lat, np.full(4, -2.), votes)
+  found = scenicness.match(lat, np.full(4, -2.0), votes)
   np.testing.assert_array_equal(found, [0, 0, -1, 1])
   # A degree of longitude is shorter up north.
   east = -2 + 1.1 * one_km

@@ -56,8 +56,7 @@ def test_acquisitions_become_the_published_composite(raw, size):
   months = np.array([int(text[15:17]) - 1 for text in products()])
   for month in range(12):
     mine = np.sort(crop[months == month], axis=0)
-    np.testing.assert_array_equal(pixels[month],
-                                  mine[(len(mine) - 1) // 2] + 1)
+    np.testing.assert_array_equal(pixels[month], mine[(len(mine) - 1) // 2] + 1)
 
 
 def test_month_without_acquisitions_takes_the_year_or_is_not_valid(raw):
@@ -65,8 +64,7 @@ def test_month_without_acquisitions_takes_the_year_or_is_not_valid(raw):
 
   def drop_march(group):
     ids = group.attrs['Image_ID']
-    group.attrs['Image_ID'] = [
-        text.replace('201803', '201804') for text in ids]
+    group.attrs['Image_ID'] = [text.replace('201803', '201804') for text in ids]
 
   changed(path, drop_march)
   pixels, valid = year(path)
@@ -103,17 +101,25 @@ def test_bands_are_found_by_name_in_either_spelling(raw):
 
 def test_missing_band_is_named_with_the_flag_that_allows_it(raw):
   path = changed(raw[0], lambda group: group.__delitem__('B8A'))
-  with pytest.raises(ValueError, match=(
-      fr"train.h5, {KEY}: it lacks the bands \['B8A'\].*--missing_bands B8A")):
+  with pytest.raises(
+    ValueError,
+    match=(
+      rf"train.h5, {KEY}: it lacks the bands \['B8A'\].*--missing_bands B8A"
+    ),
+  ):
     year(path)
   pixels, _ = year(path, missing_bands=('B8A',))
   assert np.isnan(pixels[:, 7]).all()
   assert np.isfinite(np.delete(pixels, 7, axis=1)).all()
 
 
-@pytest.mark.parametrize(('name', 'message'), [
+@pytest.mark.parametrize(
+  ('name', 'message'),
+  [
     ('Image_ID', 'lacks the attribute Image_ID, the dates; it has'),
-    ('SCL', 'lacks SCL, the scene classification')])
+    ('SCL', 'lacks SCL, the scene classification'),
+  ],
+)
 def test_what_is_missing_is_named(raw, name, message):
   def remove(group):
     del (group.attrs if name == 'Image_ID' else group)[name]
@@ -125,26 +131,37 @@ def test_what_is_missing_is_named(raw, name, message):
 def test_attributes(raw):
   with sen4map.opened(raw[0]) as file:
     assert sen4map.read_attributes(file, KEY, sen4map.SURVEY) == {
-        'lc1': 'B16', 'lu1': 'U111', 'nuts0': 'NL'}
-    with pytest.raises(ValueError, match=(
-        fr"train.h5, {KEY}: it lacks the attributes \['EUNIS_L2'\]; it has "
-        r"\['Image_ID', 'lc1'")):
+      'lc1': 'B16',
+      'lu1': 'U111',
+      'nuts0': 'NL',
+    }
+    with pytest.raises(
+      ValueError,
+      match=(
+        rf"train.h5, {KEY}: it lacks the attributes \['EUNIS_L2'\]; it has "
+        r"\['Image_ID', 'lc1'"
+      ),
+    ):
       sen4map.read_attributes(file, KEY, ('EUNIS_L2',))
 
 
 def test_products_of_another_year_raise(raw):
   def other_year(group):
     group.attrs['Image_ID'] = [
-        text.replace('2018', '2019') for text in products()]
+      text.replace('2018', '2019') for text in products()
+    ]
 
-  with pytest.raises(ValueError, match='none of the 26 product ids of Image_ID'
-                     ' is of 2018, such as'):
+  with pytest.raises(
+    ValueError,
+    match='none of the 26 product ids of Image_ID is of 2018, such as',
+  ):
     year(changed(raw[0], other_year))
 
 
 def test_products_that_do_not_fit_the_acquisitions_raise(raw):
-  path = changed(raw[0], lambda group: group.attrs.__setitem__(
-      'Image_ID', products(3)))
+  path = changed(
+    raw[0], lambda group: group.attrs.__setitem__('Image_ID', products(3))
+  )
   with pytest.raises(ValueError, match='3 product ids for 26 acquisitions'):
     year(path)
 
@@ -155,8 +172,10 @@ def test_bands_of_another_grid_raise(raw, shape):
     del group['B11']
     group['B11'] = np.ones(shape, np.uint16)
 
-  with pytest.raises(ValueError, match=(
-      fr'{KEY}: SCL is \(26, 11, 11\), B11 is \({shape[0]},.*; wanted')):
+  with pytest.raises(
+    ValueError,
+    match=(rf'{KEY}: SCL is \(26, 11, 11\), B11 is \({shape[0]},.*; wanted'),
+  ):
     year(changed(raw[0], replace))
 
 
@@ -170,18 +189,21 @@ def test_values_that_are_not_finite_count_as_cloud(raw, composite):
     if cloud:
       group['SCL'][:3] = 9
 
-  found = year(changed(raw[0], lambda group: replace(group, False)), 5,
-               composite=composite)
-  wanted = year(changed(raw[0], lambda group: replace(group, True)), 5,
-                composite=composite)
+  found = year(
+    changed(raw[0], lambda group: replace(group, False)), 5, composite=composite
+  )
+  wanted = year(
+    changed(raw[0], lambda group: replace(group, True)), 5, composite=composite
+  )
   np.testing.assert_array_equal(found.pixels, wanted.pixels)
   np.testing.assert_array_equal(found.valid, wanted.valid)
 
 
 def test_products_in_one_text(raw):
   wanted = year(raw[0]).pixels
-  path = changed(raw[0], lambda group: group.attrs.__setitem__(
-      'Image_ID', str(products())))
+  path = changed(
+    raw[0], lambda group: group.attrs.__setitem__('Image_ID', str(products()))
+  )
   np.testing.assert_array_equal(year(path).pixels, wanted)
 
 
@@ -192,15 +214,16 @@ def test_reflectance_from_0_to_1_raises(raw):
       del group[band]
       group[band] = values
 
-  with pytest.raises(ValueError, match='reflectance itself; wanted is '
-                     'reflectance x 10,000'):
+  with pytest.raises(
+    ValueError, match='reflectance itself; wanted is reflectance x 10,000'
+  ):
     year(changed(raw[0], divide))
 
 
 def test_truncated_file_raises(raw, tmp_path):
   content = raw[0].read_bytes()
   path = tmp_path / 'short.h5'
-  path.write_bytes(content[:len(content) // 2])
+  path.write_bytes(content[: len(content) // 2])
   with pytest.raises(ValueError, match='short.h5 is cut short or no HDF5'):
     year(path)
   with pytest.raises(FileNotFoundError):
@@ -211,8 +234,12 @@ def test_keys_are_sorted_and_told_from_other_groups(tmp_path):
   path = tmp_path / 'a.h5'
   with h5py.File(path, 'w') as file:
     file.create_group('about')
-  with sen4map.opened(path) as file, pytest.raises(
-      ValueError, match=r"no group Lucas_Point_...; it has \['about'\]"):
+  with (
+    sen4map.opened(path) as file,
+    pytest.raises(
+      ValueError, match=r"no group Lucas_Point_...; it has \['about'\]"
+    ),
+  ):
     sen4map.keys(file)
   with h5py.File(path, 'a') as file:
     file.create_group('Lucas_Point_50000000')
@@ -240,6 +267,7 @@ def replaced(path, values, **attributes):
     group['image'] = values
     for name, value in attributes.items():
       group['image'].attrs[name] = value
+
   return changed(path, replace)
 
 
@@ -260,8 +288,11 @@ def test_named_bands_of_composites_are_put_in_order(stored):
   replaced(path, values[:, order], bands=names)
   np.testing.assert_array_equal(year(path, 9).pixels, values)
   replaced(path, values[:, order[:-1]], bands=names[:-1])
-  with pytest.raises(ValueError, match='has 9 bands, named .*it lacks '
-                     fr"\['{names[-1]}'\]"):
+  with pytest.raises(
+    ValueError,
+    match='has 9 bands, named .*it lacks '
+    rf"\['{names[-1]}'\]",
+  ):
     year(path)
   pixels, _ = year(path, 9, missing_bands=(names[-1],))
   assert np.isnan(pixels[:, order[-1]]).all()
@@ -269,11 +300,11 @@ def test_named_bands_of_composites_are_put_in_order(stored):
   np.testing.assert_array_equal(pixels[:, rest], values[:, rest])
 
 
-def test_unnamed_composites_of_nine_bands_raise_or_are_said_to_lack_one(
-    stored):
+def test_unnamed_composites_of_nine_bands_raise_or_are_said_to_lack_one(stored):
   path = replaced(stored[0], np.delete(stored[1], 7, axis=1))
-  with pytest.raises(ValueError, match='image has 9 bands without names; '
-                     'wanted are B2, B3'):
+  with pytest.raises(
+    ValueError, match='image has 9 bands without names; wanted are B2, B3'
+  ):
     year(path)
   pixels, _ = year(path, 9, missing_bands=('B8A',))
   np.testing.assert_array_equal(pixels[:, 8], stored[1][:, 8])
@@ -281,11 +312,15 @@ def test_unnamed_composites_of_nine_bands_raise_or_are_said_to_lack_one(
 
 def test_composites_of_eleven_months_or_too_few_pixels_raise(stored):
   path, values = stored
-  with pytest.raises(ValueError, match='image has 9 x 9 pixels; wanted are '
-                     '11 x 11'):
+  with pytest.raises(
+    ValueError, match='image has 9 x 9 pixels; wanted are 11 x 11'
+  ):
     year(path, 11)
-  with pytest.raises(ValueError, match=r'image is \(11, 10, 9, 9\); wanted '
-                     'are 12 months'):
+  with pytest.raises(
+    ValueError,
+    match=r'image is \(11, 10, 9, 9\); wanted '
+    'are 12 months',
+  ):
     year(replaced(path, values[:11]))
 
 
@@ -294,12 +329,15 @@ def test_missing_months_of_composites_are_not_valid(stored):
   values = values.astype(np.float32)
   values[3] = np.nan
   assert year(replaced(path, values)).valid.tolist() == [
-      month != 3 for month in range(12)]
+    month != 3 for month in range(12)
+  ]
   with pytest.raises(ValueError, match='all its months are missing'):
     year(replaced(path, values * np.nan))
 
 
 def test_annual_composite_of_composites_raises(stored):
-  with sen4map.opened(stored[0]) as file, pytest.raises(
-      ValueError, match='composites already'):
+  with (
+    sen4map.opened(stored[0]) as file,
+    pytest.raises(ValueError, match='composites already'),
+  ):
     sen4map.read_annual(file, KEY, 1)

@@ -12,24 +12,42 @@ DATA = pathlib.Path(__file__).parents[1] / 'testdata'
 SIX_DAYS = DATA / 'weather' / 'era5-2mt-2019-03-01-to-06-uk.grib'
 CITIES = DATA / 'weather' / 'daily_surface_cancities_1990-1993.nc'
 BLOCKS = {
-    'train': dict(start='2019-03-01', end='2019-03-04', lat=(50, 50.5),
-                  lon=(-10, -9.5), every_h=5),
-    'test': dict(start='2019-03-04', end='2019-03-07', lat=(57.75, 58),
-                 lon=(1.5, 2), every_h=12)}
+  'train': dict(
+    start='2019-03-01',
+    end='2019-03-04',
+    lat=(50, 50.5),
+    lon=(-10, -9.5),
+    every_h=5,
+  ),
+  'test': dict(
+    start='2019-03-04',
+    end='2019-03-07',
+    lat=(57.75, 58),
+    lon=(1.5, 2),
+    every_h=12,
+  ),
+}
 
 
 class Constant:
   """Weather that is the same everywhere; missing at the second place."""
-  cells = (np.array([10., 20.]), np.array([0., 0.]))
+
+  cells = (np.array([10.0, 20.0]), np.array([0.0, 0.0]))
 
   def series(self, lat, lon, time):
-    values = np.where(np.asarray(lat)[:, None] == 20., np.nan, 280.)
+    values = np.where(np.asarray(lat)[:, None] == 20.0, np.nan, 280.0)
     return {'t2m_hourly': np.broadcast_to(values, (len(lat), 60))}
 
 
 def test_windows_of_a_grid_lie_inside_their_block(tmp_path):
-  prepare.prepare('series', tmp_path, weather_paths=(str(SIX_DAYS),),
-                  series=('t2m_hourly',), blocks=BLOCKS, num_workers=1)
+  prepare.prepare(
+    'series',
+    tmp_path,
+    weather_paths=(str(SIX_DAYS),),
+    series=('t2m_hourly',),
+    blocks=BLOCKS,
+    num_workers=1,
+  )
   raw = gridded.Weather((str(SIX_DAYS),))
   for split, num_places, num_times in ('train', 9, 3), ('test', 6, 2):
     found = records.Examples(tmp_path, split)
@@ -39,14 +57,21 @@ def test_windows_of_a_grid_lie_inside_their_block(tmp_path):
       hour = int(example['time']) // 3600
       assert block.hours[0] <= hour - 47 and hour + 12 < block.hours[1]
       assert block.contains(example['lat'], example['lon'])
-      np.testing.assert_array_equal(example['t2m_hourly'], raw.series(
-          example['lat'][None], example['lon'][None],
-          example['time'][None])['t2m_hourly'][0])
+      np.testing.assert_array_equal(
+        example['t2m_hourly'],
+        raw.series(
+          example['lat'][None], example['lon'][None], example['time'][None]
+        )['t2m_hourly'][0],
+      )
 
 
 def test_a_prepared_data_set_of_series_is_reused(tmp_path):
-  made = dict(weather_paths=(str(SIX_DAYS),), series=('t2m_hourly',),
-              blocks=BLOCKS, num_workers=1)
+  made = dict(
+    weather_paths=(str(SIX_DAYS),),
+    series=('t2m_hourly',),
+    blocks=BLOCKS,
+    num_workers=1,
+  )
   prepare.prepare('series', tmp_path, **made)
   before = {p: p.stat().st_mtime_ns for p in tmp_path.glob('*.array_record')}
   prepare.prepare('series', tmp_path, **made)
@@ -54,11 +79,18 @@ def test_a_prepared_data_set_of_series_is_reused(tmp_path):
 
 
 def test_windows_of_daily_files_at_stations(tmp_path):
-  blocks = {'train': dict(start='1990-01-01', end='1992-01-01', every_h=240),
-            'test': dict(start='1992-01-01', end='1994-01-01', every_h=240)}
-  prepare.prepare('series', tmp_path, weather_paths=(str(CITIES),),
-                  series=('t2m_min_daily', 't2m_max_daily'), blocks=blocks,
-                  num_workers=1)
+  blocks = {
+    'train': dict(start='1990-01-01', end='1992-01-01', every_h=240),
+    'test': dict(start='1992-01-01', end='1994-01-01', every_h=240),
+  }
+  prepare.prepare(
+    'series',
+    tmp_path,
+    weather_paths=(str(CITIES),),
+    series=('t2m_min_daily', 't2m_max_daily'),
+    blocks=blocks,
+    num_workers=1,
+  )
   for split in blocks:
     found = records.Examples(tmp_path, split)
     assert len(found) % 5 == 0 and len(found) > 300
@@ -69,17 +101,32 @@ def test_windows_of_daily_files_at_stations(tmp_path):
 
 def test_windows_of_stations(tmp_path):
   declared = dict(
-      paths=(str(DATA / 'series' / 'nyc-2013-hourly.csv.gz'),),
-      places={'EWR': (40.69, -74.17)}, station='origin', time='time_hour',
-      time_zone='UTC', precipitation=('precip', 'inch'))
+    paths=(str(DATA / 'series' / 'nyc-2013-hourly.csv.gz'),),
+    places={'EWR': (40.69, -74.17)},
+    station='origin',
+    time='time_hour',
+    time_zone='UTC',
+    precipitation=('precip', 'inch'),
+  )
   blocks = {'train': dict(start='2013-02-01', end='2013-02-05', every_h=12)}
-  prepare.prepare('series', tmp_path, stations=declared, blocks=blocks,
-                  series=('tp_hourly',), num_workers=1)
+  prepare.prepare(
+    'series',
+    tmp_path,
+    stations=declared,
+    blocks=blocks,
+    series=('tp_hourly',),
+    num_workers=1,
+  )
   example = records.Examples(tmp_path, 'train')[0]
   assert example['tp_hourly'].shape == (60,)
   with pytest.raises(ValueError, match='other arguments: stations='):
-    prepare.prepare('series', tmp_path, blocks=blocks, series=('tp_hourly',),
-                    stations=declared | {'hour_of_sum': 'starts'})
+    prepare.prepare(
+      'series',
+      tmp_path,
+      blocks=blocks,
+      series=('tp_hourly',),
+      stations=declared | {'hour_of_sum': 'starts'},
+    )
 
 
 def test_windows_without_a_value_are_left_out_and_counted(tmp_path):
@@ -91,26 +138,47 @@ def test_windows_without_a_value_are_left_out_and_counted(tmp_path):
     shards.build(source, tmp_path / 'strict', max_bad=0.1)
 
 
-@pytest.mark.parametrize('changes, message', [
-    (dict(test=dict(start='2019-03-03', end='2019-03-07', lat=(50.5, 52),
-                    lon=(-9.5, 0))), "'train' and 'test' share places"),
-    (dict(test=dict(start='2019-03-05', end='2019-03-06')),
-     "'test'.*shorter than a window of t2m_hourly"),
-    (dict(test=dict(start='2019-03-04', end='2019-03-07', lat=(0, 1))),
-     "'test'.*holds no place"),
+@pytest.mark.parametrize(
+  'changes, message',
+  [
+    (
+      dict(
+        test=dict(
+          start='2019-03-03', end='2019-03-07', lat=(50.5, 52), lon=(-9.5, 0)
+        )
+      ),
+      "'train' and 'test' share places",
+    ),
+    (
+      dict(test=dict(start='2019-03-05', end='2019-03-06')),
+      "'test'.*shorter than a window of t2m_hourly",
+    ),
+    (
+      dict(test=dict(start='2019-03-04', end='2019-03-07', lat=(0, 1))),
+      "'test'.*holds no place",
+    ),
     (dict(test=dict(start='2019-03-07', end='2019-03-04')), 'is empty'),
-])
+  ],
+)
 def test_bad_blocks_are_named(tmp_path, changes, message):
   with pytest.raises(ValueError, match=message):
-    prepare.prepare('series', tmp_path, weather_paths=(str(SIX_DAYS),),
-                    series=('t2m_hourly',), blocks=BLOCKS | changes)
+    prepare.prepare(
+      'series',
+      tmp_path,
+      weather_paths=(str(SIX_DAYS),),
+      series=('t2m_hourly',),
+      blocks=BLOCKS | changes,
+    )
 
 
-@pytest.mark.parametrize('arguments, message', [
+@pytest.mark.parametrize(
+  'arguments, message',
+  [
     (dict(blocks=BLOCKS), 'either --weather.*or --stations'),
     (dict(weather_paths=(str(SIX_DAYS),)), 'needs --blocks'),
     (dict(weather_paths=(str(SIX_DAYS),), blocks=BLOCKS), 'No series'),
-])
+  ],
+)
 def test_series_need_weather_blocks_and_names(tmp_path, arguments, message):
   with pytest.raises(ValueError, match=message):
     prepare.prepare('series', tmp_path, **arguments)
@@ -122,5 +190,6 @@ def test_cells_of_a_grid_are_in_the_order_of_its_fields():
   assert lat.shape == lon.shape == (33 * 49,)
   record = weather.records[0]
   np.testing.assert_array_equal(
-      weather.at(record, lat, lon), record.file.read(record))
+    weather.at(record, lat, lon), record.file.read(record)
+  )
   assert isinstance(record.file.grid(record), geo.Grid)

@@ -16,8 +16,7 @@ COUNT = 12
 
 @pytest.fixture(scope='module')
 def earth():
-  return simulated.SimulatedEarth(seed=2, image_size=32,
-                                  splits={'val': COUNT})
+  return simulated.SimulatedEarth(seed=2, image_size=32, splits={'val': COUNT})
 
 
 @pytest.fixture(scope='module')
@@ -29,18 +28,25 @@ def folder(earth, tmp_path_factory):
 
 def test_terramesh_shards_give_back_the_example(earth, folder):
   source = terramesh.TerraMesh(str(folder / 'terramesh'))
-  read = {example['key']: example for part in source.parts()['val']
-          for example in source.read('val', part)}
+  read = {
+    example['key']: example
+    for part in source.parts()['val']
+    for example in source.read('val', part)
+  }
   assert len(read) == COUNT
   assert {'S1GRD', 'S1RTC'} == {
-      name for example in read.values() for name in example if 'S1' in name}
+    name for example in read.values() for name in example if 'S1' in name
+  }
   for i in range(COUNT):
     wanted = earth.example('val', i)
     found = read[wanted['key']]
     assert found['time'] == wanted['time']
     np.testing.assert_allclose(
-        [found['lat'], found['lon']], [wanted['lat'], wanted['lon']],
-        rtol=0, atol=1e-9)
+      [found['lat'], found['lon']],
+      [wanted['lat'], wanted['lon']],
+      rtol=0,
+      atol=1e-9,
+    )
     for name in simulated.FIELDS:
       if not wanted[name].size:
         assert name not in found
@@ -55,13 +61,16 @@ def test_gridded_weather_gives_back_the_series(earth, folder):
   archive.write_weather(earth, path, keys)
   wanted = [earth.example(*key) for key in keys]
   found = gridded.Weather((path,), 'bilinear').series(
-      *([example[name] for example in wanted]
-        for name in ('lat', 'lon', 'time')))
+    *([example[name] for example in wanted] for name in ('lat', 'lon', 'time'))
+  )
   assert max(example['tp_hourly'].max() for example in wanted) > 0
   for name in examples.SERIES:
     np.testing.assert_allclose(
-        found[name], [example[name] for example in wanted], rtol=1e-6,
-        err_msg=name)
+      found[name],
+      [example[name] for example in wanted],
+      rtol=1e-6,
+      err_msg=name,
+    )
 
 
 def test_too_many_places_for_a_grid_raise(earth, tmp_path):

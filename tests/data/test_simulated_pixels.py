@@ -8,19 +8,19 @@ import tensorflow_datasets as tfds
 
 from fusion_jax import prepare
 from fusion_jax.data import (
-    composites,
-    labels,
-    lucas_grid,
-    prompt_files,
-    records,
+  composites,
+  labels,
+  lucas_grid,
+  prompt_files,
+  records,
 )
 from fusion_jax.data.sources.simulated import (
-    acquisitions,
-    europe,
-    habitats,
-    phenology,
-    pixel_scores,
-    pixels,
+  acquisitions,
+  europe,
+  habitats,
+  phenology,
+  pixel_scores,
+  pixels,
 )
 
 SPLITS = {'train': 600, 'val': 20, 'test': 600}
@@ -48,12 +48,18 @@ def test_example_depends_on_seed_split_and_index_only(earth):
   wanted = earth.example('test', 7)
   again = pixels.SimulatedPixels(seed=0, splits={'test': 8})
   assert_same(wanted, again.example('test', 7))
-  for other in (earth.example('test', 8), earth.example('train', 7),
-                pixels.SimulatedPixels(1, splits=SPLITS).example('test', 7)):
+  for other in (
+    earth.example('test', 8),
+    earth.example('train', 7),
+    pixels.SimulatedPixels(1, splits=SPLITS).example('test', 7),
+  ):
     assert other['key'] != wanted['key']
     assert not np.array_equal(other['pixels'], wanted['pixels'])
-  streams = [pixels.SimulatedPixels(seed).rng('test', 7, stream).random()
-             for seed in (0, 1) for stream in ('photos', 'habitat')]
+  streams = [
+    pixels.SimulatedPixels(seed).rng('test', 7, stream).random()
+    for seed in (0, 1)
+    for stream in ('photos', 'habitat')
+  ]
   assert len(set(streams)) == 4
 
 
@@ -61,8 +67,7 @@ def test_smaller_crops_are_the_centre_of_larger_ones(earth):
   large = pixels.SimulatedPixels(0, size=9, splits=SPLITS).example('val', 3)
   small = earth.example('val', 3)
   assert large['pixels'].shape == (12, 10, 9, 9)
-  np.testing.assert_array_equal(large['pixels'][..., 4:5, 4:5],
-                                small['pixels'])
+  np.testing.assert_array_equal(large['pixels'][..., 4:5, 4:5], small['pixels'])
   np.testing.assert_array_equal(large['views'], small['views'])
 
 
@@ -72,10 +77,12 @@ def test_points_lie_on_their_grid_and_splits_share_no_block():
   every = np.concatenate(list(points.values()))
   assert len(set(every.tolist())) == 2_400
   assert not (every % 2).any()
-  blocks = [set(zip(ids // 10_000 // 20, ids % 10_000 // 20))
-            for ids in points.values()]
-  assert not (blocks[0] & blocks[1] | blocks[0] & blocks[2]
-              | blocks[1] & blocks[2])
+  blocks = [
+    set(zip(ids // 10_000 // 20, ids % 10_000 // 20)) for ids in points.values()
+  ]
+  assert not (
+    blocks[0] & blocks[1] | blocks[0] & blocks[2] | blocks[1] & blocks[2]
+  )
   shorter, _ = places.points('test', 50)
   np.testing.assert_array_equal(shorter, points['test'][:50])
 
@@ -83,8 +90,9 @@ def test_points_lie_on_their_grid_and_splits_share_no_block():
 def test_examples_are_complete_and_consistent(some):
   for example in some:
     point = int(example['key'].removeprefix('Lucas_Point_'))
-    np.testing.assert_allclose(lucas_grid.coordinates(point),
-                               [example['lat'], example['lon']])
+    np.testing.assert_allclose(
+      lucas_grid.coordinates(point), [example['lat'], example['lon']]
+    )
     assert example['pixels'].shape == (12, 10, 1, 1)
     assert example['valid'].all()
     cover = labels.classes('land_cover')[example['label/land_cover']]
@@ -108,11 +116,16 @@ def test_vegetation_is_greener_in_summer_and_clouds_leave_gaps(some):
   values = np.stack([e['pixels'][..., 0, 0] for e in some]).astype(float)
   gaps = (values <= 1).all(axis=2)
   assert 0.08 < gaps.mean() < 0.35
-  wood = np.array([e['label/land_cover'] == labels.of_name(
-      'land_cover', 'Woodland') for e in some])
+  wood = np.array(
+    [
+      e['label/land_cover'] == labels.of_name('land_cover', 'Woodland')
+      for e in some
+    ]
+  )
   seen = np.where(gaps[..., None], np.nan, values)[wood]
-  ndvi = ((seen[..., INFRARED] - seen[..., RED])
-          / (seen[..., INFRARED] + seen[..., RED]))
+  ndvi = (seen[..., INFRARED] - seen[..., RED]) / (
+    seen[..., INFRARED] + seen[..., RED]
+  )
   assert np.nanmedian(ndvi[:, JULY]) > np.nanmedian(ndvi[:, JANUARY]) + 0.05
   assert np.nanmedian(ndvi[:, JULY]) > 0.6
 
@@ -153,8 +166,7 @@ def test_several_prompts_a_class_differ_and_are_the_same_again(earth):
   assert len(texts.classes) == 8 and len(texts.texts) == 40
   assert 'BlackSea' in texts.classes
   assert any('Black Sea' in text for text in texts.texts)
-  again = pixels.SimulatedPixels(0).concepts.prompts('bioregion',
-                                                     'descriptive')
+  again = pixels.SimulatedPixels(0).concepts.prompts('bioregion', 'descriptive')
   np.testing.assert_array_equal(texts.vectors, again.vectors)
 
 
@@ -162,7 +174,8 @@ def medians(values, steps):
   """Features [N, steps * 10] of months [N, 12, 10]."""
   blocks = values.reshape(len(values), steps, 12 // steps, 10)
   return np.sort(blocks, axis=2)[:, :, (12 // steps - 1) // 2].reshape(
-      len(values), -1)
+    len(values), -1
+  )
 
 
 def ridge_accuracy(features, truth):
@@ -179,13 +192,15 @@ def ridge_accuracy(features, truth):
 @pytest.mark.slow
 def test_crops_are_told_by_months_better_than_by_quarters_or_a_year():
   earth = pixels.SimulatedPixels(0, splits={'train': 5_000})
-  crops = [i for i in range(5_000)
-           if earth.ground('train', i)[1].labels['crops'] >= 0]
+  crops = [
+    i for i in range(5_000) if earth.ground('train', i)[1].labels['crops'] >= 0
+  ]
   found = [earth.example('train', i) for i in crops]
   truth = np.array([e['label/crops'] for e in found])
   values = np.stack([e['pixels'][..., 0, 0] for e in found]).astype(float)
   monthly, quarterly, single = (
-      ridge_accuracy(medians(values, steps), truth) for steps in (12, 4, 1))
+    ridge_accuracy(medians(values, steps), truth) for steps in (12, 4, 1)
+  )
   assert monthly > quarterly + 0.03
   assert quarterly > single + 0.15
   assert 0.5 < monthly < 0.9
@@ -194,18 +209,19 @@ def test_crops_are_told_by_months_better_than_by_quarters_or_a_year():
 def test_patches_of_an_archive_hold_the_example_in_their_middle(earth):
   site, habitat = earth.ground('val', 1)
   core = earth.acquisitions('val', 1)
-  whole = acquisitions.around(core, site, habitat, 64,
-                              np.random.default_rng(0))
+  whole = acquisitions.around(core, site, habitat, 64, np.random.default_rng(0))
   assert whole.counts.shape[1:] == (10, 64, 64)
   for name in ('counts', 'scene_class'):
     np.testing.assert_array_equal(
-        composites.centre_crop(getattr(whole, name), acquisitions.CORE),
-        getattr(core, name))
+      composites.centre_crop(getattr(whole, name), acquisitions.CORE),
+      getattr(core, name),
+    )
 
 
 def test_prepared_places_are_read_with_and_without_tfds(earth, tmp_path):
-  prepare.prepare('simulated_pixels', tmp_path, num_workers=1, splits={
-      'train': 10, 'test': 9})
+  prepare.prepare(
+    'simulated_pixels', tmp_path, num_workers=1, splits={'train': 10, 'test': 9}
+  )
   source = records.Examples(tmp_path, 'test')
   wanted = earth.example('test', 4)
   assert_same(source[4], wanted)
@@ -218,10 +234,14 @@ def test_prepared_places_are_read_with_and_without_tfds(earth, tmp_path):
   assert set(scores) == set(labels.TASKS)
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
     (dict(size=2), 'size=2 is none of 1, 3, 5, 7, 9'),
     (dict(splits={'all': 3}), r"no split \['all'\]; there are"),
-    (dict(composite='mean'), "no composite 'mean'")])
+    (dict(composite='mean'), "no composite 'mean'"),
+  ],
+)
 def test_what_cannot_be_simulated_raises(arguments, message):
   with pytest.raises(ValueError, match=message):
     pixels.SimulatedPixels(**arguments)

@@ -20,9 +20,16 @@ from fusion_jax.data.sources import terramesh
 
 SIZE = 8
 TIME = np.datetime64('2020-04-08T14:37:29', 'ns')
-TYPES = {'S2L2A': np.int16, 'S2L1C': np.int16, 'S2RGB': np.uint8,
-         'S1GRD': np.float16, 'S1RTC': np.float16, 'DEM': np.int16,
-         'NDVI': np.float32, 'LULC': np.uint8}
+TYPES = {
+  'S2L2A': np.int16,
+  'S2L1C': np.int16,
+  'S2RGB': np.uint8,
+  'S1GRD': np.float16,
+  'S1RTC': np.float16,
+  'DEM': np.int16,
+  'NDVI': np.float32,
+  'LULC': np.uint8,
+}
 BLOSC, ZSTD = numcodecs.Blosc('lz4', clevel=5), numcodecs.Zstd(level=3)
 
 
@@ -36,33 +43,45 @@ def image_of(name, seed, cirrus=10):
   return image.astype(TYPES[name])
 
 
-def zipped_store(name, image, time=TIME, compressor=BLOSC, bands=None,
-                 north_up=True):
+def zipped_store(
+  name, image, time=TIME, compressor=BLOSC, bands=None, north_up=True
+):
   """A zipped, consolidated Zarr version 2 store as xarray lays it out."""
   store = {}
   group = zarr.open_group(store, mode='w', zarr_format=2)
   bands = bands or modalities.IMAGE_FIELDS[name].bands
-  y = np.arange(SIZE) * (-10. if north_up else 10.)
+  y = np.arange(SIZE) * (-10.0 if north_up else 10.0)
   arrays = {
-      'bands': (image[None], ['time', 'band', 'y', 'x']),
-      'band': (np.array(bands), ['band']),
-      'time': (np.array([0 if name == 'DEM' else time], 'datetime64[ns]')
-               .astype(np.int64), ['time']),
-      'x': (np.arange(SIZE) * 10., ['x']), 'y': (y, ['y']),
-      'center_lat': (np.array(-38.83), []), 'center_lon': (np.array(-72.48),
-                                                           []),
-      'spatial_ref': (np.array(32718), []),
-      'cloud_mask': (np.zeros((1, SIZE, SIZE), np.uint8),
-                     ['time', 'y', 'x']),
+    'bands': (image[None], ['time', 'band', 'y', 'x']),
+    'band': (np.array(bands), ['band']),
+    'time': (
+      np.array([0 if name == 'DEM' else time], 'datetime64[ns]').astype(
+        np.int64
+      ),
+      ['time'],
+    ),
+    'x': (np.arange(SIZE) * 10.0, ['x']),
+    'y': (y, ['y']),
+    'center_lat': (np.array(-38.83), []),
+    'center_lon': (np.array(-72.48), []),
+    'spatial_ref': (np.array(32718), []),
+    'cloud_mask': (np.zeros((1, SIZE, SIZE), np.uint8), ['time', 'y', 'x']),
   }
   for key, (values, dims) in arrays.items():
     attributes = {'_ARRAY_DIMENSIONS': dims}
     if key == 'time':
-      attributes |= {'units': 'nanoseconds since 1970-01-01',
-                     'calendar': 'proleptic_gregorian'}
+      attributes |= {
+        'units': 'nanoseconds since 1970-01-01',
+        'calendar': 'proleptic_gregorian',
+      }
     array = group.create_array(
-        key, shape=values.shape, dtype=values.dtype, chunks=values.shape,
-        compressors=compressor, attributes=attributes)
+      key,
+      shape=values.shape,
+      dtype=values.dtype,
+      chunks=values.shape,
+      compressors=compressor,
+      attributes=attributes,
+    )
     array[...] = values
   zarr.consolidate_metadata(store, zarr_format=2)
   assert '.zmetadata' in store and 'bands/.zarray' in store
@@ -90,19 +109,30 @@ def member(name, seed, cirrus=10, **kwargs):
 def original(tmp_path_factory):
   """Two train shards of three samples, one val shard of one."""
   root = tmp_path_factory.mktemp('terramesh')
-  content = {(name, i): member(
-      name, i, cirrus=1010 if i == 2 else 10,
-      compressor=ZSTD if name in ('DEM', 'S2L1C') else BLOSC)
-             for name in TYPES for i in range(3)}
+  content = {
+    (name, i): member(
+      name,
+      i,
+      cirrus=1010 if i == 2 else 10,
+      compressor=ZSTD if name in ('DEM', 'S2L1C') else BLOSC,
+    )
+    for name in TYPES
+    for i in range(3)
+  }
   for split, shard, number in (
-      ('train', 'majortom_shard_000001', 3), ('val', 'majortom_shard_000001',
-                                              1),
-      ('train', 'ssl4eos12_shard_000794', 3)):
+    ('train', 'majortom_shard_000001', 3),
+    ('val', 'majortom_shard_000001', 1),
+    ('train', 'ssl4eos12_shard_000794', 3),
+  ):
     absent = 'S1RTC' if shard.startswith('ssl4eos12') else 'S1GRD'
     for name in set(TYPES) - {absent}:
-      write_tar(root / split / name / f'{shard}.tar', {
+      write_tar(
+        root / split / name / f'{shard}.tar',
+        {
           f'{shard.split("_")[0]}_{split}_{i}': content[name, i]
-          for i in range(number)})
+          for i in range(number)
+        },
+      )
   return root
 
 
@@ -115,8 +145,9 @@ def change(root, name, shard, edit):
   """Rewrites one tar: `edit` changes {key: content} in place."""
   path = root / 'train' / name / f'{shard}.tar'
   with tarfile.open(path) as tar:
-    members = {m.name.removesuffix('.zarr.zip'): tar.extractfile(m).read()
-               for m in tar}
+    members = {
+      m.name.removesuffix('.zarr.zip'): tar.extractfile(m).read() for m in tar
+    }
   edit(members)
   write_tar(path, members)
 
@@ -128,13 +159,15 @@ def read(root, split='train', part='majortom_shard_000001.tar', **kwargs):
 def test_samples_are_read_side_by_side(root):
   for i, example in enumerate(read(root)):
     assert example['key'] == f'majortom_train_{i}'
-    assert set(example) == {
-        'key', 'lat', 'lon', 'time', 'S2L1C_offset'} | set(TYPES) - {'S1GRD'}
+    assert set(example) == {'key', 'lat', 'lon', 'time', 'S2L1C_offset'} | set(
+      TYPES
+    ) - {'S1GRD'}
     for name in set(TYPES) - {'S1GRD'}:
       expected = np.moveaxis(image_of(name, i, 1010 if i == 2 else 10), 0, -1)
       assert example[name].dtype == examples.IMAGE_TYPES[name]
       np.testing.assert_array_equal(
-          example[name], expected.astype(examples.IMAGE_TYPES[name]))
+        example[name], expected.astype(examples.IMAGE_TYPES[name])
+      )
     assert (example['lat'], example['lon']) == (-38.83, -72.48)
     assert np.datetime64(example['time'], 's') == TIME
 
@@ -156,37 +189,52 @@ def test_offset_of_l1c_is_found_by_its_cirrus_band_and_kept(root, caplog):
 def test_published_parts_schema_and_places(root):
   source = terramesh.TerraMesh(str(root))
   assert source.parts() == {
-      'train': ['majortom_shard_000001.tar', 'ssl4eos12_shard_000794.tar'],
-      'val': ['majortom_shard_000001.tar']}
+    'train': ['majortom_shard_000001.tar', 'ssl4eos12_shard_000794.tar'],
+    'val': ['majortom_shard_000001.tar'],
+  }
   assert set(source.schema.images) == set(TYPES)
   assert source.schema.width == SIZE
   places = source.places('train', 'majortom_shard_000001.tar')
   assert places['majortom_train_1'] == (
-      -38.83, -72.48, int(TIME.astype('datetime64[s]').astype(int)))
+    -38.83,
+    -72.48,
+    int(TIME.astype('datetime64[s]').astype(int)),
+  )
 
 
 def test_rows_that_run_northwards_are_turned(root):
-  change(root, 'DEM', 'majortom_shard_000001',
-         lambda members: members.update(majortom_train_0=member(
-             'DEM', 0, north_up=False)))
-  np.testing.assert_array_equal(read(root)[0]['DEM'][..., 0],
-                                image_of('DEM', 0)[0, ::-1])
+  change(
+    root,
+    'DEM',
+    'majortom_shard_000001',
+    lambda members: members.update(
+      majortom_train_0=member('DEM', 0, north_up=False)
+    ),
+  )
+  np.testing.assert_array_equal(
+    read(root)[0]['DEM'][..., 0], image_of('DEM', 0)[0, ::-1]
+  )
 
 
 def test_bands_are_put_in_order_by_name(root):
   bands = modalities.S2L2A_BANDS[::-1]
-  change(root, 'S2L2A', 'majortom_shard_000001',
-         lambda members: members.update(majortom_train_0=member(
-             'S2L2A', 0, bands=bands)))
+  change(
+    root,
+    'S2L2A',
+    'majortom_shard_000001',
+    lambda members: members.update(
+      majortom_train_0=member('S2L2A', 0, bands=bands)
+    ),
+  )
   np.testing.assert_array_equal(
-      read(root)[0]['S2L2A'],
-      np.moveaxis(image_of('S2L2A', 0)[::-1], 0, -1))
+    read(root)[0]['S2L2A'], np.moveaxis(image_of('S2L2A', 0)[::-1], 0, -1)
+  )
 
 
 def broken_bytes(members):
   content = bytearray(members['majortom_train_1'])
   middle = len(content) // 2
-  content[middle - 100:middle + 100] = bytes(200)
+  content[middle - 100 : middle + 100] = bytes(200)
   members['majortom_train_1'] = bytes(content)
 
 
@@ -198,9 +246,14 @@ def no_zip(members):
   members['majortom_train_1'] = b'not a zip'
 
 
-@pytest.mark.parametrize('edit, reason, others', [
-    (broken_bytes, '', []), (no_zip, 'BadZipFile', []),
-    (other_key, 'S2L2A lacks the key', ['majortom_train_9'])])
+@pytest.mark.parametrize(
+  'edit, reason, others',
+  [
+    (broken_bytes, '', []),
+    (no_zip, 'BadZipFile', []),
+    (other_key, 'S2L2A lacks the key', ['majortom_train_9']),
+  ],
+)
 def test_bad_sample_is_skipped_counted_and_named(root, edit, reason, others):
   change(root, 'S2L2A', 'majortom_shard_000001', edit)
   found = read(root)
@@ -217,22 +270,29 @@ def test_truncated_shard_gives_the_samples_before_the_cut(root, cut):
   content = path.read_bytes()
   with tarfile.open(path) as tar:
     ends = [m.offset_data + m.size for m in tar]
-  path.write_bytes(content[:int(ends[-1] * cut)])
+  path.write_bytes(content[: int(ends[-1] * cut)])
   whole = sum(end <= int(ends[-1] * cut) for end in ends)
   found = read(root)
   good = [e for e in found if not isinstance(e, examples.Skipped)]
-  assert [e['key'] for e in good] == [f'majortom_train_{i}'
-                                      for i in range(whole)]
+  assert [e['key'] for e in good] == [
+    f'majortom_train_{i}' for i in range(whole)
+  ]
   assert len(found) == 3 and 0 < whole < 3
-  assert 'S2L2A' in next(e for e in found
-                         if isinstance(e, examples.Skipped)).reason
+  assert (
+    'S2L2A' in next(e for e in found if isinstance(e, examples.Skipped)).reason
+  )
 
 
 def test_wrong_number_of_bands_is_a_bad_sample(root):
-  content = zipped_store('S2L2A', image_of('S2L1C', 0),
-                         bands=modalities.S2L1C_BANDS)
-  change(root, 'S2L2A', 'majortom_shard_000001',
-         lambda members: members.update(majortom_train_0=content))
+  content = zipped_store(
+    'S2L2A', image_of('S2L1C', 0), bands=modalities.S2L1C_BANDS
+  )
+  change(
+    root,
+    'S2L2A',
+    'majortom_shard_000001',
+    lambda members: members.update(majortom_train_0=content),
+  )
   (bad,) = (e for e in read(root) if isinstance(e, examples.Skipped))
   assert '13 bands, not 12' in bad.reason
 
@@ -240,8 +300,9 @@ def test_wrong_number_of_bands_is_a_bad_sample(root):
 def test_build_names_what_it_left_out_and_stops_at_too_much(root, tmp_path):
   change(root, 'S2L2A', 'majortom_shard_000001', no_zip)
   source = terramesh.TerraMesh(str(root))
-  with pytest.raises(shards.TooManyBadExamples,
-                     match=r'1 of \d .*majortom_train_1.*BadZipFile'):
+  with pytest.raises(
+    shards.TooManyBadExamples, match=r'1 of \d .*majortom_train_1.*BadZipFile'
+  ):
     shards.build(source, tmp_path / 'strict')
   assert shards.build(source, tmp_path / 'out', max_bad=0.5)
   text = (tmp_path / 'out' / 'statistics.json').read_text()
@@ -261,4 +322,10 @@ def test_folder_without_terramesh_says_what_is_wanted(tmp_path):
 
 def test_only_the_asked_modalities_are_read(root):
   assert set(read(root, images=('DEM', 'S2L2A'))[0]) == {
-      'key', 'lat', 'lon', 'time', 'DEM', 'S2L2A'}
+    'key',
+    'lat',
+    'lon',
+    'time',
+    'DEM',
+    'S2L2A',
+  }

@@ -41,18 +41,20 @@ def test_training_squares_never_touch_the_held_out_columns():
 
 
 def test_held_out_squares_cover_the_rest_and_count_each_pixel_once():
-  examples = [make_example('a'), {'key': 'b', 'DEM': np.zeros((0, 90, 1))},
-              make_example('c', (64, 96))]
+  examples = [
+    make_example('a'),
+    {'key': 'b', 'DEM': np.zeros((0, 90, 1))},
+    make_example('c', (64, 96)),
+  ]
   found = tiles.Tiles(examples, 'DEM', 16, tiles.east)
   assert [scene[0] for scene in found.scenes] == ['a', 'c']
   seen = [np.zeros((80, 90), int), np.zeros((64, 96), int)]
   for i in range(len(found)):
     square = found[i]
     top, left = square['corner']
-    part = seen[square['scene']][top:top + 16, left:left + 16]
+    part = seen[square['scene']][top : top + 16, left : left + 16]
     part += square['counted']
-    np.testing.assert_array_equal(
-        square['DEM'][0, 0, 0], top * 1_000 + left)
+    np.testing.assert_array_equal(square['DEM'][0, 0, 0], top * 1_000 + left)
   for counts, first in zip(seen, (60, 64)):
     assert not counts[:, :first].any()
     assert (counts[:, first:] == 1).all()
@@ -71,8 +73,12 @@ def test_squares_larger_than_the_columns_raise():
 
 
 def test_an_example_without_the_image_is_replaced_by_one_that_has_it():
-  examples = [make_example(str(i)) if i % 3 == 0 else
-              {'key': str(i), 'DEM': np.zeros((0, 90, 1))} for i in range(30)]
+  examples = [
+    make_example(str(i))
+    if i % 3 == 0
+    else {'key': str(i), 'DEM': np.zeros((0, 90, 1))}
+    for i in range(30)
+  ]
   source = tiles.Having(examples, 'DEM')
   keys = [source[i]['key'] for i in range(30)]
   assert all(int(key) % 3 == 0 for key in keys) and len(set(keys)) > 7
@@ -98,8 +104,10 @@ def test_joined_sources_follow_one_another():
 @pytest.mark.parametrize('turn, count', [(False, 2), (True, 8)])
 def test_flips_and_turns_give_all_their_images(turn, count):
   image = np.arange(4).reshape(2, 2, 1)
-  found = {draw(tiles.Flip('DEM', turn), {'DEM': image}, seed)['DEM'].tobytes()
-           for seed in range(100)}
+  found = {
+    draw(tiles.Flip('DEM', turn), {'DEM': image}, seed)['DEM'].tobytes()
+    for seed in range(100)
+  }
   assert len(found) == count
   assert image.tobytes() in found and image[:, ::-1].tobytes() in found
 
@@ -114,7 +122,8 @@ def test_standardised_images_have_no_gaps_but_say_where_they_were():
 
 def test_classes_stay_classes():
   made = tiles.Standardise(LULC, LULC.mean, LULC.std).map(
-      {'LULC': np.array([[[9], [1]]], np.uint8)})
+    {'LULC': np.array([[[9], [1]]], np.uint8)}
+  )
   np.testing.assert_array_equal(made['image'], [[[9], [1]]])
   assert made['image'].dtype == np.int32
   with pytest.raises(ValueError, match='class 10'):
@@ -127,22 +136,24 @@ def test_images_with_other_bands_raise():
 
 
 def test_a_share_of_the_examples_is_shown_as_noise_alone():
-  made = [draw(tiles.DrawNoise(1_000, .5), {}, seed) for seed in range(400)]
+  made = [draw(tiles.DrawNoise(1_000, 0.5), {}, seed) for seed in range(400)]
   steps = np.array([x['step'] for x in made])
   assert 150 < (steps == 999).sum() < 250
   assert steps.min() < 20 and len(set(steps)) > 150
   assert len({int(x['noise']) for x in made}) == 400
   with pytest.raises(ValueError, match='last_share=2'):
-    tiles.DrawNoise(1_000, 2.)
+    tiles.DrawNoise(1_000, 2.0)
 
 
 def test_draws_belong_to_the_example_in_every_order():
   source = [make_example(str(i)) for i in range(6)]
   steps = [tiles.RandomTile('DEM', 16), tiles.DrawNoise(1_000)]
+
   def run(part):
     dataset = grain.MapDataset.source(source).seed(3)
     for step in steps:
       dataset = dataset.random_map(step)
     return {x['key']: (x['noise'], x['DEM'][0, 0, 0]) for x in dataset[part]}
+
   whole = run(slice(None))
   assert {**run(slice(0, None, 2)), **run(slice(1, None, 2))} == whole

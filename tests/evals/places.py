@@ -29,9 +29,14 @@ def make_example(i):
   warmth = rng.normal()
   image = 2_000 + 500 * warmth + 100 * rng.normal(size=(36, 36, 12))
   series = 280 + 5 * warmth + rng.normal(size=60)
-  return {'key': f'place_{i:03d}', 'lat': np.float64(10 + i),
-          'lon': np.float64(-20), 'time': np.int64(1_577_836_800),
-          'S2L2A': image.astype(np.int16), TARGET: series.astype(np.float32)}
+  return {
+    'key': f'place_{i:03d}',
+    'lat': np.float64(10 + i),
+    'lon': np.float64(-20),
+    'time': np.int64(1_577_836_800),
+    'S2L2A': image.astype(np.int16),
+    TARGET: series.astype(np.float32),
+  }
 
 
 SOURCE = [make_example(i) for i in range(11)]
@@ -40,28 +45,48 @@ SOURCE = [make_example(i) for i in range(11)]
 def make_model():
   """`Backbone`, and a state with fresh parameters."""
   backbone = backbone_lib.Backbone(
-      MODEL, width=16, encoder_depth=1, decoder_depth=1, num_heads=2,
-      image_size=32)
-  slots = {name: np.zeros((1, 4), np.int32) for name in (
-      'modality', 'position', 'code', 'attention')}
+    MODEL,
+    width=16,
+    encoder_depth=1,
+    decoder_depth=1,
+    num_heads=2,
+    image_size=32,
+  )
+  slots = {
+    name: np.zeros((1, 4), np.int32)
+    for name in ('modality', 'position', 'code', 'attention')
+  }
   patches = {RAW: np.zeros((1, 4, 256 * 12), np.float32)}
   params = jax.jit(backbone.init)(
-      jax.random.key(0),
-      {'encoder': slots | {'patches': patches}, 'decoder': slots})['params']
+    jax.random.key(0),
+    {'encoder': slots | {'patches': patches}, 'decoder': slots},
+  )['params']
   return backbone, types.SimpleNamespace(eval_params=params)
 
 
 def make_eval(backbone, source=SOURCE, **kwargs):
   """`Generation` of all places, with every yardstick."""
   showing = transforms.showing(
-      MODEL, [RAW], image_size=32, quantizers={}, tokenizer=None,
-      standards=normalize.standards(MODEL))
+    MODEL,
+    [RAW],
+    image_size=32,
+    quantizers={},
+    tokenizer=None,
+    standards=normalize.standards(MODEL),
+  )
   settings = dict(
-      batch_size=8, num_samples=3, oracle=lambda example: example[TARGET],
-      yardsticks=generation.fit_yardsticks(SOURCE, image_size=32))
+    batch_size=8,
+    num_samples=3,
+    oracle=lambda example: example[TARGET],
+    yardsticks=generation.fit_yardsticks(SOURCE, image_size=32),
+  )
   return generation.Generation(
-      backbone, source, [NoPlace(), *showing], quantize.uniform(260, 300),
-      **settings | kwargs)
+    backbone,
+    source,
+    [NoPlace(), *showing],
+    quantize.uniform(260, 300),
+    **settings | kwargs,
+  )
 
 
 class NoPlace(transforms.grain.transforms.Map):
@@ -81,15 +106,20 @@ def main():
   with jax.set_mesh(mesh):
     backbone, state = make_model()
     state.eval_params = jax.device_put(
-        state.eval_params, sharding.replicated(mesh))
+      state.eval_params, sharding.replicated(mesh)
+    )
     evaluate = make_eval(
-        backbone, place=lambda batch: sharding.place(batch, mesh))
+      backbone, place=lambda batch: sharding.place(batch, mesh)
+    )
     evaluate(state, 0)
   forecast = evaluate.forecast
-  np.savez(pathlib.Path(args.workdir) / f'{args.process_id}.npz',
-           samples=forecast.samples, truth=forecast.truth,
-           greedy=forecast.greedy,
-           regression=forecast.yardsticks['linear_regression'])
+  np.savez(
+    pathlib.Path(args.workdir) / f'{args.process_id}.npz',
+    samples=forecast.samples,
+    truth=forecast.truth,
+    greedy=forecast.greedy,
+    regression=forecast.yardsticks['linear_regression'],
+  )
 
 
 if __name__ == '__main__':

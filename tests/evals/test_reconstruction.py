@@ -17,22 +17,25 @@ from fusion_jax.ops import image_metrics
 
 class Rounded:
   """Stores each patch's mean to the next eighth, or its top left class."""
+
   num_codes = 512
   holdout = 'Held out is the eastern third.'
 
   def __init__(self, field, scenes):
     self.modality = modalities.get(field, role='target')
-    self._scenes = [{'key': f'scene {i}', field: image}
-                    for i, image in enumerate(scenes)]
+    self._scenes = [
+      {'key': f'scene {i}', field: image} for i, image in enumerate(scenes)
+    ]
 
   def tiles(self, split):
     columns = tiles.east if split == 'val' else tiles.west
     found = tiles.Tiles(self._scenes, self.modality.field, 32, columns)
     mean, std = self.modality.mean, self.modality.std
-    steps = [tiles.Standardise(self.modality, mean, std),
-             tiles.DrawNoise(1_000),
-             tiles.Keep(('image', 'present', 'counted', 'scene', 'corner',
-                         'noise'))]
+    steps = [
+      tiles.Standardise(self.modality, mean, std),
+      tiles.DrawNoise(1_000),
+      tiles.Keep(('image', 'present', 'counted', 'scene', 'corner', 'noise')),
+    ]
     return found, pipelines.eval_batches(found, steps, batch_size=4, seed=0)
 
   def encode(self, params, images):
@@ -53,10 +56,12 @@ class Rounded:
 
 def run(task, tmp_path):
   """The evaluation at its last step, its numbers, and its report."""
-  config = ml_collections.ConfigDict(dict(
-      num_steps=5, evals=dict(every=2, decode_steps=(1, 2))))
+  config = ml_collections.ConfigDict(
+    dict(num_steps=5, evals=dict(every=2, decode_steps=(1, 2)))
+  )
   found = reconstruction.Reconstruction(
-      task, config, tmp_path, place=jax.device_put)
+    task, config, tmp_path, place=jax.device_put
+  )
   state = types.SimpleNamespace(eval_params={}, step=5)
   numbers = found(state, 5)
   history = [{'step': i, 'train/loss': 1 / (i + 1)} for i in range(5)]
@@ -86,18 +91,20 @@ def test_scores_are_those_of_the_held_out_pixels(elevations, scored):
   cut = east.reshape(2, 4, 16, 2, 16)
   rounded = np.round(cut.mean((2, 4), keepdims=True) * 8) / 8
   errors = {
-      '': np.broadcast_to(rounded, cut.shape) - cut,
-      'patch_mean/': cut.mean((2, 4), keepdims=True) - cut,
-      'scene_mean/': cut - cut.mean((1, 2, 3, 4), keepdims=True)}
+    '': np.broadcast_to(rounded, cut.shape) - cut,
+    'patch_mean/': cut.mean((2, 4), keepdims=True) - cut,
+    'scene_mean/': cut - cut.mean((1, 2, 3, 4), keepdims=True),
+  }
   _, numbers, _ = scored
   for name, error in errors.items():
     # One of 4,096 pixels is missing.
     assert numbers[f'eval/{name}psnr_db'] == pytest.approx(
-        image_metrics.psnr_db((error**2).mean()), abs=0.02)
-  assert numbers['eval/mae'] == pytest.approx(
-      abs(errors['']).mean(), rel=1e-2)
+      image_metrics.psnr_db((error**2).mean()), abs=0.02
+    )
+  assert numbers['eval/mae'] == pytest.approx(abs(errors['']).mean(), rel=1e-2)
   assert numbers['eval/r2'] == pytest.approx(
-      1 - (errors['']**2).sum() / ((east - east.mean())**2).sum(), abs=2e-3)
+    1 - (errors[''] ** 2).sum() / ((east - east.mean()) ** 2).sum(), abs=2e-3
+  )
   assert numbers['eval/clipped_psnr_db'] < numbers['eval/psnr_db']
   assert 0 < numbers['eval/ssim'] < 1
 
@@ -106,18 +113,24 @@ def test_small_errors_keep_their_digits_and_constant_scenes_are_exact():
   modality = modalities.get('DEM', role='target')
   shape = (48, 48)
   found = reconstruction_scores.new(
-      modality, [('sea', (0, 0), shape), ('plain', (0, 0), shape)], (1,), 9)
-  for scene, height in enumerate((-.70502, .5)):
+    modality, [('sea', (0, 0), shape), ('plain', (0, 0), shape)], (1,), 9
+  )
+  for scene, height in enumerate((-0.70502, 0.5)):
     truth = np.full((*shape, 1), height, np.float32)
-    row = {'image': truth, 'counted': np.ones(shape, bool),
-           'present': np.ones(shape, bool), 'codes': np.zeros((3, 3), int),
-           'scene': scene, 'corner': (0, 0)}
-    found.add(row, {1: truth + np.float32(.002)})
+    row = {
+      'image': truth,
+      'counted': np.ones(shape, bool),
+      'present': np.ones(shape, bool),
+      'codes': np.zeros((3, 3), int),
+      'scene': scene,
+      'corner': (0, 0),
+    }
+    found.add(row, {1: truth + np.float32(0.002)})
   together, apart, _ = found.tables()
   assert '| 4e-06 | 0.002 |' in together
   assert '| sea | 60.0 | exact | exact |' in apart
   # What rounding leaves of a constant scene's error counts as none.
-  assert reconstruction_scores._decibels(166.) == 'exact'
+  assert reconstruction_scores._decibels(166.0) == 'exact'
 
 
 def test_codes_in_use_are_counted(scored):
@@ -148,16 +161,18 @@ def test_the_report_shows_pictures_scenes_and_the_holdout(scored, tmp_path):
 def test_pictures_are_put_together_from_their_squares(elevations, scored):
   canvas = scored[0].found.canvases[0]
   np.testing.assert_allclose(
-      canvas['truth'][..., 0], elevations[0][0][:, 64:], atol=1e-5)
+    canvas['truth'][..., 0], elevations[0][0][:, 64:], atol=1e-5
+  )
 
 
-def test_before_the_end_only_the_leading_steps_are_judged(
-    elevations, tmp_path):
+def test_before_the_end_only_the_leading_steps_are_judged(elevations, tmp_path):
   task = Rounded('DEM', elevations[1])
-  config = ml_collections.ConfigDict(dict(
-      num_steps=5, evals=dict(every=2, decode_steps=(1, 2))))
+  config = ml_collections.ConfigDict(
+    dict(num_steps=5, evals=dict(every=2, decode_steps=(1, 2)))
+  )
   found = reconstruction.Reconstruction(
-      task, config, tmp_path, place=jax.device_put)
+    task, config, tmp_path, place=jax.device_put
+  )
   numbers = found(types.SimpleNamespace(eval_params={}), 4)
   assert 'eval/psnr_db' in numbers and 'eval/steps_2/psnr_db' not in numbers
 
@@ -171,6 +186,7 @@ def test_classes_are_judged_by_accuracy_and_iou(tmp_path):
   wrong = 12 * 16  # What is not 2 in that patch.
   assert numbers['eval/accuracy'] == pytest.approx(1 - wrong / (64 * 32))
   assert numbers['eval/patch_majority/accuracy'] == pytest.approx(
-      1 - 8 * 16 / (64 * 32))
+    1 - 8 * 16 / (64 * 32)
+  )
   assert numbers['eval/miou'] < numbers['eval/patch_majority/miou']
   assert 'mIoU' in report and 'PSNR' not in report

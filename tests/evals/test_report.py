@@ -9,15 +9,19 @@ from fusion_jax.evals import report
 def write(tmp_path, **kwargs):
   sections = [('Results', ['| a |', (tmp_path / 'plots/a.png', 'A picture.')])]
   path = report.write(
-      tmp_path, 'A run', {'eval/b': 2, 'eval/a': 0.5, 'eval/c': float('nan')},
-      sections=sections, duration_s=125, **kwargs)
+    tmp_path,
+    'A run',
+    {'eval/b': 2, 'eval/a': 0.5, 'eval/c': float('nan')},
+    sections=sections,
+    duration_s=125,
+    **kwargs,
+  )
   return path.read_text()
 
 
 def test_a_report_names_command_versions_devices_and_duration(tmp_path):
   text = write(tmp_path, command='python -m fusion_jax.main')
-  for fact in ('`python -m fusion_jax.main`', 'jax ', '8 x cpu',
-               '2 min 5 s'):
+  for fact in ('`python -m fusion_jax.main`', 'jax ', '8 x cpu', '2 min 5 s'):
     assert fact in text
 
 
@@ -25,11 +29,14 @@ def test_pictures_are_linked_relative_to_the_report(tmp_path):
   assert '![A picture.](plots/a.png)' in write(tmp_path)
 
 
-def test_pictures_of_a_relative_work_directory_are_found(
-    tmp_path, monkeypatch):
+def test_pictures_of_a_relative_work_directory_are_found(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  path = report.write('runs/one', 'Title', {}, sections=[
-      ('Part', [(pathlib.Path('runs/one/pictures/x.png'), 'An x')])])
+  path = report.write(
+    'runs/one',
+    'Title',
+    {},
+    sections=[('Part', [(pathlib.Path('runs/one/pictures/x.png'), 'An x')])],
+  )
   assert '![An x](pictures/x.png)' in path.read_text()
 
 

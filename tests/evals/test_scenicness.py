@@ -8,8 +8,11 @@ from fusion_jax.evals import scenicness
 
 AXES = np.eye(3, dtype=np.float32)
 PROMPTS = sources.RatedPrompts(
-    ('lake', 'road', 'field'), np.array([9., 1., 5.]), np.array([0, 0, 1]),
-    AXES)
+  ('lake', 'road', 'field'),
+  np.array([9.0, 1.0, 5.0]),
+  np.array([0, 0, 1]),
+  AXES,
+)
 
 
 def softmax(x):
@@ -18,18 +21,20 @@ def softmax(x):
 
 
 def test_early_weighs_all_prompts_at_once():
-  vector = np.array([[3., 4., 0.]], np.float32)
-  weights = softmax(2 * np.array([.6, .8, 0]))
-  assert scenicness.early(vector, PROMPTS, 2.) == pytest.approx(
-      [weights @ [9, 1, 5]])
+  vector = np.array([[3.0, 4.0, 0.0]], np.float32)
+  weights = softmax(2 * np.array([0.6, 0.8, 0]))
+  assert scenicness.early(vector, PROMPTS, 2.0) == pytest.approx(
+    [weights @ [9, 1, 5]]
+  )
 
 
 def test_late_averages_raters_with_enough_prompts():
-  vector = np.array([[3., 4., 0.]], np.float32)
-  first = softmax(2 * np.array([.6, .8])) @ [9, 1]
-  assert scenicness.late(vector, PROMPTS, 2, 2.) == pytest.approx([first])
-  assert scenicness.late(vector, PROMPTS, 1, 2.) == pytest.approx(
-      [(first + 5) / 2])
+  vector = np.array([[3.0, 4.0, 0.0]], np.float32)
+  first = softmax(2 * np.array([0.6, 0.8])) @ [9, 1]
+  assert scenicness.late(vector, PROMPTS, 2, 2.0) == pytest.approx([first])
+  assert scenicness.late(vector, PROMPTS, 1, 2.0) == pytest.approx(
+    [(first + 5) / 2]
+  )
 
 
 def test_nobody_with_so_many_prompts_is_an_error():
@@ -39,22 +44,27 @@ def test_nobody_with_so_many_prompts_is_an_error():
 
 def test_kendall_is_tau_b():
   found = scenicness.correlation(
-      np.array([1., 2., 2., 4.]), np.array([1., 3., 2., 4.]))
+    np.array([1.0, 2.0, 2.0, 4.0]), np.array([1.0, 3.0, 2.0, 4.0])
+  )
   # Five pairs agree, none disagrees, one is tied on one side.
   assert found.kendall_tau == pytest.approx(5 / np.sqrt(6 * 5))
-  assert np.isnan(scenicness.correlation(np.ones(3), np.arange(3.))).all()
+  assert np.isnan(scenicness.correlation(np.ones(3), np.arange(3.0))).all()
 
 
 def test_places_without_votes_do_not_count_and_the_average_is_of_all():
   rng = np.random.default_rng(0)
   prompts = sources.RatedPrompts(
-      tuple('abcdefghijk'), rng.uniform(1, 10, 11), np.zeros(11, int),
-      rng.normal(size=(11, 3)).astype(np.float32))
+    tuple('abcdefghijk'),
+    rng.uniform(1, 10, 11),
+    np.zeros(11, int),
+    rng.normal(size=(11, 3)).astype(np.float32),
+  )
   vectors = rng.normal(size=(20, 3)).astype(np.float32)
   votes = scenicness.early(vectors, prompts) + rng.normal(0, 0.1, 20)
   missing = np.append(votes, np.nan)
   found = scenicness.evaluate(
-      np.concatenate([vectors, AXES[:1]]), missing, prompts)
+    np.concatenate([vectors, AXES[:1]]), missing, prompts
+  )
   assert found['early'].pearson_r > 0.9
   assert found == scenicness.evaluate(vectors, votes, prompts)
   # One rater: all settings are the same.
@@ -62,4 +72,5 @@ def test_places_without_votes_do_not_count_and_the_average_is_of_all():
   assert found['average'] == pytest.approx(found['early'])
   numbers = scenicness.metrics('test/scenicness', found)
   assert numbers['test/scenicness_early/pearson_r'] == (
-      found['early'].pearson_r)
+    found['early'].pearson_r
+  )

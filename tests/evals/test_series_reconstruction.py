@@ -20,8 +20,13 @@ def split_values(weather, blocks, name, split, **changes):
   """[P, T] of every window of a split."""
   block = builder.Block(**blocks[split] | changes)
   source = builder.Windows(weather, {split: block}, (name,))
-  return np.stack([example[name] for part in source.parts()[split]
-                   for example in source.read(split, part)])
+  return np.stack(
+    [
+      example[name]
+      for part in source.parts()[split]
+      for example in source.read(split, part)
+    ]
+  )
 
 
 def fit(name, values):
@@ -34,10 +39,14 @@ def fit(name, values):
 @pytest.fixture(scope='module')
 def rain():
   """Training and held-out precipitation of the New York airports."""
-  weather = stations.Stations(**config_lib.STATIONS | {'paths': [
-      ROOT / path for path in config_lib.STATIONS['paths']]})
-  return tuple(split_values(weather, config_lib.AIRPORTS, 'tp_hourly', split)
-               for split in ('train', 'test'))
+  weather = stations.Stations(
+    **config_lib.STATIONS
+    | {'paths': [ROOT / path for path in config_lib.STATIONS['paths']]}
+  )
+  return tuple(
+    split_values(weather, config_lib.AIRPORTS, 'tp_hourly', split)
+    for split in ('train', 'test')
+  )
 
 
 @pytest.fixture(scope='module')
@@ -49,17 +58,19 @@ def era5():
 @pytest.fixture(scope='module')
 def temperature(era5):
   """The same of ERA5's temperature, few windows."""
-  few = dict(every_h=60, lat=(50., 52.))
-  return tuple(split_values(era5, config_lib.ERA5, 't2m_hourly', split, **few)
-               for split in ('train', 'test'))
+  few = dict(every_h=60, lat=(50.0, 52.0))
+  return tuple(
+    split_values(era5, config_lib.ERA5, 't2m_hourly', split, **few)
+    for split in ('train', 'test')
+  )
 
 
 def test_uniform_bins_err_as_theory_says_on_real_temperature(temperature):
   train, test = temperature
   bins = series_reconstruction.bins_of(
-      't2m_hourly', fit('t2m_hourly', train), (225., 318.))
-  scores, counts = series_reconstruction.score_bins(
-      bins['uniform_fixed'], test)
+    't2m_hourly', fit('t2m_hourly', train), (225.0, 318.0)
+  )
+  scores, counts = series_reconstruction.score_bins(bins['uniform_fixed'], test)
   assert scores.mse == pytest.approx(WIDTH**2 / 12, rel=0.05)
   assert scores.mae == pytest.approx(WIDTH / 4, rel=0.05)
   assert scores.clipped == 0 and counts.sum() == test.size
@@ -68,8 +79,9 @@ def test_uniform_bins_err_as_theory_says_on_real_temperature(temperature):
 
 def test_the_splits_share_no_hour_and_no_neighbouring_cell(era5):
   lat, lon = era5.cells
-  blocks = {split: builder.Block(**block)
-            for split, block in config_lib.ERA5.items()}
+  blocks = {
+    split: builder.Block(**block) for split, block in config_lib.ERA5.items()
+  }
   inside = {split: block.contains(lat, lon) for split, block in blocks.items()}
   spans = {}
   for split, block in blocks.items():
@@ -78,16 +90,18 @@ def test_the_splits_share_no_hour_and_no_neighbouring_cell(era5):
     assert inside[split].sum() >= 99
   for one, two in ('train', 'val'), ('train', 'test'), ('val', 'test'):
     assert spans[one][1] < spans[two][0]
-    apart = [np.abs(x[inside[one]][:, None] - x[inside[two]][None])
-             for x in (lat, lon)]
+    apart = [
+      np.abs(x[inside[one]][:, None] - x[inside[two]][None]) for x in (lat, lon)
+    ]
     assert np.maximum(*apart).min() >= 2 * 0.25  # A cell lies in between.
 
 
 @pytest.mark.parametrize('scheme', ['uniform', 'quantile'])
 def test_bins_do_not_collapse_on_real_precipitation(rain, scheme):
   train, test = rain
-  bins = series_reconstruction.bins_of('tp_hourly', fit('tp_hourly', train),
-                                       (225., 318.))
+  bins = series_reconstruction.bins_of(
+    'tp_hourly', fit('tp_hourly', train), (225.0, 318.0)
+  )
   assert set(bins) == {'uniform', 'quantile'}
   ids = bins[scheme].encode(test)
   restored = bins[scheme].decode(ids)
@@ -106,9 +120,10 @@ def test_bins_do_not_collapse_on_real_precipitation(rain, scheme):
 
 
 def test_scores_of_reconstructions_by_hand():
-  truth = np.array([[1., 2., np.nan], [3., 6., 3.]])
+  truth = np.array([[1.0, 2.0, np.nan], [3.0, 6.0, 3.0]])
   scores = series_reconstruction.Scores.of(
-      truth, truth + np.array([[1., 1., 9.], [0., -2., 0.]]), [2, 2, 0, 1])
+    truth, truth + np.array([[1.0, 1.0, 9.0], [0.0, -2.0, 0.0]]), [2, 2, 0, 1]
+  )
   assert scores.mse == pytest.approx(6 / 5)
   assert scores.mae == pytest.approx(4 / 5)
   assert scores.r2 == pytest.approx(1 - 6 / 14)
@@ -120,8 +135,10 @@ def test_pictures_are_drawn(tmp_path):
   truth = np.random.default_rng(0).normal(size=(3, 60))
   truth[0, :9] = np.nan
   series_plots.reconstructions(
-      tmp_path / 'a.png', leads, truth, truth + 0.1, 'K')
+    tmp_path / 'a.png', leads, truth, truth + 0.1, 'K'
+  )
   series_plots.token_histograms(
-      tmp_path / 'b.png', {'FSQ': np.array([0, 5, 7]), 'x': np.zeros(4, int)})
+    tmp_path / 'b.png', {'FSQ': np.array([0, 5, 7]), 'x': np.zeros(4, int)}
+  )
   for name in 'ab':
     assert (tmp_path / f'{name}.png').stat().st_size > 5_000

@@ -8,13 +8,21 @@ from fusion_jax.evals import tables
 def test_numbers_stand_right_and_text_left():
   table = tables.markdown(('model', 'R2'), [('ours', 0.91234), ('linear', 0.5)])
   assert table.splitlines() == [
-      '| model | R2 |', '| --- | ---: |', '| ours | 0.912 |',
-      '| linear | 0.500 |']
+    '| model | R2 |',
+    '| --- | ---: |',
+    '| ours | 0.912 |',
+    '| linear | 0.500 |',
+  ]
 
 
 def test_numbers_are_as_long_as_they_are_useful():
   assert [tables.number(x) for x in (3, 12_345, 1234.5, 0.5, float('nan'))] == [
-      '3', '12,345', '1,234', '0.500', 'n/a']
+    '3',
+    '12,345',
+    '1,234',
+    '0.500',
+    'n/a',
+  ]
 
 
 def test_an_interval_stands_behind_its_value():

@@ -9,16 +9,18 @@ from fusion_jax.evals import text_retrieval
 
 AXES = np.eye(3, dtype=np.float32)
 TEXTS = prompts.Prompts(
-    ('BlackSea', 'Alpine'), ('waves', 'peaks', 'more peaks'), (0, 1, 1),
-    2 * AXES)
+  ('BlackSea', 'Alpine'), ('waves', 'peaks', 'more peaks'), (0, 1, 1), 2 * AXES
+)
 
 
 def test_nearest_places_of_each_class_are_found_in_order():
   vectors = np.array(
-      [[0, 1, 0], [.6, .8, 0], [1, 0, 0], [1, 0, 0]], np.float32)
+    [[0, 1, 0], [0.6, 0.8, 0], [1, 0, 0], [1, 0, 0]], np.float32
+  )
   truth = np.array([0, 1, 1, 0])
   waves, peaks = text_retrieval.search(
-      vectors, TEXTS, truth, ('Alpine', 'Black Sea'), k=2)
+    vectors, TEXTS, truth, ('Alpine', 'Black Sea'), k=2
+  )
   np.testing.assert_array_equal(waves.places, [2, 3])
   np.testing.assert_allclose(waves.cosines, [1, 1])
   assert (waves.wanted, waves.right) == ('BlackSea', 0.5)
@@ -32,14 +34,21 @@ def test_nearest_places_of_each_class_are_found_in_order():
 @pytest.mark.parametrize('side', [1, 5])
 def test_picture_has_a_row_a_text(tmp_path, side):
   rng = np.random.default_rng(0)
-  examples = {i: {
+  examples = {
+    i: {
       'pixels': rng.integers(1, 4_000, (12, 10, side, side)).astype(np.int16),
-      'lat': 50., 'lon': 4., 'label/bioregion': np.int32(i - 1)}
-              for i in range(3)}
-  found = [text_retrieval.Found(
-      'waves', 'BlackSea', np.arange(3), np.ones(3), 0.5)] * 2
+      'lat': 50.0,
+      'lon': 4.0,
+      'label/bioregion': np.int32(i - 1),
+    }
+    for i in range(3)
+  }
+  found = [
+    text_retrieval.Found('waves', 'BlackSea', np.arange(3), np.ones(3), 0.5)
+  ] * 2
   path = tmp_path / 'found.png'
   text_retrieval.picture(
-      path, found, examples, ('Alpine', 'Black Sea'), 'label/bioregion')
+    path, found, examples, ('Alpine', 'Black Sea'), 'label/bioregion'
+  )
   with Image.open(path) as image:
     assert image.width > 500 and np.asarray(image).std() > 20

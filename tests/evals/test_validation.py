@@ -17,15 +17,19 @@ class Task:
   def loss(self, params, extra, batch, key):
     del key
     values, rare = batch['values'] * params, batch['rare']
-    pairs = {'loss/often': (values.sum(), jnp.float32(values.size)),
-             'loss/rare': ((values * rare).sum(), rare.sum())}
+    pairs = {
+      'loss/often': (values.sum(), jnp.float32(values.size)),
+      'loss/rare': ((values * rare).sum(), rare.sum()),
+    }
     return values.sum(), (pairs, extra)
 
 
 def evaluate(values, rare, sizes):
   cuts = np.cumsum(sizes)[:-1]
-  batches = [{'values': v, 'rare': r} for v, r in zip(
-      np.split(values, cuts), np.split(rare, cuts))]
+  batches = [
+    {'values': v, 'rare': r}
+    for v, r in zip(np.split(values, cuts), np.split(rare, cuts))
+  ]
   run = validation.Validation(Task(), lambda: batches)
   return run(types.SimpleNamespace(eval_params=2.0, extra={}), 0)
 

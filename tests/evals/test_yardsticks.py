@@ -23,8 +23,7 @@ def test_regression_leaves_missing_values_out_lead_by_lead():
   features = np.array([[0.0], [1.0], [2.0], [3.0]])
   series = np.array([[1.0, np.nan], [3.0, 4.0], [5.0, 4.0], [7.0, 4.0]])
   regression = yardsticks.LinearRegression.fit(features, series)
-  np.testing.assert_allclose(
-      regression.predict([[10.0]]), [[21, 4]], atol=1e-9)
+  np.testing.assert_allclose(regression.predict([[10.0]]), [[21, 4]], atol=1e-9)
 
 
 def test_band_means_do_not_overflow_integers():

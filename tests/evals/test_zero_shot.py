@@ -43,24 +43,31 @@ def test_normalised_accuracy_takes_away_that_a_class_is_near_everything():
 
 def test_first_class_wins_a_tie():
   score = zero_shot.evaluate(
-      AXES[[0]], np.array([0]), CLASSES._replace(vectors=AXES[[0, 0, 0]]))
+    AXES[[0]], np.array([0]), CLASSES._replace(vectors=AXES[[0, 0, 0]])
+  )
   assert score.accuracy == 1
 
 
 def test_classes_are_read_in_either_spelling_and_prompts_averaged(tmp_path):
   vectors = np.array([[2, 0], [0, 1], [0, 3]], np.float32)
-  prompt_files.write(tmp_path / 'p.npz', prompts.Prompts(
-      ('BlackSea', 'Alpine'), ('x', 'y', 'z'), (0, 0, 1), vectors))
+  prompt_files.write(
+    tmp_path / 'p.npz',
+    prompts.Prompts(
+      ('BlackSea', 'Alpine'), ('x', 'y', 'z'), (0, 0, 1), vectors
+    ),
+  )
   found = zero_shot.read_classes(
-      tmp_path / 'p.npz', 'bioregion', 2, ('Alpine', 'Black Sea'))
+    tmp_path / 'p.npz', 'bioregion', 2, ('Alpine', 'Black Sea')
+  )
   np.testing.assert_array_equal(found.values, [1, 0])
   half = np.sqrt(0.5)
-  np.testing.assert_allclose(
-      found.vectors, [[half, half], [0, 1]], atol=1e-6)
+  np.testing.assert_allclose(found.vectors, [[half, half], [0, 1]], atol=1e-6)
 
 
 def test_class_that_the_label_lacks_is_an_error(tmp_path):
-  prompt_files.write(tmp_path / 'p.npz', prompts.Prompts(
-      ('Sea',), ('x',), (0,), np.ones((1, 2), np.float32)))
+  prompt_files.write(
+    tmp_path / 'p.npz',
+    prompts.Prompts(('Sea',), ('x',), (0,), np.ones((1, 2), np.float32)),
+  )
   with pytest.raises(ValueError, match=r"p\.npz.*\['Sea'\].*Alpine"):
     zero_shot.read_classes(tmp_path / 'p.npz', 'bioregion', 2, ('Alpine',))

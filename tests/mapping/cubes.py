@@ -18,17 +18,20 @@ SHAPE = (9, 7)
 CRS = 'EPSG:32631'
 TRANSFORM = rasterio.Affine(10, 0, 664_000, 0, -10, 5_612_120)
 # From November, as the real cube, so that calendar and order differ.
-DATES = [np.datetime64('2020-11-15') + np.timedelta64(30 * i, 'D')
-         for i in range(12)]
+DATES = [
+  np.datetime64('2020-11-15') + np.timedelta64(30 * i, 'D') for i in range(12)
+]
 MISSING = 0
 
 
 def values(shape=SHAPE, steps=12, seed=0):
   """{band: uint16 [S, Y, X]} reflectance x 10,000, some missing (0)."""
   rng = np.random.default_rng(seed)
-  made = {band: rng.integers(500, 4_000, (steps, *shape)).astype(np.uint16)
-          for band in bands.BANDS}
-  gone = rng.random((steps, *shape)) < .1
+  made = {
+    band: rng.integers(500, 4_000, (steps, *shape)).astype(np.uint16)
+    for band in bands.BANDS
+  }
+  gone = rng.random((steps, *shape)) < 0.1
   for array in made.values():
     array[gone] = MISSING
     array[:, 0, 0] = MISSING  # A pixel without any data.
@@ -39,8 +42,9 @@ def months(made, dates=None):
   """[12, C, Y, X] float32 by month, NaN = missing: what a cube should read."""
   dates = np.array(DATES if dates is None else dates, 'datetime64[M]')
   place = dates.astype(int) % 12
-  found = np.full((12, len(bands.BANDS), *made['B2'].shape[1:]), np.nan,
-                  np.float32)
+  found = np.full(
+    (12, len(bands.BANDS), *made['B2'].shape[1:]), np.nan, np.float32
+  )
   for i, band in enumerate(bands.BANDS):
     for step, month in enumerate(place):
       array = made[band][step].astype(np.float32)
@@ -55,20 +59,26 @@ def write_netcdf(path, made, *, dates=DATES, prefix='S2-L2A-', **attrs):
     for name, size in ('t', steps), ('y', height), ('x', width):
       file.createDimension(name, size)
     file.createVariable('crs', 'i4').attrs.update(
-        crs_wkt=rasterio.crs.CRS.from_string(CRS).to_wkt())
+      crs_wkt=rasterio.crs.CRS.from_string(CRS).to_wkt()
+    )
     if dates is not None:
       time = file.createVariable('t', 'i4', ('t',))
       time.units = 'days since 1990-01-01'
-      time[:] = [(day - np.datetime64('1990-01-01')).astype(int)
-                 for day in dates]
+      time[:] = [
+        (day - np.datetime64('1990-01-01')).astype(int) for day in dates
+      ]
     file.createVariable('y', 'f8', ('y',))[:] = TRANSFORM.f - 10 * (
-        np.arange(height) + .5)
+      np.arange(height) + 0.5
+    )
     file.createVariable('x', 'f8', ('x',))[:] = TRANSFORM.c + 10 * (
-        np.arange(width) + .5)
+      np.arange(width) + 0.5
+    )
     for band, array in made.items():
       variable = file.createVariable(
-          f'{prefix}{band.replace("B", "B0") if len(band) == 2 else band}',
-          array.dtype, ('t', 'y', 'x'))
+        f'{prefix}{band.replace("B", "B0") if len(band) == 2 else band}',
+        array.dtype,
+        ('t', 'y', 'x'),
+      )
       variable.attrs.update(grid_mapping='crs', **attrs)
       variable[:] = array
   return path
@@ -80,19 +90,27 @@ def write_zarr(path, made, *, scale=None, offset=None):
   arrays = np.stack(list(made.values()), axis=1)[:, :, ::-1]
   steps, count, height, width = arrays.shape
   stored = root.create_array('reflectance', data=arrays, chunks=(1, 1, 4, 4))
-  stored.attrs.update({
-      '_ARRAY_DIMENSIONS': ['time', 'band', 'y', 'x'], 'crs': CRS,
-      **({} if scale is None else {'scale_factor': scale,
-                                   'add_offset': offset})})
+  stored.attrs.update(
+    {
+      '_ARRAY_DIMENSIONS': ['time', 'band', 'y', 'x'],
+      'crs': CRS,
+      **(
+        {} if scale is None else {'scale_factor': scale, 'add_offset': offset}
+      ),
+    }
+  )
   coordinates = {
-      'time': np.array([(day - np.datetime64('1970-01-01')).astype(int)
-                        for day in DATES]),
-      'band': np.array(list(made)),
-      'y': TRANSFORM.f - 10 * (np.arange(height)[::-1] + .5),
-      'x': TRANSFORM.c + 10 * (np.arange(width) + .5)}
+    'time': np.array(
+      [(day - np.datetime64('1970-01-01')).astype(int) for day in DATES]
+    ),
+    'band': np.array(list(made)),
+    'y': TRANSFORM.f - 10 * (np.arange(height)[::-1] + 0.5),
+    'x': TRANSFORM.c + 10 * (np.arange(width) + 0.5),
+  }
   for name, array in coordinates.items():
     kept = root.create_array(
-        name, data=array.astype('<U4') if name == 'band' else array)
+      name, data=array.astype('<U4') if name == 'band' else array
+    )
     kept.attrs['_ARRAY_DIMENSIONS'] = [name]
   root['time'].attrs['units'] = 'days since 1970-01-01'
   zarr.consolidate_metadata(root.store)
@@ -105,9 +123,16 @@ def write_geotiffs(folder, made):
   for step, day in enumerate(DATES):
     order = list(made)[::-1]
     with rasterio.open(
-        folder / f'S2_{str(day).replace("-", "")}.tif', 'w', driver='GTiff',
-        height=SHAPE[0], width=SHAPE[1], count=len(order), dtype='uint16',
-        crs=CRS, transform=TRANSFORM) as file:
+      folder / f'S2_{str(day).replace("-", "")}.tif',
+      'w',
+      driver='GTiff',
+      height=SHAPE[0],
+      width=SHAPE[1],
+      count=len(order),
+      dtype='uint16',
+      crs=CRS,
+      transform=TRANSFORM,
+    ) as file:
       file.write(np.stack([made[band][step] for band in order]))
       file.descriptions = order
   return folder
@@ -123,56 +148,100 @@ def write_stac(folder, made, *, applied=False):
       part = array[step, ::2, ::2] if coarse else array[step]
       path, size = folder / f'{step}_{band}.tif', 20 if coarse else 10
       with rasterio.open(
-          path, 'w', driver='GTiff', height=part.shape[0], width=part.shape[1],
-          count=1, dtype='uint16', crs=CRS, nodata=MISSING,
-          transform=rasterio.Affine(
-              size, 0, TRANSFORM.c, 0, -size, TRANSFORM.f)) as file:
+        path,
+        'w',
+        driver='GTiff',
+        height=part.shape[0],
+        width=part.shape[1],
+        count=1,
+        dtype='uint16',
+        crs=CRS,
+        nodata=MISSING,
+        transform=rasterio.Affine(size, 0, TRANSFORM.c, 0, -size, TRANSFORM.f),
+      ) as file:
         file.write(part, 1)
       assets[f'band_{band}'] = {
-          'href': path.name, 'eo:bands': [{'name': band}],
-          'raster:bands': [{'nodata': 0, 'scale': 1e-4, 'offset': -.1}]}
-    (folder / f'item_{step}.json').write_text(json.dumps({
-        'type': 'Feature', 'id': str(step), 'assets': assets, 'properties': {
+        'href': path.name,
+        'eo:bands': [{'name': band}],
+        'raster:bands': [{'nodata': 0, 'scale': 1e-4, 'offset': -0.1}],
+      }
+    (folder / f'item_{step}.json').write_text(
+      json.dumps(
+        {
+          'type': 'Feature',
+          'id': str(step),
+          'assets': assets,
+          'properties': {
             'datetime': f'{day}T10:30:00Z',
-            'earthsearch:boa_offset_applied': applied}}))
+            'earthsearch:boa_offset_applied': applied,
+          },
+        }
+      )
+    )
   return folder
 
 
 def config(side=1, **changes):
   """Of a small encoder."""
-  return ml_collections.ConfigDict({
-      'task': 'pixel_encoder', 'scaling': 'published', 'missing_bands': (),
+  return ml_collections.ConfigDict(
+    {
+      'task': 'pixel_encoder',
+      'scaling': 'published',
+      'missing_bands': (),
       'model': dict(
-          width=16, depth=2, num_heads=2, hidden=8, output_width=6,
-          num_bands=10, side=side, activation='relu', dropout=.2,
-          single='mean', kept='own', unroll=1, dtype='float32'), **changes})
+        width=16,
+        depth=2,
+        num_heads=2,
+        hidden=8,
+        output_width=6,
+        num_bands=10,
+        side=side,
+        activation='relu',
+        dropout=0.2,
+        single='mean',
+        kept='own',
+        unroll=1,
+        dtype='float32',
+      ),
+      **changes,
+    }
+  )
 
 
 def params(settings, classifier=False):
   """Of that encoder, drawn without compiling; months and pixels matter."""
   rng = np.random.default_rng(4)
-  shapes = jax.eval_shape(lambda: pixel_encoder.init(
-      pixel_encoder.make(settings.model), jax.random.key(0)))
+  shapes = jax.eval_shape(
+    lambda: pixel_encoder.init(
+      pixel_encoder.make(settings.model), jax.random.key(0)
+    )
+  )
 
   def draw(path, x):
     if path[-1].key in ('scale', 'bias'):
       return np.full(x.shape, path[-1].key == 'scale', np.float32)
-    return rng.normal(0, x.shape[-2 % x.ndim]**-.5, x.shape).astype(np.float32)
+    return rng.normal(0, x.shape[-2 % x.ndim] ** -0.5, x.shape).astype(
+      np.float32
+    )
 
   found = {'encoder': jax.tree_util.tree_map_with_path(draw, shapes)}
   found['encoder']['embed']['kernel'] *= 10
   if classifier:
     found['classifier'] = {
-        'kernel': rng.normal(size=(6, 8)).astype(np.float32),
-        'bias': np.zeros(8, np.float32)}
+      'kernel': rng.normal(size=(6, 8)).astype(np.float32),
+      'bias': np.zeros(8, np.float32),
+    }
   return found
 
 
 @functools.cache
 def model(side=1, classifier=False):
   """A `PixelModel` that nothing trained."""
-  changes = {'task': 'classify_pixels', 'label': 'land_cover',
-             'setting': 'monthly'} if classifier else {}
+  changes = (
+    {'task': 'classify_pixels', 'label': 'land_cover', 'setting': 'monthly'}
+    if classifier
+    else {}
+  )
   settings = config(side, **changes)
   return pixel_model.PixelModel(settings, params(settings, classifier), {})
 
@@ -181,8 +250,10 @@ def classes():
   """Three classes with vectors."""
   vectors = np.random.default_rng(1).normal(size=(3, 6)).astype(np.float32)
   return classify.Classes(
-      ('water', 'trees', 'wheat'),
-      vectors / np.linalg.norm(vectors, axis=1, keepdims=True), 2.)
+    ('water', 'trees', 'wheat'),
+    vectors / np.linalg.norm(vectors, axis=1, keepdims=True),
+    2.0,
+  )
 
 
 def expected(the_model, the_classes, images):
@@ -190,12 +261,15 @@ def expected(the_model, the_classes, images):
   side, shape = the_model.encoder.side, images.shape[2:]
   margin = (side // 2,) * 2
   padded = np.pad(images, [(0, 0), (0, 0), margin, margin], 'symmetric')
-  patches = np.stack([padded[:, :, y:y + side, x:x + side]
-                      for y, x in np.ndindex(*shape)])
+  patches = np.stack(
+    [padded[:, :, y : y + side, x : x + side] for y, x in np.ndindex(*shape)]
+  )
   vectors = the_model.encode(patches)
   scores = 100 * vectors @ the_classes.vectors.T / the_classes.temperature
   shares = np.exp(scores - scores.max(axis=1, keepdims=True))
   shares /= shares.sum(axis=1, keepdims=True)
   there = np.isfinite(images).any(axis=(0, 1))
-  return (np.where(there, shares.argmax(axis=1).reshape(shape), 255),
-          np.where(there, shares.max(axis=1).reshape(shape), np.nan))
+  return (
+    np.where(there, shares.argmax(axis=1).reshape(shape), 255),
+    np.where(there, shares.max(axis=1).reshape(shape), np.nan),
+  )

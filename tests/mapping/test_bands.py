@@ -3,19 +3,35 @@ import pytest
 from fusion_jax.mapping import bands
 
 
-@pytest.mark.parametrize('text, band', [
-    ('B02', 'B2'), ('b2', 'B2'), ('S2-L2A-B8A', 'B8A'), ('B08', 'B8'),
-    ('B12 (SWIR)', 'B12'), ('T31UFS_20201105T105231_B02_10m', 'B2'),
-    ('nir08', 'B8A'), ('rededge3', 'B7'), ('SCL', 'SCL'), ('B10', 'B10'),
-    ('VH', ''), ('B022', ''), ('AB02', ''), ('', '')])
+@pytest.mark.parametrize(
+  'text, band',
+  [
+    ('B02', 'B2'),
+    ('b2', 'B2'),
+    ('S2-L2A-B8A', 'B8A'),
+    ('B08', 'B8'),
+    ('B12 (SWIR)', 'B12'),
+    ('T31UFS_20201105T105231_B02_10m', 'B2'),
+    ('nir08', 'B8A'),
+    ('rededge3', 'B7'),
+    ('SCL', 'SCL'),
+    ('B10', 'B10'),
+    ('VH', ''),
+    ('B022', ''),
+    ('AB02', ''),
+    ('', ''),
+  ],
+)
 def test_bands_are_found_in_names(text, band):
   assert bands.find(text) == band
 
 
 def test_missing_bands_are_named_with_the_flag():
   there = [band for band in bands.BANDS if band not in ('B8A', 'B5')]
-  with pytest.raises(ValueError, match='lacks the bands B5, B8A.*'
-                     '--missing-band B5 --missing-band B8A'):
+  with pytest.raises(
+    ValueError,
+    match='lacks the bands B5, B8A.*--missing-band B5 --missing-band B8A',
+  ):
     bands.sources(there)
 
 

@@ -16,36 +16,39 @@ def draw(temperature, count=20_000):
   return scores, np.minimum(labels, 2)
 
 
-@pytest.mark.parametrize('temperature', [.5, 3.])
+@pytest.mark.parametrize('temperature', [0.5, 3.0])
 def test_the_temperature_of_the_labels_is_found(temperature):
   scores, labels = draw(temperature)
   found = calibration.fit(scores, labels, CLASSES)
-  assert abs(found.temperature / temperature - 1) < .05
-  assert found.error < .02 < found.error_before
+  assert abs(found.temperature / temperature - 1) < 0.05
+  assert found.error < 0.02 < found.error_before
   assert found.num_pixels == len(labels)
 
 
 def test_pixels_without_a_label_do_not_count():
-  scores, labels = draw(3., 500)
+  scores, labels = draw(3.0, 500)
   doubled = np.concatenate([scores, scores[::-1]])
   found = calibration.fit(
-      doubled, np.concatenate([labels, np.full(500, -1)]), CLASSES)
-  assert found.temperature == calibration.fit(
-      scores, labels, CLASSES).temperature
+    doubled, np.concatenate([labels, np.full(500, -1)]), CLASSES
+  )
+  assert (
+    found.temperature == calibration.fit(scores, labels, CLASSES).temperature
+  )
   with pytest.raises(ValueError, match='has a label of a, b, c'):
     calibration.fit(scores, np.full(500, -1), CLASSES, 'places')
 
 
 def test_the_error_is_the_gap_of_confidence_and_accuracy():
-  shares = np.array([[.9, .1], [.9, .1], [.4, .6], [.4, .6]])
+  shares = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]])
   labels = np.array([0, 1, 1, 1])  # Half right at 0.9, all right at 0.6.
   np.testing.assert_allclose(
-      calibration.expected_error(shares, labels), (.4 + .4) / 2)
+    calibration.expected_error(shares, labels), (0.4 + 0.4) / 2
+  )
 
 
 def test_a_checkpoint_has_one_temperature_for_each_set_of_classes(tmp_path):
   assert calibration.read(tmp_path, CLASSES) is None
-  scores, labels = draw(3., 500)
+  scores, labels = draw(3.0, 500)
   first = calibration.fit(scores, labels, CLASSES)
   other = calibration.fit(scores, labels, ('x', 'y', 'z'))
   for made in first, other, first:

@@ -11,8 +11,12 @@ from fusion_jax.mapping import bands, cube, open_cube
 from tests.mapping import cubes
 
 WHOLE = slice(0, cubes.SHAPE[0]), slice(0, cubes.SHAPE[1])
-REAL = (pathlib.Path(__file__).parents[1] / 'testdata' / 'worldcereal' /
-        'belgium_16x12.nc')
+REAL = (
+  pathlib.Path(__file__).parents[1]
+  / 'testdata'
+  / 'worldcereal'
+  / 'belgium_16x12.nc'
+)
 
 
 def read(path, window=WHOLE, **options):
@@ -52,8 +56,9 @@ def test_geotiffs_are_ordered_by_the_dates_in_their_names(tmp_path):
 
 
 def test_stac_items_bring_coarse_bands_onto_the_fine_grid(tmp_path):
-  made = {band: np.maximum(array, 2_000) for band, array in
-          cubes.values().items()}
+  made = {
+    band: np.maximum(array, 2_000) for band, array in cubes.values().items()
+  }
   found, _ = read(cubes.write_stac(tmp_path / 'items', made))
   wanted = cubes.months(made) - 1_000  # The declared offset of -0.1.
   fine = [bands.BANDS.index(band) for band in ('B2', 'B3', 'B4', 'B8')]
@@ -69,46 +74,55 @@ def test_an_offset_that_is_applied_already_is_not_applied_again(tmp_path):
   np.testing.assert_allclose(found[:, 0], cubes.months(made)[:, 0], atol=1e-2)
 
 
-@pytest.mark.parametrize('write', [
+@pytest.mark.parametrize(
+  'write',
+  [
     lambda path, made: cubes.write_netcdf(path / 'cube.nc', made),
     lambda path, made: cubes.write_zarr(path / 'cube.zarr', made),
-    lambda path, made: cubes.write_geotiffs(path / 'stack', made)])
+    lambda path, made: cubes.write_geotiffs(path / 'stack', made),
+  ],
+)
 def test_a_window_over_the_edge_is_mirrored(tmp_path, write):
   made = cubes.values()
   found, _ = read(write(tmp_path, made), (slice(-2, 3), slice(5, 9)))
   wanted = cubes.months(made)
   np.testing.assert_array_equal(
-      found, wanted[:, :, [1, 0, 0, 1, 2]][..., [5, 6, 6, 5]])
+    found, wanted[:, :, [1, 0, 0, 1, 2]][..., [5, 6, 6, 5]]
+  )
 
 
 def test_a_declared_scale_and_offset_are_applied(tmp_path):
   made = cubes.values()
-  path = cubes.write_zarr(tmp_path / 'cube.zarr', made, scale=2e-4, offset=-.1)
+  path = cubes.write_zarr(tmp_path / 'cube.zarr', made, scale=2e-4, offset=-0.1)
   found, _ = read(path)
   np.testing.assert_allclose(
-      found, 2 * cubes.months(made) - 1_000, rtol=1e-5, atol=1e-2)
+    found, 2 * cubes.months(made) - 1_000, rtol=1e-5, atol=1e-2
+  )
 
 
 def test_the_user_is_believed_before_the_file(tmp_path):
   made = cubes.values()
-  path = cubes.write_zarr(tmp_path / 'cube.zarr', made, scale=2e-4, offset=-.1)
-  found, _ = read(path, declared=cube.Declared(scale=1e-4, offset=0.))
+  path = cubes.write_zarr(tmp_path / 'cube.zarr', made, scale=2e-4, offset=-0.1)
+  found, _ = read(path, declared=cube.Declared(scale=1e-4, offset=0.0))
   np.testing.assert_array_equal(found, cubes.months(made))
 
 
 def test_reflectance_itself_raises_and_names_the_flag(tmp_path):
-  made = {band: (array / 1e4).astype(np.float32)
-          for band, array in cubes.values().items()}
+  made = {
+    band: (array / 1e4).astype(np.float32)
+    for band, array in cubes.values().items()
+  }
   path = cubes.write_netcdf(tmp_path / 'cube.nc', made)
   with pytest.raises(ValueError, match='values up to 0.399.*--scale 1'):
     read(path)
-  found, _ = read(path, declared=cube.Declared(scale=1., nodata=0.))
+  found, _ = read(path, declared=cube.Declared(scale=1.0, nodata=0.0))
   np.testing.assert_allclose(found, cubes.months(cubes.values()), rtol=1e-5)
 
 
 def test_a_scale_that_makes_no_reflectance_raises(tmp_path):
   path = cubes.write_zarr(
-      tmp_path / 'cube.zarr', cubes.values(), scale=.01, offset=0.)
+    tmp_path / 'cube.zarr', cubes.values(), scale=0.01, offset=0.0
+  )
   with pytest.raises(ValueError, match='--scale 0.0001'):
     read(path)
 
@@ -121,24 +135,27 @@ def test_missing_bands_raise_and_name_the_flag(tmp_path):
     read(path)
   found, _ = read(path, missing=['B8A'])
   at = bands.BANDS.index('B8A')
-  np.testing.assert_array_equal(
-      found[:, at], found[:, bands.BANDS.index('B8')])
+  np.testing.assert_array_equal(found[:, at], found[:, bands.BANDS.index('B8')])
   found, _ = read(path, missing=['B8A=0'])
   assert np.isnan(found[:, at]).all()
 
 
 def test_several_acquisitions_of_a_month_give_their_lower_median(tmp_path):
-  made = {band: np.stack([array[0], array[0] + 300, array[0] + 100,
-                          array[0] + 200])
-          for band, array in cubes.values(steps=1).items()}
+  made = {
+    band: np.stack([array[0], array[0] + 300, array[0] + 100, array[0] + 200])
+    for band, array in cubes.values(steps=1).items()
+  }
   for array in made.values():
     array[2] = cubes.MISSING
   path = cubes.write_netcdf(
-      tmp_path / 'cube.nc', made, dates=[
-          np.datetime64(f'2020-06-{day:02d}') for day in (3, 8, 13, 18)])
+    tmp_path / 'cube.nc',
+    made,
+    dates=[np.datetime64(f'2020-06-{day:02d}') for day in (3, 8, 13, 18)],
+  )
   found, _ = read(path)
   np.testing.assert_array_equal(
-      found[5, 0, 1:], np.where(made['B2'][0] == 0, 200, made['B2'][3])[1:])
+    found[5, 0, 1:], np.where(made['B2'][0] == 0, 200, made['B2'][3])[1:]
+  )
   assert np.isnan(np.delete(found, 5, axis=0)).all()
 
 
@@ -148,20 +165,26 @@ def test_clouds_by_the_scene_classification_are_missing(tmp_path):
   scene[0] = 9
   scene[1, :4] = 10
   path = cubes.write_netcdf(
-      tmp_path / 'cube.nc', made | {'SCL': scene},
-      dates=[np.datetime64('2020-06-03'), np.datetime64('2020-06-08')])
+    tmp_path / 'cube.nc',
+    made | {'SCL': scene},
+    dates=[np.datetime64('2020-06-03'), np.datetime64('2020-06-08')],
+  )
   found, _ = read(path)
   assert np.isnan(found[5, :, :4]).all()
   wanted = made['B2'][1, 4:].astype(np.float32)
   np.testing.assert_array_equal(
-      found[5, 0, 4:], np.where(wanted == 0, np.nan, wanted))
+    found[5, 0, 4:], np.where(wanted == 0, np.nan, wanted)
+  )
 
 
 def test_longer_series_need_a_first_month(tmp_path):
   dates = [np.datetime64('2020-08') + np.timedelta64(i, 'M') for i in range(16)]
   made = cubes.values(steps=16)
-  path = cubes.write_netcdf(tmp_path / 'cube.nc', made, dates=[
-      day.astype('datetime64[D]') for day in dates])
+  path = cubes.write_netcdf(
+    tmp_path / 'cube.nc',
+    made,
+    dates=[day.astype('datetime64[D]') for day in dates],
+  )
   with pytest.raises(ValueError, match='--start 2020-12'):
     read(path)
   found, opened = read(path, declared=cube.Declared(start='2020-12'))
@@ -180,8 +203,11 @@ def test_steps_without_dates_need_their_months(tmp_path):
   order = (11, 12, *range(1, 11))
   found, _ = read(path, declared=cube.Declared(months=order))
   np.testing.assert_array_equal(
-      found[10, 0], cubes.months(made, [np.datetime64('2020-11')] + [
-          np.datetime64('2021-01')] * 11)[10, 0])
+    found[10, 0],
+    cubes.months(
+      made, [np.datetime64('2020-11')] + [np.datetime64('2021-01')] * 11
+    )[10, 0],
+  )
   with pytest.raises(ValueError, match='for each of the 12 steps'):
     read(path, declared=cube.Declared(months=(1, 2)))
 
@@ -195,8 +221,11 @@ def test_the_real_cube_needs_its_two_flags():
 
 def test_the_real_cube_is_read_with_two_months_missing():
   found, opened = read(
-      REAL, (slice(0, 16), slice(0, 12)), missing=['B8A'],
-      declared=cube.Declared(nodata=65_535))
+    REAL,
+    (slice(0, 16), slice(0, 12)),
+    missing=['B8A'],
+    declared=cube.Declared(nodata=65_535),
+  )
   gone = np.isnan(found).all(axis=(1, 2, 3))
   assert list(np.flatnonzero(gone)) == [0, 11]  # January and December.
   assert np.isfinite(found[~gone]).all()

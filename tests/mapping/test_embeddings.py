@@ -15,9 +15,12 @@ def _made(request, tmp_path_factory):
   path = cubes.write_netcdf(folder / 'cube.nc', cubes.values())
   out = folder / f'vectors{request.param}'
   scene.write_map(
-      open_cube.open_cube([path]),
-      classify.Classifier(cubes.model(), cubes.classes(), batch_size=4),
-      folder / 'map.tif', embeddings=out, block=4)
+    open_cube.open_cube([path]),
+    classify.Classifier(cubes.model(), cubes.classes(), batch_size=4),
+    folder / 'map.tif',
+    embeddings=out,
+    block=4,
+  )
   return out
 
 
@@ -27,12 +30,13 @@ def test_embeddings_are_those_of_the_model(made):
   wanted = cubes.model().encode(images.reshape(-1, 12, 10, 1, 1))
   rows, columns = (x.ravel() for x in np.indices(cubes.SHAPE))
   wanted_lon, wanted_lat = embeddings.centres(
-      cubes.TRANSFORM, cubes.CRS, rows, columns)
+    cubes.TRANSFORM, cubes.CRS, rows, columns
+  )
   assert len(vectors) == len(wanted) - 1  # The empty pixel has none.
   for i in range(len(vectors)):
     at = np.argmin(abs(wanted_lon - lon[i]) + abs(wanted_lat - lat[i]))
     np.testing.assert_allclose(vectors[i], wanted[at], atol=1 / 250)
-  assert abs(lat.mean() - 50.63) < .1 and abs(lon.mean() - 5.32) < .1
+  assert abs(lat.mean() - 50.63) < 0.1 and abs(lon.mean() - 5.32) < 0.1
 
 
 def test_embeddings_open_in_other_libraries(made):

@@ -7,8 +7,10 @@ from PIL import Image
 
 from fusion_jax.mapping import blocks, cog, pictures
 
-LONG = ('Lines of trees, small anthropogenic woodlands, recently felled '
-        'woodland, early-stage woodland and coppice')
+LONG = (
+  'Lines of trees, small anthropogenic woodlands, recently felled '
+  'woodland, early-stage woodland and coppice'
+)
 
 
 @pytest.mark.parametrize('name', ['temporary_crops', LONG])
@@ -16,10 +18,15 @@ def test_legend_lies_in_the_picture_beside_the_map(name, tmp_path):
   classes = np.zeros((30, 30), np.uint8)
   classes[0, 0], classes[:, 12:] = 1, 2
   block = blocks.split(classes.shape, (32, 32))[0]
-  cog.write(tmp_path / 'map.tif', [(block, classes, classes)],
-            shape=classes.shape, crs='EPSG:32631',
-            transform=rasterio.Affine(10, 0, 664_000, 0, -10, 5_612_120),
-            names=('water', 'trees', name), tags={})
+  cog.write(
+    tmp_path / 'map.tif',
+    [(block, classes, classes)],
+    shape=classes.shape,
+    crs='EPSG:32631',
+    transform=rasterio.Affine(10, 0, 664_000, 0, -10, 5_612_120),
+    names=('water', 'trees', name),
+    tags={},
+  )
   figure = pictures.draw_map(tmp_path / 'map.tif', tmp_path / 'map.png')
   legend = figure.legends[0].get_window_extent()
   width, height = figure.bbox.size
@@ -31,4 +38,4 @@ def test_legend_lies_in_the_picture_beside_the_map(name, tmp_path):
   assert labels[2] == 'trees, <1 %'
   # The map takes up at least a third of the picture.
   pixels = np.asarray(Image.open(tmp_path / 'map.png').convert('RGB'))
-  assert (pixels.min(axis=-1) < 250).mean() > .3
+  assert (pixels.min(axis=-1) < 250).mean() > 0.3

@@ -15,16 +15,30 @@ def _path(tmp_path_factory):
   return cubes.write_netcdf(folder / 'cube.nc', cubes.values())
 
 
-def make(path, out, *, side=1, classes=None, devices=1, classifier=False,
-         batch_size=4, **options):
+def make(
+  path,
+  out,
+  *,
+  side=1,
+  classes=None,
+  devices=1,
+  classifier=False,
+  batch_size=4,
+  **options,
+):
   """Writes a map; returns what rasterio reads of it, and the file's tags."""
   model = cubes.model(side, classifier)
-  classes = classes or (classify.Classes(model.classes) if classifier
-                        else cubes.classes())
+  classes = classes or (
+    classify.Classes(model.classes) if classifier else cubes.classes()
+  )
   scene.write_map(
-      open_cube.open_cube([path]), classify.Classifier(
-          model, classes, batch_size=batch_size,
-          devices=jax.devices()[:devices]), out, **{'block': 4} | options)
+    open_cube.open_cube([path]),
+    classify.Classifier(
+      model, classes, batch_size=batch_size, devices=jax.devices()[:devices]
+    ),
+    out,
+    **{'block': 4} | options,
+  )
   with rasterio.open(out) as file:
     return file.read(), file.tags()
 
@@ -33,10 +47,12 @@ def make(path, out, *, side=1, classes=None, devices=1, classifier=False,
 def test_a_map_is_what_the_model_says_of_each_pixel(path, tmp_path, side):
   found, _ = make(path, tmp_path / 'map.tif', side=side)
   names, shares = cubes.expected(
-      cubes.model(side), cubes.classes(), cubes.months(cubes.values()))
+    cubes.model(side), cubes.classes(), cubes.months(cubes.values())
+  )
   np.testing.assert_array_equal(found[0], names)
   np.testing.assert_allclose(
-      found[1][names != 255], 100 * shares[names != 255], atol=.51)
+    found[1][names != 255], 100 * shares[names != 255], atol=0.51
+  )
   assert found[0, 0, 0] == 255 == found[1, 0, 0]  # No month has data.
   assert len(np.unique(names)) > 2
 
@@ -45,8 +61,7 @@ def test_a_classifier_needs_no_prompts(path, tmp_path):
   found, tags = make(path, tmp_path / 'map.tif', classifier=True)
   model = cubes.model(classifier=True)
   images = cubes.months(cubes.values())
-  shares = model.predict(
-      images.transpose(2, 3, 0, 1).reshape(-1, 12, 10, 1, 1))
+  shares = model.predict(images.transpose(2, 3, 0, 1).reshape(-1, 12, 10, 1, 1))
   wanted = shares.argmax(axis=1).reshape(cubes.SHAPE)
   wanted[0, 0] = 255
   np.testing.assert_array_equal(found[0], wanted)
@@ -59,9 +74,9 @@ def test_the_map_is_a_cog_in_the_place_of_the_cube(path, tmp_path):
     assert file.tags(ns='IMAGE_STRUCTURE')['LAYOUT'] == 'COG'
     assert file.crs == rasterio.crs.CRS.from_string(cubes.CRS)
     assert file.transform == cubes.TRANSFORM
-    assert file.nodata == 255 and file.scales == (1., .01)
+    assert file.nodata == 255 and file.scales == (1.0, 0.01)
     assert file.descriptions == ('class', 'confidence')
-    assert file.colormap(1)[0][:3] == (0x3c, 0x78, 0xc8)  # Water is blue.
+    assert file.colormap(1)[0][:3] == (0x3C, 0x78, 0xC8)  # Water is blue.
     assert file.colorinterp[1] == rasterio.enums.ColorInterp.undefined
     assert file.tags(1)['class_2'] == 'wheat'
     assert 'not calibrated' in file.tags()['confidence']
@@ -71,21 +86,20 @@ def test_the_map_is_a_cog_in_the_place_of_the_cube(path, tmp_path):
 
 def test_blocks_do_not_change_a_map(path, tmp_path):
   small, _ = make(path, tmp_path / 'small.tif', side=5, block=2)
-  whole, _ = make(path, tmp_path / 'whole.tif', side=5, block=0,
-                  batch_size=100)
+  whole, _ = make(path, tmp_path / 'whole.tif', side=5, block=0, batch_size=100)
   np.testing.assert_array_equal(small, whole)
 
 
 @pytest.mark.multi_device
 def test_eight_devices_give_the_map_of_one(path, tmp_path):
   one, _ = make(path, tmp_path / 'one.tif', embeddings=tmp_path / '1.zarr')
-  eight, _ = make(path, tmp_path / 'eight.tif', devices=8,
-                  embeddings=tmp_path / '8.zarr')
+  eight, _ = make(
+    path, tmp_path / 'eight.tif', devices=8, embeddings=tmp_path / '8.zarr'
+  )
   np.testing.assert_array_equal(one, eight)
 
 
-def test_a_killed_map_goes_on_with_the_blocks_left(
-    path, tmp_path, monkeypatch):
+def test_a_killed_map_goes_on_with_the_blocks_left(path, tmp_path, monkeypatch):
   whole, _ = make(path, tmp_path / 'whole.tif')
   write, written = blocks.Finished.write, []
 
@@ -111,11 +125,12 @@ def test_a_killed_map_goes_on_with_the_blocks_left(
   assert not (tmp_path / 'map.tif.blocks').exists()
 
 
-def test_a_map_is_not_finished_with_other_settings(
-    path, tmp_path, monkeypatch):
+def test_a_map_is_not_finished_with_other_settings(path, tmp_path, monkeypatch):
   monkeypatch.setattr(scene, '_assemble', lambda *_: 1 / 0)
-  for classes in cubes.classes(), classify.Classes(
-      ('a', 'b', 'c'), cubes.classes().vectors, 2.):
+  for classes in (
+    cubes.classes(),
+    classify.Classes(('a', 'b', 'c'), cubes.classes().vectors, 2.0),
+  ):
     with pytest.raises((ZeroDivisionError, ValueError)) as error:
       make(path, tmp_path / 'map.tif', classes=classes)
   assert 'begun with another classes' in str(error.value)
@@ -131,15 +146,17 @@ def test_a_map_is_not_overwritten_unasked(path, tmp_path):
 
 def test_the_temperature_and_its_origin_stand_in_the_map(path, tmp_path):
   fitted = calibration.Calibration(
-      ('water', 'trees', 'wheat'), 2., 40, .3, .1, 'places')
+    ('water', 'trees', 'wheat'), 2.0, 40, 0.3, 0.1, 'places'
+  )
   _, tags = make(path, tmp_path / 'map.tif', calibration=fitted)
-  assert 'temperature 2.000 fitted on 40 labelled pixels of places' in (
-      tags['confidence'])
+  assert (
+    'temperature 2.000 fitted on 40 labelled pixels of places'
+    in (tags['confidence'])
+  )
 
 
 def test_a_cube_of_clouds_gives_an_empty_map(tmp_path, caplog):
-  made = {band: np.zeros_like(array) for band, array in
-          cubes.values().items()}
+  made = {band: np.zeros_like(array) for band, array in cubes.values().items()}
   path = cubes.write_netcdf(tmp_path / 'cube.nc', made)
   found, _ = make(path, tmp_path / 'map.tif')
   assert (found == 255).all()
@@ -156,13 +173,18 @@ def test_prompts_must_fit_the_model(path, tmp_path):
     make(path, tmp_path / 'map.tif', classes=cubes.classes(), classifier=True)
 
 
-@pytest.mark.parametrize('shape, chunk, wanted, size', [
+@pytest.mark.parametrize(
+  'shape, chunk, wanted, size',
+  [
     ((2000, 2000), (1, 2000), 0, (32, 2000)),
     ((2000, 2000), (256, 256), 0, (256, 256)),
     ((2000, 2000), (100, 100), 0, (327, 200)),
     ((2000, 2000), (2000, 2000), 0, (32, 2000)),
-    ((9, 7), (9, 7), 0, (9, 7)), ((9, 7), (9, 7), 4, (4, 4)),
-    ((20_000, 100_000), (1, 100_000), 0, (1, 100_000))])
+    ((9, 7), (9, 7), 0, (9, 7)),
+    ((9, 7), (9, 7), 4, (4, 4)),
+    ((20_000, 100_000), (1, 100_000), 0, (1, 100_000)),
+  ],
+)
 def test_blocks_suit_how_a_cube_is_stored(shape, chunk, wanted, size):
   assert blocks.block_shape(shape, chunk, wanted) == size
   parts = blocks.split((9, 7), (4, 4))

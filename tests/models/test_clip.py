@@ -26,13 +26,17 @@ def _vision(model, pixels):
   tower = model.vision
   tokens = tower.embed(pixels)
   visible = jnp.ones((1, 1, 1, tokens.shape[1]), bool)
-  return {'vision_hidden0': tokens,
-          'vision_last_hidden': tower.encoder(tokens, visible)}
+  return {
+    'vision_hidden0': tokens,
+    'vision_last_hidden': tower.encoder(tokens, visible),
+  }
 
 
 def _text(model, ids):
-  return {'text_hidden0': model.text.embed(ids),
-          'text_last_hidden': model.text.encode(ids)}
+  return {
+    'text_hidden0': model.text.embed(ids),
+    'text_last_hidden': model.text.encode(ids),
+  }
 
 
 def close(found, expected):
@@ -47,10 +51,13 @@ def test_image_tower_gives_the_recorded_arrays(name):
   for key, value in inside.items():
     close(value, arrays[f'mid/{key}'])
   raw = model.apply(
-      {'params': params}, golden.pixels(name), method='embed_images')
+    {'params': params}, golden.pixels(name), method='embed_images'
+  )
   close(raw, arrays['out/image_embeds_raw'])
-  close(raw / np.linalg.norm(raw, axis=-1, keepdims=True),
-        arrays['out/image_embeds'])
+  close(
+    raw / np.linalg.norm(raw, axis=-1, keepdims=True),
+    arrays['out/image_embeds'],
+  )
 
 
 @BOTH
@@ -63,8 +70,9 @@ def test_text_tower_gives_the_recorded_arrays(name):
     close(value, arrays[f'mid/{key}'])
   raw = model.apply({'params': params}, ids, method='embed_texts')
   close(raw, arrays['out/text_embeds_raw'])
-  close(raw / np.linalg.norm(raw, axis=-1, keepdims=True),
-        arrays['out/text_embeds'])
+  close(
+    raw / np.linalg.norm(raw, axis=-1, keepdims=True), arrays['out/text_embeds']
+  )
 
 
 @BOTH
@@ -72,7 +80,8 @@ def test_logits_are_scaled_cosines(name):
   model, params = golden.converted(name)
   _, arrays = golden.load(name)
   logits = model.apply(
-      {'params': params}, golden.pixels(name), arrays['in/input_ids'])
+    {'params': params}, golden.pixels(name), arrays['in/input_ids']
+  )
   close(logits, arrays['out/logits_per_image'])
 
 
@@ -81,7 +90,8 @@ def test_activations_are_told_apart():
   model, params = golden.converted('gelu')
   other = dataclasses.replace(model, activation='quick_gelu')
   raw = other.apply(
-      {'params': params}, golden.pixels('gelu'), method='embed_images')
+    {'params': params}, golden.pixels('gelu'), method='embed_images'
+  )
   expected = golden.load('gelu')[1]['out/image_embeds_raw']
   assert np.abs(raw - expected).max() > 1e-3
 
@@ -101,23 +111,30 @@ def test_towers_run_in_bfloat16_and_give_float32():
   half = dataclasses.replace(TINY, dtype=jnp.bfloat16)
   for method, inputs in (('embed_images', pixels), ('embed_texts', IDS)):
     found, exact = (
-        jax.jit(functools.partial(model.apply, method=method))(params, inputs)
-        for model in (half, TINY))
+      jax.jit(functools.partial(model.apply, method=method))(params, inputs)
+      for model in (half, TINY)
+    )
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found, exact, atol=0.05 * np.abs(exact).max())
 
 
 def test_initial_weights_are_as_openai_draws_them():
   model = dataclasses.replace(
-      TINY, width=64, vision_width=64, text_width=64, vocab_size=500)
+    TINY, width=64, vision_width=64, text_width=64, vocab_size=500
+  )
   params = jax.jit(model.init)(jax.random.key(0), PIXELS, IDS)['params']
   assert float(params['log_scale']) == pytest.approx(np.log(1 / 0.07))
   for path, deviation in (
-      (('vision', 'projection'), 1 / 8), (('text', 'projection'), 1 / 8),
-      (('vision', 'positions'), 1 / 8), (('vision', 'class_token'), 1 / 8),
-      (('text', 'table'), 0.02), (('text', 'positions'), 0.01)):
+    (('vision', 'projection'), 1 / 8),
+    (('text', 'projection'), 1 / 8),
+    (('vision', 'positions'), 1 / 8),
+    (('vision', 'class_token'), 1 / 8),
+    (('text', 'table'), 0.02),
+    (('text', 'positions'), 0.01),
+  ):
     assert np.std(params[path[0]][path[1]]) == pytest.approx(
-        deviation, rel=0.25), path
+      deviation, rel=0.25
+    ), path
   blocks = params['text']['encoder']['blocks']
   np.testing.assert_array_equal(blocks['norm1']['scale'], 1)
   np.testing.assert_array_equal(blocks['fc1']['bias'], 0)
@@ -133,11 +150,15 @@ def test_parameters_and_products_of_vit_b_32():
   assert clip_costs.text_macs(model) == 2_979_770_368
 
 
-@pytest.mark.parametrize('sizes, message', [
+@pytest.mark.parametrize(
+  'sizes, message',
+  [
     ({'activation': 'relu'}, "activation='relu' is none of"),
     ({'vision_heads': 5}, 'vision_heads=5 does not divide 16'),
     ({'text_heads': 5}, 'text_heads=5 does not divide 12'),
-    ({'patch': 3}, 'patch=3 does not divide 8')])
+    ({'patch': 3}, 'patch=3 does not divide 8'),
+  ],
+)
 def test_sizes_that_do_not_fit_are_refused(sizes, message):
   with pytest.raises(ValueError, match=message):
     dataclasses.replace(TINY, **sizes)

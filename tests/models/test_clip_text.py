@@ -8,16 +8,20 @@ import pytest
 
 from fusion_jax.models import clip_text
 
-GOLDEN = json.loads((pathlib.Path(__file__).parents[1] / 'testdata' / 'clip' /
-                     'token_ids.json').read_text())
+GOLDEN = json.loads(
+  (
+    pathlib.Path(__file__).parents[1] / 'testdata' / 'clip' / 'token_ids.json'
+  ).read_text()
+)
 
 
 @pytest.mark.parametrize(
-    'case', GOLDEN['prompts'], ids=lambda case: case['text'][:20])
+  'case', GOLDEN['prompts'], ids=lambda case: case['text'][:20]
+)
 def test_ids_are_those_of_the_original(case):
   (ids,) = clip_text.encode([case['text']])
-  np.testing.assert_array_equal(ids[:case['n']], case['ids'])
-  assert not ids[case['n']:].any() and ids.shape == (77,)
+  np.testing.assert_array_equal(ids[: case['n']], case['ids'])
+  assert not ids[case['n'] :].any() and ids.shape == (77,)
 
 
 def test_long_texts_are_cut_only_when_told_and_keep_their_end():

@@ -32,8 +32,9 @@ def test_ids_equal_the_reference_except_for_minus_zero(golden, ours):
 
 
 def test_places_read_back_equal_the_reference(golden, ours):
-  for ids, place in zip(golden['token_ids_synthetic'],
-                        golden['decoded_lon_lat']):
+  for ids, place in zip(
+    golden['token_ids_synthetic'], golden['decoded_lon_lat']
+  ):
     lat, lon = ours.decode(np.array(ids))
     np.testing.assert_array_equal([lon, lat], np.array(place, float))
 
@@ -60,14 +61,15 @@ def test_minus_zero_is_zero_unless_the_vocabulary_knows_it(ours):
   words = json.loads(ours.to_json())
   words['model']['vocab']['lat=-0.00'] = 5_000
   other = coordinate_tokenizer.CoordinateTokenizer(
-      tokenizers.Tokenizer.from_str(json.dumps(words)))
+    tokenizers.Tokenizer.from_str(json.dumps(words))
+  )
   assert other.encode(-0.1, -0.1)[0] == 5_000
   assert other.encode(0.1, -0.1)[0] == ours.encode(0, 0)[0]
 
 
 def test_every_grid_point_survives_the_round_trip(ours):
   lat = np.arange(-90, 90.25, 0.25)
-  lon = np.linspace(-180, 180, 1441)[:len(lat)]
+  lon = np.linspace(-180, 180, 1441)[: len(lat)]
   ids = ours.encode(lat, lon)
   np.testing.assert_array_equal(np.stack(ours.decode(ids)), [lat, lon])
   assert ids.min() == ours.eos == 3 and ids.max() < 30_000
@@ -86,7 +88,8 @@ def test_places_that_are_none_raise(ours):
 
 
 def test_another_kind_of_vocabulary_raises():
-  words = tokenizers.Tokenizer(tokenizers.models.WordLevel(
-      {'[UNK]': 0, 'sea': 1}, unk_token='[UNK]'))
+  words = tokenizers.Tokenizer(
+    tokenizers.models.WordLevel({'[UNK]': 0, 'sea': 1}, unk_token='[UNK]')
+  )
   with pytest.raises(ValueError, match='coordinate tokenizer'):
     coordinate_tokenizer.CoordinateTokenizer(words)

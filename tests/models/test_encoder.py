@@ -13,14 +13,17 @@ from tests import golden_terramind as golden
 
 BOTH = pytest.mark.parametrize('family', golden.FAMILIES)
 SWIGLU_FIRST = pytest.mark.parametrize(  # Same code, two more compilations.
-    'family', ['swiglu', pytest.param('gelu', marks=pytest.mark.slow)])
+  'family', ['swiglu', pytest.param('gelu', marks=pytest.mark.slow)]
+)
 near = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-4)
 
 
 def inputs_of(case, which):
   """Inputs, images channels last."""
-  return {name: np.moveaxis(x, 1, -1) if x.ndim == 4 else x
-          for name, x in case.inputs(f'{which}/').items()}
+  return {
+    name: np.moveaxis(x, 1, -1) if x.ndim == 4 else x
+    for name, x in case.inputs(f'{which}/').items()
+  }
 
 
 @functools.cache
@@ -35,11 +38,17 @@ def converted(family):
 def run(family, merge, which='native', drop=(), keep=()):
   """Features of every layer, of some inputs of a case."""
   case, _, params = converted(family)
-  inputs = {name: x for name, x in inputs_of(case, which).items()
-            if name not in drop and (not keep or name in keep)}
+  inputs = {
+    name: x
+    for name, x in inputs_of(case, which).items()
+    if name not in drop and (not keep or name in keep)
+  }
   model = golden.make_encoder(case, merge=merge)
-  params = params if merge == 'concat' else {
-      name: x for name, x in params.items() if name != 'missing_token'}
+  params = (
+    params
+    if merge == 'concat'
+    else {name: x for name, x in params.items() if name != 'missing_token'}
+  )
   return jax.jit(model.apply)({'params': params}, inputs)
 
 
@@ -72,11 +81,15 @@ def test_features_by_modality_are_the_references(family):
 def test_absent_modalities_are_the_references(family):
   case = golden.load(f'vit_{family}')
   missing = case.config['concat_missing']
-  near(run(family, 'concat', drop=(missing,))[-1],
-       case['native_concat_last_missing_second'])
+  near(
+    run(family, 'concat', drop=(missing,))[-1],
+    case['native_concat_last_missing_second'],
+  )
   first = case.config['modalities'][0]
-  near(run(family, 'mean', keep=(first,))[-1],
-       case['native_mean_last_first_modality_only'])
+  near(
+    run(family, 'mean', keep=(first,))[-1],
+    case['native_mean_last_first_modality_only'],
+  )
 
 
 @SWIGLU_FIRST
@@ -92,7 +105,8 @@ def test_embeddings_are_the_references(family, which):
   case, _, params = converted(family)
   model = golden.make_encoder(case, merge='concat')
   embedded = jax.jit(functools.partial(model.apply, method='embed'))(
-      {'params': params}, inputs_of(case, which))
+    {'params': params}, inputs_of(case, which)
+  )
   for name, (content, emb) in embedded.items():
     if which == 'nonsquare':
       near(emb, case['nonsquare_emb'])
@@ -108,25 +122,34 @@ def test_backbone_encodes_a_wide_image_as_its_encoder_alone_does():
   whole, batch = golden.make_backbone(case), golden.make_batch(case)
   params = golden.params(case, whole, batch)
   whole = whole.clone(grid=(4, 6))
-  alone = encoder.Encoder(case.modalities, 64, 2, 4, image_size=64,
-                          merge='none')
+  alone = encoder.Encoder(
+    case.modalities, 64, 2, 4, image_size=64, merge='none'
+  )
   images = np.random.default_rng(0).normal(size=(2, 64, 96, 12)).astype('f')
   name, ids = 'untok_sen2l2a@224', np.full((2, 24), len(case.modalities) - 1)
-  slots = {'modality': ids, 'code': np.zeros_like(ids),
-           'position': np.arange(24)[None].repeat(2, 0),
-           'patches': {name: patches.patchify(images)}}
+  slots = {
+    'modality': ids,
+    'code': np.zeros_like(ids),
+    'position': np.arange(24)[None].repeat(2, 0),
+    'patches': {name: patches.patchify(images)},
+  }
   expected, *_ = jax.jit(functools.partial(whole.apply, method='encode'))(
-      {'params': params}, slots)
+    {'params': params}, slots
+  )
   part = encoder.encoder_params(params)
   near(jax.jit(alone.apply)({'params': part}, {name: images})[-1], expected)
 
 
-@pytest.mark.parametrize('inputs, message', [
+@pytest.mark.parametrize(
+  'inputs, message',
+  [
     ({'untok_dem': np.zeros((1, 32, 32, 1))}, 'must be some of'),
     ({}, 'must be some of'),
     ({'tok_lulc@224': np.zeros((1, 5), int)}, 'no square grid'),
     ({'untok_dem@224': np.zeros((1, 30, 32, 1))}, '30 x 32 pixels'),
-    ({'untok_dem@224': np.zeros((1, 32, 32, 2))}, '512 values')])
+    ({'untok_dem@224': np.zeros((1, 32, 32, 2))}, '512 values'),
+  ],
+)
 def test_inputs_that_do_not_fit_raise(inputs, message):
   selected = modality_table.select(['untok_dem@224', 'tok_lulc@224'], 32)
   model = encoder.Encoder(selected, 16, 1, 2, image_size=32)

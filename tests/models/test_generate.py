@@ -18,28 +18,43 @@ RAW = 'untok_sen2l2a@224'
 @pytest.fixture(scope='module')
 def model():
   backbone = backbone_lib.Backbone(
-      modalities.select(
-          [RAW, 'coords', 't2m_hourly', 'tp_sum_daily'], image_size=32),
-      width=32, encoder_depth=1, decoder_depth=2, num_heads=2, image_size=32)
+    modalities.select(
+      [RAW, 'coords', 't2m_hourly', 'tp_sum_daily'], image_size=32
+    ),
+    width=32,
+    encoder_depth=1,
+    decoder_depth=2,
+    num_heads=2,
+    image_size=32,
+  )
   slots = condition(backbone)
   batch = {'encoder': slots, 'decoder': decoder_slots(2, 1, 4)}
   params = jax.jit(backbone.init)(jax.random.key(0), batch)['params']
   # Away from the small initial tables, or every code is as likely.
   rng = np.random.default_rng(1)
   params = jax.tree.map(
-      lambda x: x + 0.1 * rng.normal(size=x.shape).astype('f'), params)
+    lambda x: x + 0.1 * rng.normal(size=x.shape).astype('f'), params
+  )
   return backbone, params, slots
 
 
 def condition(backbone, num_places=2):
   rng = np.random.default_rng(0)
   shown = transforms.showing(
-      backbone.modalities, [RAW], image_size=32, quantizers={}, tokenizer=None,
-      standards=normalize.standards(backbone.modalities))
+    backbone.modalities,
+    [RAW],
+    image_size=32,
+    quantizers={},
+    tokenizer=None,
+    standards=normalize.standards(backbone.modalities),
+  )
   slots = []
   for _ in range(num_places):
-    example = {'lat': np.nan, 'lon': np.nan,
-               'S2L2A': 2_000 + 1_500 * rng.normal(size=(32, 32, 12))}
+    example = {
+      'lat': np.nan,
+      'lon': np.nan,
+      'S2L2A': 2_000 + 1_500 * rng.normal(size=(32, 32, 12)),
+    }
     for transform in shown:
       example = transform.map(example)
     slots.append(example['encoder'])
@@ -48,8 +63,12 @@ def condition(backbone, num_places=2):
 
 def decoder_slots(batch, modality, length, code=0):
   ones = jnp.ones((batch, length), jnp.int32)
-  return {'modality': ones * modality, 'code': ones * code,
-          'position': ones * jnp.arange(length)[None], 'attention': ones}
+  return {
+    'modality': ones * modality,
+    'code': ones * code,
+    'position': ones * jnp.arange(length)[None],
+    'attention': ones,
+  }
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3, 4))
@@ -62,8 +81,9 @@ def greedy_without_cache(backbone, params, slots, index, length):
   inputs = decoder_slots(len(slots['code']), index, length + 1)
 
   def append(i, codes):
-    tokens = backbone.apply({'params': params}, *encoded,
-                            inputs | {'code': codes}, method='decode')
+    tokens = backbone.apply(
+      {'params': params}, *encoded, inputs | {'code': codes}, method='decode'
+    )
     logits = jnp.where(allowed[None], tokens[:, i] @ table.T, -jnp.inf)
     return codes.at[:, i + 1].set(logits.argmax(-1))
 
@@ -73,8 +93,11 @@ def greedy_without_cache(backbone, params, slots, index, length):
 
 def series(model, key=0, **kwargs):
   backbone, params, slots = model
-  run = jax.jit(functools.partial(
-      generate.series, backbone, **{'target': 'tp_sum_daily', **kwargs}))
+  run = jax.jit(
+    functools.partial(
+      generate.series, backbone, **{'target': 'tp_sum_daily', **kwargs}
+    )
+  )
   return run(params, slots, jax.random.key(key))
 
 
@@ -110,18 +133,22 @@ def test_the_same_key_draws_the_same_series(model):
 
 def test_padding_slots_do_not_change_what_is_generated(model):
   backbone, params, slots = model
+
   def pad(x):
     return np.concatenate([x, np.zeros_like(x)], axis=1)
+
   padded = jax.tree.map(pad, slots)
-  padded['modality'][:, slots['modality'].shape[1]:] = -1
+  padded['modality'][:, slots['modality'].shape[1] :] = -1
   np.testing.assert_array_equal(
-      series(model, sampling=generate.GREEDY),
-      series((backbone, params, padded), sampling=generate.GREEDY))
+    series(model, sampling=generate.GREEDY),
+    series((backbone, params, padded), sampling=generate.GREEDY),
+  )
 
 
 def test_text_is_the_run_behind_the_last_first_sentinel():
-  codes = jnp.array([[9_000, 9_500, 6, 9_000], [14, 1_000, 1_000, 6],
-                     [9_000, 5, 9_500, 3]])
+  codes = jnp.array(
+    [[9_000, 9_500, 6, 9_000], [14, 1_000, 1_000, 6], [9_000, 5, 9_500, 3]]
+  )
   run, length = generate.run_of_first_sentinel(codes)
   assert run.tolist() == [[9_000, 9_500, 0, 0], [0] * 4, [9_500, 3, 0, 0]]
   assert length.tolist() == [2, 0, 2]
@@ -131,10 +158,12 @@ def test_text_stops_when_every_sequence_has(model):
   backbone, params, slots = model
   table = jnp.zeros_like(params['decoder_embeddings']['coords'])
   always = {**params['decoder_embeddings'], 'coords': table}
-  run = jax.jit(functools.partial(
-      generate.text, backbone, sampling=generate.GREEDY))
-  codes = run({**params, 'decoder_embeddings': always}, slots,
-              jax.random.key(0))
+  run = jax.jit(
+    functools.partial(generate.text, backbone, sampling=generate.GREEDY)
+  )
+  codes = run(
+    {**params, 'decoder_embeddings': always}, slots, jax.random.key(0)
+  )
   assert codes.shape == (2, 1, 4) and not codes.any()
 
 

@@ -12,8 +12,13 @@ from fusion_jax.models import image_tokenizer
 from fusion_jax.nn import unet
 
 SMALL = dict(width=16, depth=2, num_heads=2, image_size=64)
-SMALL_UNET = dict(unet_width=8, unet_multipliers=(1, 2), unet_blocks=1,
-                  unet_attention=(2,), unet_groups=4)
+SMALL_UNET = dict(
+  unet_width=8,
+  unet_multipliers=(1, 2),
+  unet_blocks=1,
+  unet_attention=(2,),
+  unet_groups=4,
+)
 CODED = [m for m in modalities.MODALITIES.values() if m.kind == 'tokens']
 
 
@@ -23,7 +28,8 @@ def small(dtype=jnp.float32):
   model = image_tokenizer.make('S1GRD', **SMALL, **SMALL_UNET, dtype=dtype)
   images = np.random.default_rng(0).normal(size=(2, 32, 48, 2)).astype('f')
   params = jax.jit(model.init)(
-      jax.random.key(0), images, images, jnp.zeros(2, int))['params']
+    jax.random.key(0), images, images, jnp.zeros(2, int)
+  )['params']
   # The last convolution starts at zero, and with it every output.
   params['decoder']['out']['kernel'] += 0.1
   return model, params, images
@@ -45,8 +51,10 @@ def test_every_tokenised_modality_has_a_tokenizer_of_its_codes(modality):
   small_one = image_tokenizer.make(modality.field, **SMALL)
   images = jax.ShapeDtypeStruct((1, 32, 32, small_one.channels), 'float32')
   ids, _ = jax.eval_shape(
-      functools.partial(small_one.init_with_output, method='encode'),
-      jax.random.key(0), images)
+    functools.partial(small_one.init_with_output, method='encode'),
+    jax.random.key(0),
+    images,
+  )
   assert ids.shape == (1, 2, 2)
 
 
@@ -55,12 +63,13 @@ def test_published_sizes_have_their_parameters():
   for name, expected in millions.items():
     model = image_tokenizer.make(name)
     images = jax.ShapeDtypeStruct((1, 32, 32, model.channels), 'float32')
-    noisy = () if name == 'LULC' else (
-        images, jax.ShapeDtypeStruct((1,), 'int32'))
+    noisy = (
+      () if name == 'LULC' else (images, jax.ShapeDtypeStruct((1,), 'int32'))
+    )
     shapes = jax.eval_shape(model.init, jax.random.key(0), images, *noisy)
     tables = (2 if name == 'LULC' else 1) * 256 * 768  # Fixed positions.
     count = sum(x.size for x in jax.tree.leaves(shapes)) + tables
-    assert abs(count / 1e6 - expected) < .01, name
+    assert abs(count / 1e6 - expected) < 0.01, name
 
 
 def test_modalities_without_codes_have_no_tokenizer():
@@ -75,9 +84,12 @@ def test_gradient_reaches_the_encoder_through_the_codes():
 
   @jax.jit
   def gradients(params):
-    return jax.grad(lambda params: jnp.mean(
-        (model.apply({'params': params}, images, noisy, t) - images)**2))(
-            params)
+    return jax.grad(
+      lambda params: jnp.mean(
+        (model.apply({'params': params}, images, noisy, t) - images) ** 2
+      )
+    )(params)
+
   flat = jax.tree_util.tree_leaves_with_path(gradients(params))
   encoder = [x for path, x in flat if path[0].key != 'decoder']
   assert encoder and all(np.any(x) for x in encoder)
@@ -87,19 +99,20 @@ def test_noise_is_drawn_at_every_level_for_each_image_alone():
   images = jnp.ones((2_000, 2, 2, 1))
   noisy, t = image_tokenizer.diffuse(images, jax.random.key(0))
   assert t.min() == 0 and t.max() == 999
-  assert abs(noisy[t > 900].mean()) < .1 and abs(
-      noisy[t < 50].mean() - 1) < .1
+  assert (
+    abs(noisy[t > 900].mean()) < 0.1 and abs(noisy[t < 50].mean() - 1) < 0.1
+  )
   spread = np.asarray(noisy).std((1, 2, 3))
-  assert np.corrcoef(spread, t)[0, 1] > .5
+  assert np.corrcoef(spread, t)[0, 1] > 0.5
 
 
 def test_decoding_draws_from_its_key_and_clips_where_told():
   ids = jnp.arange(6).reshape(1, 2, 3)
   decode = functools.partial(compiled('decode', num_steps=2), ids)
-  images = decode(jax.random.key(0), clip=1.)
+  images = decode(jax.random.key(0), clip=1.0)
   assert images.shape == (1, 32, 48, 2) and images.dtype == jnp.float32
-  np.testing.assert_array_equal(images, decode(jax.random.key(0), clip=1.))
-  assert np.any(images != decode(jax.random.key(1), clip=1.))
+  np.testing.assert_array_equal(images, decode(jax.random.key(0), clip=1.0))
+  assert np.any(images != decode(jax.random.key(1), clip=1.0))
   assert np.abs(images).max() == 1
   assert np.abs(decode(jax.random.key(0), clip=np.inf)).max() > 1
 
@@ -131,25 +144,34 @@ def test_bfloat16_stays_close_to_float32():
   _, params, images = small()
   half, _, _ = small(jnp.bfloat16)
   t = jnp.array([10, 900])
-  results = [jax.jit(model.apply)({'params': params}, images, images, t)
-             for model in (small()[0], half)]
+  results = [
+    jax.jit(model.apply)({'params': params}, images, images, t)
+    for model in (small()[0], half)
+  ]
   assert results[1].dtype == jnp.float32
-  assert 0 < np.abs(results[0] - results[1]).max() < .1
+  assert 0 < np.abs(results[0] - results[1]).max() < 0.1
   ids = jax.jit(functools.partial(half.apply, method='encode'))(
-      {'params': params}, images)
+    {'params': params}, images
+  )
   assert ids.dtype == jnp.int32
 
 
 def test_blocks_with_parameters_of_their_own_give_the_same_ids():
   model, params, images = small()
   alone, apart = image_tokenizer.unstacked(model, params)
-  features = [jax.jit(functools.partial(m.apply, method='features'))(
-      {'params': p}, images) for m, p in ((model, params), (alone, apart))]
+  features = [
+    jax.jit(functools.partial(m.apply, method='features'))(
+      {'params': p}, images
+    )
+    for m, p in ((model, params), (alone, apart))
+  ]
   np.testing.assert_allclose(*features, rtol=0, atol=1e-5)
   shapes = jax.eval_shape(
-      alone.init, jax.random.key(0), images, images, jnp.zeros(2, int))
+    alone.init, jax.random.key(0), images, images, jnp.zeros(2, int)
+  )
   assert jax.tree.map(jnp.shape, apart) == jax.tree.map(
-      jnp.shape, shapes['params'])
+    jnp.shape, shapes['params']
+  )
 
 
 def test_class_maps_become_logits():
@@ -174,14 +196,19 @@ def check_raises(message, method, *args):
 
 
 def test_sides_that_do_not_divide_raise():
-  check_raises('30 x 32 pixels do not divide', 'encode',
-               np.zeros((1, 30, 32, 2)))
+  check_raises(
+    '30 x 32 pixels do not divide', 'encode', np.zeros((1, 30, 32, 2))
+  )
   model = image_tokenizer.make('DEM', **SMALL, unet_width=32, unet_blocks=1)
-  with pytest.raises(ValueError, match='48 x 64 pixels must be multiples of '
-                                       '32'):
+  with pytest.raises(
+    ValueError, match='48 x 64 pixels must be multiples of 32'
+  ):
     jax.eval_shape(
-        functools.partial(model.init, method='decode'), jax.random.key(0),
-        jax.ShapeDtypeStruct((1, 3, 4), 'int32'), jax.random.key(0))
+      functools.partial(model.init, method='decode'),
+      jax.random.key(0),
+      jax.ShapeDtypeStruct((1, 3, 4), 'int32'),
+      jax.random.key(0),
+    )
 
 
 def test_channels_in_the_wrong_number_raise():
@@ -191,8 +218,9 @@ def test_channels_in_the_wrong_number_raise():
 
 def test_ids_outside_the_vocabulary_raise():
   for ids in (15_360, -1):
-    check_raises('have ids 0..15359', 'decode', np.full((1, 2, 2), ids),
-                 jax.random.key(0))
+    check_raises(
+      'have ids 0..15359', 'decode', np.full((1, 2, 2), ids), jax.random.key(0)
+    )
   model = image_tokenizer.make('LULC', **SMALL)
   with pytest.raises(ValueError, match='have ids 0..4374'):
     model.init(jax.random.key(0), np.full((1, 2, 2), 4_375), method='decode')
@@ -203,8 +231,12 @@ def test_a_layout_takes_every_skip_connection_once():
   assert len(parts['input']) == len(parts['output']) == 16
   inputs = [block[0].inputs for block in parts['output']]
   assert inputs == [1024] * 11 + [768, 768, 512, 512, 512]
-  with_attention = [i for i, block in enumerate(parts['input'])
-                    if any(part.kind == 'attention' for part in block)]
+  with_attention = [
+    i
+    for i, block in enumerate(parts['input'])
+    if any(part.kind == 'attention' for part in block)
+  ]
   assert with_attention == [9, 10, 11, 13, 14, 15]
-  assert [i for i, block in enumerate(parts['output'])
-          if block[-1].kind == 'up'] == [3, 7, 11]
+  assert [
+    i for i, block in enumerate(parts['output']) if block[-1].kind == 'up'
+  ] == [3, 7, 11]

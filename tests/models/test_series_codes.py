@@ -23,19 +23,25 @@ def test_a_kept_tokenizer_is_the_same(codec, tmp_path):
   ids = codec.encode(values, 't2m_max_daily')
   np.testing.assert_array_equal(again.encode(values), ids)
   np.testing.assert_array_equal(
-      again.decode(ids), codec.decode(ids, 't2m_max_daily'))
+    again.decode(ids), codec.decode(ids, 't2m_max_daily')
+  )
   assert [x.name for x in tmp_path.rglob('*.*')] == ['t2m_max_daily.msgpack']
 
 
 def test_a_fingerprint_stands_for_a_tokenizer_and_a_series(codec):
-  others = [trained_series.make_codec(**settings).codes['t2m_min_daily']
-            for settings in (dict(names=('t2m_min_daily',), seed=1),
-                             dict(names=('t2m_min_daily',), levels='8-8'))]
+  others = [
+    trained_series.make_codec(**settings).codes['t2m_min_daily']
+    for settings in (
+      dict(names=('t2m_min_daily',), seed=1),
+      dict(names=('t2m_min_daily',), levels='8-8'),
+    )
+  ]
   prints = {x.fingerprint for x in (*codec.codes.values(), *others)}
   assert len(prints) == 4
 
 
 def test_a_folder_without_codes_says_how_to_make_them(tmp_path):
-  with pytest.raises(FileNotFoundError, match='no learned codes of tp_hourly.*'
-                     'prepare tokenize'):
+  with pytest.raises(
+    FileNotFoundError, match='no learned codes of tp_hourly.*prepare tokenize'
+  ):
     series_codes.load(tmp_path, 'tp_hourly')

@@ -12,12 +12,14 @@ LEVELS = [(8, 8, 8), (4, 4, 4, 4), (3, 3, 3, 3, 3), (8, 8, 8, 8)]
 def run(model, variables, *args, method='__call__'):
   def apply(variables, *args):
     return model.apply(variables, *args, method=method)
+
   return jax.jit(apply)(variables, *args)
 
 
 def make(levels=(4, 4, 4), steps=12, batch=2, **changes):
   model = series_tokenizer.SeriesTokenizer(
-      levels, **dict(width=8, num_waves=2) | changes)
+    levels, **dict(width=8, num_waves=2) | changes
+  )
   keys = jax.random.split(jax.random.key(0), 2)
   values = jax.random.normal(keys[0], (batch, steps))
   there = jnp.ones((batch, steps), bool)
@@ -34,7 +36,8 @@ def test_one_code_for_every_stride_of_steps(levels, stride):
   assert found['codes'].shape == (2, 12 // stride, len(levels))
   indices = model.fsq.to_indices(found['codes'])
   np.testing.assert_allclose(
-      model.fsq.from_indices(indices), found['codes'], atol=1e-6)
+    model.fsq.from_indices(indices), found['codes'], atol=1e-6
+  )
 
 
 def test_ids_are_the_papers_equation_with_the_last_dimension_first():
@@ -47,8 +50,14 @@ def test_the_decoder_sees_codes_only():
   model, variables, values, there = make()
   found = run(model, variables, values, there, there)
   ids = model.fsq.to_indices(found['codes'])
-  again = run(model, variables, model.fsq.from_indices(ids), found['known'],
-                      there, method='decode')
+  again = run(
+    model,
+    variables,
+    model.fsq.from_indices(ids),
+    found['known'],
+    there,
+    method='decode',
+  )
   np.testing.assert_allclose(again, found['values'], atol=1e-5)
 
 
@@ -59,7 +68,8 @@ def test_missing_values_are_not_read():
   two = run(model, variables, values.at[:, 3:7].set(jnp.nan), present, there)
   jax.tree.map(np.testing.assert_array_equal, one, two)
   np.testing.assert_array_equal(
-      one['known'][0], [True, True, False, True, True, True])
+    one['known'][0], [True, True, False, True, True, True]
+  )
   whole = run(model, variables, values, there, there)
   assert np.abs(one['latents'] - whole['latents']).max() > 1e-3
 
@@ -80,16 +90,25 @@ def test_the_shifted_product_is_a_dilated_convolution():
   variables = ours.init(jax.random.key(1), inputs)
   taps = variables['params']['taps']
   plain = nn.Conv(5, (3,), kernel_dilation=2)
-  expected = plain.apply({'params': {
-      'kernel': taps['kernel'].reshape(3, 4, 5), 'bias': taps['bias']}}, inputs)
+  expected = plain.apply(
+    {
+      'params': {
+        'kernel': taps['kernel'].reshape(3, 4, 5),
+        'bias': taps['bias'],
+      }
+    },
+    inputs,
+  )
   np.testing.assert_allclose(ours.apply(variables, inputs), expected, atol=1e-5)
 
 
 def test_gradients_reach_the_encoder_through_the_codes():
   model, variables, values, there = make()
+
   def loss(variables):
     found = run(model, variables, values, there, there)
     return jnp.square(found['values'] - values).mean()
+
   grads = jax.jit(jax.grad(loss))(variables)['params']
   assert np.abs(grads['encoder_in']['taps']['kernel']).max() > 0
   assert np.abs(grads['to_latents']['kernel']).max() > 0
@@ -102,10 +121,13 @@ def test_steps_that_do_not_divide_by_the_stride_raise():
     model.apply(variables, wrong, wrong == 0, wrong == 0)
 
 
-@pytest.mark.parametrize('changes, message', [
+@pytest.mark.parametrize(
+  'changes, message',
+  [
     (dict(kernel=4), 'kernel=4 has no middle'),
     (dict(stride=0), 'stride=0 is less'),
-])
+  ],
+)
 def test_bad_settings_are_named(changes, message):
   with pytest.raises(ValueError, match=message):
     make(**changes)

@@ -23,19 +23,29 @@ def test_convolution_is_the_same_either_way(monkeypatch, stride, min_channels):
   images = random(2, 4, 6, 3)
   module = convolutions.Convolution(5, stride)
   params = module.init(jax.random.key(0), images)['params']
-  expected = jax.lax.conv_general_dilated(
-      images, params['kernel'], (stride, stride), ((1, 1), (1, 1)),
-      dimension_numbers=('NHWC', 'HWIO', 'NHWC')) + params['bias'][
-          None, None, None]
+  expected = (
+    jax.lax.conv_general_dilated(
+      images,
+      params['kernel'],
+      (stride, stride),
+      ((1, 1), (1, 1)),
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    )
+    + params['bias'][None, None, None]
+  )
   near(module.apply({'params': params}, images), expected)
 
 
 def test_gathered_and_plain_convolutions_have_the_same_gradients():
   images, kernel = random(2, 6, 6, 3), random(3, 3, 3, 4)
+
   def total(convolve, images, kernel):
-    return jnp.sum(convolve(images, kernel, 2)**2)
-  pairs = [jax.grad(total, (1, 2))(convolve, images, kernel) for convolve in (
-      convolutions._as_product, convolutions._as_convolution)]
+    return jnp.sum(convolve(images, kernel, 2) ** 2)
+
+  pairs = [
+    jax.grad(total, (1, 2))(convolve, images, kernel)
+    for convolve in (convolutions._as_product, convolutions._as_convolution)
+  ]
   jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4), *pairs)
 
 
@@ -57,9 +67,11 @@ def test_channels_that_do_not_group_raise():
 
 def test_weights_start_uniform_within_the_root_of_their_inputs():
   params = convolutions.Convolution(64).init(
-      jax.random.key(0), jnp.zeros((1, 4, 4, 16)))['params']
+    jax.random.key(0), jnp.zeros((1, 4, 4, 16))
+  )['params']
   for value in params.values():
-    assert .9 / 12 < np.abs(value).max() <= 1 / 12  # sqrt(9 * 16) = 12.
+    assert 0.9 / 12 < np.abs(value).max() <= 1 / 12  # sqrt(9 * 16) = 12.
   zero = convolutions.Projection(3, zero=True).init(
-      jax.random.key(0), jnp.zeros((1, 4)))['params']
+    jax.random.key(0), jnp.zeros((1, 4))
+  )['params']
   assert not any(np.any(value) for value in zero.values())

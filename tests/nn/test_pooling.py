@@ -11,10 +11,14 @@ KERNELS = {'per_image': 'perimage', 'per_dimension': 'perdim'}
 
 def pool(kind, reduction, views, there=None):
   arrays = golden.load('attention_pool')[1]
-  params = {} if kind == 'mean' else {
-      'kernel': arrays[f'param/{KERNELS[kind]}.linear.weight'].T}
+  params = (
+    {}
+    if kind == 'mean'
+    else {'kernel': arrays[f'param/{KERNELS[kind]}.linear.weight'].T}
+  )
   return pooling.ViewPool(kind, reduction).apply(
-      {'params': params}, views, there)
+    {'params': params}, views, there
+  )
 
 
 @pytest.mark.parametrize('kind', list(KERNELS))
@@ -22,15 +26,21 @@ def pool(kind, reduction, views, there=None):
 def test_output_is_the_references(kind, reduction):
   arrays = golden.load('attention_pool')[1]
   np.testing.assert_allclose(
-      pool(kind, reduction, arrays['in/views']),
-      arrays[f'out/{KERNELS[kind]}_{reduction}'], rtol=0, atol=2e-5)
+    pool(kind, reduction, arrays['in/views']),
+    arrays[f'out/{KERNELS[kind]}_{reduction}'],
+    rtol=0,
+    atol=2e-5,
+  )
 
 
 def test_mean_is_the_references():
   arrays = golden.load('attention_pool')[1]
   np.testing.assert_allclose(
-      pool('mean', 'sum', arrays['in/views']), arrays['out/avgpool'],
-      rtol=0, atol=2e-5)
+    pool('mean', 'sum', arrays['in/views']),
+    arrays['out/avgpool'],
+    rtol=0,
+    atol=2e-5,
+  )
 
 
 @pytest.mark.parametrize('kind', pooling.KINDS)
@@ -41,7 +51,8 @@ def test_a_missing_view_is_as_if_it_were_not_there(kind, reduction):
   views[:, 3] = np.nan
   there = np.array([[True, True, True, False]] * len(views))
   np.testing.assert_allclose(
-      pool(kind, reduction, views, there), expected, rtol=0, atol=1e-6)
+    pool(kind, reduction, views, there), expected, rtol=0, atol=1e-6
+  )
 
 
 @pytest.mark.parametrize('kind', pooling.KINDS)

@@ -10,24 +10,28 @@ from fusion_jax.ops import calendar
 def test_lower_median_is_that_of_sorting():
   values = np.random.default_rng(0).integers(0, 5, (4, 12, 3)).astype(float)
   np.testing.assert_array_equal(
-      calendar.lower_median(values), np.sort(values, axis=1)[:, 5])
-  valid = np.random.default_rng(1).random((4, 12)) < .6
+    calendar.lower_median(values), np.sort(values, axis=1)[:, 5]
+  )
+  valid = np.random.default_rng(1).random((4, 12)) < 0.6
   valid[3] = False
   found = calendar.lower_median(values, valid)
   for row, keep, median in zip(values, valid, found):
-    expected = np.zeros(3) if not keep.any() else np.sort(
-        row[keep], axis=0)[(keep.sum() - 1) // 2]
+    expected = (
+      np.zeros(3)
+      if not keep.any()
+      else np.sort(row[keep], axis=0)[(keep.sum() - 1) // 2]
+    )
     np.testing.assert_array_equal(median, expected)
 
 
 def test_gradient_of_the_median_goes_to_one_value():
-  values = np.array([[[3.], [1.], [1.], [2.]]])
+  values = np.array([[[3.0], [1.0], [1.0], [2.0]]])
   grads = jax.grad(lambda x: calendar.lower_median(x).sum())(values)
   np.testing.assert_array_equal(np.ravel(grads), [0, 0, 1, 0])
 
 
 def test_quarters_and_years_leave_missing_months_out():
-  pixels = np.arange(12.)[None, :, None]
+  pixels = np.arange(12.0)[None, :, None]
   valid = np.ones((1, 12), bool)
   valid[0, [0, 3, 4, 5]] = False
   found, known = calendar.summarise(pixels, valid, 'quarterly')
@@ -49,16 +53,17 @@ def test_bad_settings_are_errors():
 
 def test_days_run_through_their_months():
   np.testing.assert_allclose(
-      calendar.months_of_days([1, 16, 31, 32, 365]),
-      [-.5 + .5 / 31, 0, .5 - .5 / 31, .5 + .5 / 28, 11.5 - .5 / 31],
-      atol=1e-6)
+    calendar.months_of_days([1, 16, 31, 32, 365]),
+    [-0.5 + 0.5 / 31, 0, 0.5 - 0.5 / 31, 0.5 + 0.5 / 28, 11.5 - 0.5 / 31],
+    atol=1e-6,
+  )
 
 
 def test_shares_of_months_are_linear_and_go_around_the_year():
-  found = calendar.shares_of_months(np.array([[2., 2.25], [-.25, 11.5]]))
+  found = calendar.shares_of_months(np.array([[2.0, 2.25], [-0.25, 11.5]]))
   expected = np.zeros((2, 2, 12))
   expected[0, 0, 2] = 1
-  expected[0, 1, 2:4] = .75, .25
-  expected[1, 0, [11, 0]] = .25, .75
-  expected[1, 1, [11, 0]] = .5
+  expected[0, 1, 2:4] = 0.75, 0.25
+  expected[1, 0, [11, 0]] = 0.25, 0.75
+  expected[1, 1, [11, 0]] = 0.5
   np.testing.assert_allclose(found, expected, atol=1e-7)

@@ -33,32 +33,39 @@ def near(found, expected, limit=2e-5):
 def test_three_training_steps_are_the_references():
   config, arrays = golden.load('queue_train_3steps')
   encoder, params = timesenclip.from_torch(
-      golden.below(arrays, 'param_init/encoder.'), num_heads=config['heads'])
+    golden.below(arrays, 'param_init/encoder.'), num_heads=config['heads']
+  )
   pool = pooling.ViewPool()
   params = {
-      'encoder': params, 'log_scale': arrays['param_init/logit_scale'],
-      'pool': {'kernel': arrays['param_init/pool.linear.weight'].T}}
+    'encoder': params,
+    'log_scale': arrays['param_init/logit_scale'],
+    'pool': {'kernel': arrays['param_init/pool.linear.weight'].T},
+  }
   queue = empty(config['queue'], config['dim'])._replace(
-      keys=jnp.asarray(arrays['in/queue_init'].T))
+    keys=jnp.asarray(arrays['in/queue_init'].T)
+  )
   tx = optim.bounded(
-      optax.adamw(config['lr'], weight_decay=config['weight_decay']),
-      {'log_scale': (0., contrastive.MAX_LOG_SCALE)})
+    optax.adamw(config['lr'], weight_decay=config['weight_decay']),
+    {'log_scale': (0.0, contrastive.MAX_LOG_SCALE)},
+  )
   opt_state = tx.init(params)
 
   def loss(params, queue, x, views):
     queries = contrastive.normalise(
-        encoder.apply({'params': params['encoder']}, x))
-    keys = contrastive.normalise(
-        pool.apply({'params': params['pool']}, views))
+      encoder.apply({'params': params['encoder']}, x)
+    )
+    keys = contrastive.normalise(pool.apply({'params': params['pool']}, views))
     logits = contrastive.logits(
-        queries, keys, ids(0, 0, 0, 0), queue, jnp.exp(params['log_scale']))
+      queries, keys, ids(0, 0, 0, 0), queue, jnp.exp(params['log_scale'])
+    )
     return jnp.mean(contrastive.info_nce(logits)), (queries, keys, logits)
 
   step = jax.jit(jax.value_and_grad(loss, has_aux=True))
   for i in range(config['steps']):
     mine = golden.below(arrays, f'step{i}/')
     (value, (queries, keys, logits)), grads = step(
-        params, queue, mine['x'], mine['views'])
+      params, queue, mine['x'], mine['views']
+    )
     near(queries, mine['ts_embedding'])
     near(keys, mine['ground_embedding'])
     near(logits, mine['logits'], 2e-4)  # Up to 14.3 x a cosine.
@@ -78,7 +85,7 @@ def test_three_training_steps_are_the_references():
     # Biases of attention's keys have no gradient; Adam blows up its rounding.
     seen = np.ones(len(expected), bool)
     if key.endswith('in_proj_bias'):
-      seen[config['dim']:2 * config['dim']] = False
+      seen[config['dim'] : 2 * config['dim']] = False
     near(final[key][seen], expected[seen], 1e-4)
   near(params['pool']['kernel'].T, arrays['param_final/pool.linear.weight'])
 
@@ -90,7 +97,8 @@ def grad_of(grads, key, depth):
   if key == 'pool.linear.weight':
     return grads['pool']['kernel'].T
   return timesenclip.to_torch(grads['encoder'], depth)[
-      key.removeprefix('encoder.')]
+    key.removeprefix('encoder.')
+  ]
 
 
 def test_the_oldest_rows_are_overwritten_in_order_and_around_the_end():
@@ -99,7 +107,8 @@ def test_the_oldest_rows_are_overwritten_in_order_and_around_the_end():
   for i, keys in enumerate(batches):
     queue = contrastive.enqueue(queue, keys, ids(2 * i, 2 * i + 1))
   np.testing.assert_array_equal(
-      queue.keys, np.concatenate([batches[3], batches[1], batches[2]]))
+    queue.keys, np.concatenate([batches[3], batches[1], batches[2]])
+  )
   np.testing.assert_array_equal(queue.ids, [6, 7, 2, 3, 4, 5])
   assert (int(queue.pointer), int(queue.filled)) == (2, 6)
 
@@ -118,7 +127,8 @@ def test_own_positive_is_among_the_logits_once():
   queue = empty(6)
   for in_batch in (False, True):
     logits = contrastive.logits(
-        queries, keys, ids(0, 1, 2), queue, 1., in_batch=in_batch)
+      queries, keys, ids(0, 1, 2), queue, 1.0, in_batch=in_batch
+    )
     own = np.sum(queries * keys, axis=1)
     hits = np.isclose(logits, own[:, None], rtol=0, atol=1e-6).sum(axis=1)
     np.testing.assert_array_equal(hits, 1)
@@ -131,11 +141,12 @@ def test_no_gradient_reaches_the_queue():
 
   def loss(rows):
     queue = empty(6)._replace(keys=rows)
-    return contrastive.logits(queries, keys, ids(0, 1, 2), queue, 1.).sum()
+    return contrastive.logits(queries, keys, ids(0, 1, 2), queue, 1.0).sum()
 
   assert not np.any(jax.grad(loss)(unit(6, seed=2)))
-  pushed = jax.grad(lambda keys: contrastive.enqueue(
-      empty(6), keys, ids(0, 1, 2)).keys.sum())(keys)
+  pushed = jax.grad(
+    lambda keys: contrastive.enqueue(empty(6), keys, ids(0, 1, 2)).keys.sum()
+  )(keys)
   assert not np.any(pushed)
 
 
@@ -143,25 +154,35 @@ def test_masked_ids_take_no_part():
   queue = contrastive.enqueue(empty(4), unit(2), ids(7, 8))
   queries, keys = unit(2, seed=1), unit(2, seed=2)
   logits = contrastive.logits(
-      queries, keys, ids(8, 0), queue, 1., mask_ids=True, in_batch=True)
+    queries, keys, ids(8, 0), queue, 1.0, mask_ids=True, in_batch=True
+  )
   share = jax.nn.softmax(logits)
   assert share[0, 2] == 0  # Row 1 of the queue holds place 8.
   # Noise has no id, though its rows say 0; own keys are no negatives.
-  np.testing.assert_array_equal(share == 0, [
+  np.testing.assert_array_equal(
+    share == 0,
+    [
       [False, False, True, False, False, True, False],
-      [False, False, False, False, False, False, True]])
+      [False, False, False, False, False, False, True],
+    ],
+  )
 
 
 def test_noise_can_be_left_out_until_the_queue_is_filled():
   queries, keys = unit(2), unit(2, seed=1)
   queue = empty(4)
+
   def loss(queue):
-    return contrastive.info_nce(contrastive.logits(
-        queries, keys, ids(0, 1), queue, 1., skip_noise=True))
+    return contrastive.info_nce(
+      contrastive.logits(queries, keys, ids(0, 1), queue, 1.0, skip_noise=True)
+    )
+
   np.testing.assert_array_equal(loss(queue), 0)
   queue = contrastive.enqueue(queue, unit(2, seed=2), ids(2, 3))
-  by_hand = [np.log1p(np.sum(np.exp(q @ queue.keys[:2].T - q @ k)))
-             for q, k in zip(queries, keys)]
+  by_hand = [
+    np.log1p(np.sum(np.exp(q @ queue.keys[:2].T - q @ k)))
+    for q, k in zip(queries, keys)
+  ]
   near(loss(queue), by_hand, 1e-6)
 
 
@@ -169,8 +190,11 @@ def test_reverse_loss_is_that_of_the_transposed_batch():
   queries, keys = unit(3), unit(3, seed=1)
   cosines = 5 * keys @ queries.T
   by_hand = jax.nn.logsumexp(cosines, axis=1) - jnp.diag(cosines)
-  near(contrastive.reverse_info_nce(queries, keys, ids(0, 1, 2), 5.),
-       by_hand, 1e-6)
+  near(
+    contrastive.reverse_info_nce(queries, keys, ids(0, 1, 2), 5.0),
+    by_hand,
+    1e-6,
+  )
 
 
 def test_zero_vectors_stay_zero():
@@ -180,11 +204,17 @@ def test_zero_vectors_stay_zero():
 def test_queue_must_hold_whole_batches():
   contrastive.check_queue_size(2048, 1024)
   contrastive.check_queue_size(65_536, 1024)
-  with pytest.raises(ValueError, match=r'of 100 does not hold whole batches of '
-                     r'32; set config.loss.queue_size to 96\.'):
+  with pytest.raises(
+    ValueError,
+    match=r'of 100 does not hold whole batches of '
+    r'32; set config.loss.queue_size to 96\.',
+  ):
     contrastive.check_queue_size(100, 32)
-  with pytest.raises(ValueError, match=r'batches of 8 \(a micro-batch: 32 / 4\)'
-                     '; set config.loss.queue_size to 16'):
+  with pytest.raises(
+    ValueError,
+    match=r'batches of 8 \(a micro-batch: 32 / 4\)'
+    '; set config.loss.queue_size to 16',
+  ):
     contrastive.check_queue_size(17, 32, 4)
   with pytest.raises(ValueError, match='set config.loss.queue_size to 32'):
     contrastive.check_queue_size(16, 32)

@@ -10,7 +10,9 @@ LEVELS = (8, 6, 5)
 
 
 def test_digits_of_a_hundred_count_tens_and_ones():
-  found = digits.Digits(0., 100., (10, 10)).split(jnp.array([0., 37.5, 99.9]))
+  found = digits.Digits(0.0, 100.0, (10, 10)).split(
+    jnp.array([0.0, 37.5, 99.9])
+  )
   np.testing.assert_array_equal(found, [[0, 0], [3, 7], [9, 9]])
 
 
@@ -20,26 +22,28 @@ def test_numbers_come_back_to_half_a_step():
   codes = np.array(places.split(numbers)) / (np.array(LEVELS) - 1)
   back = places.join(codes.astype('f'))
   assert np.abs(back - numbers).max() <= places.step / 2 + 1e-5
-  assert np.abs(back - numbers).max() > .4 * places.step
+  assert np.abs(back - numbers).max() > 0.4 * places.step
 
 
 def test_rounding_is_digits_and_back():
-  found = digits.Digits(0., 100., (10, 10)).round(jnp.array([0., 37.2, 99.9]))
-  np.testing.assert_allclose(found, [.5, 37.5, 99.5], rtol=1e-6)
+  found = digits.Digits(0.0, 100.0, (10, 10)).round(
+    jnp.array([0.0, 37.2, 99.9])
+  )
+  np.testing.assert_allclose(found, [0.5, 37.5, 99.5], rtol=1e-6)
 
 
 def test_numbers_outside_become_the_ends():
-  found = digits.Digits(0., 1., LEVELS).split(jnp.array([-5.01, 7.01]))
+  found = digits.Digits(0.0, 1.0, LEVELS).split(jnp.array([-5.01, 7.01]))
   np.testing.assert_array_equal(found, [[0, 0, 0], [7, 5, 4]])
 
 
 def test_fsq_snaps_latents_to_the_digits():
-  places = digits.Digits(0., 240., LEVELS)
-  numbers = jnp.arange(240) + .5  # Every code once.
+  places = digits.Digits(0.0, 240.0, LEVELS)
+  numbers = jnp.arange(240) + 0.5  # Every code once.
   codes = fsq.FSQ(LEVELS, **fsq.TERRAMIND).quantize(places.latents(numbers))
   np.testing.assert_allclose(places.join(codes), numbers, atol=1e-3)
 
 
 def test_an_empty_range_raises():
   with pytest.raises(ValueError, match='from 2.0 to 1.0'):
-    digits.Digits(2., 1., LEVELS)
+    digits.Digits(2.0, 1.0, LEVELS)

@@ -11,10 +11,19 @@ import pytest
 from fusion_jax.ops import fsq
 
 _FOLDER = pathlib.Path(__file__).parents[1] / 'testdata' / 'fsq'
-LEVELS = [(8, 8, 8), (4, 4, 4, 4), (3, 3, 3, 3, 3), (8, 8, 8, 8),
-          (8, 8, 8, 6, 5)]
-PRESETS = {'terramind': fsq.TERRAMIND, 'paper': fsq.PAPER,
-           'google': fsq.GOOGLE, 'lucidrains': fsq.LUCIDRAINS}
+LEVELS = [
+  (8, 8, 8),
+  (4, 4, 4, 4),
+  (3, 3, 3, 3, 3),
+  (8, 8, 8, 8),
+  (8, 8, 8, 6, 5),
+]
+PRESETS = {
+  'terramind': fsq.TERRAMIND,
+  'paper': fsq.PAPER,
+  'google': fsq.GOOGLE,
+  'lucidrains': fsq.LUCIDRAINS,
+}
 near = functools.partial(np.testing.assert_allclose, rtol=0, atol=2e-5)
 EVERY_GRID = pytest.mark.parametrize('levels', LEVELS, ids=str)
 EVERY_PRESET = pytest.mark.parametrize('preset', PRESETS)
@@ -43,8 +52,9 @@ def test_codes_are_the_references(levels, preset):
   case, quantizer = golden(levels), make(levels, preset)
   codes = quantizer.quantize(case['in_z'])
   if preset == 'paper':
-    near(without_tie(codes, levels),
-         without_tie(case['paper_quantized'], levels))
+    near(
+      without_tie(codes, levels), without_tie(case['paper_quantized'], levels)
+    )
   else:
     key = 'sigmoid_codes01' if preset == 'terramind' else f'{preset}_quantized'
     near(codes, case[key])
@@ -56,11 +66,13 @@ def test_indices_are_the_references(levels, preset):
   case, quantizer = golden(levels), make(levels, preset)
   indices = quantizer.to_indices(quantizer.quantize(case['in_z']))
   key = {'terramind': 'sigmoid_indices', 'paper': 'paper_tokens'}.get(
-      preset, f'{preset}_indices')
+    preset, f'{preset}_indices'
+  )
   first = 1 if preset == 'paper' else 0  # The tie is in the first vector.
   assert indices.dtype == np.int32
-  np.testing.assert_array_equal(np.ravel(indices)[first:],
-                                case[key].ravel()[first:])
+  np.testing.assert_array_equal(
+    np.ravel(indices)[first:], case[key].ravel()[first:]
+  )
 
 
 @EVERY_GRID
@@ -69,15 +81,18 @@ def test_levels_of_the_paper_are_the_references(levels):
   near(np.tanh(case['in_z']), case['paper_in_tanh_z'])
   digits = np.round(quantizer.position(case['in_z']))
   np.testing.assert_array_equal(
-      without_tie(digits, levels),
-      without_tie(case['paper_level_indices'], levels))
+    without_tie(digits, levels),
+    without_tie(case['paper_level_indices'], levels),
+  )
 
 
 @EVERY_GRID
 def test_positions_of_google_are_the_references(levels):
   case, quantizer = golden(levels), make(levels, 'google')
-  near(quantizer.position(case['in_z']) - np.array(levels)[None, None] // 2,
-       case['google_bounded'])
+  near(
+    quantizer.position(case['in_z']) - np.array(levels)[None, None] // 2,
+    case['google_bounded'],
+  )
 
 
 @EVERY_GRID
@@ -90,10 +105,12 @@ def test_codebook_of_lucidrains_is_the_references(levels):
 @EVERY_GRID
 def test_straight_through_gradient_is_the_references(levels):
   case, quantizer = golden(levels), make(levels, 'lucidrains')
-  gradient = jax.grad(lambda z: jnp.sum(
-      quantizer.quantize(z) * case['in_cotangent']))(case['in_z'])
-  np.testing.assert_allclose(gradient, case['lucidrains_grad_z'], rtol=1e-4,
-                             atol=1e-6)
+  gradient = jax.grad(
+    lambda z: jnp.sum(quantizer.quantize(z) * case['in_cotangent'])
+  )(case['in_z'])
+  np.testing.assert_allclose(
+    gradient, case['lucidrains_grad_z'], rtol=1e-4, atol=1e-6
+  )
 
 
 @EVERY_PRESET
@@ -106,11 +123,13 @@ def test_gradient_is_that_of_the_bound(preset):
     width = (ends[1] - ends[0])[None, None]
     last = np.array(levels, np.float32)[None, None] - 1
     return jnp.sum(quantizer.position(z) / last * width * case['in_cotangent'])
+
   expected = jax.grad(smooth)(case['in_z'])
-  gradient = jax.grad(lambda z: jnp.sum(
-      quantizer.quantize(z) * case['in_cotangent']))(case['in_z'])
+  gradient = jax.grad(
+    lambda z: jnp.sum(quantizer.quantize(z) * case['in_cotangent'])
+  )(case['in_z'])
   near(gradient, expected)
-  assert np.abs(gradient).max() > .1
+  assert np.abs(gradient).max() > 0.1
 
 
 @EVERY_GRID
@@ -162,8 +181,10 @@ def test_translated_indices_mean_the_same_levels(source, target):
   translated = fsq.translate(indices, one, other)
   # All four codes rise with the level: ranks of codes are levels.
   for channel in range(3):
-    ranks = [np.unique(q.from_indices(i)[:, channel], return_inverse=True)[1]
-             for q, i in ((one, indices), (other, translated))]
+    ranks = [
+      np.unique(q.from_indices(i)[:, channel], return_inverse=True)[1]
+      for q, i in ((one, indices), (other, translated))
+    ]
     np.testing.assert_array_equal(*ranks)
   np.testing.assert_array_equal(fsq.translate(translated, other, one), indices)
 
@@ -171,14 +192,17 @@ def test_translated_indices_mean_the_same_levels(source, target):
 def test_terramind_codes_map_onto_the_papers():
   ours, theirs = make((8, 6, 5), 'paper'), make((8, 6, 5), 'terramind')
   indices = np.arange(ours.num_codes)
-  near(2 * theirs.from_indices(fsq.translate(indices, ours, theirs)) - 1,
-       ours.from_indices(indices))
+  near(
+    2 * theirs.from_indices(fsq.translate(indices, ours, theirs)) - 1,
+    ours.from_indices(indices),
+  )
 
 
 def test_other_grids_do_not_translate():
   with pytest.raises(ValueError, match='different grids'):
-    fsq.translate(np.zeros(1, int), make((8, 6), 'paper'),
-                  make((6, 8), 'paper'))
+    fsq.translate(
+      np.zeros(1, int), make((8, 6), 'paper'), make((6, 8), 'paper')
+    )
 
 
 @pytest.mark.parametrize('indices', [[-1, 3], [0, 64], 64])
@@ -195,10 +219,15 @@ def test_ids_outside_the_codebook_wrap_under_jit():
   near(codes, quantizer.from_indices(np.array([2, 63])))
 
 
-@pytest.mark.parametrize('kwargs, message', [
-    (dict(levels=(8, 1)), r'levels=\(8, 1\)'), (dict(levels=()), 'levels='),
+@pytest.mark.parametrize(
+  'kwargs, message',
+  [
+    (dict(levels=(8, 1)), r'levels=\(8, 1\)'),
+    (dict(levels=()), 'levels='),
     (dict(levels=(8,), bound='clip'), "bound='clip'"),
-    (dict(levels=(8,), order='big'), "order='big'")])
+    (dict(levels=(8,), order='big'), "order='big'"),
+  ],
+)
 def test_settings_that_do_not_exist_raise(kwargs, message):
   with pytest.raises(ValueError, match=message):
     fsq.FSQ(**kwargs)
@@ -217,13 +246,14 @@ def test_codebook_use_counts_codes_and_their_spread(xp):
   assert even['used'] == 4
   near(even['perplexity'], 4)
   skewed = fsq.codebook_use(xp.array([3, 1]))
-  near(skewed['perplexity'], np.exp(-.75 * np.log(.75) - .25 * np.log(.25)))
+  near(skewed['perplexity'], np.exp(-0.75 * np.log(0.75) - 0.25 * np.log(0.25)))
   nothing = fsq.codebook_use(xp.zeros(3))
   assert nothing['used'] == 0 and nothing['perplexity'] == 0
 
 
-@pytest.mark.parametrize('indices', [
-    [1.5], np.array([np.nan]), jnp.ones(2), np.array([True])])
+@pytest.mark.parametrize(
+  'indices', [[1.5], np.array([np.nan]), jnp.ones(2), np.array([True])]
+)
 def test_ids_that_are_no_integers_raise(indices):
   with pytest.raises(ValueError, match='Ids are integers, not (float|bool)'):
     make((8, 8, 8), 'terramind').from_indices(indices)

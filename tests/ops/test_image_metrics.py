@@ -20,10 +20,11 @@ def test_sums_are_those_of_the_counted_pixels():
   sums = image_metrics.sums(truth, found, counted)
   part, other = truth[:10, 5:], found[:10, 5:]
   np.testing.assert_array_equal(sums['count'], [430] * 3)
-  np.testing.assert_allclose(sums['se'], ((other - part)**2).sum((0, 1)))
+  np.testing.assert_allclose(sums['se'], ((other - part) ** 2).sum((0, 1)))
   np.testing.assert_allclose(sums['ae'], abs(other - part).sum((0, 1)))
   np.testing.assert_allclose(
-      sums['clipped_se'], ((other.clip(-1, 1) - part)**2).sum((0, 1)))
+    sums['clipped_se'], ((other.clip(-1, 1) - part) ** 2).sum((0, 1))
+  )
   np.testing.assert_allclose(sums['truth_sq'], (part**2).sum((0, 1)))
 
 
@@ -32,17 +33,19 @@ def test_the_patch_mean_is_the_best_constant_of_every_patch():
   means = image_metrics.patch_means(truth)
   for top in (0, 16):
     for left in (0, 16, 32):
-      patch = truth[top:top + 16, left:left + 16]
-      found = means[top:top + 16, left:left + 16]
+      patch = truth[top : top + 16, left : left + 16]
+      found = means[top : top + 16, left : left + 16]
       np.testing.assert_allclose(
-          found, np.broadcast_to(patch.mean((0, 1)), found.shape))
+        found, np.broadcast_to(patch.mean((0, 1)), found.shape)
+      )
 
 
 def test_psnr_has_a_peak_of_two():
   truth, found = make_pair()
   expected = metrics.peak_signal_noise_ratio(truth, found, data_range=2)
-  assert image_metrics.psnr_db(np.mean((truth - found)**2)) == pytest.approx(
-      expected)
+  assert image_metrics.psnr_db(np.mean((truth - found) ** 2)) == pytest.approx(
+    expected
+  )
   assert image_metrics.psnr_db(0) == np.inf
 
 
@@ -52,8 +55,14 @@ def test_similarity_averages_to_the_published_score():
   by_pixel = image_metrics.similarity(truth, found)
   assert by_pixel.shape == (32, 48)
   expected = metrics.structural_similarity(
-      truth, found, data_range=2, channel_axis=-1, gaussian_weights=True,
-      sigma=1.5, use_sample_covariance=False)
+    truth,
+    found,
+    data_range=2,
+    channel_axis=-1,
+    gaussian_weights=True,
+    sigma=1.5,
+    use_sample_covariance=False,
+  )
   assert by_pixel[5:-5, 5:-5].mean() == pytest.approx(expected)
 
 
@@ -73,7 +82,8 @@ def test_confusion_gives_accuracy_and_iou():
   matrix = image_metrics.confusion(truth, found, counted, 10)
   assert image_metrics.accuracy(matrix) == pytest.approx(3 / 5)
   np.testing.assert_allclose(
-      image_metrics.iou(matrix)[:5], [1 / 2, 2 / 3, 0, 0, np.nan])
+    image_metrics.iou(matrix)[:5], [1 / 2, 2 / 3, 0, 0, np.nan]
+  )
   # 3 is only predicted; 2 occurs and is always missed.
   assert image_metrics.mean_iou(matrix) == pytest.approx((1 / 2 + 2 / 3) / 3)
   half = image_metrics.confusion(truth, found, counted & (truth < 1), 10)

@@ -21,13 +21,14 @@ def test_share_of_nothing_has_no_interval():
 def test_interval_of_a_mean_is_as_wide_as_its_standard_error():
   values = np.random.default_rng(0).normal(size=300)
   low, high = intervals.of_score(
-      lambda i: values[i].mean(), np.arange(300), num_resamples=2_000)
+    lambda i: values[i].mean(), np.arange(300), num_resamples=2_000
+  )
   wanted = 2 * 1.96 * values.std() / np.sqrt(300)
   assert high - low == pytest.approx(wanted, rel=0.1)
 
 
 def test_groups_are_drawn_whole():
-  values, groups = np.repeat([0., 1.], 50), np.repeat([3, 7], 50)
+  values, groups = np.repeat([0.0, 1.0], 50), np.repeat([3, 7], 50)
   seen = set()
 
   def score(i):
@@ -35,10 +36,11 @@ def test_groups_are_drawn_whole():
     return values[i].mean()
 
   intervals.of_score(score, groups, num_resamples=50)
-  assert seen == {0., 0.5, 1.}
+  assert seen == {0.0, 0.5, 1.0}
 
 
 def test_scores_that_are_not_numbers_do_not_count():
   low, high = intervals.of_score(
-      lambda i: np.nan if i[0] else 5., np.arange(2), num_resamples=40)
+    lambda i: np.nan if i[0] else 5.0, np.arange(2), num_resamples=40
+  )
   assert low == high == 5

@@ -6,13 +6,15 @@ from fusion_jax.ops import patches
 
 def test_channel_is_fastest_then_column_then_row():
   rows, columns, channels = np.meshgrid(
-      np.arange(4), np.arange(6), np.arange(3), indexing='ij')
+    np.arange(4), np.arange(6), np.arange(3), indexing='ij'
+  )
   image = 100 * rows + 10 * columns + channels
   cut = patches.patchify(image, patch=2)
   assert cut.shape == (6, 12)
   # Patch 4: second row of patches, second column; pixels (2..3, 2..3).
   np.testing.assert_array_equal(
-      cut[4], [220, 221, 222, 230, 231, 232, 320, 321, 322, 330, 331, 332])
+    cut[4], [220, 221, 222, 230, 231, 232, 320, 321, 322, 330, 331, 332]
+  )
 
 
 def test_unpatchify_is_the_inverse():

@@ -13,7 +13,8 @@ def test_prompts_count_alike_whatever_their_length():
   np.testing.assert_allclose(found, [[half, half], [0, -1]], atol=1e-7)
   scaled = vectors * np.array([[9], [0.1], [5]], np.float32)
   np.testing.assert_allclose(
-      zero_shot.class_vectors(scaled, [0, 0, 1], 2), found, atol=1e-6)
+    zero_shot.class_vectors(scaled, [0, 0, 1], 2), found, atol=1e-6
+  )
 
 
 def test_order_of_prompts_does_not_matter():
@@ -21,8 +22,10 @@ def test_order_of_prompts_does_not_matter():
   vectors, class_of = rng.normal(size=(9, 4)), rng.permutation([0, 1, 2] * 3)
   order = rng.permutation(9)
   np.testing.assert_allclose(
-      zero_shot.class_vectors(vectors[order], class_of[order], 3),
-      zero_shot.class_vectors(vectors, class_of, 3), atol=1e-6)
+    zero_shot.class_vectors(vectors[order], class_of[order], 3),
+    zero_shot.class_vectors(vectors, class_of, 3),
+    atol=1e-6,
+  )
 
 
 def test_scores_are_cosines():
@@ -33,9 +36,11 @@ def test_scores_are_cosines():
   expected /= np.linalg.norm(embeddings, axis=-1)[..., None]
   expected /= np.linalg.norm(classes, axis=-1)
   np.testing.assert_allclose(
-      zero_shot.scores(embeddings, classes), expected, atol=1e-6)
+    zero_shot.scores(embeddings, classes), expected, atol=1e-6
+  )
 
 
 def test_zero_vectors_stay_zero():
   np.testing.assert_array_equal(
-      zero_shot.unit(np.zeros((2, 3), np.float32)), np.zeros((2, 3)))
+    zero_shot.unit(np.zeros((2, 3), np.float32)), np.zeros((2, 3))
+  )

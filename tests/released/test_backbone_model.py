@@ -29,7 +29,9 @@ def test_a_model_carries_config_tokenizers_and_statistics(model):
   assert model.config.image_size == model.image_size == 32
   assert model.quantizers.keys() == {'t2m_hourly', 'tp_sum_daily'}
   assert model.tokenizer.decode(model.tokenizer.encode(10.1, -20.4)) == (
-      10, -20.5)
+    10,
+    -20.5,
+  )
   assert 'series' in model.statistics
 
 
@@ -59,15 +61,19 @@ def test_only_the_centre_of_a_larger_image_is_seen(model, images):
   tokens = model.encode({'S2L2A': images})
   assert tokens.shape == (2, 4, 16)
   np.testing.assert_array_equal(
-      tokens, model.encode({'S2L2A': images[:, 4:36, 4:36]}))
+    tokens, model.encode({'S2L2A': images[:, 4:36, 4:36]})
+  )
 
 
 def test_place_and_series_can_be_conditions(model, images):
-  place = {'lat': np.array([10., 50.]), 'lon': np.array([20., -120.])}
+  place = {'lat': np.array([10.0, 50.0]), 'lon': np.array([20.0, -120.0])}
   assert model.encode(place).shape == (2, 3, 16)  # lat, lon, [EOS].
-  series = {'t2m_hourly': np.full((2, 60), 280.)}
+  series = {'t2m_hourly': np.full((2, 60), 280.0)}
   assert model.encode({'S2L2A': images, **place, **series}).shape == (
-      2, 4 + 3 + 61, 16)
+    2,
+    4 + 3 + 61,
+    16,
+  )
 
 
 def test_places_can_be_generated(model, images):
@@ -77,25 +83,35 @@ def test_places_can_be_generated(model, images):
 
 def test_xarray_in_any_order_of_axes_gives_xarray(model, images):
   image = xarray.DataArray(images, dims=('place', 'y', 'x', 'band'))
-  turned = xarray.Dataset({'S2L2A': image.transpose(
-      'place', 'band', 'y', 'x')})
+  turned = xarray.Dataset({'S2L2A': image.transpose('place', 'band', 'y', 'x')})
   samples = model.generate(turned, num_samples=2, temperature=0)
   assert samples.dims == ('place', 'sample', 'lead')
   assert samples.attrs['units'] == 'K'
   np.testing.assert_array_equal(
-      samples, model.generate({'S2L2A': images}, num_samples=2, temperature=0))
+    samples, model.generate({'S2L2A': images}, num_samples=2, temperature=0)
+  )
   at_acquisition = model.predict(turned, num_samples=2).sel(lead=0)
   assert at_acquisition.dims == ('place',)
 
 
-@pytest.mark.parametrize('inputs, message', [
+@pytest.mark.parametrize(
+  'inputs, message',
+  [
     ({'S2L2A': np.zeros((40, 40, 13))}, 'with the bands B01'),
     ({'S2L2A': np.zeros((20, 20, 12))}, 'at least 32'),
     ({'S1GRD': np.zeros((32, 32, 2))}, 'cannot see'),
     ({'t2m_hourly': np.zeros((2, 40))}, 'wanted are 60 values'),
     ({'lat': 1.0}, 'Nothing was given'),
-    ({'S2L2A': np.zeros((2, 32, 32, 12)), 'lat': np.zeros(3),
-      'lon': np.zeros(3)}, 'different numbers of places')])
+    (
+      {
+        'S2L2A': np.zeros((2, 32, 32, 12)),
+        'lat': np.zeros(3),
+        'lon': np.zeros(3),
+      },
+      'different numbers of places',
+    ),
+  ],
+)
 def test_wrong_inputs_raise(model, inputs, message):
   with pytest.raises(ValueError, match=message):
     model.generate(inputs)

@@ -22,10 +22,14 @@ UNET = dict(unet_width=8, unet_multipliers=(1, 2), unet_groups=4)
 def make_config(modality, data_dir='', **changes):
   """Two steps of a tiny model on squares of 32 pixels."""
   config = tokenizer_config.get_config(f'modality={modality},smoke')
-  config.update(dict(
-      image_size=32, model=TINY | ({} if modality == 'LULC' else UNET),
+  config.update(
+    dict(
+      image_size=32,
+      model=TINY | ({} if modality == 'LULC' else UNET),
       evals=dict(num_examples=2),
-      data=dict(name='terramesh', dir=str(data_dir), holdout='split')))
+      data=dict(name='terramesh', dir=str(data_dir), holdout='split'),
+    )
+  )
   if modality == 'LULC':
     config.model.decoder_depth = 1
   else:
@@ -40,8 +44,11 @@ def make_codec(modality, seed=0):
   task = image_tokenizer.ImageTokenizer(config)
   bands = len(task.modality.bands)
   image = np.zeros((8, 32, 32, bands), np.float32)
-  batch = {'image': image, 'step': np.zeros(8, np.int32),
-           'noise': np.zeros(8, np.uint32)}
+  batch = {
+    'image': image,
+    'step': np.zeros(8, np.int32),
+    'noise': np.zeros(8, np.uint32),
+  }
   if modality == 'LULC':
     batch['image'] = image.astype(np.int32)
   else:
@@ -92,16 +99,21 @@ def test_the_published_sampling_can_be_asked_for(dem):
   codes = dem.encode(elevations(2) + np.int16(4_000))
   model, stds = image_tokenizer.make_model(dem.config), (670.665, 951.272)
   seeds = np.random.default_rng(5).integers(2**32, size=2, dtype=np.uint32)
-  start = np.stack([jax.random.normal(jax.random.key(seed), (32, 48, 1))
-                    for seed in seeds])
-  for steps, clip in (1, 1.), (3, 1.), (1, np.inf):
+  start = np.stack(
+    [jax.random.normal(jax.random.key(seed), (32, 48, 1)) for seed in seeds]
+  )
+  for steps, clip in (1, 1.0), (3, 1.0), (1, np.inf):
     expected = model.apply(
-        {'params': dem.params}, model.fsq.from_indices(codes.astype(int)),
-        start, steps, clip, method='sample')
+      {'params': dem.params},
+      model.fsq.from_indices(codes.astype(int)),
+      start,
+      steps,
+      clip,
+      method='sample',
+    )
     found = dem.decode(codes, num_steps=steps, seed=5, clip=clip)
-    np.testing.assert_allclose(
-        (found - stds[0]) / stds[1], expected, atol=1e-4)
-    assert (found.max() > 670.665 + 951.272 + .1) == np.isinf(clip)
+    np.testing.assert_allclose((found - stds[0]) / stds[1], expected, atol=1e-4)
+    assert (found.max() > 670.665 + 951.272 + 0.1) == np.isinf(clip)
   with pytest.raises(ValueError, match='clip=0 is not above 0'):
     dem.decode(codes, clip=0)
 
@@ -120,11 +132,14 @@ def test_classes_come_back_as_classes():
   assert found.dtype == np.uint8 and found.max() < 10
 
 
-@pytest.mark.parametrize('images, message', [
+@pytest.mark.parametrize(
+  'images, message',
+  [
     (np.zeros((32, 32, 1)), r'\(32, 32, 1\).*rows, columns, bands'),
     (np.zeros((1, 32, 32, 2)), 'elevation'),
     (np.zeros((1, 32, 40, 1)), '16'),
-])
+  ],
+)
 def test_other_images_raise(dem, images, message):
   with pytest.raises(ValueError, match=message):
     dem.encode(images)
@@ -145,34 +160,51 @@ def test_a_fingerprint_stands_for_the_encoder(dem):
 def test_tokenizers_train_tokenize_and_pretrain(tmp_path):
   """Everything together: raw Sentinel-2, six tokens, place and weather."""
   data_dir = prepare.prepare(
-      'simulated', tmp_path / 'data', image_size=40,
-      splits=dict(train=32, val=16), num_workers=1, examples_per_shard=16)
+    'simulated',
+    tmp_path / 'data',
+    image_size=40,
+    splits=dict(train=32, val=16),
+    num_workers=1,
+    examples_per_shard=16,
+  )
   runs = []
   for modality in tokenizer_config.MODALITIES:
     runs.append(str(tmp_path / modality))
     main.run(make_config(modality, data_dir), runs[-1])
     assert json.loads((tmp_path / modality / 'metrics.json').read_text())
-  prepare.main(['tokenize', '--data', str(data_dir), '--tokenizers', *runs,
-                '--image_size', '32', '--squares', '2'])
+  prepare.main(
+    [
+      'tokenize',
+      '--data',
+      str(data_dir),
+      '--tokenizers',
+      *runs,
+      '--image_size',
+      '32',
+      '--squares',
+      '2',
+    ]
+  )
   assert tokenize.tokenize(data_dir, runs, image_size=32, squares=2)
   examples = records.Examples(data_dir, 'train')
   for run in runs:
     codec = fusion_jax.load(run)
     field = codec.modality.field
-    example = next(x for x in (examples[i] for i in range(32))
-                   if x[field].size)
+    example = next(x for x in (examples[i] for i in range(32)) if x[field].size)
     top, left = example['codes/corners'][1]
-    image = example[field][top:top + 32, left:left + 32]
+    image = example[field][top : top + 32, left : left + 32]
     np.testing.assert_array_equal(
-        example[f'codes/{codec.modality.name}'][1],
-        codec.encode(image[None])[0])
+      example[f'codes/{codec.modality.name}'][1], codec.encode(image[None])[0]
+    )
   config = runner.config(data_dir, num_steps=2)
   with config.unlocked():
     config.modalities = (
-        pretrain_config.IMAGE | pretrain_config.TOKENISED |
-        pretrain_config.COORDS | pretrain_config.WEATHER)
+      pretrain_config.IMAGE
+      | pretrain_config.TOKENISED
+      | pretrain_config.COORDS
+      | pretrain_config.WEATHER
+    )
   main.run(config, tmp_path / 'pretraining')
-  numbers = json.loads(
-      (tmp_path / 'pretraining' / 'metrics.json').read_text())
+  numbers = json.loads((tmp_path / 'pretraining' / 'metrics.json').read_text())
   for name in pretrain_config.TOKENISED:
     assert 0 < numbers[f'train/loss/{name}'] < 12

@@ -19,10 +19,12 @@ near = functools.partial(np.testing.assert_allclose, rtol=0, atol=2e-5)
 @functools.cache
 def model():
   """A `PixelModel` of 1 x 1 pixels with fresh weights, but positions."""
-  settings = dict(width=32, depth=2, num_heads=4, hidden=16, output_width=24,
-                  dtype='float32')
-  config = ml_collections.ConfigDict(dict(
-      model=settings, scaling='published', missing_bands=()))
+  settings = dict(
+    width=32, depth=2, num_heads=4, hidden=16, output_width=24, dtype='float32'
+  )
+  config = ml_collections.ConfigDict(
+    dict(model=settings, scaling='published', missing_bands=())
+  )
   params = golden.init(golden.tiny_encoder())
   positions = np.random.default_rng(1).normal(size=(12, 32))  # Else all 0.
   params = params | {'positions': positions.astype(np.float32)}
@@ -65,15 +67,18 @@ def test_places_without_any_month_have_no_vector():
   values[1], valid[3] = np.nan, False
   for setting in ('monthly', 'single'):
     found = model().encode(values, valid, setting=setting)
-    np.testing.assert_array_equal(np.isnan(found).all(axis=1),
-                                  [False, True, False, True, False])
+    np.testing.assert_array_equal(
+      np.isnan(found).all(axis=1), [False, True, False, True, False]
+    )
     assert np.isfinite(found[::2]).all()
 
 
 def test_axes_of_xarray_may_stand_in_any_order():
   array = xarray.DataArray(year(), dims=('place', 'time', 'band', 'y', 'x'))
-  near(model().encode(array.transpose('y', 'x', 'band', 'place', 'time')),
-       model().encode(year()))
+  near(
+    model().encode(array.transpose('y', 'x', 'band', 'place', 'time')),
+    model().encode(year()),
+  )
   with pytest.raises(ValueError, match=r"not \['time'\]; rename them"):
     model().encode(array.rename(time='month'))
 
@@ -81,20 +86,21 @@ def test_axes_of_xarray_may_stand_in_any_order():
 def dated(dates, values=None, names=pixels.BANDS):
   """An xarray of the first place with dates and names of bands."""
   return xarray.DataArray(
-      year()[0] if values is None else values,
-      dims=('time', 'band', 'y', 'x'),
-      coords={'time': np.array(dates, 'datetime64[ns]'), 'band': list(names)})
+    year()[0] if values is None else values,
+    dims=('time', 'band', 'y', 'x'),
+    coords={'time': np.array(dates, 'datetime64[ns]'), 'band': list(names)},
+  )
 
 
 MONTHS = [f'2018-{month:02d}-01' for month in range(1, 13)]
 
 
 def test_bands_are_taken_by_their_names():
-  names = [f'B{int(x[1:]):02d}' if x[1:].isdigit() else x
-           for x in pixels.BANDS]
+  names = [f'B{int(x[1:]):02d}' if x[1:].isdigit() else x for x in pixels.BANDS]
   turned = dated(MONTHS, names=names).isel(band=slice(None, None, -1))
   extra = xarray.concat(
-      [turned, turned[:, :1].assign_coords(band=['B09'])], 'band')
+    [turned, turned[:, :1].assign_coords(band=['B09'])], 'band'
+  )
   near(model().encode(turned), model().encode(year()[0]))
   near(model().encode(extra), model().encode(year()[0]))
 
@@ -105,27 +111,33 @@ def test_missing_bands_are_named_or_nan():
     model().encode(lacking)
   values = year()[0].copy()
   values[:, 7] = np.nan
-  near(model().encode(lacking.reindex(band=list(pixels.BANDS))),
-       model().encode(values))
+  near(
+    model().encode(lacking.reindex(band=list(pixels.BANDS))),
+    model().encode(values),
+  )
 
 
 def test_months_are_placed_by_their_dates():
   dates = np.array(MONTHS, 'datetime64[M]') + np.where(
-      np.arange(12) < 10, 12, 0)  # November to October.
+    np.arange(12) < 10, 12, 0
+  )  # November to October.
   order = np.argsort(dates)
   array = dated(dates).isel(time=order)
   valid = np.arange(12) != 4
   near(model().encode(array), model().encode(year()[0]))
-  near(model().encode(array, valid[order], setting='quarterly'),
-       model().encode(year()[0], valid, setting='quarterly'))
+  near(
+    model().encode(array, valid[order], setting='quarterly'),
+    model().encode(year()[0], valid, setting='quarterly'),
+  )
 
 
 def test_other_dates_are_days_of_the_year():
   dates = np.datetime64('2018-01-16') + np.arange(0, 360, 30)
   dates[0] += np.timedelta64(20, 'D')  # Two of February, none of January.
   found = model().encode(dated(dates))
-  near(found, model().encode(
-      year()[0], days=np.array([36, *range(46, 376, 30)])))
+  near(
+    found, model().encode(year()[0], days=np.array([36, *range(46, 376, 30)]))
+  )
   assert np.abs(found - model().encode(year()[0])).max() > 1e-4
   with pytest.raises(ValueError, match="setting='quarterly' is made of"):
     model().encode(dated(dates), setting='quarterly')

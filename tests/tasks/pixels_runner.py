@@ -1,6 +1,6 @@
 """Runs of configs/align_pixels.py at their smallest, for tests.
 
-  python tests/tasks/pixels_runner.py --workdir DIR --data DIR --num_steps 6
+python tests/tasks/pixels_runner.py --workdir DIR --data DIR --num_steps 6
 """
 
 import argparse
@@ -20,12 +20,23 @@ from tests.train import harness
 def config(data_dir, argument='', **changes):
   """The smoke run with a tiny model on `data_dir`; fields changed."""
   made = align_pixels.get_config(f'smoke,{argument}')
-  made.update(dict(
-      num_steps=6, batch_size=16, log_every=1,
+  made.update(
+    dict(
+      num_steps=6,
+      batch_size=16,
+      log_every=1,
       data=dict(name='terramesh', dir=str(data_dir)),
-      model=dict(width=32, depth=2, num_heads=2, hidden=16, unroll=1,
-                 output_width=pixel_data.WIDTH),
-      checkpoint=dict(every=2)))
+      model=dict(
+        width=32,
+        depth=2,
+        num_heads=2,
+        hidden=16,
+        unroll=1,
+        output_width=pixel_data.WIDTH,
+      ),
+      checkpoint=dict(every=2),
+    )
+  )
   made.evals.split = 'val'
   if made.task == 'align_pixels':
     made.loss.queue_size = 32
@@ -46,8 +57,10 @@ def main():
   harness.add_arguments(parser)
   args = parser.parse_args()
   harness.initialize(args)
-  train.run(config(args.data, num_steps=args.num_steps,
-                   mesh=dict(fsdp=args.fsdp)), args.workdir)
+  train.run(
+    config(args.data, num_steps=args.num_steps, mesh=dict(fsdp=args.fsdp)),
+    args.workdir,
+  )
 
 
 if __name__ == '__main__':

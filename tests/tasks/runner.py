@@ -1,6 +1,6 @@
 """The pretraining run at its smallest, for tests and in a process of its own.
 
-  python tests/tasks/runner.py --workdir DIR --data DIR --num_steps 6
+python tests/tasks/runner.py --workdir DIR --data DIR --num_steps 6
 """
 
 import argparse
@@ -20,20 +20,32 @@ from tests.train import harness
 def prepare_data(path):
   """Sixty-four simulated examples of 40 x 40 pixels, with all the weather."""
   return prepare.prepare(
-      'simulated', path, image_size=40, images=('S2L2A',),
-      splits=dict(train=64, val=10), num_workers=1)
+    'simulated',
+    path,
+    image_size=40,
+    images=('S2L2A',),
+    splits=dict(train=64, val=10),
+    num_workers=1,
+  )
 
 
 def config(data_dir, **changes):
   """The demo with a tiny model on `data_dir`, six steps; fields changed."""
   made = pretrain_config.get_config('smoke')
-  made.update(dict(
-      num_steps=6, batch_size=16, image_size=32, log_every=1,
+  made.update(
+    dict(
+      num_steps=6,
+      batch_size=16,
+      image_size=32,
+      log_every=1,
       slots=dict(encoder=12, decoder=32),
       data=dict(name='terramesh', dir=str(data_dir)),
       model=dict(width=64, encoder_depth=1, decoder_depth=1, num_heads=2),
-      optimizer=dict(warmup_steps=2), checkpoint=dict(every=2),
-      evals=dict(every=2, generate=())))
+      optimizer=dict(warmup_steps=2),
+      checkpoint=dict(every=2),
+      evals=dict(every=2, generate=()),
+    )
+  )
   made.update(changes)
   return made
 
@@ -48,8 +60,10 @@ def main():
   harness.add_arguments(parser)
   args = parser.parse_args()
   harness.initialize(args)
-  train.run(config(args.data, num_steps=args.num_steps,
-                   mesh=dict(fsdp=args.fsdp)), args.workdir)
+  train.run(
+    config(args.data, num_steps=args.num_steps, mesh=dict(fsdp=args.fsdp)),
+    args.workdir,
+  )
 
 
 if __name__ == '__main__':

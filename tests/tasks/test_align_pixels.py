@@ -29,7 +29,7 @@ def data(tmp_path_factory):
 def make(data, argument='augment=none', **loss):
   """A task without dropout, its first batch, parameters and queue."""
   config = pixels_runner.config(data, argument)
-  config.model.update(dropout=0., depth=1)
+  config.model.update(dropout=0.0, depth=1)
   config.loss.update(loss)
   task = align_pixels.AlignPixels(config, data)
   batch = next(task.batches('train'))
@@ -44,8 +44,9 @@ def loss_of(task, batch, params, extra, key=KEY):
 
 def run(task, batch, params, extra, accumulate=1):
   """(loss, metrics, extra, grads) of one step."""
-  grads, loss, metrics, extra = jax.jit(functools.partial(
-      step.gradients, task, accumulate=accumulate))(params, extra, batch, KEY)
+  grads, loss, metrics, extra = jax.jit(
+    functools.partial(step.gradients, task, accumulate=accumulate)
+  )(params, extra, batch, KEY)
   return loss, metrics, extra, grads
 
 
@@ -64,16 +65,24 @@ def test_step_scores_against_the_queue_as_it_was_then_adds_its_keys(data):
   keys = keys_of(task, params, batch)
   queries = jax.jit(task.embed)(params, batch)
   queries /= np.linalg.norm(queries, axis=1, keepdims=True)
-  logits = np.concatenate(
-      [np.sum(queries * keys, axis=1, keepdims=True),
-       queries @ extra['queue'].keys.T], axis=1) / .07
+  logits = (
+    np.concatenate(
+      [
+        np.sum(queries * keys, axis=1, keepdims=True),
+        queries @ extra['queue'].keys.T,
+      ],
+      axis=1,
+    )
+    / 0.07
+  )
   near(loss, np.mean(jax.nn.logsumexp(logits, axis=1) - logits[:, 0]), 1e-4)
   assert metrics['loss/alignment'][1] == 16
-  near(metrics['scale'][0], 1 / .07)
+  near(metrics['scale'][0], 1 / 0.07)
   near(after['queue'].keys[:16], keys)
   np.testing.assert_array_equal(after['queue'].ids[:16], batch['id'])
   np.testing.assert_array_equal(
-      after['queue'].keys[16:], extra['queue'].keys[16:])
+    after['queue'].keys[16:], extra['queue'].keys[16:]
+  )
 
 
 def test_micro_batches_enter_one_after_the_other(data):
@@ -92,8 +101,9 @@ def test_micro_batches_enter_one_after_the_other(data):
 def test_held_out_batches_do_not_enter_and_lose_nothing(data):
   task, _, params, extra = make(data, 'augment=tsdrop')
   *_, batch = task.batches('val')
-  found = [loss_of(task, batch, params, extra, jax.random.key(i))
-           for i in range(2)]
+  found = [
+    loss_of(task, batch, params, extra, jax.random.key(i)) for i in range(2)
+  ]
   assert found[0][0] == found[1][0]
   metrics, after = found[0][1]
   assert metrics['loss/alignment'][1] == batch['valid'].sum() == 2
@@ -105,17 +115,23 @@ def test_only_the_positive_moves_the_pooling(data):
   grads = run(task, batch, params, extra)[3]
   assert np.any(grads['pool']['kernel'])
   assert float(grads['log_scale']) != 0
-  batch = batch | {'views': np.repeat(batch['views'][:, :1], 4, axis=1),
-                   'there': np.ones((16, 4), bool)}
+  batch = batch | {
+    'views': np.repeat(batch['views'][:, :1], 4, axis=1),
+    'there': np.ones((16, 4), bool),
+  }
   grads = run(task, batch, params, extra)[3]  # Four times the same photo.
   near(grads['pool']['kernel'], 0)
 
 
 def test_options_of_the_loss_run_and_differ(data):
   losses = []
-  for change in ({}, {'negatives': 'queue_and_batch'}, {'symmetric': True},
-                 {'learn_temperature': False, 'temperature': .5},
-                 {'warm_up': 'skip'}):
+  for change in (
+    {},
+    {'negatives': 'queue_and_batch'},
+    {'symmetric': True},
+    {'learn_temperature': False, 'temperature': 0.5},
+    {'warm_up': 'skip'},
+  ):
     task, batch, params, extra = make(data, **change)
     assert ('log_scale' in params) == ('temperature' not in change)
     losses.append(float(loss_of(task, batch, params, extra)[0]))
@@ -131,11 +147,13 @@ def test_queue_and_loss_are_the_same_on_one_and_eight_devices(data, fsdp):
   for devices in (1, 8):
     mesh = sharding.make_mesh(min(fsdp, devices), jax.devices()[:devices])
     shardings = sharding.state_shardings(
-        (params, extra), mesh, min_size=128)  # Splits the queue, too.
+      (params, extra), mesh, min_size=128
+    )  # Splits the queue, too.
     placed = jax.device_put((params, extra), shardings)
     with jax.set_mesh(mesh):
-      grads, loss, _, after = jax.jit(functools.partial(
-          step.gradients, task))(*placed, sharding.place(batch, mesh), KEY)
+      grads, loss, _, after = jax.jit(functools.partial(step.gradients, task))(
+        *placed, sharding.place(batch, mesh), KEY
+      )
     found[devices] = jax.device_get((loss, grads, after))
     if devices == 8 and fsdp == 4:
       assert placed[1]['queue'].keys.sharding.spec == jax.P('fsdp')
@@ -148,11 +166,25 @@ def test_run_resumes_exactly_with_its_queue(data, tmp_path):
   config = pixels_runner.config(data, num_steps=4)
   train.run(config, whole)
   with harness.start(
-      pixels_runner.__file__, '--workdir', halves, '--data', data,
-      '--num_steps', 4, devices=8) as process:
+    pixels_runner.__file__,
+    '--workdir',
+    halves,
+    '--data',
+    data,
+    '--num_steps',
+    4,
+    devices=8,
+  ) as process:
     harness.signal_when(harness.steps_logged(halves, 2), process)
-  harness.run(pixels_runner.__file__, '--workdir', halves, '--data', data,
-              '--num_steps', 4)
+  harness.run(
+    pixels_runner.__file__,
+    '--workdir',
+    halves,
+    '--data',
+    data,
+    '--num_steps',
+    4,
+  )
   harness.assert_same_run(whole, halves)
   queue = harness.final_arrays(halves)['extra']['queue']
   assert int(queue['pointer']) == 0 and int(queue['filled']) == 32
@@ -161,20 +193,26 @@ def test_run_resumes_exactly_with_its_queue(data, tmp_path):
 @pytest.mark.slow
 def test_run_learns_and_ends_with_a_model_and_figures(data, tmp_path):
   config = pixels_runner.config(
-      data, 'augment=none', num_steps=100,
-      checkpoint=dict(every=100), evals=dict(every=100))
+    data,
+    'augment=none',
+    num_steps=100,
+    checkpoint=dict(every=100),
+    evals=dict(every=100),
+  )
   config.optimizer.peak_lr = 3e-3
   train.run(config, tmp_path)
   numbers = json.loads((tmp_path / 'metrics.json').read_text())
-  assert numbers['val/zero_shot/land_cover'] >= .6  # Of 10 places.
+  assert numbers['val/zero_shot/land_cover'] >= 0.6  # Of 10 places.
   assert 'Quarterly' in (tmp_path / 'report.md').read_text()
   model = fusion_jax.load(tmp_path, 'best')
   examples = [pixel_data.example('val', i) for i in range(3)]
-  pixels, valid, views = (np.stack([x[name] for x in examples])
-                          for name in ('pixels', 'valid', 'views'))
+  pixels, valid, views = (
+    np.stack([x[name] for x in examples])
+    for name in ('pixels', 'valid', 'views')
+  )
   vectors = model.encode(pixels[..., 1:2, 1:2], valid)
   cosines = vectors @ model.pool_views(views).T
-  assert (np.diag(cosines) > .5).all() and model.scale > 1
+  assert (np.diag(cosines) > 0.5).all() and model.scale > 1
   with pytest.raises(ValueError, match='reflectance x 10,000'):
     model.encode(pixels[..., 1:2, 1:2] / 1e4)
 
@@ -185,8 +223,11 @@ def test_bad_choices_are_errors_at_the_start(data):
     config.loss.update(loss)
     return align_pixels.AlignPixels(config, data)
 
-  with pytest.raises(ValueError, match='queue of 40 does not hold whole batches'
-                     ' of 16; set config.loss.queue_size to 32'):
+  with pytest.raises(
+    ValueError,
+    match='queue of 40 does not hold whole batches'
+    ' of 16; set config.loss.queue_size to 32',
+  ):
     build(queue_size=40)
   with pytest.raises(ValueError, match="loss.negatives='all' is not one of"):
     build(negatives='all')
@@ -194,9 +235,16 @@ def test_bad_choices_are_errors_at_the_start(data):
     align_pixels.AlignPixels(pixels_runner.config(data, 'augment=some'), data)
 
 
-@pytest.mark.parametrize('argument', [
-    '', 'smoke', 'size=paper,data=sen4map,side=9', 'augment=tsmixaug',
-    'supervised=crops,setting=single'])
+@pytest.mark.parametrize(
+  'argument',
+  [
+    '',
+    'smoke',
+    'size=paper,data=sen4map,side=9',
+    'augment=tsmixaug',
+    'supervised=crops,setting=single',
+  ],
+)
 def test_configurations_build(data, argument):
   config = configs.get_config(argument)
   with config.unlocked():
@@ -221,6 +269,9 @@ def test_labels_to_judge_can_be_named():
 def test_large_queue_has_the_right_shape():
   shapes = jax.eval_shape(lambda: contrastive.init_queue(KEY, 65_536, 512))
   found = jax.eval_shape(
-      contrastive.enqueue, shapes, jnp.zeros((1024, 512)),
-      jnp.zeros((1024,), jnp.int32))
+    contrastive.enqueue,
+    shapes,
+    jnp.zeros((1024, 512)),
+    jnp.zeros((1024,), jnp.int32),
+  )
   assert found.keys.shape == (65_536, 512)

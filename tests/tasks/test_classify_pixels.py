@@ -40,8 +40,10 @@ def test_places_without_a_label_do_not_count(data, setting):
   assert 0 < known.sum() < batch['valid'].sum()
   loss, (metrics, _) = jax.jit(task.loss)(params, extra, weighed, KEY)
   logits = jax.jit(task.logits)(params, batch)
-  by_hand = (jax.nn.logsumexp(logits, axis=1) -
-             logits[np.arange(len(logits)), batch['label']])
+  by_hand = (
+    jax.nn.logsumexp(logits, axis=1)
+    - logits[np.arange(len(logits)), batch['label']]
+  )
   np.testing.assert_allclose(loss, by_hand[known].mean(), rtol=1e-5)
   assert metrics['top1'][1] == known.sum()
   assert logits.shape == (8, 40)
@@ -55,16 +57,23 @@ def test_bad_choices_are_errors_at_the_start(data):
   with pytest.raises(ValueError, match='There is no task'):
     make(data, 'supervised=soil')
   task = make(data, 'supervised=eunis')
-  with pytest.raises(ValueError, match=r"no label/eunis; set config.label to on"
-                     r"e of \['crops', 'land_cover'\]"):
+  with pytest.raises(
+    ValueError,
+    match=r'no label/eunis; set config.label to on'
+    r"e of \['crops', 'land_cover'\]",
+  ):
     task.batches('train')
 
 
 @pytest.mark.slow
 def test_run_learns_and_ends_with_a_model_that_predicts(data, tmp_path):
   config = pixels_runner.config(
-      data, 'supervised=land_cover', num_steps=60,
-      checkpoint=dict(every=60), evals=dict(every=60))
+    data,
+    'supervised=land_cover',
+    num_steps=60,
+    checkpoint=dict(every=60),
+    evals=dict(every=60),
+  )
   config.optimizer.peak_lr = 3e-3
   train.run(config, tmp_path)
   model = fusion_jax.load(tmp_path, 'best')
@@ -73,7 +82,7 @@ def test_run_learns_and_ends_with_a_model_that_predicts(data, tmp_path):
   shares = model.predict(pixels, np.stack([x['valid'] for x in examples]))
   np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-5)
   truth = [int(x['label/land_cover']) for x in examples]
-  assert np.mean(shares.argmax(axis=1) == truth) >= .8
+  assert np.mean(shares.argmax(axis=1) == truth) >= 0.8
   assert model.classes[1] == 'Cropland'
   assert model.predict(pixels[0]).shape == (8,)
 
@@ -83,16 +92,25 @@ def test_report_has_the_accuracy_of_the_judged_split(data, tmp_path):
   config = pixels_runner.config(data, 'supervised=crops', num_steps=2)
   train.run(config, tmp_path)
   numbers = json.loads((tmp_path / 'metrics.json').read_text())
-  assert 0 <= numbers['val/accuracy_low'] <= numbers['val/accuracy'] <= (
-      numbers['val/accuracy_high']) <= 1
+  assert (
+    0
+    <= numbers['val/accuracy_low']
+    <= numbers['val/accuracy']
+    <= (numbers['val/accuracy_high'])
+    <= 1
+  )
   report = (tmp_path / 'report.md').read_text()
   assert 'The paper, on Sen4Map: 0.646' in report
 
 
 @pytest.mark.slow
 def test_recipe_of_real_pixels_ends_with_a_model_of_their_classes(tmp_path):
-  prepare.prepare('worldcereal', tmp_path / 'data', num_workers=1,
-                  source=str(CEREAL / 'flanders_10px_long.parquet'))
+  prepare.prepare(
+    'worldcereal',
+    tmp_path / 'data',
+    num_workers=1,
+    source=str(CEREAL / 'flanders_10px_long.parquet'),
+  )
   config = worldcereal.get_config('smoke')
   config.data.dir = str(tmp_path / 'data')
   train.run(config, tmp_path)

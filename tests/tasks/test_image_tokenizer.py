@@ -19,9 +19,14 @@ UNET = dict(unet_width=8, unet_multipliers=(1, 2), unet_groups=4)
 def make_config(modality='NDVI', **changes):
   """The mini configuration with a tiny model on squares of 32 pixels."""
   config = tokenizer_config.get_config(f'modality={modality},smoke')
-  config.update(dict(
-      image_size=32, model=TINY | ({} if modality == 'LULC' else UNET),
-      evals=dict(num_examples=2), data=dict(name='terramesh')))
+  config.update(
+    dict(
+      image_size=32,
+      model=TINY | ({} if modality == 'LULC' else UNET),
+      evals=dict(num_examples=2),
+      data=dict(name='terramesh'),
+    )
+  )
   if modality == 'LULC':
     config.model.decoder_depth = 1
   else:
@@ -67,21 +72,33 @@ def params(task, batch):
 
 def loss_of(task, params, batch):
   loss, (metrics, _) = jax.jit(
-      lambda p, b: task.loss(p, {}, task.weigh(b), None))(params, batch)
-  return float(loss), {name: tuple(map(float, x))
-                       for name, x in metrics.items()}
+    lambda p, b: task.loss(p, {}, task.weigh(b), None)
+  )(params, batch)
+  return float(loss), {
+    name: tuple(map(float, x)) for name, x in metrics.items()
+  }
 
 
-@pytest.mark.parametrize('size, modality', [
-    ('mini', 'S2L2A'), ('mini', 'DEM'), ('mini', 'LULC'), ('base', 'S1RTC'),
-    ('base', 'LULC')])
+@pytest.mark.parametrize(
+  'size, modality',
+  [
+    ('mini', 'S2L2A'),
+    ('mini', 'DEM'),
+    ('mini', 'LULC'),
+    ('base', 'S1RTC'),
+    ('base', 'LULC'),
+  ],
+)
 def test_every_kind_of_configuration_starts(size, modality):
   config = tokenizer_config.get_config(f'modality={modality},size={size}')
   task = image_tokenizer.ImageTokenizer(config)
   side = config.image_size
   images = jnp.zeros((1, side, side, len(task.modality.bands)))
-  batch = {'image': images, 'step': jnp.zeros(1, jnp.int32),
-           'noise': jnp.zeros(1, jnp.uint32)}
+  batch = {
+    'image': images,
+    'step': jnp.zeros(1, jnp.int32),
+    'noise': jnp.zeros(1, jnp.uint32),
+  }
   if modality == 'LULC':
     batch['image'] = images.astype(jnp.int32)
   shapes = jax.eval_shape(task.init, jax.random.key(0), batch)[0]
@@ -92,8 +109,11 @@ def test_every_kind_of_configuration_starts(size, modality):
 def test_every_modality_and_data_set_has_a_configuration(modality):
   for size in tokenizer_config.SIZES:
     for data in tokenizer_config.DATA:
-      task = image_tokenizer.ImageTokenizer(tokenizer_config.get_config(
-          f'modality={modality},size={size},data={data}'))
+      task = image_tokenizer.ImageTokenizer(
+        tokenizer_config.get_config(
+          f'modality={modality},size={size},data={data}'
+        )
+      )
       assert task.num_codes == task.modality.vocab_size
 
 
@@ -106,7 +126,7 @@ def test_elevations_keep_their_level_from_the_first_step():
   images = batch['image'] / 100 + 3
   codes = jax.jit(task.encode)(params, images)
   found = jax.jit(task.decode)(params, codes, batch['noise'])
-  np.testing.assert_allclose(found.mean((1, 2)), images.mean((1, 2)), atol=.01)
+  np.testing.assert_allclose(found.mean((1, 2)), images.mean((1, 2)), atol=0.01)
 
 
 @pytest.mark.parametrize('modality', tokenizer_config.MODALITIES)
@@ -163,17 +183,19 @@ def test_training_never_sees_the_held_out_third(task):
 
 
 def test_the_loss_is_the_squared_error_of_the_present_pixels(
-    task, params, batch):
-  output = jax.jit(lambda p: task.model.apply(
-      {'params': p}, *task._inputs(batch)))(params)
-  errors = (np.asarray(output) - batch['image'])[..., 0]**2
+  task, params, batch
+):
+  output = jax.jit(
+    lambda p: task.model.apply({'params': p}, *task._inputs(batch))
+  )(params)
+  errors = (np.asarray(output) - batch['image'])[..., 0] ** 2
   present = batch['present'].copy()
   present[:3] = False
   loss, _ = loss_of(task, params, batch | {'present': present})
   metrics = loss_of(task, params, batch)[1]
   uneven = metrics['spread'][0]
   assert uneven > 0
-  assert loss == pytest.approx(errors[3:].mean() + .01 * uneven, rel=1e-4)
+  assert loss == pytest.approx(errors[3:].mean() + 0.01 * uneven, rel=1e-4)
 
 
 def test_the_loss_of_noise_alone_stands_apart(task, params, batch):
@@ -182,9 +204,10 @@ def test_the_loss_of_noise_alone_stands_apart(task, params, batch):
   loss, metrics = loss_of(task, params, batch)
   total, count = metrics['last']
   assert count == pytest.approx(3 / 8)
-  output = jax.jit(lambda p: task.model.apply(
-      {'params': p}, *task._inputs(batch)))(params)
-  errors = (np.asarray(output) - batch['image'])[:3]**2
+  output = jax.jit(
+    lambda p: task.model.apply({'params': p}, *task._inputs(batch))
+  )(params)
+  errors = (np.asarray(output) - batch['image'])[:3] ** 2
   assert total / count == pytest.approx(errors.mean(), rel=1e-4)
 
 
@@ -196,11 +219,13 @@ def test_noise_belongs_to_the_example(task, batch):
 
 def test_a_start_from_data_spreads_the_codes(task, params, batch):
   """`params` start from data; without, all latents are about alike."""
-  latents = jax.jit(lambda p: task.model.apply(
-      {'params': p}, batch['image'], method='latents'))
+  latents = jax.jit(
+    lambda p: task.model.apply({'params': p}, batch['image'], method='latents')
+  )
   assert image_tokenizer.spread(latents(params)) < 1e-3
-  fresh = jax.jit(lambda key: task.model.init(
-      key, batch['image'], method='latents'))(jax.random.key(0))['params']
+  fresh = jax.jit(
+    lambda key: task.model.init(key, batch['image'], method='latents')
+  )(jax.random.key(0))['params']
   assert image_tokenizer.spread(latents(fresh)) > 0.1
 
 
@@ -224,7 +249,8 @@ def test_bfloat16_leaves_parameters_and_losses_float32(batch):
   params = jax.jit(short.init)(jax.random.key(0), batch)[0]
   assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype('float32')}
   assert loss_of(short, params, batch)[0] == pytest.approx(
-      loss_of(task, params, batch)[0], rel=0.02)
+    loss_of(task, params, batch)[0], rel=0.02
+  )
 
 
 def test_classes_have_a_cross_entropy():
@@ -242,8 +268,15 @@ def test_classes_have_a_cross_entropy():
 
 def test_a_data_set_without_the_modality_lists_its_fields(tmp_path):
   from fusion_jax import prepare
-  prepare.prepare('simulated', tmp_path, image_size=32, images=('LULC',),
-                  splits=dict(train=2, val=1), num_workers=1)
+
+  prepare.prepare(
+    'simulated',
+    tmp_path,
+    image_size=32,
+    images=('LULC',),
+    splits=dict(train=2, val=1),
+    num_workers=1,
+  )
   task = image_tokenizer.ImageTokenizer(make_config(), tmp_path)
   with pytest.raises(ValueError, match='no NDVI.*LULC'):
     task.batches('train')
@@ -260,9 +293,11 @@ def test_latents_that_use_all_codes_are_spread():
 @pytest.mark.slow
 def test_micro_batches_add_up_to_one_batch(task, params, batch):
   whole, parts = (
-      jax.jit(lambda p, k=k: step.gradients(
-          task, p, {}, batch, jax.random.key(0), k)[2])(params)
-      for k in (1, 4))
+    jax.jit(
+      lambda p, k=k: step.gradients(task, p, {}, batch, jax.random.key(0), k)[2]
+    )(params)
+    for k in (1, 4)
+  )
   name = 'loss/tok_ndvi@224'
   np.testing.assert_allclose(whole[name], parts[name], rtol=1e-5)
 
@@ -276,9 +311,16 @@ def test_any_mesh_gives_the_same_losses(tmp_path):
     task = InMemory(config)
     tx, _ = optim.make(config.optimizer, 4)
     _, history = loop.train(
-        task, tx, workdir=tmp_path / str(devices), num_steps=4, batch_size=8,
-        seed=0, mesh=sharding.make_mesh(fsdp, jax.devices()[:devices]),
-        log_every=1, checkpoint_every=0)
+      task,
+      tx,
+      workdir=tmp_path / str(devices),
+      num_steps=4,
+      batch_size=8,
+      seed=0,
+      mesh=sharding.make_mesh(fsdp, jax.devices()[:devices]),
+      log_every=1,
+      checkpoint_every=0,
+    )
     losses.append([record['train/loss'] for record in history])
   assert len(set(losses[0])) == 4
   np.testing.assert_allclose(*losses, rtol=1e-4)
@@ -295,6 +337,7 @@ def test_a_run_on_the_real_samples_ends_with_a_report(tmp_path):
 
 
 def test_modalities_of_the_table_have_a_configuration():
-  tokenised = {m.field for m in modalities.MODALITIES.values()
-               if m.kind == 'tokens'}
+  tokenised = {
+    m.field for m in modalities.MODALITIES.values() if m.kind == 'tokens'
+  }
   assert set(tokenizer_config.MODALITIES) == tokenised

@@ -41,29 +41,40 @@ def params(task, batch):
 
 def test_the_first_loss_is_that_of_guessing(task, params, batch):
   _, (metrics, _) = jax.jit(task.loss)(
-      params, {}, task.weigh(batch), jax.random.key(0))
+    params, {}, task.weigh(batch), jax.random.key(0)
+  )
   total, count = metrics['loss/t2m_hourly']
   assert count == (batch['decoder']['modality'] == 1).sum() > 100
   assert float(total / count) == pytest.approx(np.log(706), abs=0.3)
 
 
 def test_the_loss_is_the_mean_over_modalities_of_their_means(
-    task, params, batch):
+  task, params, batch
+):
   loss, (metrics, _) = jax.jit(task.loss)(
-      params, {}, task.weigh(batch), jax.random.key(0))
-  mean = {name: float(total / max(count, 1))
-          for name, (total, count) in metrics.items()}
-  expected = (mean['loss/coords'] + mean['loss/t2m_hourly'] +
-              60 * mean['emd/t2m_hourly']) / 2
+    params, {}, task.weigh(batch), jax.random.key(0)
+  )
+  mean = {
+    name: float(total / max(count, 1))
+    for name, (total, count) in metrics.items()
+  }
+  expected = (
+    mean['loss/coords'] + mean['loss/t2m_hourly'] + 60 * mean['emd/t2m_hourly']
+  ) / 2
   assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize('changes, message', [
+@pytest.mark.parametrize(
+  'changes, message',
+  [
     ({'batch_size': 12}, r'evals.batch_size=12 does not divide.*try 8'),
     ({'generate': ('tp_hourly',)}, r"names \['tp_hourly'\].*'t2m_hourly'"),
-    ({'generate': ('t2m_hurly',)}, 'no input modality .t2m_hurly')])
+    ({'generate': ('t2m_hurly',)}, 'no input modality .t2m_hurly'),
+  ],
+)
 def test_an_evaluation_that_cannot_be_run_raises_before_training(
-    task, data_dir, tmp_path, changes, message):
+  task, data_dir, tmp_path, changes, message
+):
   config = runner.config(data_dir)
   config.evals.update(dict(generate=('t2m_hourly',)) | changes)
   with pytest.raises(ValueError, match=message):
@@ -72,19 +83,25 @@ def test_an_evaluation_that_cannot_be_run_raises_before_training(
 
 def test_micro_batches_add_up_to_one_batch(task, params, batch):
   whole, parts = (
-      jax.jit(lambda p, k=k: step.gradients(
-          task, p, {}, batch, jax.random.key(0), k)[:2])(params)
-      for k in (1, 4))
+    jax.jit(
+      lambda p, k=k: step.gradients(task, p, {}, batch, jax.random.key(0), k)[
+        :2
+      ]
+    )(params)
+    for k in (1, 4)
+  )
   np.testing.assert_allclose(whole[1], parts[1], rtol=1e-5)
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
-               whole[0], parts[0])
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), whole[0], parts[0]
+  )
 
 
 def test_null_targets_are_read_but_never_learned(task, params, batch):
   slots = dict(batch['decoder'])
   slots['trainable'] = np.zeros_like(slots['trainable'])
   loss, _ = jax.jit(task.loss)(
-      params, {}, task.weigh(batch | {'decoder': slots}), jax.random.key(0))
+    params, {}, task.weigh(batch | {'decoder': slots}), jax.random.key(0)
+  )
   assert float(loss) == 0
 
 
@@ -93,12 +110,15 @@ def test_every_example_of_a_split_is_evaluated_once(task):
   assert valid.sum() == 10
 
 
-@pytest.mark.parametrize('change, message', [
+@pytest.mark.parametrize(
+  'change, message',
+  [
     ({'loss': {'weighting': 'mean'}}, "'mod', 'token'"),
     ({'standardise': 'none'}, "'terramind'"),
     ({'quantizer': 'equal'}, 'quantile'),
     ({'coords_vocab_size': 100}, '2366 words'),
-])
+  ],
+)
 def test_a_setting_that_does_not_exist_raises(data_dir, change, message):
   with pytest.raises(ValueError, match=message):
     pretrain.Pretrain(runner.config(data_dir, **change), data_dir)
@@ -117,11 +137,15 @@ def test_a_head_without_targets_still_divides(task, params, batch):
   slots = dict(batch['decoder'])
   slots['trainable'] = slots['trainable'] & (slots['modality'] == 1)
   loss, (metrics, _) = jax.jit(task.loss)(
-      params, {}, task.weigh(batch | {'decoder': slots}), jax.random.key(0))
-  mean = {name: float(total / max(count, 1))
-          for name, (total, count) in metrics.items()}
+    params, {}, task.weigh(batch | {'decoder': slots}), jax.random.key(0)
+  )
+  mean = {
+    name: float(total / max(count, 1))
+    for name, (total, count) in metrics.items()
+  }
   assert float(loss) == pytest.approx(
-      (mean['loss/t2m_hourly'] + 60 * mean['emd/t2m_hourly']) / 2, rel=1e-5)
+    (mean['loss/t2m_hourly'] + 60 * mean['emd/t2m_hourly']) / 2, rel=1e-5
+  )
 
 
 def train(data_dir, workdir, devices, fsdp, **changes):
@@ -130,9 +154,17 @@ def train(data_dir, workdir, devices, fsdp, **changes):
   task = pretrain.Pretrain(config, data_dir)
   tx, schedule = optim.make(config.optimizer, config.num_steps)
   _, history = loop.train(
-      task, tx, workdir=workdir, num_steps=4, batch_size=16, seed=0,
-      mesh=sharding.make_mesh(fsdp, jax.devices()[:devices]),
-      schedule=schedule, log_every=1, checkpoint_every=0)
+    task,
+    tx,
+    workdir=workdir,
+    num_steps=4,
+    batch_size=16,
+    seed=0,
+    mesh=sharding.make_mesh(fsdp, jax.devices()[:devices]),
+    schedule=schedule,
+    log_every=1,
+    checkpoint_every=0,
+  )
   return [record['train/loss'] for record in history]
 
 
@@ -147,7 +179,8 @@ def test_any_mesh_gives_the_same_losses(data_dir, tmp_path):
 
 
 def test_a_run_keeps_the_statistics_that_it_began_with(
-    data_dir, task, tmp_path):
+  data_dir, task, tmp_path
+):
   config, workdir = runner.config(data_dir), tmp_path / 'run'
   workdir.mkdir()
   main.keep_for_use(task, config, pathlib.Path(data_dir), workdir)
@@ -155,7 +188,8 @@ def test_a_run_keeps_the_statistics_that_it_began_with(
   changed = runner.config(data_dir, seed=config.seed + 1)
   main.keep_for_use(task, changed, pathlib.Path(data_dir), workdir)
   assert json.loads((workdir / 'config.json').read_text())['seed'] == (
-      config.seed)  # Until the checkpoint is found to fit.
+    config.seed
+  )  # Until the checkpoint is found to fit.
   kept = json.loads((workdir / 'statistics.json').read_text())
   other = json.loads(json.dumps(kept))
   other['series']['t2m_hourly']['uniform']['edges'][3] += 1
@@ -170,10 +204,10 @@ def test_a_killed_run_goes_on_bit_for_bit(data_dir, tmp_path):
   whole, killed = tmp_path / 'whole', tmp_path / 'killed'
   arguments = ('--data', data_dir, '--num_steps', 6)
   harness.run(SCRIPT, '--workdir', whole, *arguments, devices=1)
-  for condition in (harness.steps_logged(killed, 3),
-                    harness.saving(killed, 4)):
-    with harness.start(SCRIPT, '--workdir', killed, *arguments,
-                       devices=1) as process:
+  for condition in (harness.steps_logged(killed, 3), harness.saving(killed, 4)):
+    with harness.start(
+      SCRIPT, '--workdir', killed, *arguments, devices=1
+    ) as process:
       harness.signal_when(condition, process)
   harness.run(SCRIPT, '--workdir', killed, *arguments, devices=1)
   harness.assert_same_run(whole, killed)
@@ -184,10 +218,21 @@ def test_a_killed_run_goes_on_bit_for_bit(data_dir, tmp_path):
 def test_two_processes_train_as_one(data_dir, tmp_path):
   one, two = tmp_path / 'one', tmp_path / 'two'
   harness.run(SCRIPT, '--workdir', one, '--data', data_dir, devices=8)
-  harness.run_processes(SCRIPT, '--workdir', two, '--data', data_dir,
-                        '--fsdp', 4, num_processes=2, devices=4)
-  losses = [[record['train/loss'] for record in harness.losses(x).values()]
-            for x in (one, two)]
+  harness.run_processes(
+    SCRIPT,
+    '--workdir',
+    two,
+    '--data',
+    data_dir,
+    '--fsdp',
+    4,
+    num_processes=2,
+    devices=4,
+  )
+  losses = [
+    [record['train/loss'] for record in harness.losses(x).values()]
+    for x in (one, two)
+  ]
   assert len(losses[0]) == 6
   np.testing.assert_allclose(losses[1], losses[0], atol=1e-5)
 

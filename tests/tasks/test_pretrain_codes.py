@@ -30,7 +30,8 @@ def data_dir(tmp_path_factory):
 
 def make_config(data_dir, **changes):
   return runner.config(
-      data_dir, series_codes=(CODED,), num_series_codes=64, **changes)
+    data_dir, series_codes=(CODED,), num_series_codes=64, **changes
+  )
 
 
 @pytest.fixture(scope='module')
@@ -63,9 +64,10 @@ def test_codes_without_an_order_have_no_ordinal_term(task):
   assert 206 <= targets.max() < 206 + 64
   params = jax.jit(task.init)(jax.random.key(0), batch)[0]
   _, (metrics, _) = jax.jit(task.loss)(
-      params, {}, task.weigh(batch), jax.random.key(0))
+    params, {}, task.weigh(batch), jax.random.key(0)
+  )
   total, count = metrics[f'loss/{CODED}']
-  assert float(total / count) == pytest.approx(np.log(270), abs=.7)
+  assert float(total / count) == pytest.approx(np.log(270), abs=0.7)
   assert f'emd/{CODED}' not in metrics
 
 
@@ -94,8 +96,8 @@ def test_a_run_ends_with_series_in_kelvin_and_loads(data_dir, tmp_path):
   tokens = model.encode({CODED: values})
   assert tokens.shape == (61, 64)
   np.testing.assert_array_equal(
-      codec.encode(values),
-      records.Examples(data_dir, 'val')[0][f'codes/{CODED}'])
+    codec.encode(values), records.Examples(data_dir, 'val')[0][f'codes/{CODED}']
+  )
 
 
 def test_a_run_stays_with_the_tokenizer_that_it_began_with(task, tmp_path):
@@ -107,10 +109,14 @@ def test_a_run_stays_with_the_tokenizer_that_it_began_with(task, tmp_path):
     task.keep(tmp_path)
 
 
-@pytest.mark.parametrize('changes, message', [
+@pytest.mark.parametrize(
+  'changes, message',
+  [
     (dict(num_series_codes=4_096), 'has 64 codes.*=4096'),
     (dict(series_codes=('tp_hourly',)), "names 'tp_hourly'"),
-    (dict(series_codes=('coords',)), "names 'coords'")])
+    (dict(series_codes=('coords',)), "names 'coords'"),
+  ],
+)
 def test_wrong_settings_are_named(data_dir, changes, message):
   config = make_config(data_dir)
   config.update(changes)

@@ -18,16 +18,35 @@ from fusion_jax.train import step
 ROOT = pathlib.Path(__file__).parents[2]
 SIX_DAYS = ROOT / 'tests/testdata/weather/era5-2mt-2019-03-01-to-06-uk.grib'
 BLOCKS = {
-    'train': dict(start='2019-03-01', end='2019-03-04', lat=(50., 51.),
-                  lon=(-10., -9.), every_h=4),
-    'val': dict(start='2019-03-04', end='2019-03-07', lat=(54., 54.),
-                lon=(-4., -3.), every_h=12),
-    'test': dict(start='2019-03-04', end='2019-03-07', lat=(57.5, 58.),
-                 lon=(1.5, 2.), every_h=12)}
-STATISTICS = {'series': {
-    't2m_hourly': dict(count=9, mean=280., std=3.),
-    't2m_min_daily': dict(count=9, mean=275., std=0.),
-    't2m_max_daily': dict(count=0, mean=None, std=None)}}
+  'train': dict(
+    start='2019-03-01',
+    end='2019-03-04',
+    lat=(50.0, 51.0),
+    lon=(-10.0, -9.0),
+    every_h=4,
+  ),
+  'val': dict(
+    start='2019-03-04',
+    end='2019-03-07',
+    lat=(54.0, 54.0),
+    lon=(-4.0, -3.0),
+    every_h=12,
+  ),
+  'test': dict(
+    start='2019-03-04',
+    end='2019-03-07',
+    lat=(57.5, 58.0),
+    lon=(1.5, 2.0),
+    every_h=12,
+  ),
+}
+STATISTICS = {
+  'series': {
+    't2m_hourly': dict(count=9, mean=280.0, std=3.0),
+    't2m_min_daily': dict(count=9, mean=275.0, std=0.0),
+    't2m_max_daily': dict(count=0, mean=None, std=None),
+  }
+}
 
 
 def make_config(tmp_path, arg='levels=4-4-4,smoke'):
@@ -52,8 +71,7 @@ def run(tmp_path_factory):
 @pytest.fixture(scope='module')
 def task(run):
   config, _ = run
-  return series_tokenizer.SeriesTokenizer(
-      config, pathlib.Path(config.data.dir))
+  return series_tokenizer.SeriesTokenizer(config, pathlib.Path(config.data.dir))
 
 
 @pytest.fixture(scope='module')
@@ -68,7 +86,8 @@ def params(task, batch):
 
 def evaluate(task, params, batch):
   return jax.jit(lambda p, b: task.loss(p, {}, task.weigh(b), None))(
-      params, batch)
+    params, batch
+  )
 
 
 @pytest.mark.parametrize('data', sorted(config_lib.DATA))
@@ -77,7 +96,7 @@ def test_every_configuration_describes_a_model(levels, data):
   config = config_lib.get_config(f'levels={levels},data={data}')
   model = series_tokenizer.make_model(config.model)
   assert '-'.join(map(str, model.fsq.levels)) == levels
-  assert config.loss.commitment == .1 and config.model.stride == 1
+  assert config.loss.commitment == 0.1 and config.model.stride == 1
   assert series_tokenizer.check_names(config.series) == tuple(config.series)
   if data != 'own':
     assert set(config.data.prepare.blocks) == {'train', 'val', 'test'}
@@ -136,13 +155,13 @@ def test_a_loaded_tokenizer_carries_its_normalisation(run, tmp_path):
 def test_missing_hours_become_null_and_come_back_missing(run):
   _, workdir = run
   codec = fusion_jax.load(workdir)
-  values = np.full(60, 280., np.float32)
+  values = np.full(60, 280.0, np.float32)
   values[7:12] = np.nan
   ids = codec.encode(values)
   np.testing.assert_array_equal(ids == modalities.NULL, np.isnan(values))
   np.testing.assert_array_equal(np.isnan(codec.decode(ids)), np.isnan(values))
   assert (codec.encode(values * np.nan) == modalities.NULL).all()
-  assert np.isfinite(codec.decode(codec.encode(np.full(60, 280.)))).all()
+  assert np.isfinite(codec.decode(codec.encode(np.full(60, 280.0)))).all()
 
 
 def test_bad_series_and_ids_are_named(run):
@@ -158,10 +177,13 @@ def test_bad_series_and_ids_are_named(run):
 
 
 def test_the_loss_is_the_error_in_kelvin_plus_a_tenth_of_the_commitment(
-    task, params, batch):
+  task, params, batch
+):
   loss, (metrics, _) = evaluate(task, params, batch)
-  found = task.model.apply({'params': params}, *(
-      batch[name] for name in ('values', 'present', 'inside')))
+  found = task.model.apply(
+    {'params': params},
+    *(batch[name] for name in ('values', 'present', 'inside')),
+  )
   std = task.statistics['series']['t2m_hourly']['std']
   mse = np.mean(np.square(found['values'] - batch['values'])) * std**2
   committed = np.mean(np.square(np.tanh(found['latents']) - found['codes']))
@@ -173,46 +195,66 @@ def test_the_loss_is_the_error_in_kelvin_plus_a_tenth_of_the_commitment(
 def test_missing_hours_count_nowhere(task, params, batch):
   present = batch['present'].copy()
   present[:, 10:20] = False
-  one, two = (batch | {'present': present, 'values': np.where(
-      present, batch['values'], x).astype(np.float32)} for x in (0, 50))
-  for a, b in zip(*(jax.tree.leaves(evaluate(task, params, x))
-                    for x in (one, two))):
+  one, two = (
+    batch
+    | {
+      'present': present,
+      'values': np.where(present, batch['values'], x).astype(np.float32),
+    }
+    for x in (0, 50)
+  )
+  for a, b in zip(
+    *(jax.tree.leaves(evaluate(task, params, x)) for x in (one, two))
+  ):
     np.testing.assert_allclose(a, b, rtol=1e-6)
   _, (metrics, _) = evaluate(task, params, one)
   assert metrics['loss/t2m_hourly'][1] == present.sum()
 
 
 def test_micro_batches_add_up_to_one_batch(task, params, batch):
-  whole, parts = (jax.jit(lambda p, k=k: step.gradients(
-      task, p, {}, batch, jax.random.key(0), accumulate=k))(params)
-                  for k in (1, 2))
+  whole, parts = (
+    jax.jit(
+      lambda p, k=k: step.gradients(
+        task, p, {}, batch, jax.random.key(0), accumulate=k
+      )
+    )(params)
+    for k in (1, 2)
+  )
   assert float(whole[1]) == pytest.approx(float(parts[1]), rel=1e-5)
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4),
-               whole[0], parts[0])
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), whole[0], parts[0]
+  )
 
 
 def test_normalisation_comes_from_the_training_split(task, run):
   train = records.Examples(run[0].data.dir, 'train')
   values = np.stack([train[i]['t2m_hourly'] for i in range(len(train))])
   mean, std = task.standards
-  np.testing.assert_allclose([mean[0], std[0]], [values.mean(), values.std()],
-                             rtol=1e-5)
+  np.testing.assert_allclose(
+    [mean[0], std[0]], [values.mean(), values.std()], rtol=1e-5
+  )
 
 
 def test_series_that_share_a_tokenizer_keep_their_own_normalisation():
   names = 't2m_hourly', 't2m_min_daily'
-  statistics = {'series': {
-      name: dict(count=9, mean=280. - 5 * i, std=2. + i)
-      for i, name in enumerate(names)}}
+  statistics = {
+    'series': {
+      name: dict(count=9, mean=280.0 - 5 * i, std=2.0 + i)
+      for i, name in enumerate(names)
+    }
+  }
   mean, std = series_tokenizer.make_standards(names, statistics)
   np.testing.assert_array_equal([mean, std], [[280, 275], [2, 3]])
 
 
-@pytest.mark.parametrize('name, message', [
+@pytest.mark.parametrize(
+  'name, message',
+  [
     ('t2m_min_daily', 't2m_min_daily is 275 throughout.*nothing to learn'),
     ('t2m_max_daily', 't2m_max_daily has no value in the training split'),
     ('tp_hourly', 'no statistics of tp_hourly, only of'),
-])
+  ],
+)
 def test_constant_and_missing_series_raise_before_training(name, message):
   with pytest.raises(ValueError, match=message):
     series_tokenizer.make_standards(('t2m_hourly', name), STATISTICS)

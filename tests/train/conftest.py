@@ -18,8 +18,10 @@ def small_disk(tmp_path):
   def mount(megabytes):
     options = f'size={megabytes}m' + (',remount' * folder.is_mount())
     command = ['mount', '-t', 'tmpfs', '-o', options, 'tmpfs', str(folder)]
-    if shutil.which('mount') is None or subprocess.run(
-        command, capture_output=True, check=False).returncode:
+    if (
+      shutil.which('mount') is None
+      or subprocess.run(command, capture_output=True, check=False).returncode
+    ):
       pytest.skip('Mounting needs root.')
     return folder
 

@@ -36,7 +36,8 @@ def initialize(args):
   if args.coordinator:
     jax.config.update('jax_cpu_collectives_implementation', 'gloo')
     jax.distributed.initialize(
-        args.coordinator, args.num_processes, args.process_id)
+      args.coordinator, args.num_processes, args.process_id
+    )
 
 
 @contextlib.contextmanager
@@ -46,12 +47,19 @@ def start(script, *args, devices=8):
   With the script -m, the first argument is a module.
   """
   env = os.environ | {
-      'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': ROOT,
-      'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir or '',
-      'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}'}
+    'JAX_PLATFORMS': 'cpu',
+    'PYTHONPATH': ROOT,
+    'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir or '',
+    'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
+  }
   process = subprocess.Popen(
-      [sys.executable, str(script), *map(str, args)], env=env, cwd=ROOT,
-      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    [sys.executable, str(script), *map(str, args)],
+    env=env,
+    cwd=ROOT,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+  )
   try:
     yield process
   finally:
@@ -75,8 +83,9 @@ def run(script, *args, devices=8):
 
 def run_processes(script, *args, num_processes=2, devices=4):
   """Runs the script as several processes of one JAX cluster."""
-  with start_processes(script, *args, num_processes=num_processes,
-                       devices=devices) as processes:
+  with start_processes(
+    script, *args, num_processes=num_processes, devices=devices
+  ) as processes:
     return [finish(process) for process in processes]
 
 
@@ -92,10 +101,22 @@ def start_processes(script, *args, num_processes=2, devices=4):
   """Starts the script as several processes of one JAX cluster."""
   address = free_address()
   with contextlib.ExitStack() as stack:
-    yield [stack.enter_context(start(
-        script, *args, '--coordinator', address, '--process_id', i,
-        '--num_processes', num_processes, devices=devices))
-        for i in range(num_processes)]
+    yield [
+      stack.enter_context(
+        start(
+          script,
+          *args,
+          '--coordinator',
+          address,
+          '--process_id',
+          i,
+          '--num_processes',
+          num_processes,
+          devices=devices,
+        )
+      )
+      for i in range(num_processes)
+    ]
 
 
 def signal_when(condition, process, number=signal.SIGKILL, timeout=240):
@@ -117,52 +138,72 @@ def signal_when(condition, process, number=signal.SIGKILL, timeout=240):
 def steps_logged(workdir, at_least):
   """A condition: the run has logged a step >= `at_least`."""
   path = os.path.join(workdir, log.METRICS_FILE)
+
   def condition():
     history = log.read_history(path)
     return bool(history) and history[-1]['step'] >= at_least
+
   return condition
 
 
 def saving(workdir, step):
   """A condition: the checkpoint of `step` is being written."""
   directory = os.path.join(workdir, checkpoint.DIRECTORY)
+
   def condition():
     return bool(torn_folders(directory, f'{step}.'))
+
   return condition
 
 
 def torn_folders(directory, prefix=''):
   """Names of the folders of checkpoints that are not whole."""
   names = os.listdir(directory) if os.path.isdir(directory) else ()
-  return [name for name in names
-          if name.startswith(prefix) and not name.isdigit()]
+  return [
+    name for name in names if name.startswith(prefix) and not name.isdigit()
+  ]
 
 
 def losses(workdir):
   """{step: record without timings} of a run."""
   history = log.read_history(os.path.join(workdir, log.METRICS_FILE))
-  return {record['step']: {name: value for name, value in record.items()
-                           if not name.startswith('perf/')}
-          for record in history if 'train/loss' in record}
+  return {
+    record['step']: {
+      name: value
+      for name, value in record.items()
+      if not name.startswith('perf/')
+    }
+    for record in history
+    if 'train/loss' in record
+  }
 
 
 def final_arrays(workdir):
   """Every array of the last checkpoint, as nested dicts of NumPy arrays."""
   step = checkpoint.find_step(workdir)
   with ocp.CheckpointManager(
-      os.path.join(os.path.abspath(workdir), checkpoint.DIRECTORY),
-      item_handlers={'state': ocp.PyTreeCheckpointHandler()},
-      options=ocp.CheckpointManagerOptions(read_only=True)) as manager:
+    os.path.join(os.path.abspath(workdir), checkpoint.DIRECTORY),
+    item_handlers={'state': ocp.PyTreeCheckpointHandler()},
+    options=ocp.CheckpointManagerOptions(read_only=True),
+  ) as manager:
     tree = manager.item_metadata(step).state.tree
-    return manager.restore(step, args=ocp.args.Composite(
-        state=ocp.args.PyTreeRestore(restore_args=jax.tree.map(
-            lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)))).state
+    return manager.restore(
+      step,
+      args=ocp.args.Composite(
+        state=ocp.args.PyTreeRestore(
+          restore_args=jax.tree.map(
+            lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree
+          )
+        )
+      ),
+    ).state
 
 
 def final_data_state(workdir):
   """{file: text} of the data iterator's positions in the last checkpoint."""
-  folder = os.path.join(workdir, checkpoint.DIRECTORY,
-                        str(checkpoint.find_step(workdir)), 'batches')
+  folder = os.path.join(
+    workdir, checkpoint.DIRECTORY, str(checkpoint.find_step(workdir)), 'batches'
+  )
   states = {}
   for name in sorted(os.listdir(folder)):
     if name.startswith('process_'):
@@ -174,6 +215,7 @@ def final_data_state(workdir):
 def assert_same_run(one, other):
   """Both runs took the same steps on the same data to the same state."""
   assert losses(one) == losses(other)
-  jax.tree.map(np.testing.assert_array_equal, final_arrays(one),
-               final_arrays(other))
+  jax.tree.map(
+    np.testing.assert_array_equal, final_arrays(one), final_arrays(other)
+  )
   assert final_data_state(one) == final_data_state(other)

@@ -23,9 +23,20 @@ from tests.train import harness
 
 FEATURES = 16
 WIDTH = 512  # Its square is just big enough to be split over 'fsdp'.
-OPTIMIZER = ml_collections.ConfigDict(dict(
-    peak_lr=1e-3, min_lr=0.0, warmup_steps=2, warmup_tokens=0, b1=0.9,
-    b2=0.95, eps=1e-8, weight_decay=0.05, clip_norm=1.0, skip_norm=0.0))
+OPTIMIZER = ml_collections.ConfigDict(
+  dict(
+    peak_lr=1e-3,
+    min_lr=0.0,
+    warmup_steps=2,
+    warmup_tokens=0,
+    b1=0.9,
+    b2=0.95,
+    eps=1e-8,
+    weight_decay=0.05,
+    clip_norm=1.0,
+    skip_norm=0.0,
+  )
+)
 
 
 class AddNoise(grain.transforms.RandomMap):
@@ -48,11 +59,18 @@ class Regression:
   def init(self, key, batch):
     del batch
     keys = jax.random.split(key, 3)
-    shapes = {'in': (FEATURES, WIDTH), 'hidden': (WIDTH, WIDTH),
-              'out': (WIDTH, 2)}
-    params = {name: {'kernel': jax.random.normal(k, s) / np.sqrt(s[0]),
-                     'bias': jnp.zeros(s[1])}
-              for k, (name, s) in zip(keys, shapes.items())}
+    shapes = {
+      'in': (FEATURES, WIDTH),
+      'hidden': (WIDTH, WIDTH),
+      'out': (WIDTH, 2),
+    }
+    params = {
+      name: {
+        'kernel': jax.random.normal(k, s) / np.sqrt(s[0]),
+        'bias': jnp.zeros(s[1]),
+      }
+      for k, (name, s) in zip(keys, shapes.items())
+    }
     return params, {'seen': jnp.zeros((), jnp.int32)}
 
   def weigh(self, batch):
@@ -67,16 +85,18 @@ class Regression:
       x = x @ params[name]['kernel'] + params[name]['bias'][None]
       x = jnp.tanh(x) if name != 'out' else x
     present = jnp.isfinite(batch['y'])
-    errors = jnp.where(present, (x - jnp.nan_to_num(batch['y']))**2, 0)
+    errors = jnp.where(present, (x - jnp.nan_to_num(batch['y'])) ** 2, 0)
     sums = errors.sum(0)
     if self._bad_step is not None:
-      bad = jnp.where(extra['seen'] == self._bad_step, jnp.inf, 1.)
+      bad = jnp.where(extra['seen'] == self._bad_step, jnp.inf, 1.0)
       sums = sums * jnp.stack([jnp.float32(1), bad])
     counts = present.sum(0)
     order = jnp.arange(1, 1 + len(batch['id']))  # Any other order shows.
-    metrics = {'loss/heat': (sums[0], counts[0]),
-               'loss/rain': (sums[1], counts[1]),
-               'data/ids': ((batch['id'] * order).sum(), 1)}
+    metrics = {
+      'loss/heat': (sums[0], counts[0]),
+      'loss/rain': (sums[1], counts[1]),
+      'data/ids': ((batch['id'] * order).sum(), 1),
+    }
     loss = (batch['weight'] * errors).sum()
     return loss, (metrics, {'seen': extra['seen'] + 1})
 
@@ -84,10 +104,13 @@ class Regression:
     del split
     examples = grain.MapDataset.source(_examples()).seed(self._seed)
     examples = examples.shuffle().repeat().random_map(AddNoise())
-    examples = examples[jax.process_index()::jax.process_count()]
+    examples = examples[jax.process_index() :: jax.process_count()]
     examples = examples.batch(self._batch_size // jax.process_count())
-    return iter(examples.to_iter_dataset(grain.ReadOptions(
-        num_threads=2, prefetch_buffer_size=4)))
+    return iter(
+      examples.to_iter_dataset(
+        grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
+      )
+    )
 
 
 def _examples(count=100):
@@ -106,16 +129,36 @@ def optimizer(num_steps, **changes):
   return optim.make(section, num_steps)
 
 
-def run(workdir, *, num_steps=6, batch_size=16, fsdp=1, devices=None, seed=0,
-        noise=0.1, bad_step=None, **kwargs):
+def run(
+  workdir,
+  *,
+  num_steps=6,
+  batch_size=16,
+  fsdp=1,
+  devices=None,
+  seed=0,
+  noise=0.1,
+  bad_step=None,
+  **kwargs,
+):
   """Trains the task in this process; arguments of `loop.train` pass on."""
   tx, schedule = optimizer(num_steps, warmup_steps=min(2, num_steps))
-  kwargs = {'log_every': 1, 'checkpoint_every': 2,
-            'checkpoints': {'keep_last': 3}} | kwargs
+  kwargs = {
+    'log_every': 1,
+    'checkpoint_every': 2,
+    'checkpoints': {'keep_last': 3},
+  } | kwargs
   return loop.train(
-      Regression(batch_size, seed, noise, bad_step), tx, schedule=schedule,
-      workdir=str(workdir), num_steps=num_steps, batch_size=batch_size,
-      seed=seed, mesh=sharding.make_mesh(fsdp, devices), **kwargs)
+    Regression(batch_size, seed, noise, bad_step),
+    tx,
+    schedule=schedule,
+    workdir=str(workdir),
+    num_steps=num_steps,
+    batch_size=batch_size,
+    seed=seed,
+    mesh=sharding.make_mesh(fsdp, devices),
+    **kwargs,
+  )
 
 
 def main():
@@ -128,8 +171,7 @@ def main():
   harness.add_arguments(parser)
   args = parser.parse_args()
   harness.initialize(args)
-  run(args.workdir, num_steps=args.num_steps, fsdp=args.fsdp,
-      noise=args.noise)
+  run(args.workdir, num_steps=args.num_steps, fsdp=args.fsdp, noise=args.noise)
 
 
 if __name__ == '__main__':

@@ -19,10 +19,10 @@ from fusion_jax.train import checkpoint, data_position, log, sharding, state
 from tests.train import harness
 
 pytestmark = [
-    pytest.mark.multi_device,
-    # A failed save or restore leaves coroutines of Orbax unfinished.
-    pytest.mark.filterwarnings(
-        'ignore::pytest.PytestUnraisableExceptionWarning')]
+  pytest.mark.multi_device,
+  # A failed save or restore leaves coroutines of Orbax unfinished.
+  pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning'),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -43,8 +43,12 @@ class Position:
 
 
 def new_state(width=8, use_ema=False, size=1):
-  params = {'dense': {'kernel': np.full((width, 4 * size), 2.0, np.float32),
-                      'bias': np.arange(4, dtype=np.float32)}}
+  params = {
+    'dense': {
+      'kernel': np.full((width, 4 * size), 2.0, np.float32),
+      'bias': np.arange(4, dtype=np.float32),
+    }
+  }
   mesh = sharding.make_mesh(2)
   made = state.create(params, {}, optax.adam(1e-3), use_ema=use_ema)
   return jax.device_put(made, sharding.state_shardings(made, mesh))
@@ -54,23 +58,31 @@ def shapes_of(value, mesh=None):
   mesh = mesh or sharding.make_mesh(2)
   shapes = jax.eval_shape(lambda: value)
   return sharding.with_shardings(
-      shapes, sharding.state_shardings(shapes, mesh, min_size=1))
+    shapes, sharding.state_shardings(shapes, mesh, min_size=1)
+  )
 
 
 def save(workdir, steps, value=None, metrics=None, **kept):
   value = new_state() if value is None else value
   saver = checkpoint.Checkpoints(workdir, **kept)
   for step in steps:
-    saver.save(step, value, {'next_index': step}, {'config': {'seed': 3}},
-               metrics and metrics[step])
+    saver.save(
+      step,
+      value,
+      {'next_index': step},
+      {'config': {'seed': 3}},
+      metrics and metrics[step],
+    )
   saver.close()
 
 
 def restore(workdir, value=None, position=None, mesh=None):
   saver = checkpoint.Checkpoints(workdir)
   try:
-    return saver.restore(shapes_of(new_state() if value is None else value,
-                                   mesh), position or Position())
+    return saver.restore(
+      shapes_of(new_state() if value is None else value, mesh),
+      position or Position(),
+    )
   finally:
     saver.close()
 
@@ -85,10 +97,17 @@ def test_state_position_and_config_come_back(tmp_path):
 
 
 def test_last_and_best_are_kept(tmp_path):
-  metrics = {1: {'x': 3.0}, 2: {'x': 1.0}, 3: {'x': float('nan')},
-             4: {'y': 0.0}, 5: {'x': 2.0}, 6: {}}
-  save(tmp_path, range(1, 7), metrics=metrics, keep_last=2, keep_best=1,
-       best='x')
+  metrics = {
+    1: {'x': 3.0},
+    2: {'x': 1.0},
+    3: {'x': float('nan')},
+    4: {'y': 0.0},
+    5: {'x': 2.0},
+    6: {},
+  }
+  save(
+    tmp_path, range(1, 7), metrics=metrics, keep_last=2, keep_best=1, best='x'
+  )
   assert checkpoint.list_steps(tmp_path) == [2, 5, 6]
   assert checkpoint.find_step(tmp_path, 'best') == 2
   assert checkpoint.find_step(tmp_path) == 6
@@ -167,8 +186,9 @@ def truncate(path):
     file.truncate(os.path.getsize(path) // 2)
 
 
-@pytest.mark.parametrize('damage', ['data', 'structure', 'metadata',
-                                    'position', 'state'])
+@pytest.mark.parametrize(
+  'damage', ['data', 'structure', 'metadata', 'position', 'state']
+)
 def test_half_written_checkpoint_names_folder_and_fix(tmp_path, damage):
   save(tmp_path, [1, 2], keep_last=2)
   folder = tmp_path / 'checkpoints' / '2'
@@ -183,8 +203,10 @@ def test_half_written_checkpoint_names_folder_and_fix(tmp_path, damage):
     shutil.rmtree(folder / 'batches')
   else:
     shutil.rmtree(folder / 'state')
-  with pytest.raises(checkpoint.CheckpointError,
-                     match=f'{folder} is damaged .* Delete this folder'):
+  with pytest.raises(
+    checkpoint.CheckpointError,
+    match=f'{folder} is damaged .* Delete this folder',
+  ):
     restore(tmp_path)
   shutil.rmtree(folder)
   restored, _ = restore(tmp_path)
@@ -201,7 +223,7 @@ def test_torn_folders_are_ignored_and_removed(tmp_path):
   for _ in range(300):  # Orbax removes them in a thread of its own.
     if not torn.exists():
       break
-    time.sleep(.1)
+    time.sleep(0.1)
   assert not torn.exists()
 
 
@@ -209,8 +231,10 @@ def noisy(seed):
   """A state of 1.6 MB that does not compress."""
   value = new_state()
   kernel = np.random.default_rng(seed).random((200_000,), np.float32)
-  return value.replace(params={'kernel': jnp.asarray(kernel)},
-                       opt_state={'mu': jnp.asarray(kernel[::-1] * seed)})
+  return value.replace(
+    params={'kernel': jnp.asarray(kernel)},
+    opt_state={'mu': jnp.asarray(kernel[::-1] * seed)},
+  )
 
 
 def check_survivor(workdir, value):
@@ -242,8 +266,10 @@ def test_failed_write_leaves_the_last_good_checkpoint(tmp_path):
   limits = resource.getrlimit(resource.RLIMIT_FSIZE)
   resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
   try:
-    with pytest.raises(checkpoint.CheckpointError,
-                       match='the disk is full.*step 1 is the last good'):
+    with pytest.raises(
+      checkpoint.CheckpointError,
+      match='the disk is full.*step 1 is the last good',
+    ):
       saver.save(2, noisy(2), {}, {})
       saver.wait()
   finally:
@@ -264,7 +290,8 @@ def write_positions(folder, positions):
     os.remove(folder / name)
   for i, position in enumerate(positions):
     (folder / f'process_{i}-of-{len(positions)}.json').write_text(
-        json.dumps(position))
+      json.dumps(position)
+    )
 
 
 def test_any_number_of_processes_goes_on_at_the_same_batch(tmp_path):
@@ -281,16 +308,18 @@ def test_any_number_of_processes_goes_on_at_the_same_batch(tmp_path):
 
 def test_changed_config_is_said(caplog):
   log.describe_config_changes(
-      {'a': {'b': 1, 'c': 2}}, {'a': {'b': 1, 'c': 3}, 'd': 4})
+    {'a': {'b': 1, 'c': 2}}, {'a': {'b': 1, 'c': 3}, 'd': 4}
+  )
   assert [r.getMessage() for r in caplog.records] == [
-      'config.a.c was 2 in the checkpoint and is now 3.',
-      'config.d was None in the checkpoint and is now 4.']
+    'config.a.c was 2 in the checkpoint and is now 3.',
+    'config.d was None in the checkpoint and is now 4.',
+  ]
 
 
 def test_harness_reads_every_array(tmp_path):
   save(tmp_path, [1])
   arrays = harness.final_arrays(tmp_path)
   np.testing.assert_array_equal(
-      arrays['params']['dense']['kernel'],
-      new_state().params['dense']['kernel'])
+    arrays['params']['dense']['kernel'], new_state().params['dense']['kernel']
+  )
   assert set(arrays) >= {'step', 'params', 'opt_state'}

@@ -18,23 +18,27 @@ def read_events(folder):
   for path in sorted(pathlib.Path(folder).iterdir()):
     data = path.read_bytes()
     while data:
-      size, = struct.unpack('<Q', data[:8])
-      events.append(event_pb2.Event.FromString(data[12:12 + size]))
-      data = data[16 + size:]
+      (size,) = struct.unpack('<Q', data[:8])
+      events.append(event_pb2.Event.FromString(data[12 : 12 + size]))
+      data = data[16 + size :]
   return events
 
 
 def values_of(events):
-  return {(event.step, value.tag): value for event in events
-          for value in event.summary.value}
+  return {
+    (event.step, value.tag): value
+    for event in events
+    for value in event.summary.value
+  }
 
 
 def test_tensorboard_gets_every_kind(tmp_path):
   writer = tensorboard.TensorBoardWriter(tmp_path)
   writer.write_scalars(3, {'train/loss': np.float32(0.5)})
-  writer.write_images(3, {'one': np.zeros((4, 5, 3)),
-                          'two': np.zeros((2, 4, 5, 1), np.uint8)})
-  writer.write_histograms(3, {'h': np.arange(10.)}, {'h': 5})
+  writer.write_images(
+    3, {'one': np.zeros((4, 5, 3)), 'two': np.zeros((2, 4, 5, 1), np.uint8)}
+  )
+  writer.write_histograms(3, {'h': np.arange(10.0)}, {'h': 5})
   writer.write_texts(3, {'note': '**bold**'})
   writer.write_hparams({'lr': 1e-3, 'size': 'demo', 'shape': (1, 2)})
   writer.flush()
@@ -49,10 +53,11 @@ def test_tensorboard_gets_every_kind(tmp_path):
 
 
 def test_tensorboard_tags_of_modalities_are_made_legal_in_silence(
-    tmp_path, caplog):
+  tmp_path, caplog
+):
   caplog.set_level('INFO')
   writer = tensorboard.TensorBoardWriter(tmp_path)
-  writer.write_scalars(1, {'loss/tok_dem@224': 1.})
+  writer.write_scalars(1, {'loss/tok_dem@224': 1.0})
   writer.close()
   assert (1, 'loss/tok_dem_224') in values_of(read_events(tmp_path))
   assert not caplog.records
@@ -60,7 +65,7 @@ def test_tensorboard_tags_of_modalities_are_made_legal_in_silence(
 
 def test_tensorboard_hides_steps_that_are_done_again(tmp_path):
   tensorboard.TensorBoardWriter(tmp_path, 7).close()
-  start, = [e for e in read_events(tmp_path) if e.HasField('session_log')]
+  (start,) = [e for e in read_events(tmp_path) if e.HasField('session_log')]
   assert start.step == 8
 
 
@@ -84,8 +89,7 @@ def test_lines_hold_means_over_counts_and_steps(tmp_path):
   made.step(1, {'loss': (1.0, 1), 'loss/a': (6.0, 3), 'loss/b': (0.0, 0)})
   made.step(2, {'loss': (3.0, 1), 'loss/a': (2.0, 1), 'loss/b': (0.0, 0)})
   made.close()
-  assert made.history == [
-      {'step': 2, 'train/loss': 2.0, 'train/loss/a': 2.0}]
+  assert made.history == [{'step': 2, 'train/loss': 2.0, 'train/loss/a': 2.0}]
   assert log.read_history(tmp_path / log.METRICS_FILE) == made.history
   values = values_of(read_events(tmp_path / 'tensorboard'))
   assert values[2, 'train/loss/a'].simple_value == 2.0
@@ -104,7 +108,7 @@ def test_floats_survive_the_file_exactly(tmp_path):
   made = new_log(tmp_path)
   made.write(1, {'x': np.float32(0.1), 'y': float('nan')})
   made.close()
-  record, = log.read_history(tmp_path / log.METRICS_FILE)
+  (record,) = log.read_history(tmp_path / log.METRICS_FILE)
   assert record['x'] == float(np.float32(0.1)) and np.isnan(record['y'])
 
 
@@ -125,7 +129,7 @@ def test_speed_counts_steps_and_leaves_out_pauses(tmp_path, monkeypatch):
   made.resume()
   step(2, 0.3)
   made.close()
-  record, = made.history
+  (record,) = made.history
   assert record['perf/step_ms'] == pytest.approx(400)
   assert record['perf/tokens_per_s'] == pytest.approx(250)
   assert record['perf/mfu'] == pytest.approx(0.25)
@@ -137,11 +141,21 @@ class Device:
     self.platform = platform
 
 
-@pytest.mark.parametrize('kind, tera', [
-    ('NVIDIA A100-SXM4-80GB', 312), ('NVIDIA H100 80GB HBM3', 989),
-    ('NVIDIA H100 PCIe', 756), ('NVIDIA H200', 989), ('TPU v4', 275),
-    ('TPU v5 lite', 197), ('TPU v5p', 459), ('TPU v5', 459),
-    ('TPU v6 lite', 918), ('Unknown', 0)])
+@pytest.mark.parametrize(
+  'kind, tera',
+  [
+    ('NVIDIA A100-SXM4-80GB', 312),
+    ('NVIDIA H100 80GB HBM3', 989),
+    ('NVIDIA H100 PCIe', 756),
+    ('NVIDIA H200', 989),
+    ('TPU v4', 275),
+    ('TPU v5 lite', 197),
+    ('TPU v5p', 459),
+    ('TPU v5', 459),
+    ('TPU v6 lite', 918),
+    ('Unknown', 0),
+  ],
+)
 def test_peak_of_known_devices(monkeypatch, kind, tera):
   monkeypatch.setattr(jax, 'devices', lambda: [Device(kind)] * 4)
   monkeypatch.setattr(jax, 'device_count', lambda: 4)
@@ -157,20 +171,32 @@ def test_start_says_versions_devices_parameters_and_ranges(caplog):
   with caplog.at_level(logging.INFO):
     log.describe_run(sharding.make_mesh(2), 16, 2)
     log.describe_params({'dense': {'kernel': np.zeros((3, 4))}})
-    log.describe_batch({'x': {'y': np.array([-1.5, 2.0])},
-                        'gaps': np.array([np.nan, 3.0]),
-                        'flag': np.array([True, False])})
-  for part in ('orbax-checkpoint', "'data': 4, 'fsdp': 2", '2 a device',
-               '2 micro-batches', 'dense/kernel', '(3, 4)',
-               'x/y float64 [2]: -1.5 .. 2\n', '3 .. 3, 1 not finite',
-               'flag bool [2]: 0 .. 1'):
+    log.describe_batch(
+      {
+        'x': {'y': np.array([-1.5, 2.0])},
+        'gaps': np.array([np.nan, 3.0]),
+        'flag': np.array([True, False]),
+      }
+    )
+  for part in (
+    'orbax-checkpoint',
+    "'data': 4, 'fsdp': 2",
+    '2 a device',
+    '2 micro-batches',
+    'dense/kernel',
+    '(3, 4)',
+    'x/y float64 [2]: -1.5 .. 2\n',
+    '3 .. 3, 1 not finite',
+    'flag bool [2]: 0 .. 1',
+  ):
     assert part in caplog.text
 
 
 def test_progress_shows_our_lines_and_only_errors_of_orbax(monkeypatch):
   filters = []
   monkeypatch.setattr(
-      log.logging.get_absl_handler(), 'addFilter', filters.append)
+    log.logging.get_absl_handler(), 'addFilter', filters.append
+  )
   before = log.logging.get_verbosity()
   log.show_progress()
   log.logging.set_verbosity(before)

@@ -32,15 +32,22 @@ def test_resume_is_exact(tmp_path):
 
 
 def test_resume_between_two_log_lines_is_exact(tmp_path):
-  kwargs = {'num_steps': 7, 'log_every': 4, 'ema_decay': 0.9,
-            'accumulate': 2, 'fsdp': 2}
+  kwargs = {
+    'num_steps': 7,
+    'log_every': 4,
+    'ema_decay': 0.9,
+    'accumulate': 2,
+    'fsdp': 2,
+  }
   regression.run(tmp_path / 'whole', **kwargs)
   regression.run(tmp_path / 'halves', stop_after=3, **kwargs)
   state, _ = regression.run(tmp_path / 'halves', **kwargs)
   harness.assert_same_run(tmp_path / 'whole', tmp_path / 'halves')
   assert list(harness.losses(tmp_path / 'halves')) == [4, 7]
-  assert all(isinstance(x.sharding, jax.sharding.NamedSharding)
-             for x in jax.tree.leaves(state))
+  assert all(
+    isinstance(x.sharding, jax.sharding.NamedSharding)
+    for x in jax.tree.leaves(state)
+  )
   assert state.ema['hidden']['kernel'].sharding.spec == P('fsdp')
 
 
@@ -71,7 +78,8 @@ def test_sigterm_saves_and_stops(tmp_path):
 
   before = signal.getsignal(signal.SIGTERM)
   state, _ = regression.run(
-      tmp_path / 'run', evals={'stop': (3, stop)}, checkpoint_every=0)
+    tmp_path / 'run', evals={'stop': (3, stop)}, checkpoint_every=0
+  )
   # The signal came after step 3 had been asked for; the next one heeds it.
   assert state.step == 4
   assert checkpoint.list_steps(tmp_path / 'run') == [4]
@@ -86,11 +94,15 @@ def test_evaluations_run_when_due_and_at_the_end(tmp_path):
       assert int(state.step) == step
       calls.append((name, step))
       return {f'eval/{name}': step}
+
     return run
 
   _, history = regression.run(
-      tmp_path, num_steps=5, checkpoint_every=0,
-      evals={'often': (2, evaluate('often')), 'end': (0, evaluate('end'))})
+    tmp_path,
+    num_steps=5,
+    checkpoint_every=0,
+    evals={'often': (2, evaluate('often')), 'end': (0, evaluate('end'))},
+  )
   assert calls == [('often', 2), ('often', 4), ('often', 5), ('end', 5)]
   assert {'step': 5, 'eval/often': 5.0, 'eval/end': 5.0} in history
 
@@ -111,15 +123,15 @@ def test_saved_on_8_restored_on_2(tmp_path):
   _, whole = regression.run(tmp_path / 'whole')
   regression.run(tmp_path / 'moved', fsdp=4, stop_after=3)
   state, moved = regression.run(
-      tmp_path / 'moved', fsdp=2, devices=jax.devices()[:2])
+    tmp_path / 'moved', fsdp=2, devices=jax.devices()[:2]
+  )
   np.testing.assert_allclose(losses(moved), losses(whole), atol=1e-5)
   assert all(len(x.sharding.device_set) == 2 for x in jax.tree.leaves(state))
 
 
 def test_micro_batches_train_as_one_batch(tmp_path):
   _, one = regression.run(tmp_path / '1', num_steps=4, noise=0.0)
-  _, two = regression.run(tmp_path / '2', num_steps=4, noise=0.0,
-                          accumulate=2)
+  _, two = regression.run(tmp_path / '2', num_steps=4, noise=0.0, accumulate=2)
   np.testing.assert_allclose(losses(two), losses(one), atol=1e-5)
 
 
@@ -128,8 +140,10 @@ def test_run_goes_on_after_a_full_disk(tmp_path, small_disk):
   """A checkpoint takes 3 MB, and the one before is still there meanwhile."""
   kwargs = {'checkpoints': {'keep_last': 1}}
   _, whole = regression.run(tmp_path / 'whole', **kwargs)
-  with pytest.raises(checkpoint.CheckpointError,
-                     match='the disk is full.*step 2 is the last good one'):
+  with pytest.raises(
+    checkpoint.CheckpointError,
+    match='the disk is full.*step 2 is the last good one',
+  ):
     regression.run(small_disk(5), **kwargs)
   gc.collect()  # Coroutines that Orbax left unfinished.
   assert checkpoint.list_steps(small_disk(20)) == [2]
@@ -152,19 +166,36 @@ def test_non_finite_gradient_stops_unless_it_may_be_skipped():
 
 
 def test_bad_part_of_a_loss_is_named_too():
-  bad = {'loss': (float('inf'), 1.0), 'loss/heat': (1.0, 1.0),
-         'emd/heat': (float('inf'), 1.0), 'grad_norm': (1.0, 1.0)}
+  bad = {
+    'loss': (float('inf'), 1.0),
+    'loss/heat': (1.0, 1.0),
+    'emd/heat': (float('inf'), 1.0),
+    'grad_norm': (1.0, 1.0),
+  }
   with pytest.raises(step.NonFiniteError, match='loss of emd/heat = inf is'):
     step.check_finite(7, bad)
-  step.check_finite(7, {'loss': (1.0, 1.0), 'grad_norm': (1.0, 1.0),
-                        'data/x': (float('nan'), 0.0)})
+  step.check_finite(
+    7,
+    {
+      'loss': (1.0, 1.0),
+      'grad_norm': (1.0, 1.0),
+      'data/x': (float('nan'), 0.0),
+    },
+  )
 
 
 def test_batches_of_another_size_are_an_error(tmp_path):
   task = regression.Regression(batch_size=24)
   with pytest.raises(ValueError, match=r'batches of \[24\].*set it to 24'):
-    loop.train(task, None, workdir=str(tmp_path), num_steps=1, batch_size=16,
-               seed=0, mesh=sharding.make_mesh())
+    loop.train(
+      task,
+      None,
+      workdir=str(tmp_path),
+      num_steps=1,
+      batch_size=16,
+      seed=0,
+      mesh=sharding.make_mesh(),
+    )
 
 
 def test_best_metric_without_evaluation_is_an_error(tmp_path):
@@ -185,19 +216,28 @@ def test_end_of_data_is_an_error(tmp_path):
           if self.get_state()['next_index'] == 2:
             raise StopIteration
           return next(self._inner)
+
       return Two(super().batches(split))
 
   tx, _ = regression.optimizer(5)
   with pytest.raises(ValueError, match='data ended.*repeat'):
-    loop.train(Short(), tx, workdir=str(tmp_path), num_steps=5, batch_size=16,
-               seed=0, mesh=sharding.make_mesh())
+    loop.train(
+      Short(),
+      tx,
+      workdir=str(tmp_path),
+      num_steps=5,
+      batch_size=16,
+      seed=0,
+      mesh=sharding.make_mesh(),
+    )
 
 
 def test_start_from_given_parameters(tmp_path):
   batch = next(regression.Regression().batches('train'))
   params, _ = regression.Regression().init(jax.random.key(9), batch)
   state, _ = regression.run(
-      tmp_path, num_steps=1, initial_params=params, ema_decay=0.5)
+    tmp_path, num_steps=1, initial_params=params, ema_decay=0.5
+  )
   # The first learning rate is 0, so they are still there.
   jax.tree.map(np.testing.assert_array_equal, params, state.params)
   jax.tree.map(np.testing.assert_array_equal, params, state.ema)
@@ -205,8 +245,9 @@ def test_start_from_given_parameters(tmp_path):
 
 def test_runs_outside_the_main_thread(tmp_path):
   results = []
-  thread = threading.Thread(target=lambda: results.append(
-      regression.run(tmp_path, num_steps=1)))
+  thread = threading.Thread(
+    target=lambda: results.append(regression.run(tmp_path, num_steps=1))
+  )
   thread.start()
   thread.join()
   assert results[0][0].step == 1
@@ -218,9 +259,13 @@ def test_killed_at_any_step_and_in_a_save(tmp_path):
   whole, killed = tmp_path / 'whole', tmp_path / 'killed'
   args = ('--num_steps', 14)
   harness.run(SCRIPT, '--workdir', whole, *args)
-  conditions = [harness.steps_logged(killed, 1), harness.saving(killed, 4),
-                harness.steps_logged(killed, 7), harness.saving(killed, 8),
-                harness.saving(killed, 12)]
+  conditions = [
+    harness.steps_logged(killed, 1),
+    harness.saving(killed, 4),
+    harness.steps_logged(killed, 7),
+    harness.saving(killed, 8),
+    harness.saving(killed, 12),
+  ]
   torn = 0
   for condition in conditions:
     with harness.start(SCRIPT, '--workdir', killed, *args) as process:
@@ -252,8 +297,9 @@ def test_two_processes_equal_one(tmp_path):
 def test_sigterm_to_one_process_stops_both_at_the_same_step(tmp_path):
   args = ('--workdir', tmp_path / 'run', '--num_steps', 100_000)
   with harness.start_processes(SCRIPT, *args) as processes:
-    assert harness.signal_when(harness.steps_logged(tmp_path / 'run', 3),
-                               processes[1], signal.SIGTERM)
+    assert harness.signal_when(
+      harness.steps_logged(tmp_path / 'run', 3), processes[1], signal.SIGTERM
+    )
     for process in processes:
       harness.finish(process)
   step = checkpoint.list_steps(tmp_path / 'run')[-1]
@@ -266,8 +312,9 @@ def test_sigterm_to_one_process_stops_both_at_the_same_step(tmp_path):
 def test_sigterm_to_a_run_of_its_own(tmp_path):
   args = ('--workdir', tmp_path / 'run', '--num_steps', 100_000)
   with harness.start(SCRIPT, *args) as process:
-    assert harness.signal_when(harness.steps_logged(tmp_path / 'run', 3),
-                               process, signal.SIGTERM)
+    assert harness.signal_when(
+      harness.steps_logged(tmp_path / 'run', 3), process, signal.SIGTERM
+    )
     harness.finish(process)
   step = checkpoint.list_steps(tmp_path / 'run')[-1]
   assert max(harness.losses(tmp_path / 'run')) == step
@@ -283,5 +330,6 @@ def test_step_makes_no_hidden_copies(tmp_path, monkeypatch):
 def test_parameters_are_float32_and_counters_are_replicated(tmp_path):
   state, _ = regression.run(tmp_path, num_steps=1, fsdp=4)
   assert {x.dtype for x in jax.tree.leaves(state.params)} == {
-      jnp.dtype('float32')}
+    jnp.dtype('float32')
+  }
   assert state.step.sharding.is_fully_replicated

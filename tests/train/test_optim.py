@@ -11,29 +11,45 @@ from fusion_jax.train import optim
 
 
 def section(**changes):
-  return ml_collections.ConfigDict(dict(
-      peak_lr=1e-3, min_lr=1e-5, warmup_steps=0, warmup_tokens=0, b1=0.9,
-      b2=0.95, eps=1e-8, weight_decay=0.05, clip_norm=0.0, skip_norm=0.0,
-  ) | changes)
+  return ml_collections.ConfigDict(
+    dict(
+      peak_lr=1e-3,
+      min_lr=1e-5,
+      warmup_steps=0,
+      warmup_tokens=0,
+      b1=0.9,
+      b2=0.95,
+      eps=1e-8,
+      weight_decay=0.05,
+      clip_norm=0.0,
+      skip_norm=0.0,
+    )
+    | changes
+  )
 
 
 def reference_schedule(peak, low, num_steps, warmup):
   """4M's, written down from its description."""
   warm = np.linspace(0, peak, warmup)
   n = num_steps - warmup
-  cosine = [low + 0.5 * (peak - low) * (1 + np.cos(np.pi * i / n))
-            for i in range(n)]
+  cosine = [
+    low + 0.5 * (peak - low) * (1 + np.cos(np.pi * i / n)) for i in range(n)
+  ]
   return np.concatenate([warm, cosine])
 
 
-@pytest.mark.parametrize('num_steps, warmup', [
-    (6, 2), (100, 10), (50, 0), (7, 1), (9, 9)])
+@pytest.mark.parametrize(
+  'num_steps, warmup', [(6, 2), (100, 10), (50, 0), (7, 1), (9, 9)]
+)
 def test_schedule_is_the_closed_form(num_steps, warmup):
   schedule = optim.cosine_schedule(2e-5, 1e-7, num_steps, warmup)
   rates = np.asarray(jax.vmap(schedule)(jnp.arange(num_steps)))
   np.testing.assert_allclose(
-      rates, reference_schedule(2e-5, 1e-7, num_steps, warmup), rtol=2e-5,
-      atol=1e-12)
+    rates,
+    reference_schedule(2e-5, 1e-7, num_steps, warmup),
+    rtol=2e-5,
+    atol=1e-12,
+  )
 
 
 def test_schedule_reaches_the_peak_twice_and_keeps_its_end():
@@ -69,8 +85,9 @@ def test_warmup_given_twice_or_without_tokens_is_an_error():
     optim.make(section(warmup_tokens=100), 20)
 
 
-@pytest.mark.parametrize('batch_size, steps, warmup', [
-    (512, 78_124, 7_630), (8192, 4_880, 477)])
+@pytest.mark.parametrize(
+  'batch_size, steps, warmup', [(512, 78_124, 7_630), (8192, 4_880, 477)]
+)
 def test_steps_of_the_papers_run(batch_size, steps, warmup):
   """10 B tokens are 78,124 steps of 512, of which 7,630 warm up."""
   assert optim.steps_for_epochs(10e9, 256, 10_000_000, batch_size) == steps
@@ -80,20 +97,29 @@ def test_steps_of_the_papers_run(batch_size, steps, warmup):
 def test_decay_spares_norms_and_biases_only():
   leaf = np.zeros(2)
   params = {
-      'encoder': {'blocks': {
-          'norm1': {'scale': leaf}, 'norm_2': {'scale': leaf, 'bias': leaf},
-          'query_norm': {'scale': leaf}, 'LayerNorm_0': {'scale': leaf},
-          'mlp': {'fc1': {'kernel': leaf, 'bias': leaf}}}},
-      'encoder_norm': {'scale': leaf},
-      'normals': {'kernel': leaf},
-      'coords': {'token_emb': leaf, 'mod_emb': leaf},
-      'abnormal': {'kernel': leaf},
-      'mask_token': leaf}
+    'encoder': {
+      'blocks': {
+        'norm1': {'scale': leaf},
+        'norm_2': {'scale': leaf, 'bias': leaf},
+        'query_norm': {'scale': leaf},
+        'LayerNorm_0': {'scale': leaf},
+        'mlp': {'fc1': {'kernel': leaf, 'bias': leaf}},
+      }
+    },
+    'encoder_norm': {'scale': leaf},
+    'normals': {'kernel': leaf},
+    'coords': {'token_emb': leaf, 'mod_emb': leaf},
+    'abnormal': {'kernel': leaf},
+    'mask_token': leaf,
+  }
   decays = optim.decayed(params)
   assert decays['encoder']['blocks'] == {
-      'norm1': {'scale': False}, 'norm_2': {'scale': False, 'bias': False},
-      'query_norm': {'scale': False}, 'LayerNorm_0': {'scale': False},
-      'mlp': {'fc1': {'kernel': True, 'bias': False}}}
+    'norm1': {'scale': False},
+    'norm_2': {'scale': False, 'bias': False},
+    'query_norm': {'scale': False},
+    'LayerNorm_0': {'scale': False},
+    'mlp': {'fc1': {'kernel': True, 'bias': False}},
+  }
   assert not decays['encoder_norm']['scale']
   assert decays['coords'] == {'token_emb': True, 'mod_emb': True}
   assert decays['mask_token'] and decays['abnormal']['kernel']
@@ -116,8 +142,9 @@ def test_updates_are_adamw(name, decay):
   params = {name: jnp.asarray([1.0, -2.0, 3.0])}
   state = tx.init(params)
   for g in grads:
-    updates, state = tx.update({name: jnp.asarray(g, jnp.float32)}, state,
-                               params)
+    updates, state = tx.update(
+      {name: jnp.asarray(g, jnp.float32)}, state, params
+    )
     params = optax.apply_updates(params, updates)
   rates = [float(schedule(i)) for i in range(5)]
   wanted = adamw_by_hand(np.array([1.0, -2.0, 3.0]), grads, rates, decay)
@@ -145,7 +172,8 @@ def test_skipping_keeps_moments_but_advances_the_schedule(bad):
   after, _ = tx.update(small, skipped, params)
   direct, _ = tx.update(small, once, params)
   np.testing.assert_allclose(
-      after['w'] / schedule(2), direct['w'] / schedule(1), rtol=1e-6)
+    after['w'] / schedule(2), direct['w'] / schedule(1), rtol=1e-6
+  )
 
 
 def test_skipping_judges_the_norm_before_clipping():

@@ -22,8 +22,11 @@ def test_mesh_of_some_devices():
 
 
 def test_errors_name_what_fits():
-  with pytest.raises(ValueError, match=r'^batch_size=100 does not divide over '
-                     r'8 devices; try 96\.$'):
+  with pytest.raises(
+    ValueError,
+    match=r'^batch_size=100 does not divide over '
+    r'8 devices; try 96\.$',
+  ):
     sharding.check_batch_size(100, sharding.make_mesh())
   with pytest.raises(ValueError, match='accumulate=0 .* 1 is the least'):
     sharding.check_batch_size(96, sharding.make_mesh(), 0)
@@ -31,20 +34,31 @@ def test_errors_name_what_fits():
     sharding.check_batch_size(100, sharding.make_mesh(), 3)
   with pytest.raises(ValueError, match='batch_size=3 .* try 8'):
     sharding.check_batch_size(3, sharding.make_mesh())
-  with pytest.raises(ValueError, match='mesh.fsdp=3 does not divide 8 devices'
-                     '; try 2'):
+  with pytest.raises(
+    ValueError, match='mesh.fsdp=3 does not divide 8 devices; try 2'
+  ):
     sharding.make_mesh(3)
   sharding.check_batch_size(96, sharding.make_mesh(), 3)
 
 
 def test_big_arrays_are_split_on_their_longest_divisible_axis():
   mesh = sharding.make_mesh(4)
-  shapes = {'tall': (1024, 256), 'odd': (1025, 1022, 4), 'small': (8, 8),
-            'count': (), 'none': (1023, 1023)}
+  shapes = {
+    'tall': (1024, 256),
+    'odd': (1025, 1022, 4),
+    'small': (8, 8),
+    'count': (),
+    'none': (1023, 1023),
+  }
   state = {k: jax.ShapeDtypeStruct(s, jnp.float32) for k, s in shapes.items()}
   specs = jax.tree.map(lambda s: s.spec, sharding.state_shardings(state, mesh))
-  assert specs == {'tall': P('fsdp'), 'odd': P(None, None, 'fsdp'),
-                   'small': P(), 'count': P(), 'none': P()}
+  assert specs == {
+    'tall': P('fsdp'),
+    'odd': P(None, None, 'fsdp'),
+    'small': P(),
+    'count': P(),
+    'none': P(),
+  }
 
 
 def test_placed_batches_keep_their_values_and_use_every_device():

@@ -28,15 +28,17 @@ def initial(noise=0.0):
 def gradients(accumulate):
   task, params, extra, batch = initial()
   return jax.jit(step.gradients, static_argnums=(0, 5))(
-      task, params, extra, batch, jax.random.key(1), accumulate)
+    task, params, extra, batch, jax.random.key(1), accumulate
+  )
 
 
 @pytest.mark.parametrize('accumulate', [2, 16])
 def test_micro_batches_add_up_to_the_batch(accumulate):
   grads, loss, metrics, _ = gradients(1)
   parts_grads, parts_loss, parts_metrics, extra = gradients(accumulate)
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
-               grads, parts_grads)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), grads, parts_grads
+  )
   np.testing.assert_allclose(parts_loss, loss, rtol=1e-6)
   for name in ('loss/heat', 'loss/rain'):
     np.testing.assert_allclose(parts_metrics[name], metrics[name], rtol=1e-6)
@@ -50,11 +52,11 @@ def test_micro_batches_on_a_mesh_are_those_of_one_device():
   mesh = sharding.make_mesh(2)
   with jax.set_mesh(mesh):
     mesh_grads, mesh_loss, _, _ = jax.jit(
-        step.gradients, static_argnums=(0, 5))(
-            task, params, extra, sharding.place(batch, mesh),
-            jax.random.key(1), 2)
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
-               grads, mesh_grads)
+      step.gradients, static_argnums=(0, 5)
+    )(task, params, extra, sharding.place(batch, mesh), jax.random.key(1), 2)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), grads, mesh_grads
+  )
   np.testing.assert_allclose(mesh_loss, loss, rtol=1e-6)
 
 
@@ -62,19 +64,25 @@ def test_micro_batches_draw_different_noise():
   task, params, extra, batch = initial(noise=0.5)
   batch = jax.tree.map(lambda x: np.repeat(x[:1], 16, axis=0), batch)
   _, _, metrics, _ = jax.jit(step.gradients, static_argnums=(0, 5))(
-      task, params, extra, batch, jax.random.key(1), 2)
-  one = jax.jit(task.loss)(params, extra, task.weigh(
-      jax.tree.map(lambda x: x[:8], batch)),
-      jax.random.fold_in(jax.random.key(1), 0))[1][0]
-  assert abs(float(metrics['loss/heat'][0]) -
-             2 * float(one['loss/heat'][0])) > 1e-4
+    task, params, extra, batch, jax.random.key(1), 2
+  )
+  one = jax.jit(task.loss)(
+    params,
+    extra,
+    task.weigh(jax.tree.map(lambda x: x[:8], batch)),
+    jax.random.fold_in(jax.random.key(1), 0),
+  )[1][0]
+  assert (
+    abs(float(metrics['loss/heat'][0]) - 2 * float(one['loss/heat'][0])) > 1e-4
+  )
 
 
 def run_steps(tx, ema_decay, num_steps=3, schedule=None):
   task, params, extra, batch = initial()
   now = state.create(params, extra, tx, use_ema=bool(ema_decay))
-  advance = jax.jit(step.make_train_step(
-      task, tx, 0, schedule=schedule, ema_decay=ema_decay))
+  advance = jax.jit(
+    step.make_train_step(task, tx, 0, schedule=schedule, ema_decay=ema_decay)
+  )
   states, metrics = [now], []
   for _ in range(num_steps):
     now, values = advance(now, batch)
@@ -88,8 +96,11 @@ def test_running_mean_follows_the_parameters():
   mean = states[0].params
   for now in states[1:]:
     mean = jax.tree.map(lambda m, p: 0.75 * m + 0.25 * p, mean, now.params)
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
-               mean, states[-1].ema)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+    mean,
+    states[-1].ema,
+  )
   assert states[-1].eval_params is states[-1].ema
 
 
@@ -103,11 +114,13 @@ def test_metrics_hold_rate_norm_and_skips():
   tx, schedule = regression.optimizer(5, skip_norm=1e-3)
   states, metrics = run_steps(tx, 0.0, schedule=schedule)
   assert [float(m['lr'][0]) for m in metrics] == pytest.approx(
-      [float(schedule(i)) for i in range(3)])
+    [float(schedule(i)) for i in range(3)]
+  )
   assert [int(m['skipped'][0]) for m in metrics] == [1, 2, 3]
   assert float(metrics[0]['grad_norm'][0]) > 1e-3
-  jax.tree.map(np.testing.assert_array_equal, states[0].params,
-               states[-1].params)
+  jax.tree.map(
+    np.testing.assert_array_equal, states[0].params, states[-1].params
+  )
   assert states[-1].step == 3
 
 

@@ -16,16 +16,23 @@ import tensorflow_datasets as tfds
 from fusion_jax import modalities
 
 IMAGE_TYPES = {
-    'S2L2A': np.int16, 'S2L1C': np.int16, 'S2RGB': np.uint8,
-    'S1GRD': np.float16, 'S1RTC': np.float16, 'DEM': np.int16,
-    'NDVI': np.float16, 'LULC': np.uint8,
+  'S2L2A': np.int16,
+  'S2L1C': np.int16,
+  'S2RGB': np.uint8,
+  'S1GRD': np.float16,
+  'S1RTC': np.float16,
+  'DEM': np.int16,
+  'NDVI': np.float16,
+  'LULC': np.uint8,
 }
-SERIES = tuple(name for name, m in modalities.MODALITIES.items()
-               if m.kind == 'series')
+SERIES = tuple(
+  name for name, m in modalities.MODALITIES.items() if m.kind == 'series'
+)
 
 
 class Skipped(NamedTuple):
   """An example that could not be read: which one, and why."""
+
   key: str
   reason: str
 
@@ -39,6 +46,7 @@ class Schema:
     width: pixels in a row of every image.
     series: names of the weather modalities.
   """
+
   images: tuple[str, ...]
   width: int
   series: tuple[str, ...] = SERIES
@@ -47,24 +55,34 @@ class Schema:
     unknown = set(self.images) - set(IMAGE_TYPES)
     unknown |= set(self.series) - set(SERIES)
     if unknown:
-      raise ValueError(f'There is no field {sorted(unknown)}; images are '
-                       f'{sorted(IMAGE_TYPES)}, series {sorted(SERIES)}.')
+      raise ValueError(
+        f'There is no field {sorted(unknown)}; images are '
+        f'{sorted(IMAGE_TYPES)}, series {sorted(SERIES)}.'
+      )
 
   def features(self):
     """The TFDS features, {field: shape, type and encoding}."""
-    tensors = {name: ((None, self.width, _channels(name)), IMAGE_TYPES[name])
-               for name in self.images}
+    tensors = {
+      name: ((None, self.width, _channels(name)), IMAGE_TYPES[name])
+      for name in self.images
+    }
     for name in self.series:
       leads = modalities.MODALITIES[name].leads
       tensors[name] = ((len(leads),), np.float32)
-    tensors |= {'lat': ((), np.float64), 'lon': ((), np.float64),
-                'time': ((), np.int64)}
+    tensors |= {
+      'lat': ((), np.float64),
+      'lon': ((), np.float64),
+      'time': ((), np.int64),
+    }
     if 'S2L1C' in self.images:
       tensors['S2L1C_offset'] = ((), np.int16)
     return tfds.features.FeaturesDict(
-        {'key': tfds.features.Text()} |
-        {name: tfds.features.Tensor(shape=shape, dtype=dtype, encoding='bytes')
-         for name, (shape, dtype) in tensors.items()})
+      {'key': tfds.features.Text()}
+      | {
+        name: tfds.features.Tensor(shape=shape, dtype=dtype, encoding='bytes')
+        for name, (shape, dtype) in tensors.items()
+      }
+    )
 
 
 def schema_of(example):
@@ -82,10 +100,13 @@ class Codec:
     self.schema = schema
     self.features = schema.features()
     self._shapes = {
-        name: (feature.shape, feature.np_dtype)
-        for name, feature in self.features.items() if name != 'key'}
+      name: (feature.shape, feature.np_dtype)
+      for name, feature in self.features.items()
+      if name != 'key'
+    }
     self._serializer = tfds.core.example_serializer.ExampleSerializer(
-        self.features.get_serialized_info())
+      self.features.get_serialized_info()
+    )
 
   def complete(self, example):
     """The example with every field, in the type and shape it is stored in.
@@ -99,31 +120,42 @@ class Codec:
     """
     extra = set(example) - set(self._shapes) - {'key'}
     if extra:
-      raise ValueError(f'Example {example["key"]!r} has the fields '
-                       f'{sorted(extra)}, which {self.schema} lacks.')
+      raise ValueError(
+        f'Example {example["key"]!r} has the fields '
+        f'{sorted(extra)}, which {self.schema} lacks.'
+      )
     return {'key': str(example['key'])} | {
-        name: self._field(name, shape, dtype, example)
-        for name, (shape, dtype) in self._shapes.items()}
+      name: self._field(name, shape, dtype, example)
+      for name, (shape, dtype) in self._shapes.items()
+    }
 
   def _field(self, name, shape, dtype, example):
     """One array of `example`, checked; the stand-in where there is none."""
-    value = (np.asarray(example[name]) if name in example
-             else _stand_in(name, shape, dtype))
+    value = (
+      np.asarray(example[name])
+      if name in example
+      else _stand_in(name, shape, dtype)
+    )
     if name in self.schema.images and not value.size:
       value = np.zeros((0,) + shape[1:], dtype)  # Also from [0, 0, C].
     fits = value.ndim == len(shape) and all(
-        wanted in (None, size) for wanted, size in zip(shape, value.shape))
-    if not fits or not (np.can_cast(value.dtype, dtype, 'same_kind') or
-                        value.dtype.kind == np.dtype(dtype).kind):
+      wanted in (None, size) for wanted, size in zip(shape, value.shape)
+    )
+    if not fits or not (
+      np.can_cast(value.dtype, dtype, 'same_kind')
+      or value.dtype.kind == np.dtype(dtype).kind
+    ):
       raise ValueError(
-          f'Field {name} of example {example["key"]!r} is {value.dtype} '
-          f'{value.shape}; stored is {np.dtype(dtype)} {shape}.')
+        f'Field {name} of example {example["key"]!r} is {value.dtype} '
+        f'{value.shape}; stored is {np.dtype(dtype)} {shape}.'
+      )
     return value.astype(dtype)
 
   def encode(self, example):
     """The record (bytes) of a complete example, the same in every process."""
     message = self._serializer.get_tf_example(
-        self.features.encode_example(example))
+      self.features.encode_example(example)
+    )
     return message.SerializeToString(deterministic=True)
 
   def decode(self, record):
@@ -139,8 +171,9 @@ def _channels(name):
 def _stand_in(name, shape, dtype):
   """What is stored for a field that an example lacks."""
   if name in ('lat', 'lon', 'time'):
-    raise ValueError(f'An example has no {name}; every one needs place and '
-                     'time.')
+    raise ValueError(
+      f'An example has no {name}; every one needs place and time.'
+    )
   shape = tuple(size or 0 for size in shape)
   missing = np.nan if name in SERIES else 0
   return np.full(shape, missing, dtype)

@@ -1,12 +1,12 @@
 """Pixels' years with one label: a builder's source, for classifiers.
 
-  key                 name of the pixel
-  lat, lon            degrees
-  pixels              [12, 10, 1, 1] float32, reflectance x 10,000, NaN =
-                      missing; January first
-  valid               bool [12], all True: what is missing is NaN
-  label/<label>       int32, index into the `classes` of statistics.json, -1
-                      for none
+key                 name of the pixel
+lat, lon            degrees
+pixels              [12, 10, 1, 1] float32, reflectance x 10,000, NaN =
+                    missing; January first
+valid               bool [12], all True: what is missing is NaN
+label/<label>       int32, index into the `classes` of statistics.json, -1
+                    for none
 """
 
 import dataclasses
@@ -34,6 +34,7 @@ class Schema:
     images: none of the images that are counted.
     series: none, either.
   """
+
   label: str
   names: tuple[str, ...]
   images: tuple[str, ...] = ()
@@ -47,13 +48,19 @@ class Schema:
   def features(self):
     """The TFDS features, {field: shape, type and encoding}."""
     tensors = {
-        'lat': ((), np.float64), 'lon': ((), np.float64),
-        'pixels': ((12, len(composites.BANDS), 1, 1), np.float32),
-        'valid': ((12,), np.bool_), f'label/{self.label}': ((), np.int32)}
+      'lat': ((), np.float64),
+      'lon': ((), np.float64),
+      'pixels': ((12, len(composites.BANDS), 1, 1), np.float32),
+      'valid': ((12,), np.bool_),
+      f'label/{self.label}': ((), np.int32),
+    }
     return tfds.features.FeaturesDict(
-        {'key': tfds.features.Text()} |
-        {name: tfds.features.Tensor(shape=shape, dtype=dtype, encoding='bytes')
-         for name, (shape, dtype) in tensors.items()})
+      {'key': tfds.features.Text()}
+      | {
+        name: tfds.features.Tensor(shape=shape, dtype=dtype, encoding='bytes')
+        for name, (shape, dtype) in tensors.items()
+      }
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,13 +75,17 @@ class WorldCereal:
   Attributes:
     path: of the Parquet.
   """
+
   path: str
 
   @functools.cached_property
   def _pixels(self):
     path = pathlib.Path(self.path)
-    found = (labelled_pixels.read_long(path, path.with_name(LEGEND))
-             if self._is_long else labelled_pixels.read_wide(path))
+    found = (
+      labelled_pixels.read_long(path, path.with_name(LEGEND))
+      if self._is_long
+      else labelled_pixels.read_wide(path)
+    )
     return found.take(found.target >= 0)
 
   @functools.cached_property
@@ -83,8 +94,9 @@ class WorldCereal:
 
   @property
   def schema(self):
-    return Schema('landcover10' if self._is_long else 'label_full',
-                  self._pixels.classes)
+    return Schema(
+      'landcover10' if self._is_long else 'label_full', self._pixels.classes
+    )
 
   def parts(self):
     """One shard a split."""
@@ -98,6 +110,11 @@ class WorldCereal:
     found = self._pixels.take(held_out[of_pixel] == (split == 'val'))
     field = f'label/{self.schema.label}'
     for i, key in enumerate(found.keys):
-      yield {'key': key, 'lat': found.lat[i], 'lon': found.lon[i],
-             'pixels': found.values[i][..., None, None],
-             'valid': np.ones(12, bool), field: np.int32(found.target[i])}
+      yield {
+        'key': key,
+        'lat': found.lat[i],
+        'lon': found.lon[i],
+        'pixels': found.values[i][..., None, None],
+        'valid': np.ones(12, bool),
+        field: np.int32(found.target[i]),
+      }

@@ -15,10 +15,10 @@ from absl import logging
 from fusion_jax.data import labels, lucas_grid
 from fusion_jax.data.builders import examples, places
 from fusion_jax.data.sources import (
-    lucas,
-    photo_vectors,
-    region_maps,
-    sen4map,
+  lucas,
+  photo_vectors,
+  region_maps,
+  sen4map,
 )
 
 # Left out of the training split by TimeSenCLIP's code, which gives no reason.
@@ -49,6 +49,7 @@ class Sen4Map:
       are known at all: from a map, labels, or attributes of any place.
     examples_per_shard: at most so many places in one file.
   """
+
   files: Mapping[str, str]
   size: int = 1
   composite: str = 'published'
@@ -105,25 +106,32 @@ class Sen4Map:
         else:
           dropped += 1
     if dropped:
-      logging.warning('Dropped %d of %d places of %s without photo or habitat.',
-                      dropped, part[1] - part[0], split)
+      logging.warning(
+        'Dropped %d of %d places of %s without photo or habitat.',
+        dropped,
+        part[1] - part[0],
+        split,
+      )
 
   def _check_photos(self, split):
     """Raises if a split that needs photos would be empty."""
     if self.photos and split in self.need_photos:
-      points = {f'{sen4map.PREFIX}{point}'
-                for point in _vectors(self.photos).points}
+      points = {
+        f'{sen4map.PREFIX}{point}' for point in _vectors(self.photos).points
+      }
       if points.isdisjoint(self._keys(split)):
         raise ValueError(
-            f'{self.photos} has no photo of any place of {self.files[split]}, '
-            f'but of points such as {sorted(points)[:3]}.')
+          f'{self.photos} has no photo of any place of {self.files[split]}, '
+          f'but of points such as {sorted(points)[:3]}.'
+        )
 
   def _keys(self, split):
     return _keys(self.files[split], split == 'train')
 
   def _year(self, file, key):
-    return sen4map.read_year(file, key, self.size, self.composite,
-                             self.missing_bands)
+    return sen4map.read_year(
+      file, key, self.size, self.composite, self.missing_bands
+    )
 
   def _example(self, file, key):
     point = sen4map.point_id(key)
@@ -132,16 +140,24 @@ class Sen4Map:
     pixels, valid = self._year(file, key)
     found = self._labels(file, key, point, surveyed)
     return {
-        'key': key, 'lat': lat, 'lon': lon, 'pixels': pixels, 'valid': valid,
-        'views': (_vectors(self.photos).views(surveyed.nuts0, point)
-                  if self.photos else places.no_views()),
+      'key': key,
+      'lat': lat,
+      'lon': lon,
+      'pixels': pixels,
+      'valid': valid,
+      'views': (
+        _vectors(self.photos).views(surveyed.nuts0, point)
+        if self.photos
+        else places.no_views()
+      ),
     } | {labels.FIELDS[task]: np.int32(found[task]) for task in labels.TASKS}
 
   def _surveyed(self, file, key, point):
     """The `lucas.Point` of a place."""
     if not self.survey:
-      return lucas.Point(*sen4map.read_attributes(
-          file, key, sen4map.SURVEY).values())
+      return lucas.Point(
+        *sen4map.read_attributes(file, key, sen4map.SURVEY).values()
+      )
     points = _survey(self.survey)
     if point not in points:
       raise ValueError(f'{self.survey} has no point {point}')
@@ -152,8 +168,10 @@ class Sen4Map:
     found = dict.fromkeys(labels.TASKS, labels.NONE)
     found |= lucas.survey_labels(surveyed)
     found |= _regions(file[key].attrs)
-    for task, path, table in (('bioregion', self.bioregions, ''),
-                              ('eunis', self.eunis, self.eunis_table)):
+    for task, path, table in (
+      ('bioregion', self.bioregions, ''),
+      ('eunis', self.eunis, self.eunis_table),
+    ):
       if path and found[task] == labels.NONE:
         found[task] = _map(path, task, table)([point])[0]
     if self.labels:
@@ -162,13 +180,19 @@ class Sen4Map:
 
   def _wanted(self, split, example):
     """Whether the specification keeps a place."""
-    knows_habitats = bool(self.eunis or self.labels or (
-        split in self.need_eunis and _has_habitats(self.files[split])))
+    knows_habitats = bool(
+      self.eunis
+      or self.labels
+      or (split in self.need_eunis and _has_habitats(self.files[split]))
+    )
     no_habitat = example[labels.FIELDS['eunis']] == labels.NONE
     if split in self.need_eunis and knows_habitats and no_habitat:
       return False
-    return not self.photos or split not in self.need_photos or np.isfinite(
-        example['views']).all(axis=1).any()
+    return (
+      not self.photos
+      or split not in self.need_photos
+      or np.isfinite(example['views']).all(axis=1).any()
+    )
 
 
 def find_files(folder):
@@ -185,12 +209,15 @@ def find_files(folder):
     if path.suffix not in _ENDINGS or not split:
       continue
     if split in found:
-      raise ValueError(f'{found[split]} and {path} are both of {split!r}; '
-                       'move one away.')
+      raise ValueError(
+        f'{found[split]} and {path} are both of {split!r}; move one away.'
+      )
     found[split] = str(path)
   if not found or not folder:
-    raise ValueError(f'--source={str(folder)!r} holds no Sen4Map; wanted is a '
-                     'folder with train.h5, val.h5, test.h5 or some of them.')
+    raise ValueError(
+      f'--source={str(folder)!r} holds no Sen4Map; wanted is a '
+      'folder with train.h5, val.h5, test.h5 or some of them.'
+    )
   return dict(sorted(found.items(), key=lambda item: _SPLITS.index(item[0])))
 
 
@@ -200,14 +227,19 @@ def _regions(attributes):
   Codes are the numbers of the class lists; names are taken, too.
   """
   found = {}
-  for name, task in (('bioregion_class_code', 'bioregion'),
-                     ('EUNIS_L2', 'eunis')):
+  for name, task in (
+    ('bioregion_class_code', 'bioregion'),
+    ('EUNIS_L2', 'eunis'),
+  ):
     if name in attributes:
       value = attributes[name]
       value = value.decode() if isinstance(value, bytes) else value
       digits = str(np.ravel(value)[0]).removesuffix('.0')
-      found[task] = (labels.of_code(task, digits) if digits.isdigit()
-                     else labels.of_name(task, digits))
+      found[task] = (
+        labels.of_code(task, digits)
+        if digits.isdigit()
+        else labels.of_name(task, digits)
+      )
   return found
 
 
@@ -218,8 +250,13 @@ def _regions(attributes):
 def _keys(path, leave_out):
   with sen4map.opened(path) as file:
     found = sen4map.keys(file)
-  return tuple(key for key in found if not (
-      leave_out and key.removeprefix(sen4map.PREFIX) in map(str, LEFT_OUT)))
+  return tuple(
+    key
+    for key in found
+    if not (
+      leave_out and key.removeprefix(sen4map.PREFIX) in map(str, LEFT_OUT)
+    )
+  )
 
 
 @functools.cache
@@ -228,7 +265,8 @@ def _has_habitats(path):
   with sen4map.opened(path) as file:
     found = sen4map.keys(file)
     return sen4map.is_composite(file, found[0]) and any(
-        sen4map.REGIONS[1] in file[key].attrs for key in found)
+      sen4map.REGIONS[1] in file[key].attrs for key in found
+    )
 
 
 @functools.cache

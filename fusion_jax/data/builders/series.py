@@ -30,10 +30,11 @@ class Block:
     every_h: hours from one window to the next. One that does not divide by 24
       gives windows of all hours of the day.
   """
+
   start: str
   end: str
-  lat: tuple[float, float] = (-90., 90.)
-  lon: tuple[float, float] = (-180., 180.)
+  lat: tuple[float, float] = (-90.0, 90.0)
+  lon: tuple[float, float] = (-180.0, 180.0)
   every_h: int = 24
 
   def __post_init__(self):
@@ -50,14 +51,24 @@ class Block:
   @property
   def hours(self):
     """Hours since 1970 of start and end."""
-    return tuple(int(datetime.datetime.fromisoformat(text).replace(
-        tzinfo=datetime.UTC).timestamp()) // windows.HOUR
-                 for text in (self.start, self.end))
+    return tuple(
+      int(
+        datetime.datetime.fromisoformat(text)
+        .replace(tzinfo=datetime.UTC)
+        .timestamp()
+      )
+      // windows.HOUR
+      for text in (self.start, self.end)
+    )
 
   def contains(self, lat, lon):
     """Bool [P]: which places lie in it."""
-    return ((lat >= self.lat[0]) & (lat <= self.lat[1])
-            & (lon >= self.lon[0]) & (lon <= self.lon[1]))
+    return (
+      (lat >= self.lat[0])
+      & (lat <= self.lat[1])
+      & (lon >= self.lon[0])
+      & (lon <= self.lon[1])
+    )
 
   def times(self, series):
     """[n] seconds: the acquisitions whose windows lie inside."""
@@ -77,6 +88,7 @@ class Windows:
     blocks: {split: Block}.
     series: which series the examples have.
   """
+
   weather: Any
   blocks: Mapping[str, Block]
   series: tuple[str, ...]
@@ -84,8 +96,9 @@ class Windows:
   def __post_init__(self):
     object.__setattr__(self, 'series', tuple(self.series))
     if not self.series:
-      raise ValueError('No series are named; choose among '
-                       f'{sorted(examples.SERIES)}.')
+      raise ValueError(
+        f'No series are named; choose among {sorted(examples.SERIES)}.'
+      )
     check_apart(self.blocks)
 
   @property
@@ -98,16 +111,17 @@ class Windows:
       total = len(block.times(self.series))
       if not total:
         raise ValueError(
-            f'Block {split!r}, {block.start} .. {block.end}, is shorter than '
-            f'a window of {", ".join(self.series)}.')
+          f'Block {split!r}, {block.start} .. {block.end}, is shorter than '
+          f'a window of {", ".join(self.series)}.'
+        )
       num_places = block.contains(*self.weather.cells).sum()
       if not num_places:
         raise ValueError(
-            f'Block {split!r} (lat {block.lat}, lon {block.lon}) holds no '
-            'place of the weather.')
+          f'Block {split!r} (lat {block.lat}, lon {block.lon}) holds no '
+          'place of the weather.'
+        )
       size = max(1, _WINDOWS_PER_PART // num_places)
-      parts[split] = [(i, min(i + size, total))
-                      for i in range(0, total, size)]
+      parts[split] = [(i, min(i + size, total)) for i in range(0, total, size)]
     return parts
 
   def read(self, split, part):
@@ -124,8 +138,12 @@ class Windows:
       if all(np.isnan(values).all() for values in example.values()):
         yield examples.Skipped(key, 'all values are missing')
         continue
-      yield example | {'key': key, 'lat': np.float64(lat[i]),
-                       'lon': np.float64(lon[i]), 'time': np.int64(time[i])}
+      yield example | {
+        'key': key,
+        'lat': np.float64(lat[i]),
+        'lon': np.float64(lon[i]),
+        'time': np.int64(time[i]),
+      }
 
 
 def check_apart(blocks):
@@ -134,11 +152,14 @@ def check_apart(blocks):
   for i, name in enumerate(names):
     for other in names[:i]:
       one, two = blocks[name], blocks[other]
-      if all(low[0] <= high[1] and high[0] <= low[1] for low, high in (
-          (one.lat, two.lat), (one.lon, two.lon))) and (
-              one.hours[0] < two.hours[1] and two.hours[0] < one.hours[1]):
-        raise ValueError(f'The splits {other!r} and {name!r} share places and '
-                         f'hours: {two} and {one}.')
+      if all(
+        low[0] <= high[1] and high[0] <= low[1]
+        for low, high in ((one.lat, two.lat), (one.lon, two.lon))
+      ) and (one.hours[0] < two.hours[1] and two.hours[0] < one.hours[1]):
+        raise ValueError(
+          f'The splits {other!r} and {name!r} share places and '
+          f'hours: {two} and {one}.'
+        )
 
 
 def _span(name):

@@ -41,6 +41,7 @@ class Indexed:
     examples_per_shard: at most so many examples in one file; also, a split
       has at least `_MIN_SHARDS` files, for as many processes.
   """
+
   source: Any
   examples_per_shard: int = 256
 
@@ -53,8 +54,9 @@ class Indexed:
     parts = {}
     for split, total in self.source.splits.items():
       size = max(min(self.examples_per_shard, -(-total // _MIN_SHARDS)), 1)
-      parts[split] = [(start, min(start + size, total))
-                      for start in range(0, total, size)]
+      parts[split] = [
+        (start, min(start + size, total)) for start in range(0, total, size)
+      ]
     return parts
 
   def read(self, split, part):
@@ -73,6 +75,7 @@ class Job:
     total: shards of the split.
     part: what the source calls it.
   """
+
   out: str
   split: str
   index: int
@@ -104,9 +107,11 @@ class Job:
 
 def jobs(source, out):
   """All shards of a data set, in the order of their names."""
-  return [Job(str(out), split, index, len(parts), part)
-          for split, parts in source.parts().items()
-          for index, part in enumerate(parts)]
+  return [
+    Job(str(out), split, index, len(parts), part)
+    for split, parts in source.parts().items()
+    for index, part in enumerate(parts)
+  ]
 
 
 def read(source, split, part, schema, note):
@@ -150,7 +155,8 @@ def write(job, source, schema, compression='uncompressed'):
   temporary = _temporary(job.path)
   # One record a group: what is asked for is all that is decompressed.
   writer = array_record_module.ArrayRecordWriter(
-      temporary, f'group_size:1,{compression}')
+    temporary, f'group_size:1,{compression}'
+  )
   try:
     for example in read(source, job.split, job.part, schema, note):
       record = codec.encode(example)
@@ -164,8 +170,17 @@ def write(job, source, schema, compression='uncompressed'):
   write_whole(job.note_path, json.dumps(note))
 
 
-def build(source, out, *, schema=None, num_workers=1, share=(0, 1),
-          max_bad=0.01, compression='uncompressed', command=''):
+def build(
+  source,
+  out,
+  *,
+  schema=None,
+  num_workers=1,
+  share=(0, 1),
+  max_bad=0.01,
+  compression='uncompressed',
+  command='',
+):
   """Writes this process's share of the shards, and the metadata when all are.
 
   Args:
@@ -188,9 +203,10 @@ def build(source, out, *, schema=None, num_workers=1, share=(0, 1),
   """
   schema = schema or source.schema
   every = jobs(source, out)
-  mine = [job for job in every[share[0]::share[1]] if job.note() is None]
-  done = workers.run(write, mine, (source, schema, compression),
-                     min(num_workers, len(mine)))
+  mine = [job for job in every[share[0] :: share[1]] if job.note() is None]
+  done = workers.run(
+    write, mine, (source, schema, compression), min(num_workers, len(mine))
+  )
   notes = _notes(every)
   on_terminal = sys.stderr.isatty()
   with contextlib.closing(done):  # Stops the workers if too much is bad.
@@ -202,16 +218,29 @@ def build(source, out, *, schema=None, num_workers=1, share=(0, 1),
   notes = _notes(every)
   check_bad(notes.values(), len(every), max_bad)
   if len(notes) < len(every):
-    logging.info('%d of %d shards are written; the process that writes the '
-                 'last one finishes %s.', len(notes), len(every), out)
+    logging.info(
+      '%d of %d shards are written; the process that writes the '
+      'last one finishes %s.',
+      len(notes),
+      len(every),
+      out,
+    )
     return False
   sizes = {}
   for job, note in notes.items():
     sizes.setdefault(job.split, []).append(
-        (note['num_examples'], note['num_bytes']))
-  finish(out, schema, sizes, (
+      (note['num_examples'], note['num_bytes'])
+    )
+  finish(
+    out,
+    schema,
+    sizes,
+    (
       note | {'statistics': json.loads(job.statistics_path.read_text())}
-      for job, note in notes.items()), command)
+      for job, note in notes.items()
+    ),
+    command,
+  )
   # Of killed processes. Other files may still be on their way: where the last
   # shards are done at once, several processes finish the folder.
   for leftover in pathlib.Path(out).glob('*.array_record.tmp-*'):
@@ -242,9 +271,11 @@ def check_bad(notes, total, max_bad):
   seen = sum(note['num_examples'] for note in notes) + len(skipped)
   if len(skipped) > max_bad * seen * total / max(len(notes), 1):
     raise TooManyBadExamples(
-        f'{len(skipped)} of {seen} examples could not be read, more than '
-        f'{max_bad:.1%} of the archive: ' + _name_some(skipped) +
-        '. Repair the files, or accept more with --max_bad.')
+      f'{len(skipped)} of {seen} examples could not be read, more than '
+      f'{max_bad:.1%} of the archive: '
+      + _name_some(skipped)
+      + '. Repair the files, or accept more with --max_bad.'
+    )
 
 
 def _name_some(skipped, limit=10):
@@ -264,31 +295,53 @@ def finish(out, schema, sizes, notes, command=''):
     command: kept in `statistics.json`.
   """
   template = tfds.core.ShardedFileTemplate(
-      data_dir=out, template=TEMPLATE, filetype_suffix='array_record')
+    data_dir=out, template=TEMPLATE, filetype_suffix='array_record'
+  )
   tfds.folder_dataset.write_metadata(
-      data_dir=out, features=schema.features(), version=VERSION,
-      filename_template=template, check_data=False, split_infos=[
-          tfds.core.SplitInfo(
-              name=split, filename_template=template,
-              shard_lengths=[length for length, _ in shards],
-              num_bytes=sum(size for _, size in shards))
-          for split, shards in sizes.items()])
+    data_dir=out,
+    features=schema.features(),
+    version=VERSION,
+    filename_template=template,
+    check_data=False,
+    split_infos=[
+      tfds.core.SplitInfo(
+        name=split,
+        filename_template=template,
+        shard_lengths=[length for length, _ in shards],
+        num_bytes=sum(size for _, size in shards),
+      )
+      for split, shards in sizes.items()
+    ],
+  )
   total = statistics.Statistics(schema)
   skipped = []
   for note in notes:
     total.merge(statistics.Statistics.from_state(schema, note['statistics']))
     skipped += note['skipped']
   if skipped:
-    logging.warning('Left out %d unreadable examples: %s.', len(skipped),
-                    _name_some(skipped))
-  write_whole(pathlib.Path(out) / 'statistics.json', json.dumps({
-      'version': VERSION,
-      'command': command,
-      'created': datetime.datetime.now(datetime.UTC).isoformat('T', 'seconds'),
-      'num_examples': {split: sum(length for length, _ in shards)
-                       for split, shards in sizes.items()},
-      'skipped': [{'key': key, 'reason': reason} for key, reason in skipped],
-  } | getattr(schema, 'extra', {}) | total.summary(), allow_nan=False))
+    logging.warning(
+      'Left out %d unreadable examples: %s.', len(skipped), _name_some(skipped)
+    )
+  write_whole(
+    pathlib.Path(out) / 'statistics.json',
+    json.dumps(
+      {
+        'version': VERSION,
+        'command': command,
+        'created': datetime.datetime.now(datetime.UTC).isoformat(
+          'T', 'seconds'
+        ),
+        'num_examples': {
+          split: sum(length for length, _ in shards)
+          for split, shards in sizes.items()
+        },
+        'skipped': [{'key': key, 'reason': reason} for key, reason in skipped],
+      }
+      | getattr(schema, 'extra', {})
+      | total.summary(),
+      allow_nan=False,
+    ),
+  )
 
 
 def write_whole(path, text):

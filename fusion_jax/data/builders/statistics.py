@@ -18,7 +18,7 @@ WET_MM = 0.01  # ops.quantize.DRY_MM; importing it would import JAX.
 _DROPPED_BITS = {'K': 9, 'mm': 12}
 
 # Bins of a series without a single value: they keep the vocabulary's size.
-_UNFITTED = {'K': (200., 320.), 'mm': (WET_MM, 100.)}
+_UNFITTED = {'K': (200.0, 320.0), 'mm': (WET_MM, 100.0)}
 
 
 class Moments:
@@ -49,10 +49,10 @@ class Moments:
     safe = np.maximum(count, 1)
     shift = other.mean - self.mean
     return Moments(
-        count,
-        self.mean + shift * other.count / safe,
-        self.scatter + other.scatter
-        + shift**2 * self.count * other.count / safe)
+      count,
+      self.mean + shift * other.count / safe,
+      self.scatter + other.scatter + shift**2 * self.count * other.count / safe,
+    )
 
   @property
   def std(self):
@@ -78,12 +78,14 @@ class Histogram:
   def of(cls, values, dropped_bits):
     """The histogram of positive finite values [n]."""
     bits = np.asarray(values, np.float32).view(np.uint32)
-    return cls(dropped_bits,
-               *np.unique(bits >> dropped_bits, return_counts=True))
+    return cls(
+      dropped_bits, *np.unique(bits >> dropped_bits, return_counts=True)
+    )
 
   def merge(self, other):
-    bins, where = np.unique(np.concatenate([self.bins, other.bins]),
-                            return_inverse=True)
+    bins, where = np.unique(
+      np.concatenate([self.bins, other.bins]), return_inverse=True
+    )
     counts = np.zeros(len(bins), np.int64)
     np.add.at(counts, where, np.concatenate([self.counts, other.counts]))
     return Histogram(self.dropped_bits, bins, counts)
@@ -92,8 +94,11 @@ class Histogram:
     """The values below which `shares` [Q] of all lie, to within one bin."""
     cumulative = np.concatenate([[0], np.cumsum(self.counts)])
     wanted = np.asarray(shares) * cumulative[-1]
-    place = np.clip(np.searchsorted(cumulative, wanted, side='left') - 1, 0,
-                    len(self.bins) - 1)
+    place = np.clip(
+      np.searchsorted(cumulative, wanted, side='left') - 1,
+      0,
+      len(self.bins) - 1,
+    )
     inside = (wanted - cumulative[place]) / self.counts[place]
     low, high = self._edge(self.bins[place]), self._edge(self.bins[place] + 1)
     return low + inside * (high - low)
@@ -109,8 +114,16 @@ class Histogram:
 class Series:
   """What `statistics.json` says of one weather series."""
 
-  def __init__(self, name, leads=None, histogram=None, low=np.inf,
-               high=-np.inf, fitted_low=np.inf, steps=0):
+  def __init__(
+    self,
+    name,
+    leads=None,
+    histogram=None,
+    low=np.inf,
+    high=-np.inf,
+    fitted_low=np.inf,
+    steps=0,
+  ):
     self.modality = modalities.MODALITIES[name]
     num_leads = len(self.modality.leads)
     self.leads = leads or Moments(*np.zeros((3, num_leads)))
@@ -127,22 +140,36 @@ class Series:
     else:
       fitted = found
     part = Series(
-        self.modality.name, Moments.of(values),
-        Histogram.of(fitted, self.histogram.dropped_bits),
-        float(found.min(initial=np.inf)), float(found.max(initial=-np.inf)),
-        float(fitted.min(initial=np.inf)), values.size)
+      self.modality.name,
+      Moments.of(values),
+      Histogram.of(fitted, self.histogram.dropped_bits),
+      float(found.min(initial=np.inf)),
+      float(found.max(initial=-np.inf)),
+      float(fitted.min(initial=np.inf)),
+      values.size,
+    )
     self.__dict__ = self.merge(part).__dict__
 
   def merge(self, other):
     return Series(
-        self.modality.name, self.leads.merge(other.leads),
-        self.histogram.merge(other.histogram), min(self.low, other.low),
-        max(self.high, other.high), min(self.fitted_low, other.fitted_low),
-        self.steps + other.steps)
+      self.modality.name,
+      self.leads.merge(other.leads),
+      self.histogram.merge(other.histogram),
+      min(self.low, other.low),
+      max(self.high, other.high),
+      min(self.fitted_low, other.fitted_low),
+      self.steps + other.steps,
+    )
 
   def state(self):
-    return [self.leads.state(), self.histogram.state(), self.low, self.high,
-            self.fitted_low, self.steps]
+    return [
+      self.leads.state(),
+      self.histogram.state(),
+      self.low,
+      self.high,
+      self.fitted_low,
+      self.steps,
+    ]
 
   @classmethod
   def from_state(cls, name, state):
@@ -156,34 +183,43 @@ class Series:
       total = total.merge(Moments(*([x] for x in lead)))
     count = int(total.count[0])
     return {
-        'count': count,
-        'missing': self.steps - count,
-        'mean': float(total.mean[0]) if count else None,
-        'std': float(total.std[0]) if count else None,
-        'min': self.low if count else None,
-        'max': self.high if count else None,
-        'mean_by_lead': [
-            float(mean) if n else None
-            for n, mean in zip(self.leads.count, self.leads.mean)],
-        'fitted_on': int(self.histogram.counts.sum()),
+      'count': count,
+      'missing': self.steps - count,
+      'mean': float(total.mean[0]) if count else None,
+      'std': float(total.std[0]) if count else None,
+      'min': self.low if count else None,
+      'max': self.high if count else None,
+      'mean_by_lead': [
+        float(mean) if n else None
+        for n, mean in zip(self.leads.count, self.leads.mean)
+      ],
+      'fitted_on': int(self.histogram.counts.sum()),
     } | self._bins()
 
   def _bins(self):
     """Edges of equal width and of equal share, and the latter's medians."""
     fitted = len(self.histogram.bins) > 0
-    low, high = ((self.fitted_low, self.high) if fitted
-                 else _UNFITTED[self.modality.unit])
+    low, high = (
+      (self.fitted_low, self.high) if fitted else _UNFITTED[self.modality.unit]
+    )
     if low == high:
       low, high = low - 0.5, high + 0.5
     uniform = np.linspace(low, high, NUM_BINS + 1)
     shares = np.linspace(0, 1, 2 * NUM_BINS + 1)
-    values = (self.histogram.quantiles(shares) if fitted
-              else np.linspace(low, high, len(shares)))
+    values = (
+      self.histogram.quantiles(shares)
+      if fitted
+      else np.linspace(low, high, len(shares))
+    )
     values = np.clip(values, low, high)
     values[0], values[-1] = low, high
-    return {'uniform': {'edges': uniform.tolist()},
-            'quantile': {'edges': values[::2].tolist(),
-                         'medians': values[1::2].tolist()}}
+    return {
+      'uniform': {'edges': uniform.tolist()},
+      'quantile': {
+        'edges': values[::2].tolist(),
+        'medians': values[1::2].tolist(),
+      },
+    }
 
 
 class Statistics:
@@ -230,27 +266,34 @@ class Statistics:
 
   def state(self):
     self._count()
-    return {'images': {k: v.state() for k, v in self.images.items()},
-            'series': {k: v.state() for k, v in self.series.items()}}
+    return {
+      'images': {k: v.state() for k, v in self.images.items()},
+      'series': {k: v.state() for k, v in self.series.items()},
+    }
 
   @classmethod
   def from_state(cls, schema, state):
     statistics = cls(schema)
     statistics.images = {k: Moments(*v) for k, v in state['images'].items()}
-    statistics.series = {k: Series.from_state(k, v)
-                         for k, v in state['series'].items()}
+    statistics.series = {
+      k: Series.from_state(k, v) for k, v in state['series'].items()
+    }
     return statistics
 
   def summary(self):
     """The 'images' and 'series' entries of `statistics.json`."""
     self._count()
     return {
-        'images': {name: {'mean': moments.mean.tolist(),
-                          'std': moments.std.tolist()}
-                   for name, moments in self.images.items()},
-        'series': {name: series.summary()
-                   for name, series in self.series.items()}}
+      'images': {
+        name: {'mean': moments.mean.tolist(), 'std': moments.std.tolist()}
+        for name, moments in self.images.items()
+      },
+      'series': {
+        name: series.summary() for name, series in self.series.items()
+      },
+    }
 
 
 assert set(_UNFITTED) == {
-    modalities.MODALITIES[name].unit for name in examples.SERIES}
+  modalities.MODALITIES[name].unit for name in examples.SERIES
+}

@@ -24,6 +24,7 @@ class Fusion(tfds.core.GeneratorBasedBuilder):
     beam: whether to make a Beam collection, one piece of work a part.
     **kwargs: of `tfds.core.GeneratorBasedBuilder`.
   """
+
   VERSION = tfds.core.Version(shards.VERSION)
   url_infos = {}  # Nothing is downloaded; TFDS would look for checksums.
 
@@ -33,19 +34,24 @@ class Fusion(tfds.core.GeneratorBasedBuilder):
 
   def _info(self):
     return tfds.core.DatasetInfo(
-        builder=self, features=self._source.schema.features())
+      builder=self, features=self._source.schema.features()
+    )
 
   def _split_generators(self, dl_manager):
     del dl_manager
-    return {split: self._generate_examples(split, parts)
-            for split, parts in self._source.parts().items()}
+    return {
+      split: self._generate_examples(split, parts)
+      for split, parts in self._source.parts().items()
+    }
 
   def _generate_examples(self, split, parts):
     read = _Read(self._source, self._source.schema, self._notes, split)
     if self._beam:
       import apache_beam as beam  # A cluster's own extra.
-      return (f'parts of {split}' >> beam.Create(list(enumerate(parts)))
-              | f'read {split}' >> beam.FlatMap(read))
+
+      return f'parts of {split}' >> beam.Create(
+        list(enumerate(parts))
+      ) | f'read {split}' >> beam.FlatMap(read)
     return (pair for part in enumerate(parts) for pair in read(part))
 
 
@@ -59,16 +65,19 @@ class _Read:
   def __call__(self, numbered_part):
     number, part = numbered_part
     note = {}
-    for example in shards.read(self.source, self.split, part, self.schema,
-                               note):
+    for example in shards.read(
+      self.source, self.split, part, self.schema, note
+    ):
       yield example['key'], example
     shards.write_whole(
-        pathlib.Path(self.notes) / f'{self.split}-{number:05d}.json',
-        json.dumps(note))
+      pathlib.Path(self.notes) / f'{self.split}-{number:05d}.json',
+      json.dumps(note),
+    )
 
 
-def build(source, out, *, beam_runner='', beam_options=(), max_bad=0.01,
-          command=''):
+def build(
+  source, out, *, beam_runner='', beam_options=(), max_bad=0.01, command=''
+):
   """Writes a whole data set through TFDS.
 
   Args:
@@ -86,15 +95,21 @@ def build(source, out, *, beam_runner='', beam_options=(), max_bad=0.01,
   scratch = out / '.tfds'
   shutil.rmtree(scratch, ignore_errors=True)
   try:
-    builder = Fusion(source, scratch / 'notes', bool(beam_runner),
-                     data_dir=scratch)
+    builder = Fusion(
+      source, scratch / 'notes', bool(beam_runner), data_dir=scratch
+    )
     builder.download_and_prepare(
-        download_config=_config(beam_runner, beam_options))
-    notes = [json.loads(path.read_text())
-             for path in sorted((scratch / 'notes').iterdir())]
+      download_config=_config(beam_runner, beam_options)
+    )
+    notes = [
+      json.loads(path.read_text())
+      for path in sorted((scratch / 'notes').iterdir())
+    ]
     shards.check_bad(notes, len(notes), max_bad)
-    sizes = {split: _move(info, split, out)
-             for split, info in builder.info.splits.items()}
+    sizes = {
+      split: _move(info, split, out)
+      for split, info in builder.info.splits.items()
+    }
     shards.finish(out, source.schema, sizes, notes, command)
   finally:
     shutil.rmtree(scratch, ignore_errors=True)
@@ -105,9 +120,11 @@ def _config(beam_runner, beam_options):
   if not beam_runner:
     return tfds.download.DownloadConfig()
   from apache_beam.options import pipeline_options
+
   return tfds.download.DownloadConfig(
-      beam_runner=beam_runner,
-      beam_options=pipeline_options.PipelineOptions(list(beam_options)))
+    beam_runner=beam_runner,
+    beam_options=pipeline_options.PipelineOptions(list(beam_options)),
+  )
 
 
 def _move(info, split, out):

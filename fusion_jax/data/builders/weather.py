@@ -17,6 +17,7 @@ class WithWeather:
     weather: has `series(lat, lon, time)`, as `sources.gridded.Weather`; it is
       asked once a part, so that each field is read once for all its places.
   """
+
   source: Any
   weather: Any
 

@@ -42,8 +42,9 @@ def run(function, items, arguments, num_workers):
       answer = process.stdout.readline().decode().strip()
       if answer != 'done':
         raise RuntimeError(
-            f'A worker stopped at {item}: '
-            f'{answer or f"exit code {process.wait()}"}')
+          f'A worker stopped at {item}: '
+          f'{answer or f"exit code {process.wait()}"}'
+        )
       yield item
   finally:
     for process in processes:
@@ -58,17 +59,25 @@ def _check_importable(arguments):
   for part in arguments:
     if type(part).__module__ == '__main__':
       raise ValueError(
-          f'{type(part).__name__} is defined in the main script, where worker '
-          'processes cannot find it: move it into a module, or use one '
-          'process.')
+        f'{type(part).__name__} is defined in the main script, where worker '
+        'processes cannot find it: move it into a module, or use one '
+        'process.'
+      )
 
 
 def _start():
   """A process that runs `work`."""
   return subprocess.Popen(
-      [sys.executable, '-c', 'import sys; sys.path[:] = sys.argv[1:]; '
-       f'from {__name__} import work; work()', *sys.path],
-      stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    [
+      sys.executable,
+      '-c',
+      'import sys; sys.path[:] = sys.argv[1:]; '
+      f'from {__name__} import work; work()',
+      *sys.path,
+    ],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+  )
 
 
 def _send(process, task):

@@ -16,9 +16,14 @@ from absl import logging
 from fusion_jax import geo, modalities
 from fusion_jax.data.builders import examples
 
-_TIME_TAGS = ('datetime', 'TIFFTAG_DATETIME', 'acquisition_time',
-              'ACQUISITIONDATETIME', 'DATATAKE_1_DATATAKE_SENSING_START')
-_PIXEL_M = 10.
+_TIME_TAGS = (
+  'datetime',
+  'TIFFTAG_DATETIME',
+  'acquisition_time',
+  'ACQUISITIONDATETIME',
+  'DATATAKE_1_DATATAKE_SENSING_START',
+)
+_PIXEL_M = 10.0
 _CIRRUS_LIMIT = 900  # As in `terramesh`.
 _OFFSET = 1000
 
@@ -37,6 +42,7 @@ class Scene:
     crs: for instance 'EPSG:32718'.
     transform: affine.Affine, pixel to coordinates of `crs`, north up.
   """
+
   key: str
   name: str
   image: np.ndarray
@@ -49,9 +55,13 @@ class Scene:
   @property
   def example(self):
     """The scene as an example of a data set, without weather."""
-    return {'key': self.key, 'lat': np.float64(self.lat),
-            'lon': np.float64(self.lon), 'time': np.int64(self.time),
-            self.name: self.image}
+    return {
+      'key': self.key,
+      'lat': np.float64(self.lat),
+      'lon': np.float64(self.lon),
+      'time': np.int64(self.time),
+      self.name: self.image,
+    }
 
 
 def read_scene(path, name='S2L2A', time=None, offset=0):
@@ -80,22 +90,33 @@ def read_scene(path, name='S2L2A', time=None, offset=0):
     transform, crs = raster.transform, raster.crs.to_string()
     time = _time(raster.tags(), path) if time is None else _seconds(time)
   if abs(abs(transform.a) - _PIXEL_M) > 0.5:
-    logging.warning('%s has pixels of %g, not of %g m: the models know the '
-                    'latter; resample it.', path, transform.a, _PIXEL_M)
+    logging.warning(
+      '%s has pixels of %g, not of %g m: the models know the '
+      'latter; resample it.',
+      path,
+      transform.a,
+      _PIXEL_M,
+    )
   if transform.e > 0:
     counts = counts[:, ::-1]
     top = transform.f + transform.e * counts.shape[1]
-    transform = rasterio.Affine(transform.a, 0, transform.c, 0, -transform.e,
-                                top)
+    transform = rasterio.Affine(
+      transform.a, 0, transform.c, 0, -transform.e, top
+    )
   _warn_of_empty(counts, path)
   if not offset and counts.min(initial=_OFFSET) >= _OFFSET:
-    logging.warning('No pixel of %s is below %d: if it carries the offset of '
-                    'processing baselines since 04.00, say so (offset=%d).',
-                    path, _OFFSET, _OFFSET)
+    logging.warning(
+      'No pixel of %s is below %d: if it carries the offset of '
+      'processing baselines since 04.00, say so (offset=%d).',
+      path,
+      _OFFSET,
+      _OFFSET,
+    )
   image = np.ascontiguousarray(np.moveaxis(counts, 0, -1), np.int16)
   image -= np.int16(offset)
-  return Scene(pathlib.Path(path).stem, name, image, lat, lon, time, crs,
-               transform)
+  return Scene(
+    pathlib.Path(path).stem, name, image, lat, lon, time, crs, transform
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +131,7 @@ class SampleFolder:
     val: sample_ids of the validation split; by default the last of the table.
     images: modalities to read; by default all that have a folder.
   """
+
   root: str
   val: tuple[str, ...] = ()
   images: tuple[str, ...] = ()
@@ -121,20 +143,28 @@ class SampleFolder:
     with open(path, newline='', encoding='utf-8') as file:
       rows = {row['sample_id']: row for row in csv.DictReader(file)}
     if unknown := set(self.val) - set(rows):
-      raise ValueError(f'{path} lacks {sorted(unknown)}; it has '
-                       f'{sorted(rows)}.')
+      raise ValueError(
+        f'{path} lacks {sorted(unknown)}; it has {sorted(rows)}.'
+      )
     return rows
 
   @functools.cached_property
   def schema(self):
-    images = tuple(name for name in self.images or examples.IMAGE_TYPES
-                   if (pathlib.Path(self.root) / name).is_dir())
+    images = tuple(
+      name
+      for name in self.images or examples.IMAGE_TYPES
+      if (pathlib.Path(self.root) / name).is_dir()
+    )
     if not images:
       raise FileNotFoundError(
-          f'{self.root} has no folder of a modality; wanted is one or more of '
-          f'{", ".join(self.images or examples.IMAGE_TYPES)}.')
-    first = next(path for name in images for path in sorted(
-        (pathlib.Path(self.root) / name).glob('*.tif')))
+        f'{self.root} has no folder of a modality; wanted is one or more of '
+        f'{", ".join(self.images or examples.IMAGE_TYPES)}.'
+      )
+    first = next(
+      path
+      for name in images
+      for path in sorted((pathlib.Path(self.root) / name).glob('*.tif'))
+    )
     with _open(first) as raster:
       return examples.Schema(images, raster.width)
 
@@ -151,8 +181,11 @@ class SampleFolder:
     for key in part:
       row = self.rows[key]
       lon = geo.wrap_longitude(float(row['lon']))
-      found[key] = (float(row['lat']), float(lon),
-                    _seconds(row['s2_datetime_utc']))
+      found[key] = (
+        float(row['lat']),
+        float(lon),
+        _seconds(row['s2_datetime_utc']),
+      )
     return found
 
   def read(self, split, part):
@@ -181,8 +214,9 @@ def _image(path, name):
     _check_range(values, examples.IMAGE_TYPES[name], path)
     north_up = raster.transform.e < 0
   values = values if north_up else values[:, ::-1]
-  return np.ascontiguousarray(np.moveaxis(values, 0, -1),
-                              examples.IMAGE_TYPES[name])
+  return np.ascontiguousarray(
+    np.moveaxis(values, 0, -1), examples.IMAGE_TYPES[name]
+  )
 
 
 def _with_offset(example):
@@ -192,8 +226,12 @@ def _with_offset(example):
   cirrus = example['S2L1C'][..., modalities.S2L1C_BANDS.index('B10')]
   offset = _OFFSET if np.median(cirrus) > _CIRRUS_LIMIT else 0
   if offset:
-    logging.warning('S2L1C of %s carries the offset of +%d; it is kept with '
-                    'it as S2L1C_offset.', example['key'], offset)
+    logging.warning(
+      'S2L1C of %s carries the offset of +%d; it is kept with '
+      'it as S2L1C_offset.',
+      example['key'],
+      offset,
+    )
   return example | {'S2L1C_offset': np.int16(offset)}
 
 
@@ -211,22 +249,31 @@ def _open(path):
 
 def _band_order(raster, path, wanted):
   """The raster's band numbers, from 1, of the wanted bands."""
-  named = {_canonical(text): i + 1
-           for i, text in enumerate(raster.descriptions) if text}
+  named = {
+    _canonical(text): i + 1
+    for i, text in enumerate(raster.descriptions)
+    if text
+  }
   if all(band in named for band in wanted):
     return [named[band] for band in wanted]
   bands = [name for name in named if name in modalities.S2L1C_BANDS]
   if bands and any(band in modalities.S2L1C_BANDS for band in wanted):
     lacking = [band for band in wanted if band not in named]
-    raise ValueError(f'{path} lacks the bands {lacking}; it has {bands}. '
-                     f'Wanted are {", ".join(wanted)}.')
+    raise ValueError(
+      f'{path} lacks the bands {lacking}; it has {bands}. '
+      f'Wanted are {", ".join(wanted)}.'
+    )
   if raster.count != len(wanted):
     raise ValueError(
-        f'{path} has {raster.count} bands without names; wanted are '
-        f'{len(wanted)}: {", ".join(wanted)}, in this order. Name the bands in '
-        'their descriptions, and their order and number are free.'
-        + (' Thirteen bands are those of L1C.'
-           if raster.count == 13 and len(wanted) == 12 else ''))
+      f'{path} has {raster.count} bands without names; wanted are '
+      f'{len(wanted)}: {", ".join(wanted)}, in this order. Name the bands in '
+      'their descriptions, and their order and number are free.'
+      + (
+        ' Thirteen bands are those of L1C.'
+        if raster.count == 13 and len(wanted) == 12
+        else ''
+      )
+    )
   return list(range(1, raster.count + 1))
 
 
@@ -241,17 +288,20 @@ def _canonical(text):
 def _check_counts(values, path, nodata=None):
   """Values, if they look like reflectance x 10,000."""
   if nodata and (values == nodata).any():  # 0 is dark water, too.
-    raise ValueError(f'{path} has pixels without a value ({nodata:g}); fill or '
-                     'crop them.')
+    raise ValueError(
+      f'{path} has pixels without a value ({nodata:g}); fill or crop them.'
+    )
   if values.dtype.kind == 'f':
     top = np.nanmax(values, initial=0)
     if not np.isfinite(values).all():
-      raise ValueError(f'{path} has pixels that are not finite; fill or crop '
-                       'them.')
+      raise ValueError(
+        f'{path} has pixels that are not finite; fill or crop them.'
+      )
     if top <= 10:
       raise ValueError(
-          f'{path} holds values up to {top:.3g}, so reflectance itself; wanted '
-          'is reflectance x 10,000: multiply it and store it as int16.')
+        f'{path} holds values up to {top:.3g}, so reflectance itself; wanted '
+        'is reflectance x 10,000: multiply it and store it as int16.'
+      )
   _check_range(values, np.int16, path)
   return values
 
@@ -262,24 +312,31 @@ def _check_range(values, dtype, path):
     return
   info, low, high = np.iinfo(dtype), values.min(), values.max()
   if not (info.min <= low and high <= info.max):  # NaN is outside, too.
-    raise ValueError(f'{path} holds {low} .. {high}, more than an {info.dtype} '
-                     f'can: {info.min} .. {info.max}.')
+    raise ValueError(
+      f'{path} holds {low} .. {high}, more than an {info.dtype} '
+      f'can: {info.min} .. {info.max}.'
+    )
 
 
 def _warn_of_empty(counts, path):
   """Says how many pixels of counts [C, Y, X] hold nothing in any band."""
   empty = ~counts.any(axis=0)
   if empty.any():
-    logging.warning('%.1f %% of the pixels of %s are 0 in every band, so '
-                    'without a value; the models take them for dark ground.',
-                    100 * empty.mean(), path)
+    logging.warning(
+      '%.1f %% of the pixels of %s are 0 in every band, so '
+      'without a value; the models take them for dark ground.',
+      100 * empty.mean(),
+      path,
+    )
 
 
 def _centre(raster, path):
   """Latitude and longitude of the raster's centre."""
   if raster.crs is None:
-    raise ValueError(f'{path} has no coordinate system, so its place is '
-                     'unknown; set one, for instance with gdal_edit.py.')
+    raise ValueError(
+      f'{path} has no coordinate system, so its place is '
+      'unknown; set one, for instance with gdal_edit.py.'
+    )
   transform = raster.transform
   if transform.b or transform.d:
     raise ValueError(f'{path} is rotated; warp it north up (gdalwarp).')
@@ -293,9 +350,11 @@ def _time(tags, path):
   """Seconds since 1970 of the acquisition, from the file's tags."""
   text = next((tags[name] for name in _TIME_TAGS if name in tags), None)
   if text is None:
-    raise ValueError(f'{path} has no tag of the acquisition time '
-                     f'({", ".join(_TIME_TAGS[:2])}); pass the time in UTC, '
-                     'for instance 2020-04-08T14:37:29.')
+    raise ValueError(
+      f'{path} has no tag of the acquisition time '
+      f'({", ".join(_TIME_TAGS[:2])}); pass the time in UTC, '
+      'for instance 2020-04-08T14:37:29.'
+    )
   return _seconds(text)
 
 

@@ -17,8 +17,16 @@ import numpy as np
 from fusion_jax import geo
 from fusion_jax.data.sources import weather_units
 
-_UNIT_SECONDS = {0: 60, 1: 3600, 2: 86_400, 10: 3 * 3600, 11: 6 * 3600,
-                 12: 12 * 3600, 13: 1, 254: 1}
+_UNIT_SECONDS = {
+  0: 60,
+  1: 3600,
+  2: 86_400,
+  10: 3 * 3600,
+  11: 6 * 3600,
+  12: 12 * 3600,
+  13: 1,
+  254: 1,
+}
 _GRIDS = ('regular_ll', 'regular_gg')
 
 
@@ -56,8 +64,11 @@ class GribFile:
     known = {get('shortName'), get('cfVarName')}
     role = next((r for r in names if known & set(names[r])), None)
     step_type = get('stepType')
-    right = {'t2m': step_type == 'instant', 'tp': step_type == 'accum',
-             'rate': step_type == 'avg'}.get(role, False)
+    right = {
+      't2m': step_type == 'instant',
+      'tp': step_type == 'accum',
+      'rate': step_type == 'avg',
+    }.get(role, False)
     if not right:
       others.add(f'{get("shortName")} ({get("typeOfLevel")}, {step_type})')
       return
@@ -69,19 +80,28 @@ class GribFile:
       start = base  # A bare end step: since the start of the run.
     if role != 't2m' and start == end:
       return  # Step 0 has accumulated nothing yet.
-    self.records.append(weather_units.Record(
-        't2m' if role == 't2m' else 'tp', start, end, base, self,
-        (get('offset', int), role, get('units'))))
+    self.records.append(
+      weather_units.Record(
+        't2m' if role == 't2m' else 'tp',
+        start,
+        end,
+        base,
+        self,
+        (get('offset', int), role, get('units')),
+      )
+    )
 
   def grid(self, record):
     """The `geo.Grid` of a record's field."""
     with _Message(self.path, record.where[0]) as message:
       if eccodes.codes_get(message, 'gridType') not in _GRIDS:
         raise ValueError(
-            f'{self.path} is on a {eccodes.codes_get(message, "gridType")} '
-            f'grid; only {_GRIDS} are read. Regrid it, for instance with CDO.')
-      return _grid(self.path, record.where[0],
-                   eccodes.codes_get(message, 'md5GridSection'))
+          f'{self.path} is on a {eccodes.codes_get(message, "gridType")} '
+          f'grid; only {_GRIDS} are read. Regrid it, for instance with CDO.'
+        )
+      return _grid(
+        self.path, record.where[0], eccodes.codes_get(message, 'md5GridSection')
+      )
 
   def read(self, record):
     """The field, ravelled, in K or in mm of the record's interval."""
@@ -91,7 +111,8 @@ class GribFile:
       values = eccodes.codes_get_values(message)
     values[values >= 1e20] = np.nan
     return weather_units.convert(
-        values, role, unit, record.end - record.start, self.path)
+      values, role, unit, record.end - record.start, self.path
+    )
 
 
 class _Message:
@@ -117,12 +138,16 @@ def _grid(path, offset, checksum):
   """The grid of a message; equal for equal checksums."""
   if checksum not in _grids:
     with _Message(path, offset) as message:
-      shape = tuple(eccodes.codes_get(message, key, int)
-                    for key in ('Nj', 'Ni'))
-      if (eccodes.codes_get(message, 'jPointsAreConsecutive', int)
-          or eccodes.codes_get(message, 'alternativeRowScanning', int)):
-        raise ValueError(f'{path} does not store its grid row by row in one '
-                         'direction; rewrite it, for instance with CDO.')
+      shape = tuple(
+        eccodes.codes_get(message, key, int) for key in ('Nj', 'Ni')
+      )
+      if eccodes.codes_get(
+        message, 'jPointsAreConsecutive', int
+      ) or eccodes.codes_get(message, 'alternativeRowScanning', int):
+        raise ValueError(
+          f'{path} does not store its grid row by row in one '
+          'direction; rewrite it, for instance with CDO.'
+        )
       lats = eccodes.codes_get_array(message, 'latitudes').reshape(shape)
       lons = eccodes.codes_get_array(message, 'longitudes').reshape(shape)
     _grids[checksum] = geo.Grid(lats[:, 0], lons[0])
@@ -131,14 +156,16 @@ def _grid(path, offset, checksum):
 
 def _seconds(date, time):
   """Seconds since 1970 of a date 20190331 and a time 1800."""
-  return calendar.timegm((date // 10_000, date // 100 % 100, date % 100,
-                          time // 100, time % 100, 0))
+  return calendar.timegm(
+    (date // 10_000, date // 100 % 100, date % 100, time // 100, time % 100, 0)
+  )
 
 
 def _nothing(path, names, others):
   wanted = ', '.join(n for role in names for n in names[role])
   return (
-      f'{path} holds neither 2 m temperature nor precipitation over an '
-      f'interval (looked for {wanted}); it holds {", ".join(sorted(others))}. '
-      'GFS analysis files (.anl) have neither: take f000 for temperature and '
-      'forecast steps for precipitation.')
+    f'{path} holds neither 2 m temperature nor precipitation over an '
+    f'interval (looked for {wanted}); it holds {", ".join(sorted(others))}. '
+    'GFS analysis files (.anl) have neither: take f000 for temperature and '
+    'forecast steps for precipitation.'
+  )

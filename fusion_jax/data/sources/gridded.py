@@ -20,11 +20,11 @@ from fusion_jax.data import windows
 from fusion_jax.data.sources import netcdf, xarray_fields
 
 NAMES = {
-    't2m': ('2t', 't2m', 'tas', '2m_temperature'),
-    'tp': ('tp', 'total_precipitation', 'precip', 'APCP_surface'),
-    'rate': ('prate', 'pr', 'mtpr', 'avg_tprate', 'PRATE_surface'),
-    't2m_min_daily': ('tasmin', 't2m_min'),
-    't2m_max_daily': ('tasmax', 't2m_max'),
+  't2m': ('2t', 't2m', 'tas', '2m_temperature'),
+  'tp': ('tp', 'total_precipitation', 'precip', 'APCP_surface'),
+  'rate': ('prate', 'pr', 'mtpr', 'avg_tprate', 'PRATE_surface'),
+  't2m_min_daily': ('tasmin', 't2m_min'),
+  't2m_max_daily': ('tasmax', 't2m_max'),
 }
 
 _KEPT_VALUES = 2**24  # Of fields in memory: 128 MB.
@@ -47,6 +47,7 @@ class Weather:
       buckets, 24 for ERA5-Land); 0 if each value is the sum since the last
       time. GRIB says it itself.
   """
+
   paths: tuple[str, ...]
   alignment: geo.Alignment = 'nearest'
   outside: Literal['error', 'missing'] = 'error'
@@ -57,12 +58,15 @@ class Weather:
   def __post_init__(self):
     object.__setattr__(self, 'paths', tuple(map(str, self.paths)))
     if self.outside not in ('error', 'missing'):
-      raise ValueError(f'outside={self.outside!r} is neither error nor '
-                       'missing.')
+      raise ValueError(
+        f'outside={self.outside!r} is neither error nor missing.'
+      )
 
   def __getstate__(self):  # Open files stay behind.
-    return {field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)}
+    return {
+      field.name: getattr(self, field.name)
+      for field in dataclasses.fields(self)
+    }
 
   @functools.cached_property
   def records(self):
@@ -84,12 +88,16 @@ class Weather:
     Raises:
       ValueError: if there is no weather, or it lies on several grids.
     """
-    grids = {str(grid): grid for grid in (
-        record.file.grid(record) for record in self.records)}
+    grids = {
+      str(grid): grid
+      for grid in (record.file.grid(record) for record in self.records)
+    }
     if len(grids) != 1:
-      raise ValueError(f'{", ".join(self.paths)} hold {len(grids)} grids, not '
-                       f'one: {"; ".join(grids)}. Give files of one grid.')
-    grid, = grids.values()
+      raise ValueError(
+        f'{", ".join(self.paths)} hold {len(grids)} grids, not '
+        f'one: {"; ".join(grids)}. Give files of one grid.'
+      )
+    (grid,) = grids.values()
     if isinstance(grid, geo.Points):
       return np.asarray(grid.lats), geo.wrap_longitude(grid.lons)
     lat, lon = np.meshgrid(grid.lats, grid.lons, indexing='ij')
@@ -116,8 +124,9 @@ class Weather:
     empty = sum(np.isnan(values).all(-1) for values in found.values())
     empty = int((empty == len(found)).sum())
     if empty:
-      logging.warning('No weather in the windows of %d of %d places.', empty,
-                      len(look.time))
+      logging.warning(
+        'No weather in the windows of %d of %d places.', empty, len(look.time)
+      )
     return found
 
   def field(self, record):
@@ -171,7 +180,8 @@ class _Look:
       grids.setdefault(id(grid), (record.file.path, grid))
     if grids and self.weather.outside == 'error':
       geo.check_inside(
-          dict(grids.values()), self.lat, self.lon, self.weather.alignment)
+        dict(grids.values()), self.lat, self.lon, self.weather.alignment
+      )
 
   def wanted(self, variable):
     """The records that overlap some place's window, oldest run first.
@@ -182,8 +192,11 @@ class _Look:
     """
     first = self.start.min(initial=2**40) * windows.HOUR
     last = (self.start.max(initial=0) + windows.NUM_HOURS) * windows.HOUR
-    records = [r for r in self.weather.records
-               if r.variable == variable and r.start <= last and r.end >= first]
+    records = [
+      r
+      for r in self.weather.records
+      if r.variable == variable and r.start <= last and r.end >= first
+    ]
     self.check_inside(records)
     return sorted(records, key=lambda r: (r.base, r.end))
 
@@ -211,12 +224,12 @@ class _Look:
       region = np.asarray(grid.lats).tobytes(), np.asarray(grid.lons).tobytes()
       runs[record.base, region].append(record)
     for records in runs.values():
-      sums = windows.hourly_sums([(r.start, r.end, self.values(r))
-                                  for r in records])
+      sums = windows.hourly_sums(
+        [(r.start, r.end, self.values(r)) for r in records]
+      )
       for hour, amount in sums.items():
         columns = hour - 1 - self.start
-        use = ((columns >= 0) & (columns < table.shape[1])
-               & np.isfinite(amount))
+        use = (columns >= 0) & (columns < table.shape[1]) & np.isfinite(amount)
         table[use, columns[use]] = amount[use]
     return table
 
@@ -238,9 +251,13 @@ def _files(paths):
   """Files and Zarr stores; a plain folder stands for all that is below it."""
   for path in map(pathlib.Path, paths):
     if path.is_dir() and not xarray_fields.is_zarr(path):
-      yield from _files(sorted(
-          p for p in path.iterdir()
-          if p.suffix not in ('.md', '.idx', '.txt', '.csv')))
+      yield from _files(
+        sorted(
+          p
+          for p in path.iterdir()
+          if p.suffix not in ('.md', '.idx', '.txt', '.csv')
+        )
+      )
     else:
       yield path
 
@@ -263,9 +280,12 @@ def _open(path, names, reset_hours):
       from fusion_jax.data.sources import grib
     except (ImportError, RuntimeError) as error:  # The latter: no C library.
       raise ImportError(
-          f'{error}: reading GRIB needs ecCodes; install it with pip install '
-          "'fusion_jax[weather]'.") from error
+        f'{error}: reading GRIB needs ecCodes; install it with pip install '
+        "'fusion_jax[weather]'."
+      ) from error
     roles = {role: names[role] for role in ('t2m', 'tp', 'rate')}
     return grib.GribFile(path, roles)
-  raise ValueError(f'{os.fspath(path)} is neither GRIB, NetCDF nor Zarr (it '
-                   f'starts with {head[:4]!r}).')
+  raise ValueError(
+    f'{os.fspath(path)} is neither GRIB, NetCDF nor Zarr (it '
+    f'starts with {head[:4]!r}).'
+  )

@@ -1,13 +1,13 @@
 """Real pixels' years with labels: WorldCereal's samples, Presto's benchmarks.
 
-  WorldCereal  Parquet, one row a month or one a pixel; 65535 is missing. They
-               come out as twelve calendar months, January first, whatever
-               month a series starts in.
-               github.com/WorldCereal/worldcereal-classification (MIT).
-  Presto       NumPy arrays of Sentinel-1 and -2, ERA5 and SRTM with live fuel
-               moisture (three steps, of which two may lie in one month) or
-               severity of algal blooms (twelve months).
-               github.com/nasaharvest/presto (MIT).
+WorldCereal  Parquet, one row a month or one a pixel; 65535 is missing. They
+             come out as twelve calendar months, January first, whatever
+             month a series starts in.
+             github.com/WorldCereal/worldcereal-classification (MIT).
+Presto       NumPy arrays of Sentinel-1 and -2, ERA5 and SRTM with live fuel
+             moisture (three steps, of which two may lie in one month) or
+             severity of algal blooms (twelve months).
+             github.com/nasaharvest/presto (MIT).
 """
 
 import json
@@ -22,9 +22,25 @@ from fusion_jax.data import composites, labels
 MISSING = 65535
 IGNORED = 'ignore'  # WorldCereal's name of labels that say nothing.
 PRESTO_VARIABLES = (
-    'VV', 'VH', 'B2', 'B3', 'B4', 'B5', 'B6', 'B7', 'B8', 'B8A', 'B9', 'B11',
-    'B12', 'temperature_2m', 'total_precipitation', 'elevation', 'slope',
-    'NDVI')
+  'VV',
+  'VH',
+  'B2',
+  'B3',
+  'B4',
+  'B5',
+  'B6',
+  'B7',
+  'B8',
+  'B8A',
+  'B9',
+  'B11',
+  'B12',
+  'temperature_2m',
+  'total_precipitation',
+  'elevation',
+  'slope',
+  'NDVI',
+)
 
 
 class LabelledPixels(NamedTuple):
@@ -42,6 +58,7 @@ class LabelledPixels(NamedTuple):
     lon: float [P], degrees.
     sites: [P] strings: data set, or site, that a pixel comes from.
   """
+
   keys: tuple[str, ...]
   values: np.ndarray
   months: np.ndarray
@@ -55,14 +72,20 @@ class LabelledPixels(NamedTuple):
     """Those of a bool or int index."""
     index = np.arange(len(self.keys))[chosen]
     return self._replace(
-        keys=tuple(self.keys[i] for i in index), values=self.values[index],
-        months=self.months[index], target=self.target[index],
-        lat=self.lat[index], lon=self.lon[index], sites=self.sites[index])
+      keys=tuple(self.keys[i] for i in index),
+      values=self.values[index],
+      months=self.months[index],
+      target=self.target[index],
+      lat=self.lat[index],
+      lon=self.lon[index],
+      sites=self.sites[index],
+    )
 
   def cells(self, size_deg=0.25):
     """[P] strings: the cell of `size_deg` degrees that a pixel lies in."""
-    rows, columns = (np.floor(x / size_deg).astype(int)
-                     for x in (self.lat, self.lon))
+    rows, columns = (
+      np.floor(x / size_deg).astype(int) for x in (self.lat, self.lon)
+    )
     return np.array([f'{row}/{column}' for row, column in zip(rows, columns)])
 
 
@@ -83,24 +106,35 @@ def read_long(path, legend_path, legend='LANDCOVER10', start='2020-11'):
   """
   table = pandas.read_parquet(path)
   bands = [f'S2-L2A-{_padded(band)}' for band in composites.BANDS]
-  _require(path, [*bands, 'sample_id', 'timestamp', 'ewoc_code', 'ref_id',
-                  'lat', 'lon'], table.columns)
+  _require(
+    path,
+    [*bands, 'sample_id', 'timestamp', 'ewoc_code', 'ref_id', 'lat', 'lon'],
+    table.columns,
+  )
   first = pandas.Timestamp(start)
   months = [first + pandas.DateOffset(months=i) for i in range(12)]
   table = table[table.timestamp.isin(months)].sort_values(
-      ['sample_id', 'timestamp'])
+    ['sample_id', 'timestamp']
+  )
   counts = table.groupby('sample_id').size()
   if not len(counts) or (counts != 12).any():
-    raise ValueError(f'{path} has no twelve months from {start} for all its '
-                     'pixels; choose another start.')
+    raise ValueError(
+      f'{path} has no twelve months from {start} for all its '
+      'pixels; choose another start.'
+    )
   pixels = table.groupby('sample_id').first()
   values = _missing(table[bands].to_numpy().reshape(len(counts), 12, -1))
   target, classes = _by_legend(pixels.ewoc_code, legend_path, legend)
   return LabelledPixels(
-      tuple(pixels.index), _from_january(values, first.month),
-      _calendar(len(counts)), target, classes,
-      pixels.lat.to_numpy(float), pixels.lon.to_numpy(float),
-      pixels.ref_id.to_numpy(str))
+    tuple(pixels.index),
+    _from_january(values, first.month),
+    _calendar(len(counts)),
+    target,
+    classes,
+    pixels.lat.to_numpy(float),
+    pixels.lon.to_numpy(float),
+    pixels.ref_id.to_numpy(str),
+  )
 
 
 def read_wide(path, label='label_full', at_least=20):
@@ -115,24 +149,39 @@ def read_wide(path, label='label_full', at_least=20):
     ValueError: if a column is missing.
   """
   table = pandas.read_parquet(path)
-  columns = [[_wide_column(table.columns, band, step)
-              for band in composites.BANDS] for step in range(12)]
+  columns = [
+    [_wide_column(table.columns, band, step) for band in composites.BANDS]
+    for step in range(12)
+  ]
   flat = [name for step in columns for name in step]
-  _require(path, [*flat, label, 'start_date', 'ref_id', 'sample_id', 'lat',
-                  'lon'], table.columns)
+  _require(
+    path,
+    [*flat, label, 'start_date', 'ref_id', 'sample_id', 'lat', 'lon'],
+    table.columns,
+  )
   values = _missing(table[flat].to_numpy(float).reshape(len(table), 12, -1))
   start = pandas.to_datetime(table.start_date).dt.month
-  values = np.stack([_from_january(x[None], month)[0]
-                     for x, month in zip(values, start)])
+  values = np.stack(
+    [_from_january(x[None], month)[0] for x, month in zip(values, start)]
+  )
   names, counts = np.unique(table[label].astype(str), return_counts=True)
   classes = tuple(names[counts >= at_least])
-  target = np.array([classes.index(name) if name in classes else labels.NONE
-                     for name in table[label].astype(str)])
+  target = np.array(
+    [
+      classes.index(name) if name in classes else labels.NONE
+      for name in table[label].astype(str)
+    ]
+  )
   return LabelledPixels(
-      tuple(table.sample_id.astype(str)), values, _calendar(len(table)),
-      target, classes,
-      table.lat.to_numpy(float), table.lon.to_numpy(float),
-      table.ref_id.to_numpy(str))
+    tuple(table.sample_id.astype(str)),
+    values,
+    _calendar(len(table)),
+    target,
+    classes,
+    table.lat.to_numpy(float),
+    table.lon.to_numpy(float),
+    table.ref_id.to_numpy(str),
+  )
 
 
 def read_presto(folder):
@@ -144,28 +193,40 @@ def read_presto(folder):
   """
   folder = pathlib.Path(folder)
   series, latlon, months, target = (
-      np.load(folder / f'{name}.npy', allow_pickle=False)
-      for name in ('s1_s2_era5_srtm', 'latlon', 'month', 'target'))
+    np.load(folder / f'{name}.npy', allow_pickle=False)
+    for name in ('s1_s2_era5_srtm', 'latlon', 'month', 'target')
+  )
   keys = tuple(str(i) for i in range(len(series)))
   found = LabelledPixels(
-      keys, series.astype(np.float32), months, target.astype(float), (),
-      latlon[:, 0], latlon[:, 1], np.array(keys))
+    keys,
+    series.astype(np.float32),
+    months,
+    target.astype(float),
+    (),
+    latlon[:, 0],
+    latlon[:, 1],
+    np.array(keys),
+  )
   sites = folder / 'site.npy'
   return found._replace(
-      sites=np.load(sites, allow_pickle=False).astype(str)
-      if sites.exists() else found.cells())
+    sites=np.load(sites, allow_pickle=False).astype(str)
+    if sites.exists()
+    else found.cells()
+  )
 
 
 def _by_legend(codes, path, legend):
   """(target int [P], classes): those of a legend that occur."""
   tables = json.loads(pathlib.Path(path).read_text())
   if legend not in tables:
-    raise ValueError(f'{path} has no legend {legend!r}; there are '
-                     f'{", ".join(tables)}.')
+    raise ValueError(
+      f'{path} has no legend {legend!r}; there are {", ".join(tables)}.'
+    )
   names = [tables[legend].get(str(int(code)), IGNORED) for code in codes]
   classes = tuple(sorted(set(names) - {IGNORED}))
-  return np.array([classes.index(name) if name != IGNORED else labels.NONE
-                   for name in names]), classes
+  return np.array(
+    [classes.index(name) if name != IGNORED else labels.NONE for name in names]
+  ), classes
 
 
 def _from_january(values, first_month):
@@ -197,5 +258,6 @@ def _padded(band):
 
 def _require(path, wanted, there):
   if missing := [name for name in wanted if name not in there]:
-    raise ValueError(f'{path} lacks the columns {missing[:6]}; it has '
-                     f'{list(there)[:12]}, ...')
+    raise ValueError(
+      f'{path} lacks the columns {missing[:6]}; it has {list(there)[:12]}, ...'
+    )

@@ -17,9 +17,13 @@ from fusion_jax.data import labels, lucas_grid
 
 _COLUMNS = ('POINT_ID', 'NUTS0', 'TH_LAT', 'TH_LONG', 'LC1', 'LU1')
 _LABEL_COLUMNS = {
-    'land_cover': 'lc_label', 'land_use': 'lu_label', 'crops': 'crop_label',
-    'country': 'nuts_label', 'bioregion': 'bioregion_class',
-    'eunis': 'eunis_class'}
+  'land_cover': 'lc_label',
+  'land_use': 'lu_label',
+  'crops': 'crop_label',
+  'country': 'nuts_label',
+  'bioregion': 'bioregion_class',
+  'eunis': 'eunis_class',
+}
 _PHOTO_KEY = re.compile('[A-Z]{2}_([1-9][0-9]{7})[NESW]')
 _ENDINGS = ('jpg', 'JPG', 'jpeg', 'png')
 _NEAR_KM = 2.0  # Published coordinates agree with the identifier to 0.3 m.
@@ -27,6 +31,7 @@ _NEAR_KM = 2.0  # Published coordinates agree with the identifier to 0.3 m.
 
 class Point(NamedTuple):
   """A surveyed point: LUCAS codes of land cover, land use and country."""
+
   lc1: str
   lu1: str
   nuts0: str
@@ -46,14 +51,21 @@ def read_survey(path):
   """
   rows = _rows(path, _COLUMNS, str.upper)
   ids = _point_ids(path, [row['POINT_ID'] for row in rows])
-  _check_places(path, ids, [row['TH_LAT'] for row in rows],
-                [row['TH_LONG'] for row in rows], ('TH_LAT', 'TH_LONG'))
+  _check_places(
+    path,
+    ids,
+    [row['TH_LAT'] for row in rows],
+    [row['TH_LONG'] for row in rows],
+    ('TH_LAT', 'TH_LONG'),
+  )
   points = {}
   for point, row in zip(ids.tolist(), rows):
     found = Point(row['LC1'], row['LU1'], row['NUTS0'])
     if points.setdefault(point, found) != found:
-      raise ValueError(f'{path} has point {point} twice, as {points[point]} '
-                       f'and as {found}; keep one.')
+      raise ValueError(
+        f'{path} has point {point} twice, as {points[point]} '
+        f'and as {found}; keep one.'
+      )
   return points
 
 
@@ -73,13 +85,20 @@ def read_labels(path):
   """
   rows = _rows(path, ('im_id', 'lat', 'lon', *_LABEL_COLUMNS.values()), str)
   ids = _point_ids(path, [row['im_id'].rpartition('_')[2] for row in rows])
-  _check_places(path, ids, [row['lat'] for row in rows],
-                [row['lon'] for row in rows], ('lat', 'lon'))
+  _check_places(
+    path,
+    ids,
+    [row['lat'] for row in rows],
+    [row['lon'] for row in rows],
+    ('lat', 'lon'),
+  )
   found = {}
   for point, row in zip(ids.tolist(), rows):
     try:
-      found[point] = {task: labels.of_name(task, row[column])
-                      for task, column in _LABEL_COLUMNS.items()}
+      found[point] = {
+        task: labels.of_name(task, row[column])
+        for task, column in _LABEL_COLUMNS.items()
+      }
     except ValueError as error:
       raise ValueError(f'{path}, {row["im_id"]}: {error}') from error
   return found
@@ -87,10 +106,12 @@ def read_labels(path):
 
 def survey_labels(point):
   """{task: class index} of what the survey tells of a `Point`."""
-  return {'land_cover': labels.of_code('land_cover', point.lc1),
-          'land_use': labels.of_code('land_use', point.lu1),
-          'crops': labels.of_code('crops', point.lc1),
-          'country': labels.of_code('country', point.nuts0)}
+  return {
+    'land_cover': labels.of_code('land_cover', point.lc1),
+    'land_use': labels.of_code('land_use', point.lu1),
+    'crops': labels.of_code('crops', point.lc1),
+    'country': labels.of_code('country', point.nuts0),
+  }
 
 
 def photo_key(nuts0, point, direction):
@@ -106,8 +127,9 @@ def photo_path(root, nuts0, point, direction):
   """
   point, root = str(point), pathlib.Path(root)
   for folder, stem in (
-      (root / nuts0 / point[:3] / point[3:6], f'{point}{direction}'),
-      (root, photo_key(nuts0, point, direction))):
+    (root / nuts0 / point[:3] / point[3:6], f'{point}{direction}'),
+    (root, photo_key(nuts0, point, direction)),
+  ):
     for ending in _ENDINGS:
       if (path := folder / f'{stem}.{ending}').exists():
         return path
@@ -128,12 +150,19 @@ def find_photos(root):
       else:
         others.append(path)
   if not found:
-    raise ValueError(f'{root} has no photos; wanted are files such as '
-                     'NL/406/832/40683280W.jpg or NL_40683280W.jpg'
-                     f'{f", not {others[0]}" if others else ""}.')
+    raise ValueError(
+      f'{root} has no photos; wanted are files such as '
+      'NL/406/832/40683280W.jpg or NL_40683280W.jpg'
+      f'{f", not {others[0]}" if others else ""}.'
+    )
   if others:
-    logging.warning('%d pictures under %s are no photos with country, point and'
-                    ' direction, such as %s.', len(others), root, others[0])
+    logging.warning(
+      '%d pictures under %s are no photos with country, point and'
+      ' direction, such as %s.',
+      len(others),
+      root,
+      others[0],
+    )
   return dict(sorted(found.items()))
 
 
@@ -161,11 +190,14 @@ def _rows(path, columns, case):
       reader.fieldnames = names
       rows = list(reader)
   except UnicodeDecodeError as error:
-    raise ValueError(f'{path} is not in UTF-8 ({error}); convert it, for '
-                     'instance with iconv -f latin1 -t utf8.') from error
+    raise ValueError(
+      f'{path} is not in UTF-8 ({error}); convert it, for '
+      'instance with iconv -f latin1 -t utf8.'
+    ) from error
   if lacking := [name for name in columns if name not in names]:
-    raise ValueError(f'{path} lacks the columns {lacking}; it has '
-                     f'{names[:12]}.')
+    raise ValueError(
+      f'{path} lacks the columns {lacking}; it has {names[:12]}.'
+    )
   if not rows:
     raise ValueError(f'{path} has no rows.')
   return rows
@@ -189,8 +221,9 @@ def _check_places(path, ids, lats, lons, names):
   try:
     lat, lon = np.array(lats, float), np.array(lons, float)
   except ValueError as error:
-    raise ValueError(f'{path}: {names[0]} and {names[1]} must be degrees '
-                     f'({error}).') from error
+    raise ValueError(
+      f'{path}: {names[0]} and {names[1]} must be degrees ({error}).'
+    ) from error
   wanted = lucas_grid.coordinates(ids)
   straight = geo.distance_km(lat, lon, *wanted) < _NEAR_KM
   swapped = geo.distance_km(lon, lat, *wanted) < _NEAR_KM
@@ -198,14 +231,18 @@ def _check_places(path, ids, lats, lons, names):
     return
   if (straight | swapped).all() and swapped.mean() > 0.5:
     logging.warning(
-        '%s has latitude and longitude swapped: its column %s holds '
-        'longitudes, as the identifiers of the points tell. The places are '
-        'taken from the identifiers.', path, names[0])
+      '%s has latitude and longitude swapped: its column %s holds '
+      'longitudes, as the identifiers of the points tell. The places are '
+      'taken from the identifiers.',
+      path,
+      names[0],
+    )
     return
   bad = np.flatnonzero(~straight)
   raise ValueError(
-      f'{path}: {len(bad)} of {len(ids)} rows lie elsewhere than their '
-      f'identifiers say, first point {ids[bad[0]]}: {names[0]}={lat[bad[0]]:g}'
-      f', {names[1]}={lon[bad[0]]:g}, but it lies at '
-      f'{wanted[0][bad[0]]:.4f}, {wanted[1][bad[0]]:.4f}. Correct the file, or '
-      'check that its rows were not mixed up.')
+    f'{path}: {len(bad)} of {len(ids)} rows lie elsewhere than their '
+    f'identifiers say, first point {ids[bad[0]]}: {names[0]}={lat[bad[0]]:g}'
+    f', {names[1]}={lon[bad[0]]:g}, but it lies at '
+    f'{wanted[0][bad[0]]:.4f}, {wanted[1][bad[0]]:.4f}. Correct the file, or '
+    'check that its rows were not mixed up.'
+  )

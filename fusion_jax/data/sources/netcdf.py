@@ -23,5 +23,7 @@ def engine(path):
     return 'scipy'
   if head == HDF5:
     return 'h5netcdf'
-  raise ValueError(f'{path} is no NetCDF file: it starts with {head!r}, not '
-                   f'with {CLASSIC!r} or {HDF5!r}.')
+  raise ValueError(
+    f'{path} is no NetCDF file: it starts with {head!r}, not '
+    f'with {CLASSIC!r} or {HDF5!r}.'
+  )

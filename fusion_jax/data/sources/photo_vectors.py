@@ -45,12 +45,16 @@ class PhotoVectors:
     self.path = pathlib.Path(path)
     paths = [self.path]
     if self.path.is_dir():
-      paths = sorted(p for p in self.path.iterdir() if p.suffix in _ENDINGS
-                     and not p.name.startswith('.'))  # Being written.
+      paths = sorted(
+        p
+        for p in self.path.iterdir()
+        if p.suffix in _ENDINGS and not p.name.startswith('.')
+      )  # Being written.
     if not paths or not all(p.exists() for p in paths):
       raise FileNotFoundError(
-          f'{path} holds no vectors of photos (.safetensors or .npz); make '
-          'them with `python -m fusion_jax.prepare photos`.')
+        f'{path} holds no vectors of photos (.safetensors or .npz); make '
+        'them with `python -m fusion_jax.prepare photos`.'
+      )
     self._of = {}
     widths = set()
     for file in paths:
@@ -58,18 +62,24 @@ class PhotoVectors:
       widths.add(width)
       self._of |= {name: (read, i) for i, name in enumerate(names)}
     if len(widths) > 1:
-      raise ValueError(f'The vectors in {path} are of several widths, '
-                       f'{sorted(widths)}; make them with one CLIP.')
+      raise ValueError(
+        f'The vectors in {path} are of several widths, '
+        f'{sorted(widths)}; make them with one CLIP.'
+      )
     self.width = widths.pop()
     self.points = {lucas.point_of(name) for name in self._of} - {0}
     if self._of and not self.points:
-      raise ValueError(f'{path} has no name of a photo, such as NL_40683280W; '
-                       f'it has {sorted(self._of)[:3]}.')
+      raise ValueError(
+        f'{path} has no name of a photo, such as NL_40683280W; '
+        f'it has {sorted(self._of)[:3]}.'
+      )
 
   def has(self, nuts0, point):
     """Whether a point has any photo."""
-    return any(lucas.photo_key(nuts0, point, direction) in self._of
-               for direction in places.DIRECTIONS)
+    return any(
+      lucas.photo_key(nuts0, point, direction) in self._of
+      for direction in places.DIRECTIONS
+    )
 
   def views(self, nuts0, point):
     """float32 [4, D] of `places.DIRECTIONS`; NaN where there is no photo."""
@@ -100,8 +110,10 @@ def write(path, names, vectors):
     vectors: [N, D] float32.
   """
   safetensors_numpy.save_file(
-      {_VECTORS: np.ascontiguousarray(vectors, np.float32)}, path,
-      {_KEYS: json.dumps(list(names))})
+    {_VECTORS: np.ascontiguousarray(vectors, np.float32)},
+    path,
+    {_KEYS: json.dumps(list(names))},
+  )
 
 
 def _opened(path):
@@ -111,11 +123,18 @@ def _opened(path):
       return _npz(path)
     if path.suffix == '.safetensors':
       return _safetensors(path)
-  except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile,
-          safetensors.SafetensorError) as error:
+  except (
+    ValueError,
+    KeyError,
+    OSError,
+    EOFError,
+    zipfile.BadZipFile,
+    safetensors.SafetensorError,
+  ) as error:
     raise ValueError(f'{path} holds no vectors of photos: {error}') from error
-  raise ValueError(f'{path}: files of photo vectors end in '
-                   f'{" or ".join(_ENDINGS)}.')
+  raise ValueError(
+    f'{path}: files of photo vectors end in {" or ".join(_ENDINGS)}.'
+  )
 
 
 def _npz(path):
@@ -137,12 +156,13 @@ def _safetensors(path):
     vectors = file.get_slice(_VECTORS)
     names = json.loads((file.metadata() or {})[_KEYS])
     _check(names, tuple(vectors.get_shape()))
-    return names, vectors.get_shape()[1], lambda i: vectors[i:i + 1][0]
+    return names, vectors.get_shape()[1], lambda i: vectors[i : i + 1][0]
   names = sorted(file.keys())
   widths = {int(np.prod(file.get_slice(name).get_shape())) for name in names}
   if len(widths) != 1:
-    raise ValueError(f'vectors of one width are wanted, not of '
-                     f'{sorted(widths)}')
+    raise ValueError(
+      f'vectors of one width are wanted, not of {sorted(widths)}'
+    )
   return names, widths.pop(), lambda i: np.ravel(file.get_tensor(names[i]))
 
 

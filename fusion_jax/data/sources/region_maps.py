@@ -52,14 +52,21 @@ class Raster:
     try:
       self._raster = rasterio.open(path)
     except rasterio.errors.RasterioIOError as error:
-      raise ValueError(f'{path} cannot be read as a map: {error}. Polygons are '
-                       'read as .geojson.') from error
+      raise ValueError(
+        f'{path} cannot be read as a map: {error}. Polygons are '
+        'read as .geojson.'
+      ) from error
     if self._raster.crs is None:
-      raise ValueError(f'{path} has no coordinate system; set one, for '
-                       'instance with gdal_edit.py.')
+      raise ValueError(
+        f'{path} has no coordinate system; set one, for '
+        'instance with gdal_edit.py.'
+      )
     self._path, self._has_table = path, bool(table)
-    self._classes = _table(table, task) if table else {
-        i: i for i in range(len(labels.classes(task)))}
+    self._classes = (
+      _table(table, task)
+      if table
+      else {i: i for i in range(len(labels.classes(task)))}
+    )
 
   def __call__(self, point_ids):
     lat, lon = lucas_grid.coordinates(point_ids)
@@ -72,9 +79,10 @@ class Raster:
       return labels.NONE
     if not self._has_table and int(value) not in self._classes:
       raise ValueError(
-          f'{self._path} has the value {int(value)}, which is no class index '
-          f'(0 to {len(self._classes) - 1}); say what its values mean in a '
-          'table (--eunis_table).')
+        f'{self._path} has the value {int(value)}, which is no class index '
+        f'(0 to {len(self._classes) - 1}); say what its values mean in a '
+        'table (--eunis_table).'
+      )
     return self._classes.get(int(value), labels.NONE)
 
 
@@ -90,8 +98,9 @@ class Polygons:
     """Reads them; see `read`."""
     try:
       collection = json.loads(pathlib.Path(path).read_text('utf-8'))
-      features = [feature for feature in collection['features']
-                  if feature['geometry']]
+      features = [
+        feature for feature in collection['features'] if feature['geometry']
+      ]
     except (ValueError, KeyError, TypeError) as error:
       raise ValueError(f'{path} is no GeoJSON of features: {error}.') from error
     if not features:
@@ -99,18 +108,24 @@ class Polygons:
     crs = _crs(collection)
     _check_degrees(path, crs, features)
     shapes = [
-        (rasterio.warp.transform_geom(crs, _LAEA, feature['geometry']),
-         _class_of(path, feature, task)) for feature in features]
+      (
+        rasterio.warp.transform_geom(crs, _LAEA, feature['geometry']),
+        _class_of(path, feature, task),
+      )
+      for feature in features
+    ]
     boxes = np.array([rasterio.features.bounds(shape) for shape, _ in shapes])
     west, south = np.floor(boxes[:, :2].min(0) / _KM)
     east, north = np.ceil(boxes[:, 2:].max(0) / _KM)
     self._west, self._north = int(west), int(north)
     self._grid = rasterio.features.rasterize(
-        [(shape, index + 1) for shape, index in shapes],
-        (self._north - int(south) + 1, int(east) - self._west + 1),
-        transform=rasterio.Affine(_KM, 0, (west - 0.5) * _KM,
-                                  0, -_KM, (north + 0.5) * _KM),
-        dtype=np.uint8)
+      [(shape, index + 1) for shape, index in shapes],
+      (self._north - int(south) + 1, int(east) - self._west + 1),
+      transform=rasterio.Affine(
+        _KM, 0, (west - 0.5) * _KM, 0, -_KM, (north + 0.5) * _KM
+      ),
+      dtype=np.uint8,
+    )
 
   def __call__(self, point_ids):
     ids = np.asarray(point_ids, np.int64)
@@ -137,15 +152,18 @@ def _check_degrees(path, crs, features):
     west, south, east, north = rasterio.features.bounds(feature['geometry'])
     if west < -360 or east > 360 or south < -90 or north > 90:
       raise ValueError(
-          f'{path} has coordinates up to {max(east, north):g} and no other '
-          'coordinate system than degrees; set its `crs`, or convert it with '
-          'ogr2ogr -t_srs EPSG:4326.')
+        f'{path} has coordinates up to {max(east, north):g} and no other '
+        'coordinate system than degrees; set its `crs`, or convert it with '
+        'ogr2ogr -t_srs EPSG:4326.'
+      )
 
 
 def _class_of(path, feature, task):
   """Class index of one polygon."""
-  properties = {name.lower(): value for name, value in
-                (feature.get('properties') or {}).items()}
+  properties = {
+    name.lower(): value
+    for name, value in (feature.get('properties') or {}).items()
+  }
   for column in _NAME_COLUMNS:
     try:
       index = labels.of_name(task, properties.get(column, ''))
@@ -153,9 +171,11 @@ def _class_of(path, feature, task):
       continue
     if index != labels.NONE:
       return index
-  raise ValueError(f'{path}: a polygon with {properties} names no class of '
-                   f'{task} in {", ".join(_NAME_COLUMNS)}; there are '
-                   f'{", ".join(labels.classes(task))}.')
+  raise ValueError(
+    f'{path}: a polygon with {properties} names no class of '
+    f'{task} in {", ".join(_NAME_COLUMNS)}; there are '
+    f'{", ".join(labels.classes(task))}.'
+  )
 
 
 def _table(path, task):
@@ -163,7 +183,8 @@ def _table(path, task):
   with open(path, newline='', encoding='utf-8-sig') as file:
     rows = list(csv.DictReader(file))
   if not rows or not {'value', 'name'} <= set(rows[0]):
-    raise ValueError(f'{path} has the columns {list(rows[0]) if rows else []};'
-                     ' wanted are value and name.')
-  return {int(row['value']): labels.of_name(task, row['name'])
-          for row in rows}
+    raise ValueError(
+      f'{path} has the columns {list(rows[0]) if rows else []};'
+      ' wanted are value and name.'
+    )
+  return {int(row['value']): labels.of_name(task, row['name']) for row in rows}

@@ -26,6 +26,7 @@ class RatedPrompts(NamedTuple):
     raters: int [N].
     vectors: [N, E], of the texts; None where a CLIP has to make them.
   """
+
   texts: tuple[str, ...]
   values: np.ndarray
   raters: np.ndarray
@@ -40,6 +41,7 @@ class Votes(NamedTuple):
     lon: float [V], degrees.
     mean: float [V], scenicness from 1 to 10.
   """
+
   lat: np.ndarray
   lon: np.ndarray
   mean: np.ndarray
@@ -55,30 +57,43 @@ def read_prompts(path):
     with np.load(path, allow_pickle=False) as file:
       _require(path, {'texts', 'values', 'raters', 'vectors'}, set(file))
       prompts = RatedPrompts(
-          tuple(file['texts'].tolist()), file['values'].astype(float),
-          file['raters'], file['vectors'].astype(np.float32))
+        tuple(file['texts'].tolist()),
+        file['values'].astype(float),
+        file['raters'],
+        file['vectors'].astype(np.float32),
+      )
   else:
-    rows = _rows(path, ',', {
-        'user_index', 'values_in_order', 'prompts_in_order'})
+    rows = _rows(
+      path, ',', {'user_index', 'values_in_order', 'prompts_in_order'}
+    )
     prompts = RatedPrompts(
-        tuple(row['prompts_in_order'].strip() for row in rows),
-        np.array([float(row['values_in_order']) for row in rows]),
-        np.array([int(row['user_index']) for row in rows]))
+      tuple(row['prompts_in_order'].strip() for row in rows),
+      np.array([float(row['values_in_order']) for row in rows]),
+      np.array([int(row['user_index']) for row in rows]),
+    )
   if len({len(x) for x in prompts if x is not None}) > 1:
     raise ValueError(
-        f'{path} has {len(prompts.texts)} texts, {len(prompts.values)} values, '
-        f'{len(prompts.raters)} raters and {len(prompts.vectors)} vectors; '
-        'wanted is one of each a prompt.')
+      f'{path} has {len(prompts.texts)} texts, {len(prompts.values)} values, '
+      f'{len(prompts.raters)} raters and {len(prompts.vectors)} vectors; '
+      'wanted is one of each a prompt.'
+    )
   if not ((prompts.values >= 1) & (prompts.values <= 10)).all():
-    raise ValueError(f'{path}: scores of prompts lie from 1 to 10; here are '
-                     f'{prompts.values.min():g} to {prompts.values.max():g}.')
+    raise ValueError(
+      f'{path}: scores of prompts lie from 1 to 10; here are '
+      f'{prompts.values.min():g} to {prompts.values.max():g}.'
+    )
   return prompts
 
 
 def write_prompts(path, prompts):
   """Writes `RatedPrompts` with vectors as .npz."""
-  np.savez(path, texts=np.array(prompts.texts), values=prompts.values,
-           raters=prompts.raters, vectors=prompts.vectors)
+  np.savez(
+    path,
+    texts=np.array(prompts.texts),
+    values=prompts.values,
+    raters=prompts.raters,
+    vectors=prompts.vectors,
+  )
 
 
 def read_votes(path):
@@ -89,14 +104,20 @@ def read_votes(path):
       lie in Great Britain only with latitude and longitude swapped.
   """
   rows = _rows(path, '\t', {'Lat', 'Lon', 'Average'})
-  votes = Votes(*(np.array([float(row[name]) for row in rows])
-                  for name in ('Lat', 'Lon', 'Average')))
+  votes = Votes(
+    *(
+      np.array([float(row[name]) for row in rows])
+      for name in ('Lat', 'Lon', 'Average')
+    )
+  )
   if (np.abs(votes.lat) > 90).any() or (
-      _within(votes.lat, _LONS) and _within(votes.lon, _LATS)):
+    _within(votes.lat, _LONS) and _within(votes.lon, _LATS)
+  ):
     raise ValueError(
-        f'{path}: latitudes from {votes.lat.min():g} to {votes.lat.max():g} '
-        f'degrees, longitudes from {votes.lon.min():g} to '
-        f'{votes.lon.max():g}; are Lat and Lon swapped? Exchange their names.')
+      f'{path}: latitudes from {votes.lat.min():g} to {votes.lat.max():g} '
+      f'degrees, longitudes from {votes.lon.min():g} to '
+      f'{votes.lon.max():g}; are Lat and Lon swapped? Exchange their names.'
+    )
   return votes
 
 
@@ -117,8 +138,7 @@ def match(lat, lon, votes, radius_m=1_000):
 
 
 def votes_at(lat, lon, votes, radius_m=1_000):
-  """Mean votes [P] of places, NaN where `match` finds none; arguments as there.
-  """
+  """Mean votes [P] of places, NaN where `match` finds none; arguments as there."""
   index = match(lat, lon, votes, radius_m)
   return np.where(index >= 0, votes.mean[index], np.nan)
 
@@ -129,8 +149,9 @@ def _within(values, limits):
 
 def _on_sphere(lat, lon):
   lat, lon = np.deg2rad(lat), np.deg2rad(lon)
-  return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon),
-                   np.sin(lat)], axis=-1)
+  return np.stack(
+    [np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1
+  )
 
 
 def _rows(path, delimiter, columns):

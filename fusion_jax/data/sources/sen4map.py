@@ -38,6 +38,7 @@ class Year(NamedTuple):
       where the file has fractions or lacks a band (NaN).
     valid: bool [12].
   """
+
   pixels: np.ndarray
   valid: np.ndarray
 
@@ -55,8 +56,9 @@ def opened(path):
   except FileNotFoundError:
     raise
   except OSError as error:
-    raise ValueError(f'{path} is cut short or no HDF5 file ({error}); copy it '
-                     'again.') from error
+    raise ValueError(
+      f'{path} is cut short or no HDF5 file ({error}); copy it again.'
+    ) from error
   with file:
     yield file
 
@@ -69,8 +71,9 @@ def keys(file):
   """
   found = sorted(key for key in file if key.startswith(PREFIX))
   if not found:
-    raise ValueError(f'{file.filename} has no group {PREFIX}...; it has '
-                     f'{sorted(file)[:5]}.')
+    raise ValueError(
+      f'{file.filename} has no group {PREFIX}...; it has {sorted(file)[:5]}.'
+    )
   return tuple(found)
 
 
@@ -82,8 +85,9 @@ def point_id(key):
   """
   digits = key.removeprefix(PREFIX)
   if not re.fullmatch(r'\d{8}', digits):
-    raise ValueError(f'{key!r} is no key of Sen4Map; wanted is {PREFIX} and '
-                     'eight digits.')
+    raise ValueError(
+      f'{key!r} is no key of Sen4Map; wanted is {PREFIX} and eight digits.'
+    )
   return int(digits)
 
 
@@ -113,8 +117,10 @@ def read_year(file, key, size, composite='published', missing_bands=()):
     months = product_months(products)
     pixels, valid = composites.monthly(counts, scene_class, months, composite)
     if not valid.any():
-      raise ValueError('no month has a clear acquisition; leave it out, or '
-                       'take the published composite, which fills with zeros')
+      raise ValueError(
+        'no month has a clear acquisition; leave it out, or '
+        'take the published composite, which fills with zeros'
+      )
     return Year(_blank(pixels, missing_bands), valid)
 
 
@@ -126,8 +132,10 @@ def read_annual(file, key, size):
   """
   with _named(file, key) as group:
     if IMAGE in group:
-      raise ValueError('its months are composites already; the median of a '
-                       'year needs the acquisitions')
+      raise ValueError(
+        'its months are composites already; the median of a '
+        'year needs the acquisitions'
+      )
     counts, scene_class, _ = _acquisitions(group, size, ())
     return composites.annual(counts, scene_class)
 
@@ -141,8 +149,9 @@ def read_attributes(file, key, names):
   with _named(file, key) as group:
     lacking = [name for name in names if name not in group.attrs]
     if lacking:
-      raise ValueError(f'it lacks the attributes {lacking}; it has '
-                       f'{sorted(group.attrs)}')
+      raise ValueError(
+        f'it lacks the attributes {lacking}; it has {sorted(group.attrs)}'
+      )
     return {name: _text(group.attrs[name]) for name in names}
 
 
@@ -154,12 +163,19 @@ def product_months(products):
   Raises:
     ValueError: if none does.
   """
-  found = np.array([[f'{_YEAR}{month:02d}' in product
-                     for month in range(1, 13)] for product in products])
+  found = np.array(
+    [
+      [f'{_YEAR}{month:02d}' in product for month in range(1, 13)]
+      for product in products
+    ]
+  )
   if not found.any():
-    raise ValueError(f'none of the {len(products)} product ids of '
-                     f'{PRODUCTS} is of {_YEAR}, such as {products[0]!r}'
-                     if products else f'{PRODUCTS} is empty')
+    raise ValueError(
+      f'none of the {len(products)} product ids of '
+      f'{PRODUCTS} is of {_YEAR}, such as {products[0]!r}'
+      if products
+      else f'{PRODUCTS} is empty'
+    )
   return found
 
 
@@ -176,60 +192,86 @@ def _named(file, key):
 def _acquisitions(group, size, missing_bands):
   """(counts [A, 10, k, k], SCL [A, k, k], product ids) of a raw place."""
   names = {_canonical(name): name for name in group}
-  lacking = [band for band in composites.BANDS
-             if band not in names and band not in missing_bands]
+  lacking = [
+    band
+    for band in composites.BANDS
+    if band not in names and band not in missing_bands
+  ]
   if lacking:
     raise ValueError(
-        f'it lacks the bands {lacking}; it has {sorted(group)}. If the sensor '
-        f'has none, say so: --missing_bands {" ".join(lacking)}')
+      f'it lacks the bands {lacking}; it has {sorted(group)}. If the sensor '
+      f'has none, say so: --missing_bands {" ".join(lacking)}'
+    )
   if SCENE_CLASS not in group:
-    raise ValueError(f'it lacks {SCENE_CLASS}, the scene classification; '
-                     f'it has {sorted(group)}')
+    raise ValueError(
+      f'it lacks {SCENE_CLASS}, the scene classification; '
+      f'it has {sorted(group)}'
+    )
   if PRODUCTS not in group.attrs:
-    raise ValueError(f'it lacks the attribute {PRODUCTS}, the dates; it has '
-                     f'{sorted(group.attrs)}')
+    raise ValueError(
+      f'it lacks the attribute {PRODUCTS}, the dates; it has '
+      f'{sorted(group.attrs)}'
+    )
   _check_grids(group, [names[x] for x in composites.BANDS if x in names])
   scene_class = _cropped(group[SCENE_CLASS], size)
-  counts = np.stack([
-      _cropped(group[names[band]], size) if band in names
-      else np.zeros_like(scene_class) for band in composites.BANDS], axis=1)
+  counts = np.stack(
+    [
+      _cropped(group[names[band]], size)
+      if band in names
+      else np.zeros_like(scene_class)
+      for band in composites.BANDS
+    ],
+    axis=1,
+  )
   products = _texts(group.attrs[PRODUCTS])
   if len(products) != len(counts):
     raise ValueError(
-        f'{len(products)} product ids for {len(counts)} acquisitions')
+      f'{len(products)} product ids for {len(counts)} acquisitions'
+    )
   _check_scale(counts)
   known = np.isfinite(counts).all(axis=1)  # What is not counts as cloud.
-  return (np.where(known[:, None], counts, 0),
-          np.where(known, scene_class, composites.CLOUD_CLASS), products)
+  return (
+    np.where(known[:, None], counts, 0),
+    np.where(known, scene_class, composites.CLOUD_CLASS),
+    products,
+  )
 
 
 def _check_grids(group, names):
   """Raises unless bands have the pixels and acquisitions of the classes."""
   wanted = group[SCENE_CLASS].shape
-  wrong = ''.join(f', {name} is {group[name].shape}' for name in names
-                  if group[name].shape != wanted)
+  wrong = ''.join(
+    f', {name} is {group[name].shape}'
+    for name in names
+    if group[name].shape != wanted
+  )
   if len(wanted) != 3 or wrong:
     raise ValueError(
-        f'{SCENE_CLASS} is {wanted}{wrong}; wanted are [acquisitions, rows, '
-        'columns] of one grid of 10 m: bring them onto it')
+      f'{SCENE_CLASS} is {wanted}{wrong}; wanted are [acquisitions, rows, '
+      'columns] of one grid of 10 m: bring them onto it'
+    )
 
 
 def _cropped(dataset, size):
   """The central [..., k, k] of a dataset, and only it is read."""
   rows, columns = dataset.shape[-2:]
   if min(rows, columns) < size:
-    raise ValueError(f'{dataset.name.split("/")[-1]} has {rows} x {columns} '
-                     f'pixels; wanted are {size} x {size}')
+    raise ValueError(
+      f'{dataset.name.split("/")[-1]} has {rows} x {columns} '
+      f'pixels; wanted are {size} x {size}'
+    )
   y, x = rows // 2 - size // 2, columns // 2 - size // 2
-  return dataset[..., y:y + size, x:x + size]
+  return dataset[..., y : y + size, x : x + size]
 
 
 def _stored(group, size, missing_bands):
   """The `Year` of stored composites."""
   dataset = group[IMAGE]
   if dataset.ndim != 4 or dataset.shape[0] != composites.NUM_MONTHS:
-    raise ValueError(f'{IMAGE} is {dataset.shape}; wanted are 12 months: '
-                     '[12, bands, rows, columns]')
+    raise ValueError(
+      f'{IMAGE} is {dataset.shape}; wanted are 12 months: '
+      '[12, bands, rows, columns]'
+    )
   order = _band_order(group, dataset, missing_bands)
   pixels = _cropped(dataset, size)
   _check_scale(pixels)
@@ -240,8 +282,9 @@ def _stored(group, size, missing_bands):
     raise ValueError('all its months are missing')
   pixels = _blank(pixels, missing_bands)
   limits = np.iinfo(np.int16)
-  if not np.array_equal(pixels, np.clip(
-      np.trunc(pixels), limits.min, limits.max)):
+  if not np.array_equal(
+    pixels, np.clip(np.trunc(pixels), limits.min, limits.max)
+  ):
     return Year(pixels.astype(np.float32), months)
   return Year(pixels.astype(np.int16), months)
 
@@ -254,19 +297,22 @@ def _band_order(group, dataset, missing_bands):
   """
   named = dataset.attrs.get(BAND_NAMES, group.attrs.get(BAND_NAMES))
   wanted = [band for band in composites.BANDS if band not in missing_bands]
-  names = wanted if named is None else [
-      _canonical(name) for name in _texts(named)]
+  names = (
+    wanted if named is None else [_canonical(name) for name in _texts(named)]
+  )
   lacking = [band for band in wanted if band not in names]
   if lacking or len(names) != dataset.shape[1]:
     raise ValueError(
-        f'{IMAGE} has {dataset.shape[1]} bands'
-        + (f', named {names}' if named is not None else ' without names')
-        + f'; wanted are {", ".join(wanted)}'
-        + (f', of which it lacks {lacking}' if lacking else '')
-        + '. Name them in an attribute `bands` if the order is another; if the '
-        'sensor lacks some, say so: --missing_bands NAME')
-  return [names.index(band) if band in wanted else -1
-          for band in composites.BANDS]
+      f'{IMAGE} has {dataset.shape[1]} bands'
+      + (f', named {names}' if named is not None else ' without names')
+      + f'; wanted are {", ".join(wanted)}'
+      + (f', of which it lacks {lacking}' if lacking else '')
+      + '. Name them in an attribute `bands` if the order is another; if the '
+      'sensor lacks some, say so: --missing_bands NAME'
+    )
+  return [
+    names.index(band) if band in wanted else -1 for band in composites.BANDS
+  ]
 
 
 def _blank(pixels, missing_bands):
@@ -284,8 +330,10 @@ def _check_scale(values):
     return
   top = np.nanmax(values, initial=0)
   if top <= _REFLECTANCE_ITSELF and (values[np.isfinite(values)] % 1).any():
-    raise ValueError(f'its values reach {top:.3g}, so they are reflectance '
-                     'itself; wanted is reflectance x 10,000: multiply them')
+    raise ValueError(
+      f'its values reach {top:.3g}, so they are reflectance '
+      'itself; wanted is reflectance x 10,000: multiply them'
+    )
 
 
 def _canonical(name):

@@ -23,11 +23,15 @@ from fusion_jax.data import windows
 from fusion_jax.data.sources import weather_units
 
 TEMPERATURE_UNITS = {  # Unit -> (factor, offset) to kelvin.
-    'K': (1., 0.), 'degC': (1., 273.15),
-    'degF': (5 / 9, 273.15 - 32 * 5 / 9)}
-PRECIPITATION_UNITS = {'mm': (1., 0.), 'inch': (25.4, 0.)}
-_UNITS = {'temperature': TEMPERATURE_UNITS,
-          'precipitation': PRECIPITATION_UNITS}
+  'K': (1.0, 0.0),
+  'degC': (1.0, 273.15),
+  'degF': (5 / 9, 273.15 - 32 * 5 / 9),
+}
+PRECIPITATION_UNITS = {'mm': (1.0, 0.0), 'inch': (25.4, 0.0)}
+_UNITS = {
+  'temperature': TEMPERATURE_UNITS,
+  'precipitation': PRECIPITATION_UNITS,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Stations:
     hour_of_sum: whether that hour 'ends' or 'starts' at the row's time.
     missing: what stands for a missing value.
   """
+
   paths: tuple[str, ...]
   places: Mapping[str, tuple[float, float]]
   station: str
@@ -64,13 +69,18 @@ class Stations:
       object.__setattr__(self, name, tuple(map(str, getattr(self, name))))
     if not isinstance(self.time, str):
       object.__setattr__(self, 'time', tuple(self.time))
-    object.__setattr__(self, 'places', {
-        name: tuple(place) for name, place in dict(self.places).items()})
+    object.__setattr__(
+      self,
+      'places',
+      {name: tuple(place) for name, place in dict(self.places).items()},
+    )
     _check(self)
 
   def __getstate__(self):  # The table stays behind.
-    return {field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)}
+    return {
+      field.name: getattr(self, field.name)
+      for field in dataclasses.fields(self)
+    }
 
   @property
   def cells(self):
@@ -88,8 +98,10 @@ class Stations:
       _read(path, self, rows)
     absent = sorted(set(self.places) - set(rows))
     if absent:
-      raise ValueError(f'{", ".join(self.paths)} have no rows of the stations '
-                       f'{absent}; take them out of `places`.')
+      raise ValueError(
+        f'{", ".join(self.paths)} have no rows of the stations '
+        f'{absent}; take them out of `places`.'
+      )
     shift = {'temperature': 0, 'precipitation': self.hour_of_sum == 'starts'}
     return {name: _fill(found, shift) for name, found in rows.items()}
 
@@ -113,46 +125,58 @@ class Stations:
         # Column i of precipitation is the sum that ends at first + 1 + i.
         index = hours + first - table_first + (variable == 'precipitation')
         parts.append(_take(values[variable], index))
-    return windows.series(np.asarray(time, np.int64),
-                          np.stack(found['temperature']),
-                          np.stack(found['precipitation']))
+    return windows.series(
+      np.asarray(time, np.int64),
+      np.stack(found['temperature']),
+      np.stack(found['precipitation']),
+    )
 
   def _station_at(self, lat, lon):
     for name, place in self.places.items():
       if np.allclose(place, (lat, lon), rtol=0, atol=1e-6):
         return name
-    raise ValueError(f'There is no station at {lat}, {lon}; they are at '
-                     f'{self.places}.')
+    raise ValueError(
+      f'There is no station at {lat}, {lon}; they are at {self.places}.'
+    )
 
 
 def _check(declared):
   """Raises if something is not declared that a CSV file does not say."""
   if not declared.time_zone:
     raise ValueError(
-        "time_zone is not declared; name it, as 'UTC' or 'America/New_York'.")
+      "time_zone is not declared; name it, as 'UTC' or 'America/New_York'."
+    )
   try:
     zoneinfo.ZoneInfo(declared.time_zone)
   except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
     raise ValueError(
-        f'time_zone={declared.time_zone!r} is no zone of the tz data base; '
-        "names are such as 'UTC' or 'America/New_York' (where the system has "
-        'none, `pip install tzdata`).') from error
+      f'time_zone={declared.time_zone!r} is no zone of the tz data base; '
+      "names are such as 'UTC' or 'America/New_York' (where the system has "
+      'none, `pip install tzdata`).'
+    ) from error
   if not isinstance(declared.time, str) and len(declared.time) != 4:
-    raise ValueError(f'time={declared.time} is neither one column nor the '
-                     'four of year, month, day and hour.')
+    raise ValueError(
+      f'time={declared.time} is neither one column nor the '
+      'four of year, month, day and hour.'
+    )
   if not declared.temperature and not declared.precipitation:
-    raise ValueError('Neither temperature nor precipitation is declared; give '
-                     "one, as temperature=('temp', 'degF').")
+    raise ValueError(
+      'Neither temperature nor precipitation is declared; give '
+      "one, as temperature=('temp', 'degF')."
+    )
   for variable, units in _UNITS.items():
     given = getattr(declared, variable)
-    if given and (isinstance(given, str) or len(given) != 2
-                  or given[1] not in units):
+    if given and (
+      isinstance(given, str) or len(given) != 2 or given[1] not in units
+    ):
       raise ValueError(
-          f'{variable}={given!r} does not declare a column and its unit; the '
-          f'unit is one of {sorted(units)}.')
+        f'{variable}={given!r} does not declare a column and its unit; the '
+        f'unit is one of {sorted(units)}.'
+      )
   if declared.hour_of_sum not in ('ends', 'starts'):
-    raise ValueError(f'hour_of_sum={declared.hour_of_sum!r} is neither ends '
-                     'nor starts.')
+    raise ValueError(
+      f'hour_of_sum={declared.hour_of_sum!r} is neither ends nor starts.'
+    )
 
 
 def _read(path, declared, rows):
@@ -175,25 +199,35 @@ def _read(path, declared, rows):
         time = _in_zone(time, zone, repeated[name, time], where)
         repeated[name, time.replace(tzinfo=None, fold=0)] += 1
       hour = _hour(time, where)
-      values = {variable: _value(row, variable, declared, where)
-                for variable in _UNITS}
+      values = {
+        variable: _value(row, variable, declared, where) for variable in _UNITS
+      }
       known = rows[name].setdefault(hour, values)
       if not all(_same(known[v], values[v]) for v in values):
-        raise ValueError(f'{where}: station {name} already has another value '
-                         'of this hour; leave one row an hour.')
+        raise ValueError(
+          f'{where}: station {name} already has another value '
+          'of this hour; leave one row an hour.'
+        )
   for name, count in unplaced.items():
-    logging.warning('%s: left out %d rows of %r, which has no place.', path,
-                    count, name)
+    logging.warning(
+      '%s: left out %d rows of %r, which has no place.', path, count, name
+    )
 
 
 def _check_columns(path, columns, declared):
   time = (declared.time,) if isinstance(declared.time, str) else declared.time
-  wanted = [declared.station, *time, *declared.temperature[:1],
-            *declared.precipitation[:1]]
+  wanted = [
+    declared.station,
+    *time,
+    *declared.temperature[:1],
+    *declared.precipitation[:1],
+  ]
   lacking = [name for name in wanted if name not in columns]
   if lacking:
-    raise ValueError(f'{path} has no column {lacking}; its columns are '
-                     f'{list(columns)}. Declare what they are called.')
+    raise ValueError(
+      f'{path} has no column {lacking}; its columns are '
+      f'{list(columns)}. Declare what they are called.'
+    )
 
 
 def _time(row, columns, where):
@@ -211,9 +245,11 @@ def _in_zone(time, zone, times_before, where):
   first = time.replace(tzinfo=zone)
   second = first.replace(fold=1)
   if first.utcoffset() < second.utcoffset():
-    raise ValueError(f'{where}: {time.isoformat()} does not exist in '
-                     f'{zone.key}, where summer time begins; is the time zone '
-                     'right?')
+    raise ValueError(
+      f'{where}: {time.isoformat()} does not exist in '
+      f'{zone.key}, where summer time begins; is the time zone '
+      'right?'
+    )
   return second if times_before else first
 
 
@@ -221,8 +257,10 @@ def _hour(time, where):
   """Hours since 1970 UTC of a time with its zone."""
   seconds = time.timestamp()
   if seconds % windows.HOUR:
-    raise ValueError(f'{where}: {time.isoformat()} is not on the hour; round '
-                     'the times to the hour that they stand for.')
+    raise ValueError(
+      f'{where}: {time.isoformat()} is not on the hour; round '
+      'the times to the hour that they stand for.'
+    )
   return int(seconds) // windows.HOUR
 
 
@@ -240,15 +278,18 @@ def _value(row, variable, declared, where):
     value = float(text) * factor + offset
   except ValueError:
     raise ValueError(
-        f'{where}: {column}={text!r} is no number; if it stands for a missing '
-        'value, add it to `missing`.') from None
-  low, high = (weather_units.KELVIN if variable == 'temperature'
-               else (0., 500.))
+      f'{where}: {column}={text!r} is no number; if it stands for a missing '
+      'value, add it to `missing`.'
+    ) from None
+  low, high = (
+    weather_units.KELVIN if variable == 'temperature' else (0.0, 500.0)
+  )
   if not low <= value <= high:
     raise ValueError(
-        f'{where}: {column}={text} {unit} is {value:.1f} '
-        f'{"K" if variable == "temperature" else "mm"}, outside {low:g} .. '
-        f'{high:g}; is the unit right?')
+      f'{where}: {column}={text} {unit} is {value:.1f} '
+      f'{"K" if variable == "temperature" else "mm"}, outside {low:g} .. '
+      f'{high:g}; is the unit right?'
+    )
   return value
 
 

@@ -38,28 +38,34 @@ class TerraMesh:
     images: modalities to read; by default all that have a folder.
     splits: folders under `root`; by default those that exist.
   """
+
   root: str
   images: tuple[str, ...] = ()
   splits: tuple[str, ...] = ()
 
   def __post_init__(self):
     root = pathlib.Path(self.root)
-    splits = self.splits or tuple(s for s in ('train', 'val')
-                                  if (root / s).is_dir())
+    splits = self.splits or tuple(
+      s for s in ('train', 'val') if (root / s).is_dir()
+    )
     images = self.images or tuple(
-        name for name in examples.IMAGE_TYPES
-        if any((root / split / name).is_dir() for split in splits))
+      name
+      for name in examples.IMAGE_TYPES
+      if any((root / split / name).is_dir() for split in splits)
+    )
     if not splits or not images:
       raise FileNotFoundError(
-          f'{root} holds no TerraMesh: wanted are train/ or val/ and in them '
-          f'a folder for each modality ({", ".join(examples.IMAGE_TYPES)}).')
+        f'{root} holds no TerraMesh: wanted are train/ or val/ and in them '
+        f'a folder for each modality ({", ".join(examples.IMAGE_TYPES)}).'
+      )
     object.__setattr__(self, 'images', tuple(images))
     object.__setattr__(self, 'splits', tuple(splits))
 
   @functools.cached_property
   def schema(self):
-    split, part = next((split, part) for split, parts in self.parts().items()
-                       for part in parts)
+    split, part = next(
+      (split, part) for split, parts in self.parts().items() for part in parts
+    )
     for example in self.read(split, part):
       if not isinstance(example, examples.Skipped):
         return examples.Schema(self.images, examples.schema_of(example).width)
@@ -75,17 +81,27 @@ class TerraMesh:
 
   def _shards(self, split):
     """Names of the tars of one split, checked for gaps."""
-    found = {name: {path.name for path in (
-        pathlib.Path(self.root) / split / name).glob('*.tar')}
-             for name in self.images}
+    found = {
+      name: {
+        path.name
+        for path in (pathlib.Path(self.root) / split / name).glob('*.tar')
+      }
+      for name in self.images
+    }
     every = sorted(set().union(*found.values()))
-    gaps = [f'{name}/{shard}' for name in self.images if name not in _RADAR
-            for shard in every if shard not in found[name]]
+    gaps = [
+      f'{name}/{shard}'
+      for name in self.images
+      if name not in _RADAR
+      for shard in every
+      if shard not in found[name]
+    ]
     if gaps or not every:
       raise FileNotFoundError(
-          f'{self.root}/{split} lacks {len(gaps) or "all"} shards, for '
-          f'example {gaps[0] if gaps else "*.tar"}: fetch them, or leave the '
-          'modality out with --images.')
+        f'{self.root}/{split} lacks {len(gaps) or "all"} shards, for '
+        f'example {gaps[0] if gaps else "*.tar"}: fetch them, or leave the '
+        'modality out with --images.'
+      )
     return every
 
   def read(self, split, part):
@@ -107,9 +123,14 @@ class TerraMesh:
       for tar in tars.values():
         tar.close()
     if shifted:
-      logging.warning('%d samples of %s/S2L1C/%s carry the offset of +%d; it '
-                      'is kept with each as S2L1C_offset.', shifted, split,
-                      part, OFFSET)
+      logging.warning(
+        '%d samples of %s/S2L1C/%s carry the offset of +%d; it '
+        'is kept with each as S2L1C_offset.',
+        shifted,
+        split,
+        part,
+        OFFSET,
+      )
 
   def places(self, split, part):
     """{key: (latitude, longitude, time)} of one shard's readable samples."""
@@ -128,8 +149,10 @@ class TerraMesh:
 
   def _open(self, split, part):
     """{modality: its tar of this shard}, where it has one."""
-    paths = {name: pathlib.Path(self.root) / split / name / part
-             for name in self.images}
+    paths = {
+      name: pathlib.Path(self.root) / split / name / part
+      for name in self.images
+    }
     return {name: _Tar(path) for name, path in paths.items() if path.exists()}
 
 
@@ -145,7 +168,7 @@ class _Tar:
       with tarfile.open(fileobj=self._file, mode='r:') as tar:
         for member in tar:
           if member.name.endswith(_SUFFIX):
-            key = pathlib.PurePosixPath(member.name).name[:-len(_SUFFIX)]
+            key = pathlib.PurePosixPath(member.name).name[: -len(_SUFFIX)]
             self.members[key] = member.offset_data, member.size
     except tarfile.TarError as error:
       self.damage = f' (the tar is damaged: {error})'
@@ -184,7 +207,8 @@ def _example(key, tars):
     times[name] = _time(store)
     example['lat'], example['lon'] = _place(store)
   example['time'] = next(
-      (times[name] for name in _OPTICAL + _RADAR if times.get(name)), None)
+    (times[name] for name in _OPTICAL + _RADAR if times.get(name)), None
+  )
   if example['time'] is None:
     raise ValueError('no modality has a time')
   if 'S2L1C' in example:
@@ -197,8 +221,11 @@ def _example(key, tars):
 def _open_store(content):
   """The Zarr group in the bytes of a zip."""
   with zipfile.ZipFile(io.BytesIO(content)) as archive:
-    store = {name: cpu.Buffer.from_bytes(archive.read(name))
-             for name in archive.namelist() if not name.endswith('/')}
+    store = {
+      name: cpu.Buffer.from_bytes(archive.read(name))
+      for name in archive.namelist()
+      if not name.endswith('/')
+    }
   return zarr.open_group(store, mode='r', zarr_format=2)
 
 
@@ -221,8 +248,10 @@ def _image(name, store):
 
 def _place(store):
   """Latitude and longitude of a sample's centre in degrees."""
-  lat, lon = (float(np.ravel(store[name][...])[0])
-              for name in ('center_lat', 'center_lon'))
+  lat, lon = (
+    float(np.ravel(store[name][...])[0])
+    for name in ('center_lat', 'center_lon')
+  )
   if not (np.isfinite([lat, lon]).all() and abs(lat) <= 90):
     raise ValueError(f'there is no place {lat} N, {lon} E')
   return np.float64(lat), np.float64(geo.wrap_longitude(lon))

@@ -4,16 +4,31 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-KELVIN = (150., 350.)  # What 2 m air temperature can be.
+KELVIN = (150.0, 350.0)  # What 2 m air temperature can be.
 
 _KELVIN_UNITS = ('K', 'kelvin', 'Kelvin', 'degK')
 _MM_PER_UNIT = {
-    'm': 1000., 'm of water equivalent': 1000., 'mm': 1., 'kg m-2': 1.,
-    'kg m**-2': 1., 'kg/m^2': 1., 'kg m^-2': 1., 'kg/m2': 1.}
+  'm': 1000.0,
+  'm of water equivalent': 1000.0,
+  'mm': 1.0,
+  'kg m-2': 1.0,
+  'kg m**-2': 1.0,
+  'kg/m^2': 1.0,
+  'kg m^-2': 1.0,
+  'kg/m2': 1.0,
+}
 _MM_PER_SECOND_UNITS = {
-    'kg m-2 s-1': 1., 'kg m**-2 s**-1': 1., 'kg/m^2/s': 1., 'kg m^-2 s^-1': 1.,
-    'mm s-1': 1., 'mm/s': 1., 'mm/day': 1 / 86_400, 'mm d-1': 1 / 86_400,
-    'mm/h': 1 / 3600, 'mm h-1': 1 / 3600}
+  'kg m-2 s-1': 1.0,
+  'kg m**-2 s**-1': 1.0,
+  'kg/m^2/s': 1.0,
+  'kg m^-2 s^-1': 1.0,
+  'mm s-1': 1.0,
+  'mm/s': 1.0,
+  'mm/day': 1 / 86_400,
+  'mm d-1': 1 / 86_400,
+  'mm/h': 1 / 3600,
+  'mm h-1': 1 / 3600,
+}
 
 
 class Record(NamedTuple):
@@ -27,6 +42,7 @@ class Record(NamedTuple):
     file: has `grid(record)` and `read(record)`.
     where: what `file` needs to find the field.
   """
+
   variable: str
   start: int
   end: int
@@ -53,26 +69,32 @@ def convert(values, role, unit, seconds, path):
   table = _MM_PER_SECOND_UNITS if role == 'rate' else _MM_PER_UNIT
   if unit not in table:
     raise ValueError(
-        f'Precipitation in {path} has the unit {unit!r}; known are '
-        f'{sorted(table)}. Convert it and name the unit so.')
+      f'Precipitation in {path} has the unit {unit!r}; known are '
+      f'{sorted(table)}. Convert it and name the unit so.'
+    )
   factor = table[unit] * (seconds if role == 'rate' else 1)
   return np.maximum(values * factor, 0)  # Packing leaves -5e-10; NaN stays.
 
 
 def _kelvin(values, unit, path):
   """Values, if they are kelvin by name and by size."""
-  fix = ('Temperatures are stored in kelvin: add 273.15 to degrees Celsius '
-         'and set the unit to K.')
+  fix = (
+    'Temperatures are stored in kelvin: add 273.15 to degrees Celsius '
+    'and set the unit to K.'
+  )
   finite = values[np.isfinite(values)]
   example = f'{finite[0]:.2f}' if finite.size else 'no value'
   if unit not in _KELVIN_UNITS:
-    raise ValueError(f'The temperature in {path} has the unit {unit!r} '
-                     f'(first value {example}). {fix}')
+    raise ValueError(
+      f'The temperature in {path} has the unit {unit!r} '
+      f'(first value {example}). {fix}'
+    )
   wrong = finite[(finite < KELVIN[0]) | (finite > KELVIN[1])]
   if wrong.size:
     raise ValueError(
-        f'The temperature in {path} is called {unit} but holds '
-        f'{wrong[0]:.2f}, which is outside {KELVIN[0]:g} .. {KELVIN[1]:g} K'
-        f'{" and looks like degrees Celsius" if abs(wrong[0]) < 100 else ""}. '
-        f'{fix}')
+      f'The temperature in {path} is called {unit} but holds '
+      f'{wrong[0]:.2f}, which is outside {KELVIN[0]:g} .. {KELVIN[1]:g} K'
+      f'{" and looks like degrees Celsius" if abs(wrong[0]) < 100 else ""}. '
+      f'{fix}'
+    )
   return values

@@ -16,8 +16,10 @@ _TIMES = ('time', 'valid_time')
 
 def is_zarr(path):
   """Whether a folder is a Zarr store, version 2 or 3."""
-  return any(os.path.exists(os.path.join(path, name))
-             for name in ('.zgroup', '.zmetadata', 'zarr.json'))
+  return any(
+    os.path.exists(os.path.join(path, name))
+    for name in ('.zgroup', '.zmetadata', 'zarr.json')
+  )
 
 
 class XarrayFile:
@@ -41,20 +43,27 @@ class XarrayFile:
     self.lat, self.lon = self._coordinate(_LAT), self._coordinate(_LON)
     lats, lons = self.data[self.lat], self.data[self.lon]
     if lats.ndim > 1:
-      raise ValueError(f'{self.path} is not on a latitude-longitude grid: '
-                       f'{self.lat} has the dimensions {lats.dims}.')
+      raise ValueError(
+        f'{self.path} is not on a latitude-longitude grid: '
+        f'{self.lat} has the dimensions {lats.dims}.'
+      )
     self.stations = lats.ndim == 1 and lats.dims == lons.dims
     kind = geo.Points if self.stations else geo.Grid
     self._grid = kind(np.atleast_1d(lats.values), np.atleast_1d(lons.values))
     self.records = []
-    found = [(role, name) for role in names for name in names[role]
-             if name in self.data]
+    found = [
+      (role, name)
+      for role in names
+      for name in names[role]
+      if name in self.data
+    ]
     if not found:
       raise ValueError(
-          f'{self.path} holds neither 2 m temperature nor precipitation '
-          f'(looked for {", ".join(n for r in names for n in names[r])}); it '
-          f'holds {", ".join(map(str, self.data.data_vars))}. Name the '
-          'variable with --temperature or --precipitation if it is one.')
+        f'{self.path} holds neither 2 m temperature nor precipitation '
+        f'(looked for {", ".join(n for r in names for n in names[r])}); it '
+        f'holds {", ".join(map(str, self.data.data_vars))}. Name the '
+        'variable with --temperature or --precipitation if it is one.'
+      )
     for role, name in found:
       self._list(role, name)
 
@@ -66,21 +75,28 @@ class XarrayFile:
     for name, variable in self.data.variables.items():
       if variable.attrs.get('standard_name') in names:
         return name
-    raise ValueError(f'{self.path} has no coordinate {names[0]}; it has '
-                     f'{", ".join(map(str, self.data.coords))}.')
+    raise ValueError(
+      f'{self.path} has no coordinate {names[0]}; it has '
+      f'{", ".join(map(str, self.data.coords))}.'
+    )
 
   def _list(self, role, name):
     """Adds the records of one variable, one for each time."""
     array = self.data[name]
     space = {*self.data[self.lat].dims, *self.data[self.lon].dims}
-    dims = [d for d in array.dims if d not in space
-            and (array.sizes[d] > 1 or d in _TIMES + ('step',))]
+    dims = [
+      d
+      for d in array.dims
+      if d not in space and (array.sizes[d] > 1 or d in _TIMES + ('step',))
+    ]
     others = [d for d in dims if d not in _TIMES + ('step',)]
     if others or not any(t in array.coords for t in _TIMES):
-      raise ValueError(f'{name} in {self.path} has the dimensions '
-                       f'{array.dims}; wanted are a time, at most a forecast '
-                       'step, latitude and longitude. Select one entry of any '
-                       'other, such as a member or a level, and store that.')
+      raise ValueError(
+        f'{name} in {self.path} has the dimensions '
+        f'{array.dims}; wanted are a time, at most a forecast '
+        'step, latitude and longitude. Select one entry of any '
+        'other, such as a member or a level, and store that.'
+      )
     base, end = self._times(array, dims)
     times = np.unique(end)
     step = int(np.median(np.diff(times))) if len(times) > 1 else 0
@@ -90,16 +106,23 @@ class XarrayFile:
 
   def _times(self, array, dims):
     """Seconds since 1970 of run and valid time, each [n], as `dims` run."""
-    name = next((t for t in _TIMES if t in dims),
-                next(t for t in _TIMES if t in array.coords))
+    name = next(
+      (t for t in _TIMES if t in dims),
+      next(t for t in _TIMES if t in array.coords),
+    )
     end = array[name]
     base = end.min()  # Without steps, all times are one run.
     if 'step' in array.coords and name == 'time':
       base, end = end, end + array.coords['step']
-    shape = xr.DataArray(np.zeros([array.sizes[d] for d in dims], np.int64),
-                         dims=dims)
-    return [(times.astype('datetime64[s]').astype(np.int64) + shape)
-            .transpose(*dims).values.ravel() for times in (base, end)]
+    shape = xr.DataArray(
+      np.zeros([array.sizes[d] for d in dims], np.int64), dims=dims
+    )
+    return [
+      (times.astype('datetime64[s]').astype(np.int64) + shape)
+      .transpose(*dims)
+      .values.ravel()
+      for times in (base, end)
+    ]
 
   def _add(self, role, base, end, step, where):
     """Adds one record, if its time says what it is.
@@ -110,8 +133,11 @@ class XarrayFile:
     methods = self.data[where[0]].attrs.get('cell_methods', '')
     daily = step == windows.DAY and 'time: point' not in methods
     if role in ('t2m_min_daily', 't2m_max_daily') or daily:
-      variable = {'t2m': 't2m_mean_daily', 'tp': 'tp_sum_daily',
-                  'rate': 'tp_sum_daily'}.get(role, role)
+      variable = {
+        't2m': 't2m_mean_daily',
+        'tp': 'tp_sum_daily',
+        'rate': 'tp_sum_daily',
+      }.get(role, role)
       start, end = end, end + windows.DAY
     elif role == 't2m':
       variable, start = 't2m', end
@@ -122,7 +148,8 @@ class XarrayFile:
       if role == 'tp' and self.reset_hours:
         base = start  # A run of its own, whichever file holds its last hour.
     self.records.append(
-        weather_units.Record(variable, start, end, base, self, where))
+      weather_units.Record(variable, start, end, base, self, where)
+    )
 
   def _start(self, role, base, end, step):
     """Where the interval of a precipitation amount begins; None if empty."""
@@ -133,9 +160,10 @@ class XarrayFile:
       return base if base < end else None
     if not step:
       raise ValueError(
-          f'Precipitation in {self.path} has a single time, so the hours it '
-          'is the sum of are unknown; join the files along time, or pass '
-          'reset_hours.')
+        f'Precipitation in {self.path} has a single time, so the hours it '
+        'is the sum of are unknown; join the files along time, or pass '
+        'reset_hours.'
+      )
     return end - step
 
   def grid(self, record):
@@ -151,5 +179,6 @@ class XarrayFile:
     values = array.values.astype(np.float64).ravel()
     unit = self.data[name].attrs.get('units', 'none')
     role = 't2m' if role.startswith('t2m') else role
-    return weather_units.convert(values, role, unit,
-                                 record.end - record.start, self.path)
+    return weather_units.convert(
+      values, role, unit, record.end - record.start, self.path
+    )

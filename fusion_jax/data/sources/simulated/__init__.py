@@ -10,11 +10,11 @@ import zlib
 import numpy as np
 
 from fusion_jax.data.sources.simulated import (
-    climate,
-    imagery,
-    oracle,
-    planet,
-    surface,
+  climate,
+  imagery,
+  oracle,
+  planet,
+  surface,
 )
 
 SPLITS = {'train': 6_000, 'val': 256, 'test': 512}
@@ -33,6 +33,7 @@ class Latents:
     weather: `climate.Weather` around it.
     has_grd: whether Sentinel-1 comes as GRD, not RTC.
   """
+
   place: planet.Place
   time: int
   weather: climate.Weather
@@ -65,14 +66,16 @@ class SimulatedEarth:
       raise ValueError(f'There is no field {unknown}; there are {[*FIELDS]}.')
     if image_size < _SMALLEST:
       raise ValueError(
-          f'image_size={image_size} is too small; try {_SMALLEST} or more.')
+        f'image_size={image_size} is too small; try {_SMALLEST} or more.'
+      )
     self._planet = planet.Planet(seed)
 
   def _rng(self, split, i, stream):
     """The generator of one stream of one example, the same in any process."""
     if split not in self.splits:
       raise ValueError(
-          f'There is no split {split!r}; there are {[*self.splits]}.')
+        f'There is no split {split!r}; there are {[*self.splits]}.'
+      )
     if not 0 <= i < self.splits[split]:
       raise IndexError(f'{split} has {self.splits[split]} examples, not {i}.')
     words = [self.seed, *(zlib.crc32(s.encode()) for s in (split, stream)), i]
@@ -102,9 +105,11 @@ class SimulatedEarth:
     """
     known = self.latents(split, i)
     example = {
-        'key': f'simulated_{split}_{i:06d}',
-        'lat': np.float64(known.place.lat), 'lon': np.float64(known.place.lon),
-        'time': np.int64(known.time)}
+      'key': f'simulated_{split}_{i:06d}',
+      'lat': np.float64(known.place.lat),
+      'lon': np.float64(known.place.lon),
+      'time': np.int64(known.time),
+    }
     example |= self._images(known, split, i)
     return example | climate.series(known.time, known.weather)
 
@@ -113,8 +118,12 @@ class SimulatedEarth:
     if not self.fields:
       return {}
     scene = surface.scene(
-        known.place, known.time, known.weather, self.image_size,
-        self._rng(split, i, 'scene'))
+      known.place,
+      known.time,
+      known.weather,
+      self.image_size,
+      self._rng(split, i, 'scene'),
+    )
     counts = None
     if {'S2L2A', 'S2RGB', 'NDVI'} & set(self.fields):
       counts = imagery.s2l2a(scene, self._rng(split, i, 'S2L2A'))
@@ -125,12 +134,13 @@ class SimulatedEarth:
       return imagery.sentinel1(scene, self._rng(split, i, 'S1'), corrected)
 
     make = {
-        'S2L2A': lambda: counts,
-        'S2L1C': lambda: imagery.s2l1c(scene, self._rng(split, i, 'S2L1C')),
-        'S2RGB': lambda: imagery.s2rgb(counts),
-        'S1GRD': lambda: radar(False),
-        'S1RTC': lambda: radar(True),
-        'DEM': lambda: imagery.dem(scene),
-        'NDVI': lambda: imagery.ndvi(counts),
-        'LULC': lambda: imagery.lulc(scene)}
+      'S2L2A': lambda: counts,
+      'S2L1C': lambda: imagery.s2l1c(scene, self._rng(split, i, 'S2L1C')),
+      'S2RGB': lambda: imagery.s2rgb(counts),
+      'S1GRD': lambda: radar(False),
+      'S1RTC': lambda: radar(True),
+      'DEM': lambda: imagery.dem(scene),
+      'NDVI': lambda: imagery.ndvi(counts),
+      'LULC': lambda: imagery.lulc(scene),
+    }
     return {field: make[field]() for field in self.fields}

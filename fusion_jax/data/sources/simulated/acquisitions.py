@@ -10,10 +10,10 @@ import numpy as np
 
 from fusion_jax.data import composites
 from fusion_jax.data.sources.simulated import (
-    climate,
-    habitats,
-    phenology,
-    spectra,
+  climate,
+  habitats,
+  phenology,
+  spectra,
 )
 
 CORE = 9  # Pixels a side of the patch that every example is cut from.
@@ -22,11 +22,19 @@ _REVISIT_DAYS = 5
 _MOST_CLOUD = 0.5  # Images with more are not in the archive.
 _JANUARY_1 = 17_532  # Days since 1970.
 VEGETATION, BARE, WATER, SHADOW, MEDIUM, HIGH, CIRRUS, SNOW = (
-    4, 5, 6, 3, 8, 9, 10, 11)
+  4,
+  5,
+  6,
+  3,
+  8,
+  9,
+  10,
+  11,
+)
 _CLOUD_KINDS = (HIGH, CIRRUS, MEDIUM, SHADOW)
 _CLOUD_SHARES = (0.62, 0.14, 0.12, 0.12)
-_CLOUD = np.array([.62, .62, .62, .63, .64, .65, .66, .66, .48, .40])
-_YELLOW = np.array([0, .10, .09, .03, 0, 0, 0, 0, 0, 0])  # Of flowers.
+_CLOUD = np.array([0.62, 0.62, 0.62, 0.63, 0.64, 0.65, 0.66, 0.66, 0.48, 0.40])
+_YELLOW = np.array([0, 0.10, 0.09, 0.03, 0, 0, 0, 0, 0, 0])  # Of flowers.
 _SNOW_BELOW_K = 264.0
 
 
@@ -40,6 +48,7 @@ class Acquisitions:
       `composites.BANDS`.
     scene_class: uint8 [A, Y, X], SCL.
   """
+
   days: np.ndarray
   counts: np.ndarray
   scene_class: np.ndarray
@@ -48,8 +57,9 @@ class Acquisitions:
   def months(self):
     """bool [A, 12]: the month of each."""
     ends = np.cumsum([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
-    return np.searchsorted(ends, self.days, side='right')[
-        :, None] == np.arange(12)
+    return np.searchsorted(ends, self.days, side='right')[:, None] == np.arange(
+      12
+    )
 
 
 def draw(site, habitat, rng):
@@ -83,9 +93,17 @@ def around(core, site, habitat, size, rng):
   _, beside = _surfaces(site, habitat, core.days, rng)
   share = np.zeros((size, size))
   cloudy = core.scene_class[:, 0, 0] >= MEDIUM
-  whole = _observe(site, core.days, cloudy, beside, beside, share,
-                   _texture(site, habitat, share, rng), rng)
-  middle = np.s_[start:start + CORE]
+  whole = _observe(
+    site,
+    core.days,
+    cloudy,
+    beside,
+    beside,
+    share,
+    _texture(site, habitat, share, rng),
+    rng,
+  )
+  middle = np.s_[start : start + CORE]
   whole.counts[..., middle, middle] = core.counts
   whole.scene_class[..., middle, middle] = core.scene_class
   return whole
@@ -106,8 +124,13 @@ def _dates(site, rng):
 
 def _surfaces(site, habitat, days, rng):
   """Spectra [A, 10] of the two covers of a patch, on its days."""
-  moisture = np.clip(0.35 + 0.25 * np.cos(2 * np.pi * (days - 20) / 365)
-                     + 0.15 * rng.standard_normal(len(days)), 0, 1)
+  moisture = np.clip(
+    0.35
+    + 0.25 * np.cos(2 * np.pi * (days - 20) / 365)
+    + 0.15 * rng.standard_normal(len(days)),
+    0,
+    1,
+  )
   found = []
   for code, use in ((habitat.cover, habitat.use), (habitat.neighbour, '')):
     cover = phenology.cover_at(code, site.bioregion, use)
@@ -115,11 +138,14 @@ def _surfaces(site, habitat, days, rng):
     mixed = phenology.shares(cover, green, days)
     soil = site.place.soil + 0.25 * rng.dirichlet(np.ones(3))
     bright = np.exp([0.22, 0.14] * rng.standard_normal(2))
-    dry, wet = (spectra.endmembers(soil / soil.sum(), m, bright)[:, _COLUMNS]
-                for m in (0.0, 1.0))
+    dry, wet = (
+      spectra.endmembers(soil / soil.sum(), m, bright)[:, _COLUMNS]
+      for m in (0.0, 1.0)
+    )
     spectrum = mixed @ dry + moisture[:, None] * (mixed @ (wet - dry))
-    flowers = phenology.bloom(cover, days, 0.6 * phenology.delay_days(
-        site.place))
+    flowers = phenology.bloom(
+      cover, days, 0.6 * phenology.delay_days(site.place)
+    )
     spectrum += flowers[:, None] * _YELLOW
     found.append(spectrum.astype(np.float32))
   return found
@@ -136,8 +162,10 @@ def _edge(share, size, rng):
 
 def _texture(site, habitat, share, rng):
   """Brightness [size, size] of crowns, roofs and tussocks, mean 1."""
-  own, beside = (phenology.cover_at(code, site.bioregion).rough
-                 for code in (habitat.cover, habitat.neighbour))
+  own, beside = (
+    phenology.cover_at(code, site.bioregion).rough
+    for code in (habitat.cover, habitat.neighbour)
+  )
   rough = share * own + (1 - share) * beside
   return 1 + rough * rng.standard_normal(share.shape)
 
@@ -149,8 +177,10 @@ def _observe(site, days, cloudy, own, beside, share, texture, rng):
   surface = beside[:, :, None, None] + (own - beside)[:, :, None, None] * share
   surface *= texture
   snow = _snow(site, days, rng)[:, None, None, None]
-  surface += snow * (spectra.SPECTRA[spectra.PURE.index('snow')][
-      _COLUMNS][:, None, None] - surface)
+  surface += snow * (
+    spectra.SPECTRA[spectra.PURE.index('snow')][_COLUMNS][:, None, None]
+    - surface
+  )
   light = np.exp(0.05 * rng.standard_normal(number))
   haze = rng.gamma(1.5, 0.08, number)
   surface *= light[:, None, None, None]
@@ -161,7 +191,8 @@ def _observe(site, days, cloudy, own, beside, share, texture, rng):
   depth = _depth(kind, rng)[:, None, None, None]
   surface += depth * (_CLOUD[:, None, None] - surface)
   surface *= np.where(kind == SHADOW, rng.uniform(0.35, 0.7, number), 1)[
-      :, None, None, None]
+    :, None, None, None
+  ]
   noise = rng.standard_normal(surface.shape, np.float32)
   surface += (np.float32(0.004) + np.float32(0.02) * surface) * noise
   counts = np.clip(np.rint(surface * 10_000), 1, 20_000).astype(np.uint16)
@@ -178,10 +209,12 @@ def _snow(site, days, rng):
 
 def _depth(kind, rng):
   """Share [A] of the light that comes from cloud; some of it is unseen."""
-  low = np.select([kind == HIGH, kind == CIRRUS, kind == MEDIUM],
-                  [0.6, 0.1, 0.2], 0.0)
-  span = np.select([kind == HIGH, kind == CIRRUS, kind == MEDIUM],
-                   [0.4, 0.25, 0.4], 0.0)
+  low = np.select(
+    [kind == HIGH, kind == CIRRUS, kind == MEDIUM], [0.6, 0.1, 0.2], 0.0
+  )
+  span = np.select(
+    [kind == HIGH, kind == CIRRUS, kind == MEDIUM], [0.4, 0.25, 0.4], 0.0
+  )
   missed = (kind == VEGETATION) & (rng.random(len(kind)) < 0.05)
   span = np.where(missed, 0.35, span)
   return low + span * rng.random(len(kind))
@@ -191,10 +224,12 @@ def _ground(scene_class, counts):
   """Tells clear vegetation from soil and water by red and near infrared."""
   red, infrared = counts[:, 2].astype(int), counts[:, 6].astype(int)
   index = (infrared - red) / np.maximum(infrared + red, 1)
-  clear = np.where(infrared < 500, WATER, np.where(index > 0.3, VEGETATION,
-                                                   BARE))
+  clear = np.where(
+    infrared < 500, WATER, np.where(index > 0.3, VEGETATION, BARE)
+  )
   return np.where(scene_class == VEGETATION, clear, scene_class).astype(
-      np.uint8)
+    np.uint8
+  )
 
 
 assert len(_COLUMNS) == len(composites.BANDS)

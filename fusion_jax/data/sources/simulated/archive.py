@@ -54,12 +54,17 @@ def write_terramesh(earth, root, split):
 def _zipped_zarr(field, example):
   """The bytes of one image as a consolidated Zarr version 2 store, zipped."""
   import zarr
+
   store = {}
   group = zarr.open_group(store, mode='w', zarr_format=2)
   for name, (dims, values, attributes) in _variables(field, example).items():
     array = group.create_array(
-        name, shape=values.shape, dtype=values.dtype, chunks=values.shape,
-        attributes={'_ARRAY_DIMENSIONS': dims} | attributes)
+      name,
+      shape=values.shape,
+      dtype=values.dtype,
+      chunks=values.shape,
+      attributes={'_ARRAY_DIMENSIONS': dims} | attributes,
+    )
     array[...] = values
   zarr.consolidate_metadata(store, zarr_format=2)
   content = io.BytesIO()
@@ -77,19 +82,24 @@ def _variables(field, example):
   steps = (np.arange(size) - (size - 1) / 2) * surface.PIXEL_M
   time = 0 if field == 'DEM' else int(example['time']) * 10**9
   variables = {
-      'bands': (['time', 'band', 'y', 'x'], np.moveaxis(image, -1, 0)[None],
-                {}),
-      'band': (['band'], np.array(modalities.IMAGE_FIELDS[field].bands), {}),
-      'time': (['time'], np.array([time]),
-               {'units': 'nanoseconds since 1970-01-01',
-                'calendar': 'proleptic_gregorian'}),
-      'y': (['y'], y - steps, {'units': 'm'}),
-      'x': (['x'], x + steps, {'units': 'm'}),
-      'sample': ([], np.array(example['key']), {}),
-      'file_id': ([], np.array(example['key']), {}),
-      'spatial_ref': ([], np.array(epsg), {'crs_wkt': f'EPSG:{epsg}'}),
-      'center_lat': ([], np.array(example['lat']), {}),
-      'center_lon': ([], np.array(example['lon']), {})}
+    'bands': (['time', 'band', 'y', 'x'], np.moveaxis(image, -1, 0)[None], {}),
+    'band': (['band'], np.array(modalities.IMAGE_FIELDS[field].bands), {}),
+    'time': (
+      ['time'],
+      np.array([time]),
+      {
+        'units': 'nanoseconds since 1970-01-01',
+        'calendar': 'proleptic_gregorian',
+      },
+    ),
+    'y': (['y'], y - steps, {'units': 'm'}),
+    'x': (['x'], x + steps, {'units': 'm'}),
+    'sample': ([], np.array(example['key']), {}),
+    'file_id': ([], np.array(example['key']), {}),
+    'spatial_ref': ([], np.array(epsg), {'crs_wkt': f'EPSG:{epsg}'}),
+    'center_lat': ([], np.array(example['lat']), {}),
+    'center_lon': ([], np.array(example['lon']), {}),
+  }
   if field in _OPTICAL:
     clear = np.zeros((1, size, size), np.uint8)
     variables['cloud_mask'] = ['time', 'y', 'x'], clear, {}
@@ -99,6 +109,7 @@ def _variables(field, example):
 def _utm(lat, lon):
   """Easting and northing in m, and the EPSG code, of a place's UTM zone."""
   from rasterio import warp
+
   epsg = (32_600 if lat >= 0 else 32_700) + int((lon + 180) // 6) + 1
   (x,), (y,) = warp.transform('EPSG:4326', f'EPSG:{epsg}', [lon], [lat])
   return x, y, epsg
@@ -120,29 +131,49 @@ def write_weather(earth, path, keys):
     ValueError: for more places.
   """
   import xarray as xr
+
   if len(keys) > _MOST_PLACES:
-    raise ValueError(f'{len(keys)} places make too large a grid; write at '
-                     f'most {_MOST_PLACES} to a file.')
+    raise ValueError(
+      f'{len(keys)} places make too large a grid; write at '
+      f'most {_MOST_PLACES} to a file.'
+    )
   known = [earth.latents(*key) for key in keys]
   lats = np.unique([k.place.lat for k in known])[::-1]
   lons = np.unique([k.place.lon for k in known])
   hours = [k.weather.start + np.arange(len(k.weather.t2m)) for k in known]
   times = np.unique(np.concatenate(hours))
-  fields = {name: np.full((len(times), len(lats), len(lons)), np.nan,
-                          np.float32) for name in ('t2m', 'tp')}
+  fields = {
+    name: np.full((len(times), len(lats), len(lons)), np.nan, np.float32)
+    for name in ('t2m', 'tp')
+  }
   for k, mine in zip(known, hours):
-    cell = (np.searchsorted(times, mine),
-            int(np.flatnonzero(lats == k.place.lat)[0]),
-            int(np.flatnonzero(lons == k.place.lon)[0]))
+    cell = (
+      np.searchsorted(times, mine),
+      int(np.flatnonzero(lats == k.place.lat)[0]),
+      int(np.flatnonzero(lons == k.place.lon)[0]),
+    )
     fields['t2m'][cell], fields['tp'][cell] = k.weather.t2m, k.weather.tp
-  axes = {'time': times.astype('datetime64[h]').astype('datetime64[ns]'),
-          'latitude': lats, 'longitude': lons}
-  notes = {'t2m': {'units': 'K', 'long_name': '2 metre temperature'},
-           'tp': {'units': 'kg m-2',
-                  'long_name': 'precipitation of the hour that ends'}}
+  axes = {
+    'time': times.astype('datetime64[h]').astype('datetime64[ns]'),
+    'latitude': lats,
+    'longitude': lons,
+  }
+  notes = {
+    't2m': {'units': 'K', 'long_name': '2 metre temperature'},
+    'tp': {
+      'units': 'kg m-2',
+      'long_name': 'precipitation of the hour that ends',
+    },
+  }
   xr.Dataset(
-      {name: (tuple(axes), values, notes[name])
-       for name, values in fields.items()}, axes,
-      {'title': 'Simulated Earth', 'Conventions': 'CF-1.8'},
-  ).to_netcdf(path, engine='h5netcdf', encoding={
-      name: {'zlib': True, 'complevel': 1} for name in fields})
+    {
+      name: (tuple(axes), values, notes[name])
+      for name, values in fields.items()
+    },
+    axes,
+    {'title': 'Simulated Earth', 'Conventions': 'CF-1.8'},
+  ).to_netcdf(
+    path,
+    engine='h5netcdf',
+    encoding={name: {'zlib': True, 'complevel': 1} for name in fields},
+  )

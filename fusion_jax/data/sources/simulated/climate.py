@@ -45,6 +45,7 @@ class Weather:
     cloud: float64 [origin + 1], the cloud index up to the acquisition.
     moisture: 0..1, of the soil, from the rain until the acquisition.
   """
+
   start: int
   origin: int
   t2m: np.ndarray
@@ -78,8 +79,11 @@ def diurnal_normal(place, time):
   and under a high sun.
   """
   noon = np.cos(np.deg2rad(place.lat) - sun.declination(time))
-  half_range = (2.0 + 4.5 * place.continentality) * (
-      1.25 - 0.6 * place.wetness) * (0.35 + 0.8 * np.maximum(noon, 0))
+  half_range = (
+    (2.0 + 4.5 * place.continentality)
+    * (1.25 - 0.6 * place.wetness)
+    * (0.35 + 0.8 * np.maximum(noon, 0))
+  )
   angle = 2 * np.pi * (sun.solar_hour(place.lon, time) - 14.6) / 24
   return half_range * (np.cos(angle) + 0.3 * np.sin(2 * angle + 1.75))
 
@@ -123,7 +127,8 @@ def rain_chance(place, time):
   summer = 205 if place.lat >= 0 else 205 - _YEAR_DAYS / 2
   season = np.cos(2 * np.pi * (sun.day_of_year(time) - summer) / _YEAR_DAYS)
   chance = (0.008 + 0.15 * place.wetness**1.4) * (
-      1 + 0.9 * place.monsoon * season)
+    1 + 0.9 * place.monsoon * season
+  )
   warmth = np.clip((daily_normal(place, time) - 263) / 40, 0, 1)
   return -special.ndtri(chance), 0.6 + 2.0 * warmth
 
@@ -138,36 +143,46 @@ def simulate(place, time, rng):
   seconds = (start + np.arange(NUM_HOURS)) * _HOUR
   t2m, tp = combine(place, seconds, paths, rng)
   age = np.arange(origin, -1, -1)
-  fallen = np.sum(tp[:origin + 1] * np.exp(-age / MOISTURE_TAU_H))
+  fallen = np.sum(tp[: origin + 1] * np.exp(-age / MOISTURE_TAU_H))
   return Weather(
-      start=start, origin=origin, t2m=t2m.astype(np.float32),
-      tp=tp.astype(np.float32), anomaly=anomaly,
-      cloud=paths['cloud'][:origin + 1],
-      moisture=float(1 - np.exp(-fallen / MOISTURE_MM)))
+    start=start,
+    origin=origin,
+    t2m=t2m.astype(np.float32),
+    tp=tp.astype(np.float32),
+    anomaly=anomaly,
+    cloud=paths['cloud'][: origin + 1],
+    moisture=float(1 - np.exp(-fallen / MOISTURE_MM)),
+  )
 
 
 def draw_paths(rng, anomaly, cloud, before, after, draws=()):
   """The four hidden processes [*draws, before + 1 + after] by name."""
+
   def draw(start, tau, sd):
     if start is None:  # Unknown at the acquisition.
       start = rng.normal(0, sd, draws)
     return ou_from_origin(rng, start, before, after, tau, sd, draws)
 
   return {
-      'anomaly': draw(anomaly, ANOMALY_TAU_H, ANOMALY_SD_K),
-      'cloud': draw(cloud, CLOUD_TAU_H, 1.0),
-      'mesoscale': draw(None, MESOSCALE_TAU_H, MESOSCALE_SD_K),
-      'shower': draw(None, SHOWER_TAU_H, 1.0)}
+    'anomaly': draw(anomaly, ANOMALY_TAU_H, ANOMALY_SD_K),
+    'cloud': draw(cloud, CLOUD_TAU_H, 1.0),
+    'mesoscale': draw(None, MESOSCALE_TAU_H, MESOSCALE_SD_K),
+    'shower': draw(None, SHOWER_TAU_H, 1.0),
+  }
 
 
 def combine(place, seconds, paths, rng):
   """(temperature in K, precipitation in mm) from the hidden processes."""
-  t2m = (daily_normal(place, seconds) + paths['anomaly'] +
-         paths['mesoscale'] + diurnal_normal(place, seconds) *
-         (1 - CLOUD_DAMPING * paths['cloud']))
+  t2m = (
+    daily_normal(place, seconds)
+    + paths['anomaly']
+    + paths['mesoscale']
+    + diurnal_normal(place, seconds) * (1 - CLOUD_DAMPING * paths['cloud'])
+  )
   threshold, scale = rain_chance(place, seconds)
-  index = (CLOUD_SHARE * paths['cloud'] +
-           np.sqrt(1 - CLOUD_SHARE**2) * paths['shower'])
+  index = (
+    CLOUD_SHARE * paths['cloud'] + np.sqrt(1 - CLOUD_SHARE**2) * paths['shower']
+  )
   amount = scale * rng.standard_gamma(RAIN_SHAPE, t2m.shape)
   return t2m, np.where(index > threshold, amount, 0.0)
 
@@ -175,17 +190,18 @@ def combine(place, seconds, paths, rng):
 def hourly(values, origin):
   """The hourly window [..., 60] of leads -47..+12."""
   first, last = modalities.HOURLY_LEADS[0], modalities.HOURLY_LEADS[-1]
-  return values[..., origin + first:origin + last + 1]
+  return values[..., origin + first : origin + last + 1]
 
 
 def days(values, first_hour):
   """[..., 40, 24]: each UTC day's hours 00..23 (0) or 01..24 (1)."""
-  window = values[..., first_hour:first_hour + NUM_HOURS - 1]
+  window = values[..., first_hour : first_hour + NUM_HOURS - 1]
   return window.reshape(*values.shape[:-1], windows.NUM_DAYS, 24)
 
 
 def series(time, weather):
   """All weather modalities of an example: float32 [60] and [40], K and mm."""
   found = windows.series(
-      np.array([time]), weather.t2m[None, :-1], weather.tp[None, 1:])
+    np.array([time]), weather.t2m[None, :-1], weather.tp[None, 1:]
+  )
   return {name: values[0] for name, values in found.items()}

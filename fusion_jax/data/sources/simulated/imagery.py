@@ -15,17 +15,23 @@ _COARSE = {2: (4, 5, 6, 8, 10, 11), 6: (0, 9)}  # Pixels a cell: bands.
 _BRIGHT_VEIL = 0.5  # Reflectance of thin cloud.
 _B10 = modalities.S2L1C_BANDS.index('B10')
 _BACKSCATTER = {  # Class: VV, VH in dB.
-    surface.WATER: (-19, -27), surface.TREES: (-8.5, -14.5),
-    surface.WETLAND: (-11, -19), surface.CROPS: (-11, -18),
-    surface.TOWN: (-4, -11.5), surface.BARE: (-13.5, -22),
-    surface.SNOW: (-13, -20.5), surface.RANGE: (-12, -19.5)}
+  surface.WATER: (-19, -27),
+  surface.TREES: (-8.5, -14.5),
+  surface.WETLAND: (-11, -19),
+  surface.CROPS: (-11, -18),
+  surface.TOWN: (-4, -11.5),
+  surface.BARE: (-13.5, -22),
+  surface.SNOW: (-13, -20.5),
+  surface.RANGE: (-12, -19.5),
+}
 
 
 def _absorbed(scene):
   """Surface reflectance with the water vapour of B09: a new array."""
   light = scene.reflectance.copy()
   light[..., spectra.B09] *= spectra.vapour_transmission(
-      scene.water_mm, _VERTICAL)
+    scene.water_mm, _VERTICAL
+  )
   return light
 
 
@@ -64,9 +70,12 @@ def s2l2a(scene, rng):
 
 def s2l1c(scene, rng):
   """int16 [Y, X, 13] top-of-atmosphere reflectance x 10,000; no offset."""
-  through = np.exp(-scene.air_mass * (
-      spectra.RAYLEIGH + 0.5 * scene.haze * spectra.HAZE / spectra.HAZE[0] *
-      0.3))
+  through = np.exp(
+    -scene.air_mass
+    * (
+      spectra.RAYLEIGH + 0.5 * scene.haze * spectra.HAZE / spectra.HAZE[0] * 0.3
+    )
+  )
   light = _absorbed(scene) * through.astype(np.float32)
   light += 0.5 * scene.air_mass * spectra.RAYLEIGH
   light += scene.haze * scene.air_mass * spectra.HAZE
@@ -78,8 +87,9 @@ def s2l1c(scene, rng):
 
 def _sense_l1c(light, rng):
   counts = _sense(np.delete(light, _B10, -1), rng)
-  cirrus = _blocks(light[..., _B10:_B10 + 1], 6) + 0.0003 * _blocks(
-      rng.standard_normal((*light.shape[:2], 1), np.float32), 6)
+  cirrus = _blocks(light[..., _B10 : _B10 + 1], 6) + 0.0003 * _blocks(
+    rng.standard_normal((*light.shape[:2], 1), np.float32), 6
+  )
   cirrus = np.clip(np.rint(cirrus * 1e4), 1, 16_000).astype(np.int16)
   return np.concatenate([counts[..., :_B10], cirrus, counts[..., _B10:]], -1)
 
@@ -121,11 +131,15 @@ def sentinel1(scene, rng, terrain_corrected):
   vh = np.full(10, -19.0, np.float32)
   for name, (one, other) in _BACKSCATTER.items():
     vv[name], vh[name] = one, other
-  open_ground = (scene.cover != surface.WATER) & (
-      scene.cover != surface.TREES)
+  open_ground = (scene.cover != surface.WATER) & (scene.cover != surface.TREES)
   wet = np.where(open_ground, 3.5 * scene.moisture * (1 - scene.snow), 0)
-  decibel = np.stack([vv[scene.cover] + wet + 1.0 * scene.green,
-                      vh[scene.cover] + 0.7 * wet + 2.5 * scene.green], -1)
+  decibel = np.stack(
+    [
+      vv[scene.cover] + wet + 1.0 * scene.green,
+      vh[scene.cover] + 0.7 * wet + 2.5 * scene.green,
+    ],
+    -1,
+  )
   decibel -= 1.5 * scene.snow[..., None]
   if not terrain_corrected:
     facing = -np.gradient(scene.height, surface.PIXEL_M, axis=1)  # Looks east.

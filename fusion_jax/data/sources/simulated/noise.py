@@ -10,12 +10,13 @@ _REFERENCE = 512  # Pixels; what is longer is an offset of the whole image.
 def _power(size, roughness, scale):
   ky = np.fft.fftfreq(size)[:, None]
   kx = np.fft.rfftfreq(size)[None]
-  return (ky**2 + kx**2 + scale**-2.0)**-roughness, kx
+  return (ky**2 + kx**2 + scale**-2.0) ** -roughness, kx
 
 
 @functools.cache
 def _filter(size, roughness, scale):
   """(amplitudes [size, size // 2 + 1], offset) for unit total variance."""
+
   def energy(n):
     power, kx = _power(n, roughness, scale)
     twice = np.where((kx == 0) | (kx == 0.5), 1, 2)  # Half spectrum.

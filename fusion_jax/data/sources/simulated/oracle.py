@@ -32,19 +32,22 @@ def conditional_mean(place, weather, extremes=False):
   seconds = (weather.start + np.arange(climate.NUM_HOURS)) * 3_600
   cloud_mean, cloud_var = _cloud(weather, leads)
   anomaly = weather.anomaly * climate.persistence(leads, climate.ANOMALY_TAU_H)
-  t2m = (climate.daily_normal(place, seconds) + anomaly +
-         climate.diurnal_normal(place, seconds) *
-         (1 - climate.CLOUD_DAMPING * cloud_mean))
+  t2m = (
+    climate.daily_normal(place, seconds)
+    + anomaly
+    + climate.diurnal_normal(place, seconds)
+    * (1 - climate.CLOUD_DAMPING * cloud_mean)
+  )
   threshold, scale = climate.rain_chance(place, seconds)
   spread = np.sqrt(1 - climate.CLOUD_SHARE**2 * (1 - cloud_var))
-  chance = special.ndtr(
-      (climate.CLOUD_SHARE * cloud_mean - threshold) / spread)
+  chance = special.ndtr((climate.CLOUD_SHARE * cloud_mean - threshold) / spread)
   tp = chance * scale * climate.RAIN_SHAPE
   means = {
-      't2m_hourly': climate.hourly(t2m, weather.origin),
-      'tp_hourly': climate.hourly(tp, weather.origin),
-      't2m_mean_daily': climate.days(t2m, 0).mean(-1),
-      'tp_sum_daily': climate.days(tp, 1).sum(-1)}
+    't2m_hourly': climate.hourly(t2m, weather.origin),
+    'tp_hourly': climate.hourly(tp, weather.origin),
+    't2m_mean_daily': climate.days(t2m, 0).mean(-1),
+    'tp_sum_daily': climate.days(tp, 1).sum(-1),
+  }
   return means | _extremes(place, weather, seconds) if extremes else means
 
 
@@ -52,7 +55,7 @@ def _cloud(weather, leads):
   """Mean and variance [961] of the cloud index: known until lead 0."""
   persistence = climate.persistence(leads, climate.CLOUD_TAU_H)
   mean = weather.cloud[-1] * persistence
-  mean[:weather.origin + 1] = weather.cloud
+  mean[: weather.origin + 1] = weather.cloud
   return mean, np.where(leads > 0, 1 - persistence**2, 0.0)
 
 
@@ -60,12 +63,19 @@ def _extremes(place, weather, seconds):
   """Daily minima and maxima [40], means of conditional draws."""
   rng = np.random.default_rng([weather.start, weather.origin])
   paths = climate.draw_paths(
-      rng, weather.anomaly, weather.cloud[-1], weather.origin,
-      climate.NUM_HOURS - 1 - weather.origin, (_DRAWS,))
-  paths['cloud'][:, :weather.origin + 1] = weather.cloud
+    rng,
+    weather.anomaly,
+    weather.cloud[-1],
+    weather.origin,
+    climate.NUM_HOURS - 1 - weather.origin,
+    (_DRAWS,),
+  )
+  paths['cloud'][:, : weather.origin + 1] = weather.cloud
   t2m, tp = climate.combine(place, seconds, paths, rng)
   warmth, rain = climate.days(t2m, 0), climate.days(tp, 1)
-  return {'t2m_min_daily': warmth.min(-1).mean(0),
-          't2m_max_daily': warmth.max(-1).mean(0),
-          'tp_min_daily': rain.min(-1).mean(0),
-          'tp_max_daily': rain.max(-1).mean(0)}
+  return {
+    't2m_min_daily': warmth.min(-1).mean(0),
+    't2m_max_daily': warmth.max(-1).mean(0),
+    'tp_min_daily': rain.min(-1).mean(0),
+    'tp_max_daily': rain.max(-1).mean(0),
+  }

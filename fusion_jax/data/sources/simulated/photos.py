@@ -16,16 +16,29 @@ from fusion_jax.data.sources.simulated import habitats
 WIDTH = 512
 NUM_VIEWS = 4  # West, east, north, south.
 _SENTENCES = (  # For the five descriptive prompts of a class.
-    'The view is typical of {}.', 'Signs of {} as far as one can see.',
-    '{} in summer light.', 'A walker stands amid {}.',
-    'From the road one notices {}.')
+  'The view is typical of {}.',
+  'Signs of {} as far as one can see.',
+  '{} in summer light.',
+  'A walker stands amid {}.',
+  'From the road one notices {}.',
+)
 # Prompts of each kind, and how far each is from what it should say.
-KINDS = {'class_names': 0.55, 'paper': 0.65, 'validation': 0.6,
-         'descriptive': 0.75}
+KINDS = {
+  'class_names': 0.55,
+  'paper': 0.65,
+  'validation': 0.6,
+  'descriptive': 0.75,
+}
 
 # Strength of what a photo shows; each concept is a unit vector.
-_WEIGHTS = {'land_cover': 0.9, 'cover': 0.75, 'land_use': 0.6, 'eunis': 0.6,
-            'bioregion': 0.55, 'country': 0.4}
+_WEIGHTS = {
+  'land_cover': 0.9,
+  'cover': 0.75,
+  'land_use': 0.6,
+  'eunis': 0.6,
+  'bioregion': 0.55,
+  'country': 0.4,
+}
 _GAP_PHOTO, _GAP_TEXT = 3.0, 2.2
 _NUISANCE_RANK = 40
 _PLACE_NUISANCE, _VIEW_NUISANCE = 1.0, 0.8  # Light, weather, camera.
@@ -47,8 +60,9 @@ class Concepts:
     rng = np.random.default_rng([seed, 512])
     self._photo_cone, self._text_cone = _units(rng, 2)
     self._nuisance = _units(rng, _NUISANCE_RANK)
-    self._of = {task: _units(rng, len(labels.classes(task)))
-                for task in labels.TASKS}
+    self._of = {
+      task: _units(rng, len(labels.classes(task))) for task in labels.TASKS
+    }
     self._codes = sorted(labels.codes('land_cover'))
     self._of['cover'] = _units(rng, len(self._codes))
     codes = labels.codes('crops')
@@ -68,15 +82,19 @@ class Concepts:
     """
     number = NUM_VIEWS
     lost = rng.random(number) < _LOST
-    away = np.clip(rng.beta(*_NEIGHBOUR) + _TURN * rng.standard_normal(
-        (number, 1)), 0, 1)
-    content = ((1 - away) * self._content(site, habitat, habitat.cover)
-               + away * self._content(site, habitat, habitat.neighbour))
-    light = (_PLACE_NUISANCE * rng.standard_normal(_NUISANCE_RANK)
-             + _VIEW_NUISANCE * rng.standard_normal((number, _NUISANCE_RANK)))
+    away = np.clip(
+      rng.beta(*_NEIGHBOUR) + _TURN * rng.standard_normal((number, 1)), 0, 1
+    )
+    content = (1 - away) * self._content(
+      site, habitat, habitat.cover
+    ) + away * self._content(site, habitat, habitat.neighbour)
+    light = _PLACE_NUISANCE * rng.standard_normal(
+      _NUISANCE_RANK
+    ) + _VIEW_NUISANCE * rng.standard_normal((number, _NUISANCE_RANK))
     content += light @ self._nuisance / np.sqrt(_NUISANCE_RANK)
     content += _PLACE_NOISE * _gaussian(rng, 1) + _VIEW_NOISE * _gaussian(
-        rng, number)
+      rng, number
+    )
     vectors = _GAP_PHOTO * self._photo_cone + content
     vectors *= _NORM / 4 * np.exp(0.05 * rng.standard_normal((number, 1)))
     vectors[lost & ~lost.all()] = np.nan
@@ -87,13 +105,17 @@ class Concepts:
     mine = cover == habitat.cover
     use = habitat.use if mine else habitats.likely_use(cover)
     classes = habitat.labels | {
-        'land_cover': labels.of_code('land_cover', cover),
-        'land_use': labels.of_code('land_use', use),
-        'cover': self._codes.index(cover),
-        'eunis': labels.of_name('eunis', habitats.habitat_name(
-            cover, use, site.bioregion))}
-    return sum(weight * self._of[name][classes[name]]
-               for name, weight in _WEIGHTS.items())
+      'land_cover': labels.of_code('land_cover', cover),
+      'land_use': labels.of_code('land_use', use),
+      'cover': self._codes.index(cover),
+      'eunis': labels.of_name(
+        'eunis', habitats.habitat_name(cover, use, site.bioregion)
+      ),
+    }
+    return sum(
+      weight * self._of[name][classes[name]]
+      for name, weight in _WEIGHTS.items()
+    )
 
   def prompts(self, task, kind):
     """`prompts.Prompts` of the classes of a task, with vectors.
@@ -107,25 +129,34 @@ class Concepts:
         sentences).
     """
     names = labels.in_paper(task)
-    frames = (_SENTENCES if kind == 'descriptive'
-              else prompts.template_sets()[kind])
-    texts = prompts.from_classes([labels.pretty(name) for name in names],
-                                 frames)
-    rng = np.random.default_rng([self._seed, labels.TASKS.index(task),
-                                 [*KINDS].index(kind)])
+    frames = (
+      _SENTENCES if kind == 'descriptive' else prompts.template_sets()[kind]
+    )
+    texts = prompts.from_classes(
+      [labels.pretty(name) for name in names], frames
+    )
+    rng = np.random.default_rng(
+      [self._seed, labels.TASKS.index(task), [*KINDS].index(kind)]
+    )
     content = self._text_content(task)[
-        [labels.of_name(task, name) for name in names]]
+      [labels.of_name(task, name) for name in names]
+    ]
     content = np.repeat(content, len(frames), axis=0)
     content += KINDS[kind] * _gaussian(rng, len(content))
     vectors = (_GAP_TEXT * self._text_cone + content) * _NORM / 2
     return dataclasses.replace(
-        texts, classes=names, vectors=vectors.astype(np.float32))
+      texts, classes=names, vectors=vectors.astype(np.float32)
+    )
 
   def landscapes(self, covers, rng):
     """Vectors float32 [N, 512] of texts that tell of LC1 codes, one a text."""
-    content = np.stack([
+    content = np.stack(
+      [
         self._of['land_cover'][labels.of_code('land_cover', cover)]
-        + self._of['cover'][self._codes.index(cover)] for cover in covers])
+        + self._of['cover'][self._codes.index(cover)]
+        for cover in covers
+      ]
+    )
     content += KINDS['descriptive'] * _gaussian(rng, len(content))
     vectors = (_GAP_TEXT * self._text_cone + content) * _NORM / 2
     return vectors.astype(np.float32)

@@ -16,8 +16,14 @@ from fusion_jax.data.sources import lucas, photo_vectors, sen4map
 from fusion_jax.data.sources.simulated import acquisitions
 
 _SURVEY_COLUMNS = ('POINT_ID', 'NUTS0', 'TH_LAT', 'TH_LONG', 'LC1', 'LU1')
-_LABEL_COLUMNS = ('land_cover', 'land_use', 'crops', 'country', 'bioregion',
-                  'eunis')
+_LABEL_COLUMNS = (
+  'land_cover',
+  'land_use',
+  'crops',
+  'country',
+  'bioregion',
+  'eunis',
+)
 
 
 def write_hdf5(earth, path, split, patch=64):
@@ -34,8 +40,9 @@ def write_hdf5(earth, path, split, patch=64):
       site, habitat = earth.ground(split, i)
       year = earth.acquisitions(split, i)
       if patch > acquisitions.CORE:
-        year = acquisitions.around(year, site, habitat, patch,
-                                   earth.rng(split, i, 'around'))
+        year = acquisitions.around(
+          year, site, habitat, patch, earth.rng(split, i, 'around')
+        )
       group = file.create_group(f'{sen4map.PREFIX}{site.point_id}')
       for band, counts in zip(composites.BANDS, year.counts.swapaxes(0, 1)):
         group[band] = counts
@@ -63,22 +70,46 @@ def write_survey(earth, path):
     writer = csv.writer(file, lineterminator='\n')
     writer.writerow(_SURVEY_COLUMNS)
     for site, habitat in _all(earth):
-      writer.writerow([site.point_id, site.country, f'{site.place.lat:.9f}',
-                       f'{site.place.lon:.9f}', habitat.cover, habitat.use])
+      writer.writerow(
+        [
+          site.point_id,
+          site.country,
+          f'{site.place.lat:.9f}',
+          f'{site.place.lon:.9f}',
+          habitat.cover,
+          habitat.use,
+        ]
+      )
 
 
 def write_labels(earth, path, split):
   """Writes a split as Sen4Map's published labels, lat and lon swapped."""
   with open(path, 'w', newline='', encoding='utf-8') as file:
     writer = csv.writer(file, lineterminator='\n')
-    writer.writerow(['im_id', 'lat', 'lon', 'lc_label', 'lu_label',
-                     'crop_label', 'nuts_label', 'bioregion_class',
-                     'eunis_class'])
+    writer.writerow(
+      [
+        'im_id',
+        'lat',
+        'lon',
+        'lc_label',
+        'lu_label',
+        'crop_label',
+        'nuts_label',
+        'bioregion_class',
+        'eunis_class',
+      ]
+    )
     for i in range(earth.splits[split]):
       site, habitat = earth.ground(split, i)
       names = [_name(task, habitat.labels[task]) for task in _LABEL_COLUMNS]
-      writer.writerow([f'{sen4map.PREFIX}{site.point_id}', site.place.lon,
-                       site.place.lat, *names])
+      writer.writerow(
+        [
+          f'{sen4map.PREFIX}{site.point_id}',
+          site.place.lon,
+          site.place.lat,
+          *names,
+        ]
+      )
 
 
 def write_photo_vectors(earth, path, splits=None):
@@ -101,31 +132,43 @@ def write_habitat_map(earth, path, split):
   says so is written beside it, `{path}.csv`.
   """
   import rasterio
+
   ground = [earth.ground(split, i) for i in range(earth.splits[split])]
   points = np.array([site.point_id for site, _ in ground])
   east, north = points // 10_000, points % 10_000
   grid = np.zeros((np.ptp(north) + 1, np.ptp(east) + 1), np.uint8)
   grid[north.max() - north, east - east.min()] = [
-      habitat.labels['eunis'] + 100 for _, habitat in ground]
+    habitat.labels['eunis'] + 100 for _, habitat in ground
+  ]
   corner = (float(east.min() - 0.5) * 1000, float(north.max() + 0.5) * 1000)
   with rasterio.open(
-      path, 'w', driver='GTiff', height=grid.shape[0], width=grid.shape[1],
-      count=1, dtype='uint8', crs='EPSG:3035', nodata=0, compress='deflate',
-      transform=rasterio.Affine(1000, 0, corner[0], 0, -1000, corner[1])
+    path,
+    'w',
+    driver='GTiff',
+    height=grid.shape[0],
+    width=grid.shape[1],
+    count=1,
+    dtype='uint8',
+    crs='EPSG:3035',
+    nodata=0,
+    compress='deflate',
+    transform=rasterio.Affine(1000, 0, corner[0], 0, -1000, corner[1]),
   ) as raster:
     raster.write(grid, 1)
   with open(f'{path}.csv', 'w', newline='', encoding='utf-8') as file:
     writer = csv.writer(file, lineterminator='\n')
     writer.writerow(['value', 'name'])
-    writer.writerows([i + 100, name]
-                     for i, name in enumerate(labels.classes('eunis')))
+    writer.writerows(
+      [i + 100, name] for i, name in enumerate(labels.classes('eunis'))
+    )
 
 
 def _describe(group, site, habitat):
   lat, lon = lucas_grid.coordinates(site.point_id)
   group.attrs['lc1'], group.attrs['lu1'] = habitat.cover, habitat.use
   group.attrs['lc1_label'] = labels.classes('land_cover')[
-      habitat.labels['land_cover']]
+    habitat.labels['land_cover']
+  ]
   group.attrs['nuts0'] = site.country
   group.attrs['Coordinates'] = [lon, lat]
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from fusion_jax.data import composites, labels
 from fusion_jax.data.sources.simulated import (
-    acquisitions,
-    europe,
-    habitats,
-    photos,
+  acquisitions,
+  europe,
+  habitats,
+  photos,
 )
 
 SPLITS = {'train': 6_000, 'val': 512, 'test': 2_000}
@@ -44,8 +44,9 @@ class SimulatedPixels:
     if size not in range(1, acquisitions.CORE + 1, 2):
       raise ValueError(f'size={size} is none of 1, 3, 5, 7, 9 pixels.')
     if composite not in composites.KINDS:
-      raise ValueError(f'There is no composite {composite!r}; there are '
-                       f'{composites.KINDS}.')
+      raise ValueError(
+        f'There is no composite {composite!r}; there are {composites.KINDS}.'
+      )
 
   @functools.cached_property
   def _europe(self):
@@ -53,8 +54,10 @@ class SimulatedPixels:
 
   @functools.cached_property
   def _points(self):
-    return {split: self._europe.points(split, count)
-            for split, count in self.splits.items()}
+    return {
+      split: self._europe.points(split, count)
+      for split, count in self.splits.items()
+    }
 
   @functools.cached_property
   def concepts(self):
@@ -65,7 +68,8 @@ class SimulatedPixels:
     """The generator of one stream of one example, the same in any process."""
     if split not in self.splits:
       raise ValueError(
-          f'There is no split {split!r}; there are {[*self.splits]}.')
+        f'There is no split {split!r}; there are {[*self.splits]}.'
+      )
     if not 0 <= i < self.splits[split]:
       raise IndexError(f'{split} has {self.splits[split]} examples, not {i}.')
     words = [self.seed, *(zlib.crc32(s.encode()) for s in (split, stream)), i]
@@ -81,7 +85,8 @@ class SimulatedPixels:
   def acquisitions(self, split, i):
     """The `acquisitions.Acquisitions` [A, 10, 9, 9] of example `i`."""
     return acquisitions.draw(
-        *self.ground(split, i), self.rng(split, i, 'acquisitions'))
+      *self.ground(split, i), self.rng(split, i, 'acquisitions')
+    )
 
   def views(self, split, i):
     """CLIP vectors float32 [4, 512] of the photos; NaN where there is none."""
@@ -93,13 +98,19 @@ class SimulatedPixels:
     site, habitat = self.ground(split, i)
     year = acquisitions.draw(site, habitat, self.rng(split, i, 'acquisitions'))
     pixels, valid = composites.monthly(
-        composites.centre_crop(year.counts, self.size),
-        composites.centre_crop(year.scene_class, self.size), year.months,
-        self.composite)
+      composites.centre_crop(year.counts, self.size),
+      composites.centre_crop(year.scene_class, self.size),
+      year.months,
+      self.composite,
+    )
     return {
-        'key': f'Lucas_Point_{site.point_id}', 'lat': site.place.lat,
-        'lon': site.place.lon, 'pixels': pixels, 'valid': valid,
-        'views': self.concepts.views(
-            site, habitat, self.rng(split, i, 'photos')),
-    } | {labels.FIELDS[task]: np.int32(label)
-         for task, label in habitat.labels.items()}
+      'key': f'Lucas_Point_{site.point_id}',
+      'lat': site.place.lat,
+      'lon': site.place.lon,
+      'pixels': pixels,
+      'valid': valid,
+      'views': self.concepts.views(site, habitat, self.rng(split, i, 'photos')),
+    } | {
+      labels.FIELDS[task]: np.int32(label)
+      for task, label in habitat.labels.items()
+    }

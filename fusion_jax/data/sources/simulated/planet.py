@@ -35,6 +35,7 @@ class Place:
     relief: m, standard deviation of the terrain over some kilometres.
     soil: shares [3] of dark loam, bright sand and red laterite.
   """
+
   lat: float
   lon: float
   elevation: float
@@ -49,7 +50,7 @@ def _smooth_map(rng, wavelength_deg):
   """[180, 360] noise of unit variance, periodic in longitude."""
   ky = np.fft.fftfreq(2 * _ROWS)[:, None]  # Twice as high, then cut: only
   kx = np.fft.rfftfreq(_COLUMNS)[None]  # longitude is periodic.
-  filt = (ky**2 + kx**2 + wavelength_deg**-2.0)**-1.4
+  filt = (ky**2 + kx**2 + wavelength_deg**-2.0) ** -1.4
   noise = np.fft.rfft2(rng.standard_normal((2 * _ROWS, _COLUMNS)))
   field = np.fft.irfft2(noise * filt, (2 * _ROWS, _COLUMNS))[:_ROWS]
   return (field - field.mean()) / field.std()
@@ -65,8 +66,10 @@ class Planet:
   def __init__(self, seed):
     rng = np.random.default_rng([seed, 0])
     names = ('height', 'mountains', 'wetness', 'sand', 'laterite')
-    self._maps = {name: _smooth_map(rng, 45.0 if name == 'height' else 20.0)
-                  for name in names}
+    self._maps = {
+      name: _smooth_map(rng, 45.0 if name == 'height' else 20.0)
+      for name in names
+    }
     self._sea_level = float(np.quantile(self._maps['height'], 0.55))
     self._hash_seed = np.uint64(seed) * np.uint64(0x9E3779B9)
 
@@ -88,8 +91,7 @@ class Planet:
     column = np.floor((np.asarray(lon) + 180) / _BLOCK_DEG).astype(np.uint64)
     word = row * np.uint64(1_000_003) + column + self._hash_seed
     for shift in (33, 29):  # SplitMix64's finaliser.
-      word = (word ^ (word >> np.uint64(shift))) * np.uint64(
-          0xFF51AFD7ED558CCD)
+      word = (word ^ (word >> np.uint64(shift))) * np.uint64(0xFF51AFD7ED558CCD)
     return (word >> np.uint64(40)) % np.uint64(len(_SPLIT_OF_BLOCK))
 
   def place(self, lat, lon):
@@ -100,16 +102,23 @@ class Planet:
     wetness = _zonal_wetness(lat) + 0.17 * float(read('wetness'))
     wetness = float(np.clip(wetness * (1.1 - 0.25 * min(inland, 1)), 0.02, 1))
     steepness = 1 / (1 + np.exp(-2.2 * (mountains - 0.8)))
-    soil = np.exp([0.6, 1.4 * float(read('sand')) + 3 * (0.3 - wetness),
-                   1.4 * float(read('laterite')) + 2 - abs(lat) / 12])
+    soil = np.exp(
+      [
+        0.6,
+        1.4 * float(read('sand')) + 3 * (0.3 - wetness),
+        1.4 * float(read('laterite')) + 2 - abs(lat) / 12,
+      ]
+    )
     return Place(
-        lat=float(lat), lon=float(lon),
-        elevation=float(15 + 320 * inland + 2_400 * steepness * inland**0.5),
-        continentality=float(1 - np.exp(-2.0 * inland)),
-        wetness=wetness,
-        monsoon=float(np.exp(-((abs(lat) - 16) / 11)**2)),
-        relief=float(3 + 110 * steepness + 12 * inland),
-        soil=(soil / soil.sum()).astype(np.float32))
+      lat=float(lat),
+      lon=float(lon),
+      elevation=float(15 + 320 * inland + 2_400 * steepness * inland**0.5),
+      continentality=float(1 - np.exp(-2.0 * inland)),
+      wetness=wetness,
+      monsoon=float(np.exp(-(((abs(lat) - 16) / 11) ** 2))),
+      relief=float(3 + 110 * steepness + 12 * inland),
+      soil=(soil / soil.sum()).astype(np.float32),
+    )
 
   def draw(self, rng, split):
     """A random place of `split` and a daylight acquisition there.
@@ -129,11 +138,14 @@ class Planet:
       day = rng.integers(0, _NUM_DAYS, _CANDIDATES) + _FIRST_DAY
       solar_s = 37_800 + rng.uniform(-1_200, 1_200, _CANDIDATES)
       time = (day * _DAY + solar_s - lon * 240).astype(np.int64)
-      owned = np.isin(self.split_of(lat, lon), [
-          k for k, name in enumerate(_SPLIT_OF_BLOCK) if name == split])
+      owned = np.isin(
+        self.split_of(lat, lon),
+        [k for k, name in enumerate(_SPLIT_OF_BLOCK) if name == split],
+      )
       land = self._read('height', lat, lon) > self._sea_level
       usable = np.flatnonzero(
-          owned & land & (sun.cos_zenith(lat, lon, time) > 0.17))
+        owned & land & (sun.cos_zenith(lat, lon, time) > 0.17)
+      )
       if usable.size:
         i = usable[0]
         return self.place(lat[i], lon[i]), int(time[i])
@@ -142,5 +154,8 @@ class Planet:
 def _zonal_wetness(lat):
   """Wet at the equator, dry in the subtropics, wet again at 50 degrees."""
   lat = abs(lat)
-  return 0.18 + 0.68 * np.exp(-(lat / 11)**2) + 0.38 * np.exp(
-      -((lat - 50) / 15)**2)
+  return (
+    0.18
+    + 0.68 * np.exp(-((lat / 11) ** 2))
+    + 0.38 * np.exp(-(((lat - 50) / 15) ** 2))
+  )

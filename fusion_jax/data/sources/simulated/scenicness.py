@@ -13,16 +13,55 @@ from fusion_jax.data.sources import scenicness
 from fusion_jax.data.sources.simulated import phenology
 
 # Scenicness from 1 to 10 of what one sees, by the first letters of its code.
-_SCENIC = {'A11': 3.0, 'A12': 3.4, 'A21': 1.8, 'B': 4.4, 'C': 6.2, 'D': 6.4,
-           'E': 5.4, 'F10': 8.2, 'F20': 7.6, 'F40': 2.6, 'G': 8.0, 'H': 6.8}
+_SCENIC = {
+  'A11': 3.0,
+  'A12': 3.4,
+  'A21': 1.8,
+  'B': 4.4,
+  'C': 6.2,
+  'D': 6.4,
+  'E': 5.4,
+  'F10': 8.2,
+  'F20': 7.6,
+  'F40': 2.6,
+  'G': 8.0,
+  'H': 6.8,
+}
 _COVERS = tuple(phenology.COVERS)
 _ALPINE = 1.0  # More in the mountains.
 _VOTE_NOISE = 0.7  # Standard deviation of a place's mean vote.
 _RATER_NOISE = 0.6  # Of a rater's prompts,
 _RATER_BIAS = 0.5  # and between raters.
 # Prompts of the 27 raters of Levering et al. 2024.
-_PROMPTS = (12, 12, 11, 10, 10, 10, 8, 8, 7, 7, 7, 5, 5, 4, 4, 4, 3, 3, 3,
-            1, 1, 1, 1, 0, 0, 0, 0)
+_PROMPTS = (
+  12,
+  12,
+  11,
+  10,
+  10,
+  10,
+  8,
+  8,
+  7,
+  7,
+  7,
+  5,
+  5,
+  4,
+  4,
+  4,
+  3,
+  3,
+  3,
+  1,
+  1,
+  1,
+  1,
+  0,
+  0,
+  0,
+  0,
+)
 
 
 def votes(earth, split):
@@ -35,9 +74,11 @@ def votes(earth, split):
   rows = []
   for i in range(earth.splits[split]):
     site, habitat = earth.ground(split, i)
-    value = (habitat.share * _scenic(habitat.cover)
-             + (1 - habitat.share) * _scenic(habitat.neighbour)
-             + _ALPINE * (site.bioregion == 'Alpine'))
+    value = (
+      habitat.share * _scenic(habitat.cover)
+      + (1 - habitat.share) * _scenic(habitat.neighbour)
+      + _ALPINE * (site.bioregion == 'Alpine')
+    )
     noise = earth.rng(split, i, 'votes').normal(0, _VOTE_NOISE)
     rows.append((site.place.lat, site.place.lon, np.clip(value + noise, 1, 10)))
   return tuple(np.array(column, float) for column in zip(*rows))
@@ -52,14 +93,19 @@ def prompts(earth):
     for _ in range(number):
       covers.append(_COVERS[rng.integers(len(_COVERS))])
       noise = rng.normal(0, _RATER_NOISE)
-      values.append(np.clip(np.round(_scenic(covers[-1]) + bias + noise), 1,
-                            10))
+      values.append(
+        np.clip(np.round(_scenic(covers[-1]) + bias + noise), 1, 10)
+      )
       raters.append(rater)
-      texts.append(f'A view of {covers[-1]} by rater {rater}, number '
-                   f'{len(texts)}')
+      texts.append(
+        f'A view of {covers[-1]} by rater {rater}, number {len(texts)}'
+      )
   return scenicness.RatedPrompts(
-      tuple(texts), np.array(values), np.array(raters),
-      earth.concepts.landscapes(covers, rng))
+    tuple(texts),
+    np.array(values),
+    np.array(raters),
+    earth.concepts.landscapes(covers, rng),
+  )
 
 
 def write(earth, folder, split='test'):

@@ -23,15 +23,15 @@ def solar_hour(lon, time):
 def declination(time):
   """Radians, north positive; 23.4 degrees on 21 June."""
   return np.deg2rad(23.44) * np.cos(
-      2 * np.pi * (day_of_year(time) - 172) / _YEAR_DAYS)
+    2 * np.pi * (day_of_year(time) - 172) / _YEAR_DAYS
+  )
 
 
 def cos_zenith(lat, lon, time):
   """Cosine of the solar zenith angle; negative at night."""
   angle = 2 * np.pi * (solar_hour(lon, time) - 12) / 24
   lat, tilt = np.deg2rad(lat), declination(time)
-  return (np.sin(lat) * np.sin(tilt) +
-          np.cos(lat) * np.cos(tilt) * np.cos(angle))
+  return np.sin(lat) * np.sin(tilt) + np.cos(lat) * np.cos(tilt) * np.cos(angle)
 
 
 def direction(lat, lon, time):
@@ -39,6 +39,7 @@ def direction(lat, lon, time):
   angle = 2 * np.pi * (solar_hour(lon, time) - 12) / 24
   lat_rad, tilt = np.deg2rad(lat), declination(time)
   east = -np.cos(tilt) * np.sin(angle)
-  north = (np.cos(lat_rad) * np.sin(tilt) -
-           np.sin(lat_rad) * np.cos(tilt) * np.cos(angle))
+  north = np.cos(lat_rad) * np.sin(tilt) - np.sin(lat_rad) * np.cos(
+    tilt
+  ) * np.cos(angle)
   return east, north, cos_zenith(lat, lon, time)

@@ -29,15 +29,27 @@ def _by_class(rows):
 
 
 _STRAW = _shares(straw=1)
-_LEAF = _by_class({  # In leaf.
-    TREES: _shares(forest=1), CROPS: _shares(crop=1), RANGE: _shares(grass=1),
+_LEAF = _by_class(
+  {  # In leaf.
+    TREES: _shares(forest=1),
+    CROPS: _shares(crop=1),
+    RANGE: _shares(grass=1),
     WETLAND: _shares(grass=0.75, water=0.25),
-    TOWN: _shares(grass=0.8, town=0.2)})
-_DEAD = _by_class({  # Without.
-    TREES: _shares(twigs=1), CROPS: _shares(soil=0.85, straw=0.15),
+    TOWN: _shares(grass=0.8, town=0.2),
+  }
+)
+_DEAD = _by_class(
+  {  # Without.
+    TREES: _shares(twigs=1),
+    CROPS: _shares(soil=0.85, straw=0.15),
     RANGE: _shares(soil=0.5, straw=0.5),
-    WETLAND: _shares(straw=0.45, water=0.55), TOWN: _shares(town=1),
-    BARE: _shares(soil=1), WATER: _shares(water=1), SNOW: _shares(soil=1)})
+    WETLAND: _shares(straw=0.45, water=0.55),
+    TOWN: _shares(town=1),
+    BARE: _shares(soil=1),
+    WATER: _shares(water=1),
+    SNOW: _shares(soil=1),
+  }
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +69,7 @@ class Scene:
     veil: float32 [Y, X] 0..0.15, thin high cloud; mostly 0.
     reflectance: float32 [Y, X, 12], of the surface, lit.
   """
+
   height: np.ndarray
   cover: np.ndarray
   green: np.ndarray
@@ -78,8 +91,11 @@ def scene(place, time, weather, size, rng):
   """
   smooth = noise.fractal(rng, size, 2, 2.1, 250.0)
   rough = noise.fractal(rng, size, 3, 1.5, 120.0)
-  height = place.elevation + place.relief * smooth[0] + _tilt(
-      rng, size, 0.02 * place.relief)
+  height = (
+    place.elevation
+    + place.relief * smooth[0]
+    + _tilt(rng, size, 0.02 * place.relief)
+  )
   height = np.maximum(height, 0).astype(np.float32)
   day_k = climate.daily_normal(place, time) + weather.anomaly
   fields, lots = _parcels(rng, size)
@@ -89,23 +105,29 @@ def scene(place, time, weather, size, rng):
   shade = _shade(place, time, height)
   zenith = sun.cos_zenith(place.lat, place.lon, time)
   humidity = (0.6 + 0.2 * place.wetness) * np.exp(
-      0.03 * rng.standard_normal() + 0.02 * weather.cloud[-1])
+    0.03 * rng.standard_normal() + 0.02 * weather.cloud[-1]
+  )
   # Brightness varies far more than any band's ratio to another, so that no
   # straight line through the bands tells the warmth of the air.
   lit = shade * zenith**0.5 * np.exp(rng.uniform(-1.3, 0.35))
-  pure = spectra.endmembers(place.soil, weather.moisture,
-                            np.exp([0.4, 0.3] * rng.standard_normal(2)))
+  pure = spectra.endmembers(
+    place.soil, weather.moisture, np.exp([0.4, 0.3] * rng.standard_normal(2))
+  )
   reflectance = _mix(cover, green, snow, fields) @ pure
   reflectance *= (lit * _texture(rng, cover, size))[..., None]
   return Scene(
-      height=height, cover=cover, green=green, snow=snow,
-      moisture=weather.moisture, shade=shade,
-      air_mass=min(1 / zenith, _MAX_AIR_MASS) + 1,
-      water_mm=spectra.column_water_mm(day_k, humidity),
-      haze=0.15 * np.exp(0.4 * rng.standard_normal() +
-                         0.3 * weather.cloud[-1]),
-      veil=_veil(rng, smooth[1]),
-      reflectance=reflectance)
+    height=height,
+    cover=cover,
+    green=green,
+    snow=snow,
+    moisture=weather.moisture,
+    shade=shade,
+    air_mass=min(1 / zenith, _MAX_AIR_MASS) + 1,
+    water_mm=spectra.column_water_mm(day_k, humidity),
+    haze=0.15 * np.exp(0.4 * rng.standard_normal() + 0.3 * weather.cloud[-1]),
+    veil=_veil(rng, smooth[1]),
+    reflectance=reflectance,
+  )
 
 
 def _tilt(rng, size, metres):
@@ -130,13 +152,13 @@ def _parcels(rng, size):
   edges = np.cumsum(widths)
   strip = np.searchsorted(edges, across)
   lengths = rng.uniform(18, 70, edges.size)
-  shifted = (along + 2 * size) / lengths[strip] + rng.random(
-      edges.size)[strip]
+  shifted = (along + 2 * size) / lengths[strip] + rng.random(edges.size)[strip]
   number = shifted.astype(np.int32)
   chance = rng.random(4096, np.float32)
   value = chance[(strip * 131 + number * 17) % 4096]
-  lane = ((edges[strip] - across < 1.0) |
-          ((shifted - number) * lengths[strip] < 0.8))
+  lane = (edges[strip] - across < 1.0) | (
+    (shifted - number) * lengths[strip] < 0.8
+  )
   return value, lane
 
 
@@ -146,16 +168,21 @@ def land_cover(place, smooth, rough, lanes):
   wet, warm = place.wetness, np.clip((warmest - 279) / 8, 0, 1)
   frost_free = np.clip((coldest - 263) / 15, 0, 1)
   trees = -2.2 + 5.2 * wet * warm + 0.01 * min(place.relief, 60)
-  crops = (-0.8 + 1.9 * warm * np.clip(4 * wet - 0.4, 0, 1) +
-           0.5 * frost_free - 1.6 * np.clip(wet - 0.6, 0, 1) -
-           0.02 * place.relief)
+  crops = (
+    -0.8
+    + 1.9 * warm * np.clip(4 * wet - 0.4, 0, 1)
+    + 0.5 * frost_free
+    - 1.6 * np.clip(wet - 0.6, 0, 1)
+    - 0.02 * place.relief
+  )
   bare = 1.5 - 9 * wet + 2.5 * np.clip((279 - warmest) / 6, 0, 1.5)
   water = -2.3 + 1.0 * wet - 0.012 * place.relief
   cover = np.full(smooth.shape[1:], RANGE, np.uint8)
   cover[rough[0] + bare > 0] = BARE
   cover[smooth[1] + 0.25 * rough[2] + crops > 0] = CROPS
-  cover[rough[1] + 0.35 * rough[0] + trees > 0.35 + 1.3 * (
-      cover == CROPS)] = TREES
+  cover[rough[1] + 0.35 * rough[0] + trees > 0.35 + 1.3 * (cover == CROPS)] = (
+    TREES
+  )
   town = -3.2 + 0.8 * warm * np.clip(3 * wet, 0, 1)
   cover[(smooth[1] - 0.5 * rough[0] + town > 0) & (cover != TREES)] = TOWN
   cover[lanes & ((cover == CROPS) | (cover == TOWN))] = RANGE
@@ -178,26 +205,29 @@ def _greenness(place, time, cover, fields, rough):
   recent = climate.daily_normal(place, time - 15 * 86_400)
   warm = 1 / (1 + np.exp(-(recent - 281.5) / 2.2))
   summer = 205 if place.lat >= 0 else 22.5
-  season = np.cos(2 * np.pi * (
-      sun.day_of_year(time) - summer - 25) / 365.2425)
-  rain = np.clip(place.wetness * 1.9 * (1 + 0.7 * place.monsoon * season),
-                 0.03, 1)
+  season = np.cos(2 * np.pi * (sun.day_of_year(time) - summer - 25) / 365.2425)
+  rain = np.clip(
+    place.wetness * 1.9 * (1 + 0.7 * place.monsoon * season), 0.03, 1
+  )
   evergreen = np.clip(0.25 + abs(place.lat) / 100 * (recent < 290), 0, 1)
   by_class = np.zeros(10, np.float32)
   by_class[TREES] = evergreen + (1 - evergreen) * warm * min(rain + 0.25, 1)
   by_class[[CROPS, RANGE, WETLAND, TOWN]] = np.array([1, 0.85, 0.9, 0.3]) * (
-      warm * rain)
+    warm * rain
+  )
   green = by_class[cover] * (1 + 0.15 * rough)
   sown = fields < 0.35 + 0.5 * warm * (season > -0.6)  # Others lie bare.
-  green = np.where(cover == CROPS, green * (0.12 + 0.88 * sown) *
-                   (0.6 + 0.8 * ((fields * 37) % 1)), green)
+  green = np.where(
+    cover == CROPS,
+    green * (0.12 + 0.88 * sown) * (0.6 + 0.8 * ((fields * 37) % 1)),
+    green,
+  )
   return np.clip(green, 0, 1).astype(np.float32)
 
 
 def _snow(place, day_k, height, cover, rough):
   """Snow cover 0..1 [Y, X]: only below freezing, thinner where it is dry."""
-  cold = _FREEZING - day_k + climate.LAPSE_K_PER_M * (
-      height - place.elevation)
+  cold = _FREEZING - day_k + climate.LAPSE_K_PER_M * (height - place.elevation)
   depth = np.clip(cold / 5, 0, 1) * (0.35 + 0.65 * min(2 * place.wetness, 1))
   lying = np.clip(2.2 * depth - 0.55 + 0.18 * rough, 0, 1)
   lying = np.where(cold > 0, lying, 0)
@@ -214,7 +244,8 @@ def _shade(place, time, height):
   east, north, up = sun.direction(place.lat, place.lon, time)
   south_slope, east_slope = np.gradient(height, PIXEL_M)
   beam = (up - east_slope * east + south_slope * north) / np.sqrt(
-      1 + south_slope**2 + east_slope**2)
+    1 + south_slope**2 + east_slope**2
+  )
   return (0.2 + 0.8 * np.clip(beam / up, 0.05, 2.0)).astype(np.float32)
 
 
