@@ -168,9 +168,9 @@ def prepare_data(data, workdir):
     _prepare_once(data, path)
   if data.name != 'simulated':
     return path, None
-  from fusion_jax.data.sources import simulated
+  from fusion_jax import simulation
 
-  earth = simulated.SimulatedEarth(
+  earth = simulation.SimulatedEarth(
     seed=data.prepare.seed,
     image_size=data.prepare.image_size,
     splits=data.prepare.splits,

@@ -119,10 +119,10 @@ def open_reader(description):
 
 def _simulated(of):
   """The simulated Earth in parts."""
-  from fusion_jax.data.sources import simulated
+  from fusion_jax import simulation
 
   chosen = {'fields': tuple(of['images'])} if of['images'] else {}
-  earth = simulated.SimulatedEarth(
+  earth = simulation.SimulatedEarth(
     seed=of['seed'], image_size=of['image_size'], splits=of['splits'], **chosen
   )
   return shards.Indexed(earth, of['examples_per_shard'])
@@ -130,7 +130,7 @@ def _simulated(of):
 
 def _simulated_pixels(of):
   """Simulated LUCAS points in parts."""
-  from fusion_jax.data.sources.simulated import pixels
+  from fusion_jax.simulation import pixels
 
   earth = pixels.SimulatedPixels(
     of['seed'], of['size'], of['splits'], of['composite']

@@ -12,7 +12,7 @@ import pytest
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 
-from fusion_jax import modalities
+from fusion_jax import modalities, simulation
 from fusion_jax.data.builders import (
   examples,
   shards,
@@ -21,7 +21,6 @@ from fusion_jax.data.builders import (
   weather,
   workers,
 )
-from fusion_jax.data.sources import simulated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,8 +162,8 @@ def test_no_tensorflow_and_no_jax_to_build_or_read(tmp_path):
   program = (
     'import sys; import tensorflow_datasets as tfds\n'
     'from fusion_jax.data.builders import shards\n'
-    'from fusion_jax.data.sources import simulated\n'
-    "earth = simulated.SimulatedEarth(image_size=16, fields=('DEM',), "
+    'from fusion_jax import simulation\n'
+    "earth = simulation.SimulatedEarth(image_size=16, fields=('DEM',), "
     "splits={'train': 2})\n"
     'shards.build(shards.Indexed(earth), sys.argv[1])\n'
     'source = tfds.builder_from_directory(sys.argv[1])\\\n'
@@ -181,7 +180,7 @@ def test_no_tensorflow_and_no_jax_to_build_or_read(tmp_path):
 
 def test_worker_processes_write_the_same_bytes(tmp_path):
   source = shards.Indexed(
-    simulated.SimulatedEarth(
+    simulation.SimulatedEarth(
       image_size=16, fields=('S2L2A',), splits={'train': 16, 'val': 2}
     )
   )
@@ -293,7 +292,7 @@ def test_worker_that_dies_at_once_is_noticed():
 
 
 def test_failure_in_a_worker_is_told_by_the_builder(tmp_path):
-  earth = simulated.SimulatedEarth(
+  earth = simulation.SimulatedEarth(
     image_size=16, fields=('DEM',), splits={'train': 4}
   )
   source = shards.Indexed(earth)

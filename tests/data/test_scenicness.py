@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from fusion_jax.data.sources import scenicness
-from fusion_jax.data.sources.simulated import pixels
-from fusion_jax.data.sources.simulated import scenicness as simulated
+from fusion_jax.simulation import pixels
+from fusion_jax.simulation import scenicness as simulated
 
 PROMPTS = """,user_index,have_been,confidence,values_in_order,prompts_in_order
 0,3,,,8,a made-up lake

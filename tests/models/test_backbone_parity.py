@@ -265,7 +265,7 @@ def test_six_adamw_steps_are_the_references(family):
     updates, opt_state = update(grads, opt_state, params)
     params = jax.tree.map(
       lambda p, u: p - np.float32(rate) * u,
-      params,  # noqa: B023
+      params,
       updates,
     )
     found.append(loss)

@@ -85,10 +85,10 @@ def write_beside(earth, out):
   `scenicness/` how people would rate the places of the test split.
 
   Args:
-    earth: `simulated.pixels.SimulatedPixels`.
+    earth: `simulation.pixels.SimulatedPixels`.
     out: folder of the data set.
   """
-  from fusion_jax.data.sources.simulated import (
+  from fusion_jax.simulation import (
     photos,
     pixel_scores,
     scenicness,

@@ -13,7 +13,7 @@ import numpy as np
 from fusion_jax.data import composites, labels, lucas_grid
 from fusion_jax.data.builders import places
 from fusion_jax.data.sources import lucas, photo_vectors, sen4map
-from fusion_jax.data.sources.simulated import acquisitions
+from fusion_jax.simulation import acquisitions
 
 _SURVEY_COLUMNS = ('POINT_ID', 'NUTS0', 'TH_LAT', 'TH_LONG', 'LC1', 'LU1')
 _LABEL_COLUMNS = (

@@ -10,7 +10,7 @@ import pathlib
 import numpy as np
 
 from fusion_jax.data.sources import scenicness
-from fusion_jax.data.sources.simulated import phenology
+from fusion_jax.simulation import phenology
 
 # Scenicness from 1 to 10 of what one sees, by the first letters of its code.
 _SCENIC = {

@@ -14,7 +14,7 @@ from fusion_jax.data import (
   prompt_files,
   records,
 )
-from fusion_jax.data.sources.simulated import (
+from fusion_jax.simulation import (
   acquisitions,
   europe,
   habitats,

@@ -8,7 +8,7 @@ import dataclasses
 
 import numpy as np
 
-from fusion_jax.data.sources.simulated import climate, spectra
+from fusion_jax.simulation import climate, spectra
 
 _YEAR_DAYS = 365.0
 _WIDTH_DAYS = 8.0  # Of a rise and a fall.

@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 
 from fusion_jax.data import composites
-from fusion_jax.data.sources.simulated import (
+from fusion_jax.simulation import (
   climate,
   habitats,
   phenology,

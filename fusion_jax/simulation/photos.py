@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 
 from fusion_jax.data import labels, prompts
-from fusion_jax.data.sources.simulated import habitats
+from fusion_jax.simulation import habitats
 
 WIDTH = 512
 NUM_VIEWS = 4  # West, east, north, south.

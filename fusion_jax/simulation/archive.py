@@ -14,7 +14,7 @@ import zipfile
 import numpy as np
 
 from fusion_jax import modalities
-from fusion_jax.data.sources.simulated import surface
+from fusion_jax.simulation import surface
 
 _OPTICAL = ('S2L2A', 'S2L1C', 'S2RGB', 'NDVI', 'LULC')
 _SHARD = {False: 'majortom_shard_000001', True: 'ssl4eos12_shard_000794'}

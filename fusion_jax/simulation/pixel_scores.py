@@ -13,7 +13,7 @@ import collections
 import numpy as np
 
 from fusion_jax.data import labels
-from fusion_jax.data.sources.simulated import habitats
+from fusion_jax.simulation import habitats
 
 _WITH_ORACLE = ('land_cover', 'land_use', 'crops', 'eunis')
 

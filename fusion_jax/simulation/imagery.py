@@ -8,7 +8,7 @@ up), some haze stays, and reflectance keeps part of the sun's height.
 import numpy as np
 
 from fusion_jax import modalities
-from fusion_jax.data.sources.simulated import spectra, surface
+from fusion_jax.simulation import spectra, surface
 
 _VERTICAL = 2  # Air mass, down and up.
 _COARSE = {2: (4, 5, 6, 8, 10, 11), 6: (0, 9)}  # Pixels a cell: bands.

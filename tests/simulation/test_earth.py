@@ -9,9 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from fusion_jax import modalities
-from fusion_jax.data.sources import simulated
-from fusion_jax.data.sources.simulated import (
+from fusion_jax import modalities, simulation
+from fusion_jax.simulation import (
   climate,
   imagery,
   oracle,
@@ -28,7 +27,7 @@ JULY, JANUARY = 18_459 * DAY, 18_275 * DAY  # Middle of, 2020.
 
 @pytest.fixture(scope='module')
 def earth():
-  return simulated.SimulatedEarth(seed=0, image_size=32)
+  return simulation.SimulatedEarth(seed=0, image_size=32)
 
 
 @pytest.fixture(scope='module')
@@ -71,8 +70,8 @@ def test_same_seed_is_the_same_earth_in_another_process():
   program = (
     'import sys; sys.path.insert(0, {path!r})\n'
     'import hashlib, numpy as np\n'
-    'from fusion_jax.data.sources import simulated\n'
-    'earth = simulated.SimulatedEarth(seed=7, image_size=40)\n'
+    'from fusion_jax import simulation\n'
+    'earth = simulation.SimulatedEarth(seed=7, image_size=40)\n'
     'earth.example("train", 5)\n'
     'example = earth.example("val", 3)\n'
     'parts = (f"{{name}}{{np.asarray(value).dtype}}".encode() +\n'
@@ -80,19 +79,19 @@ def test_same_seed_is_the_same_earth_in_another_process():
     'example.items())\n'
     'print(hashlib.sha256(b"".join(parts)).hexdigest())\n'
   )
-  root = str(pathlib.Path(simulated.__file__).parents[4])
+  root = str(pathlib.Path(simulation.__file__).parents[2])
   output = subprocess.run(
     [sys.executable, '-c', program.format(path=root)],
     check=True,
     capture_output=True,
     text=True,
   )
-  here = simulated.SimulatedEarth(seed=7, image_size=40).example('val', 3)
+  here = simulation.SimulatedEarth(seed=7, image_size=40).example('val', 3)
   assert output.stdout.strip() == digest(here)
 
 
 def test_seeds_splits_and_indices_give_different_places(earth):
-  other = simulated.SimulatedEarth(seed=1, image_size=32)
+  other = simulation.SimulatedEarth(seed=1, image_size=32)
   places = [
     (earth.latents('train', 0)),
     earth.latents('train', 1),
@@ -104,15 +103,15 @@ def test_seeds_splits_and_indices_give_different_places(earth):
 
 def test_fields_sizes_and_counts_change_nothing_else(earth):
   whole = earth.example('test', 2)
-  fewer = simulated.SimulatedEarth(
+  fewer = simulation.SimulatedEarth(
     seed=0, image_size=32, splits={'test': 3}, fields=('LULC', 'S2L2A')
   )
   assert digest({k: v for k, v in fewer.example('test', 2).items()}) == digest(
     {k: whole[k] for k in fewer.example('test', 2)}
   )
-  larger = simulated.SimulatedEarth(seed=0, image_size=48).example('test', 2)
+  larger = simulation.SimulatedEarth(seed=0, image_size=48).example('test', 2)
   for name, value in whole.items():
-    if name not in simulated.FIELDS:
+    if name not in simulation.FIELDS:
       np.testing.assert_array_equal(larger[name], value, err_msg=name)
   assert larger['S2L2A'].shape == (48, 48, 12)
 
@@ -121,7 +120,7 @@ def test_example_has_the_documented_fields(some):
   for example, known in some[:10]:
     assert example['key'].startswith('simulated_train_0000')
     assert -180 <= example['lon'] < 180
-    for name in simulated.FIELDS:
+    for name in simulation.FIELDS:
       bands = len(modalities.IMAGE_FIELDS[name].bands)
       absent = name == ('S1RTC' if known.has_grd else 'S1GRD')
       assert example[name].shape == (
@@ -135,7 +134,7 @@ def test_example_has_the_documented_fields(some):
 
 
 def test_splits_own_disjoint_land():
-  earth = simulated.SimulatedEarth(seed=0, fields=())
+  earth = simulation.SimulatedEarth(seed=0, fields=())
   rows = {}
   for split in ('train', 'val', 'test'):
     for i in range(100):
@@ -319,7 +318,7 @@ def difficulty(earth, num_train, num_test):
 
 
 def test_difficulty_is_neither_trivial_nor_hopeless():
-  earth = simulated.SimulatedEarth(seed=0, image_size=32, fields=('S2L2A',))
+  earth = simulation.SimulatedEarth(seed=0, image_size=32, fields=('S2L2A',))
   best, linear = difficulty(earth, 400, 400)
   assert 0.92 < best[LEAD_0] < 0.98
   assert linear[LEAD_0] < best[LEAD_0] - 0.10
@@ -330,7 +329,7 @@ def test_difficulty_is_neither_trivial_nor_hopeless():
 @pytest.mark.slow
 @pytest.mark.parametrize('seed', [0, 1])
 def test_difficulty_on_every_planet(seed):
-  earth = simulated.SimulatedEarth(
+  earth = simulation.SimulatedEarth(
     seed=seed,
     image_size=64,
     fields=('S2L2A',),
@@ -365,7 +364,7 @@ def test_water_vapour_grows_by_clausius_clapeyron():
 
 def test_snow_lies_only_where_it_is_cold():
   rng = np.random.default_rng(0)
-  earth = simulated.SimulatedEarth(seed=0, fields=())
+  earth = simulation.SimulatedEarth(seed=0, fields=())
   seen = 0
   for i in range(150):
     known = earth.latents('train', i)
@@ -471,7 +470,7 @@ def test_top_of_atmosphere_is_bluer_and_has_its_cirrus_band(some):
 
 
 def test_noise_has_one_spectrum_for_every_size():
-  from fusion_jax.data.sources.simulated import noise
+  from fusion_jax.simulation import noise
 
   rng = np.random.default_rng(0)
   for size in (32, 75, 264):
@@ -490,12 +489,12 @@ def test_noise_has_one_spectrum_for_every_size():
 
 def test_wrong_arguments_say_what_there_is():
   with pytest.raises(ValueError, match="'S2L2B'.*'S2L2A'"):
-    simulated.SimulatedEarth(fields=('S2L2B',))
+    simulation.SimulatedEarth(fields=('S2L2B',))
   with pytest.raises(ValueError, match="'dev'.*'val'"):
-    simulated.SimulatedEarth(splits={'dev': 3})
+    simulation.SimulatedEarth(splits={'dev': 3})
   with pytest.raises(ValueError, match='image_size=8'):
-    simulated.SimulatedEarth(image_size=8)
-  earth = simulated.SimulatedEarth(splits={'val': 3}, fields=())
+    simulation.SimulatedEarth(image_size=8)
+  earth = simulation.SimulatedEarth(splits={'val': 3}, fields=())
   with pytest.raises(ValueError, match="no split 'test'"):
     earth.example('test', 0)
   with pytest.raises(IndexError, match='val has 3 examples'):

@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 
-from fusion_jax.data.sources.simulated import (
+from fusion_jax.simulation import (
   climate,
   imagery,
   oracle,

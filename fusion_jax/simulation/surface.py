@@ -8,7 +8,7 @@ import dataclasses
 
 import numpy as np
 
-from fusion_jax.data.sources.simulated import climate, noise, spectra, sun
+from fusion_jax.simulation import climate, noise, spectra, sun
 
 PIXEL_M = 10.0
 # ESRI land cover, as TerraMesh numbers it.

@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 
 from fusion_jax.data import composites, labels
-from fusion_jax.data.sources.simulated import (
+from fusion_jax.simulation import (
   acquisitions,
   europe,
   habitats,

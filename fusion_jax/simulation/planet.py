@@ -10,7 +10,7 @@ import functools
 
 import numpy as np
 
-from fusion_jax.data.sources.simulated import sun
+from fusion_jax.simulation import sun
 
 _ROWS, _COLUMNS = 180, 360  # One-degree maps.
 _CANDIDATES = 256

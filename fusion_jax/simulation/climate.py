@@ -14,7 +14,7 @@ from scipy import signal, special
 
 from fusion_jax import modalities
 from fusion_jax.data import windows
-from fusion_jax.data.sources.simulated import sun
+from fusion_jax.simulation import sun
 
 _HOUR = 3_600
 _YEAR_DAYS = 365.2425

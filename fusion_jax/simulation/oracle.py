@@ -11,7 +11,7 @@ not what the moisture of the soil adds.
 import numpy as np
 from scipy import special
 
-from fusion_jax.data.sources.simulated import climate
+from fusion_jax.simulation import climate
 
 _DRAWS = 256  # Standard error of a daily extreme: a sixteenth of its spread.
 

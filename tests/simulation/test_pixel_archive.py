@@ -12,7 +12,7 @@ from fusion_jax import prepare
 from fusion_jax.data import labels, records
 from fusion_jax.data.builders import examples, sen4map, shards
 from fusion_jax.data.sources import photo_vectors
-from fusion_jax.data.sources.simulated import pixel_archive, pixels
+from fusion_jax.simulation import pixel_archive, pixels
 
 COUNT = 6
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from fusion_jax import geo
 from fusion_jax.data import lucas_grid
-from fusion_jax.data.sources.simulated import planet
+from fusion_jax.simulation import planet
 
 # Middle (degrees north, east), radius in km, and share of the points.
 COUNTRIES = {

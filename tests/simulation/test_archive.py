@@ -7,16 +7,17 @@ pytest.importorskip('zarr')
 pytest.importorskip('rasterio')
 pytest.importorskip('h5netcdf')
 
+from fusion_jax import simulation
 from fusion_jax.data.builders import examples
-from fusion_jax.data.sources import gridded, simulated, terramesh
-from fusion_jax.data.sources.simulated import archive
+from fusion_jax.data.sources import gridded, terramesh
+from fusion_jax.simulation import archive
 
 COUNT = 12
 
 
 @pytest.fixture(scope='module')
 def earth():
-  return simulated.SimulatedEarth(seed=2, image_size=32, splits={'val': COUNT})
+  return simulation.SimulatedEarth(seed=2, image_size=32, splits={'val': COUNT})
 
 
 @pytest.fixture(scope='module')
@@ -47,7 +48,7 @@ def test_terramesh_shards_give_back_the_example(earth, folder):
       rtol=0,
       atol=1e-9,
     )
-    for name in simulated.FIELDS:
+    for name in simulation.FIELDS:
       if not wanted[name].size:
         assert name not in found
         continue
