@@ -20,8 +20,8 @@ from absl import app, flags
 
 from configs import pretrain
 from fusion_jax import modalities
+from fusion_jax.generation import sequences
 from fusion_jax.models import backbone as backbone_lib
-from fusion_jax.models import generate
 
 RAW, TARGET = 'untok_sen2l2a@224', 't2m_hourly'  # 196 tokens of context.
 
@@ -35,7 +35,7 @@ def without_cache(backbone, params, slots, *, length):
   """Greedy codes [B, length]; every token runs the decoder on all of them."""
   variables = {'params': params}
   index = [m.name for m in backbone.modalities].index(TARGET)
-  allowed = generate.series_codes(backbone.modalities[index])
+  allowed = sequences.series_codes(backbone.modalities[index])
   encoded = backbone.apply(variables, slots, method='encode')
   table = backbone.output_tables(params)[TARGET]
   ones = jnp.ones((len(slots['code']), length), jnp.int32)
@@ -55,22 +55,22 @@ def without_cache(backbone, params, slots, *, length):
     return jax.lax.dynamic_update_index_in_dim(codes, code, i + 1, axis=1)
 
   codes = jnp.zeros((len(ones), length + 1), jnp.int32)
-  codes = codes.at[:, 0].set(generate.FIRST)
+  codes = codes.at[:, 0].set(sequences.FIRST)
   return jax.lax.fori_loop(0, length, append, codes)[:, 1:]
 
 
 def with_cache(backbone, params, slots, *, length):
   """The same codes [B, length], one token at a time."""
   target = [m.name for m in backbone.modalities].index(TARGET)
-  return generate.decode(
+  return sequences.decode(
     backbone,
     params,
     slots,
     jax.random.key(0),
     target,
     length=length,
-    sampling=generate.GREEDY,
-    allowed=generate.series_codes(backbone.modalities[target]),
+    sampling=sequences.GREEDY,
+    allowed=sequences.series_codes(backbone.modalities[target]),
   )
 
 

@@ -30,8 +30,9 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from fusion_jax import modalities
-from fusion_jax.data import budgets, normalize, pipelines, transforms
+from fusion_jax.data import budgets, normalize, pipelines
 from fusion_jax.data.builders import shards
+from fusion_jax.data.transforms import pretrain as pretrain_transforms
 from fusion_jax.models import coordinate_tokenizer
 
 SERIES = tuple(
@@ -67,7 +68,7 @@ def steps(folder):
   """Source and transforms of the pretraining task."""
   selected = modalities.select(['untok_sen2l2a@224', 'coords', *SERIES])
   statistics = normalize.load_statistics(folder)
-  made = transforms.pretraining(
+  made = pretrain_transforms.pretraining(
     selected,
     image_size=224,
     mixture=budgets.all_to_all(selected),

@@ -27,8 +27,8 @@ from scipy import stats
 from sklearn import ensemble, metrics, model_selection
 
 from configs import worldcereal as config_lib
-from fusion_jax.data import pixels as pixels_lib
 from fusion_jax.data.sources import labelled_pixels
+from fusion_jax.data.transforms import pixels as pixel_transforms
 from fusion_jax.models import pixel_encoder
 from fusion_jax.nn import post_norm
 from fusion_jax.ops import intervals
@@ -297,10 +297,10 @@ def make_folds(problem):
 def worldcereal(name, found, config, by='cell'):
   """`Problem` of WorldCereal's pixels that have a label."""
   found = found.take(found.target >= 0)
-  scale = pixels_lib.Scale(config.scaling, tuple(config.missing_bands))
+  scale = pixel_transforms.Scale(config.scaling, tuple(config.missing_bands))
   values = found.values[..., None, None]
   inputs, keep = scale.prepare(values, True, name)
-  read = [b not in config.missing_bands for b in pixels_lib.BANDS]
+  read = [b not in config.missing_bands for b in pixel_transforms.BANDS]
   return Problem(
     name,
     found.values[:, :, read],

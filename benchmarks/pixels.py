@@ -35,10 +35,10 @@ import optax
 from absl import app, flags
 
 from configs import align_pixels
+from fusion_jax.inference import pixel_model
 from fusion_jax.mapping import classify, open_cube, scene
 from fusion_jax.models import pixel_costs, pixel_encoder
 from fusion_jax.ops import contrastive
-from fusion_jax.released import pixel_model
 from fusion_jax.train import sharding, speed
 
 _PART = flags.DEFINE_enum(

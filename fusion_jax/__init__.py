@@ -4,7 +4,7 @@ __version__ = '0.1.0'
 
 
 def load(workdir, which='last'):
-  """Loads a trained model; see `fusion_jax.released.load`."""
-  from fusion_jax import released  # Here: importing the package stays light.
+  """Loads a trained model; see `fusion_jax.inference.load`."""
+  from fusion_jax import inference  # Here: importing the package stays light.
 
-  return released.load(workdir, which)
+  return inference.load(workdir, which)

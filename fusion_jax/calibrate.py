@@ -15,7 +15,8 @@ import numpy as np
 from absl import flags, logging
 
 import fusion_jax
-from fusion_jax.data import composites, labels, normalize, pipelines, pixels
+from fusion_jax.data import composites, labels, normalize, pipelines
+from fusion_jax.data.transforms import pixels as pixel_transforms
 from fusion_jax.mapping import calibration as calibration_lib
 from fusion_jax.mapping import class_prompts, classify
 from fusion_jax.train import log
@@ -62,7 +63,7 @@ def calibrate(
   if not label:
     raise ValueError('Name the label with --label, such as land_cover.')
   classifier = classify.Classifier(model, classes, setting=setting)
-  names = pixels.class_names(normalize.load_statistics(data), label)
+  names = pixel_transforms.class_names(normalize.load_statistics(data), label)
   order = _match(names, classes.names, label)
   source = pipelines.open_source(data, split)
   scores, truth = [], []

@@ -20,10 +20,11 @@ import pathlib
 import numpy as np
 from absl import flags, logging
 
-from fusion_jax import released
-from fusion_jax.data import labels, pipelines, pixels
+from fusion_jax import inference
+from fusion_jax.data import labels, pipelines
 from fusion_jax.data.sources import scenicness as votes_lib
 from fusion_jax.data.sources import sen4map
+from fusion_jax.data.transforms import pixels as pixel_transforms
 from fusion_jax.evals import (
   alignment_tables,
   paper_tables,
@@ -34,14 +35,16 @@ from fusion_jax.evals import (
   zero_shot,
 )
 
-_COLOURS = [pixels.BANDS.index(band) for band in ('B4', 'B3', 'B2')]
+_COLOURS = [pixel_transforms.BANDS.index(band) for band in ('B4', 'B3', 'B2')]
 _BATCH = 64
 _EMPTY = 1e-12  # The least length of a mean of photos.
 
 
 def picture(annual):
   """Bytes [k, k, 3] of an annual composite [10, k, k], reflectance x 10,000."""
-  shares = pixels.scale(np.asarray(annual, np.float32), 'range')[_COLOURS]
+  shares = pixel_transforms.scale(np.asarray(annual, np.float32), 'range')[
+    _COLOURS
+  ]
   return np.round(255 * shares).astype(np.uint8).transpose(1, 2, 0)
 
 
@@ -202,7 +205,7 @@ def run(
     ValueError: if the photos' vectors are of another CLIP, or as
       `embed_places` and `read_rated`.
   """
-  model = released.load(clip)
+  model = inference.load(clip)
   found = pipelines.open_source(data, split)
   examples = [found[i] for i in range(len(found))]
   if rated:  # A wrong file is found before the pictures are embedded.

@@ -84,9 +84,9 @@ def embed(
 
 
 def _load(clip):
-  from fusion_jax import released
+  from fusion_jax import inference
 
-  return released.load(clip)
+  return inference.load(clip)
 
 
 def _write(path, note, names, paths, model, batch_size):

@@ -104,9 +104,9 @@ def _own(source, part, task):
 
 
 def _load(clip):
-  from fusion_jax import released
+  from fusion_jax import inference
 
-  model = released.load(clip)
+  model = inference.load(clip)
   if not hasattr(model, 'embed_texts'):
     raise ValueError(
       f'{clip} is no CLIP; convert one (python -m fusion_jax.convert clip).'

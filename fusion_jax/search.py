@@ -20,8 +20,8 @@ from absl import flags, logging
 
 import fusion_jax
 from fusion_jax.data import composites, pipelines, prompt_files
+from fusion_jax.inference import clip_model, pixel_model
 from fusion_jax.ops import zero_shot
-from fusion_jax.released import clip_model, pixel_model
 from fusion_jax.train import log
 
 _EMBEDDINGS = ('.zarr', '.parquet')

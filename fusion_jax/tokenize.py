@@ -15,9 +15,9 @@ import pathlib
 
 from absl import flags, logging
 
-from fusion_jax import modalities, released
+from fusion_jax import inference, modalities
 from fusion_jax.data.builders import codes
-from fusion_jax.released import image_codec, series_codec
+from fusion_jax.inference import image_codec, series_codec
 
 _MOST_CODES = 2**16  # They are stored as uint16.
 
@@ -56,7 +56,7 @@ def tokenize(
   """
   encoders, of_series = [], []
   for workdir in tokenizers:
-    codec = released.load(workdir)
+    codec = inference.load(workdir)
     if isinstance(codec, image_codec.ImageCodec):
       encoders.append(_image_encoder(codec, workdir))
     elif isinstance(codec, series_codec.SeriesCodec):

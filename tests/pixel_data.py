@@ -6,7 +6,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 
-from fusion_jax.data import labels, pixels, prompt_files, prompts
+from fusion_jax.data import labels, prompt_files, prompts
+from fusion_jax.data.transforms import pixels as pixel_transforms
 
 WIDTH = 16  # Of the vectors.
 _CLASSES = labels.classes('land_cover')
@@ -28,7 +29,8 @@ def example(split, i, side=3):
     'lon': np.float64(5),
     'views': views.astype(np.float32),
     'pixels': (
-      pixels.LOW[:, None, None] + share * pixels.HIGH[:, None, None]
+      pixel_transforms.LOW[:, None, None]
+      + share * pixel_transforms.HIGH[:, None, None]
     ).astype(np.float32),
     'valid': np.arange(12) != i % 24,
     'label/land_cover': np.int32(label),

@@ -10,14 +10,15 @@ import pytest
 h5py = pytest.importorskip('h5py')
 
 from fusion_jax import clip_baseline
-from fusion_jax.data import composites, labels, pixels, prompt_files
+from fusion_jax.data import composites, labels, prompt_files
+from fusion_jax.data.transforms import pixels as pixel_transforms
 from tests import pixel_data
 
 
 def test_pictures_are_red_green_and_blue_between_the_percentiles():
   annual = np.zeros((10, 2, 2), np.int16)
-  annual[:3, 0, 0] = np.ceil(pixels.HIGH[:3])
-  annual[2, 0, 1] = (pixels.LOW[2] + pixels.HIGH[2]) / 2
+  annual[:3, 0, 0] = np.ceil(pixel_transforms.HIGH[:3])
+  annual[2, 0, 1] = (pixel_transforms.LOW[2] + pixel_transforms.HIGH[2]) / 2
   annual[7, 1, 1] = 9_000  # No colour.
   found = clip_baseline.picture(annual)
   assert found.dtype == np.uint8
@@ -73,7 +74,7 @@ def _folder(tmp_path, monkeypatch):
     )
 
   monkeypatch.setattr(
-    'fusion_jax.released.load',
+    'fusion_jax.inference.load',
     lambda folder: types.SimpleNamespace(
       width=int(folder), embed_images=embed_images, embed_texts=embed_texts
     ),

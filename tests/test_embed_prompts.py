@@ -19,7 +19,7 @@ def clip(monkeypatch):
     return np.array([[len(text), 1, 2] for text in texts], np.float32)
 
   monkeypatch.setattr(
-    'fusion_jax.released.load',
+    'fusion_jax.inference.load',
     lambda folder: (
       types.SimpleNamespace(embed_texts=embed_texts)
       if folder == 'clip'

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import fusion_jax
-from fusion_jax import modalities, prepare, released, tokenize
+from fusion_jax import inference, modalities, prepare, tokenize
 from fusion_jax.data import records
+from fusion_jax.inference import image_codec, series_codec
 from fusion_jax.models import series_codes
-from fusion_jax.released import image_codec, series_codec
 from tests import trained, trained_series
 
 
@@ -82,7 +82,7 @@ def test_a_tokenizer_with_more_codes_than_the_vocabulary_is_refused(
 ):
   codec = object.__new__(image_codec.ImageCodec)
   codec.modality, codec.num_codes = modalities.get('tok_ndvi@224'), 32_768
-  monkeypatch.setattr(released, 'load', lambda workdir: codec)
+  monkeypatch.setattr(inference, 'load', lambda workdir: codec)
   with pytest.raises(ValueError, match='ndvi.* 32768 codes.* 15360 of'):
     tokenize.tokenize(tmp_path, [tmp_path / 'ndvi'])
 
@@ -93,6 +93,6 @@ def test_a_series_tokenizer_that_pretraining_cannot_read_is_refused(
 ):
   codec = object.__new__(series_codec.SeriesCodec)
   vars(codec).update(stride=stride, vocab_size=size, names=(), codes={})
-  monkeypatch.setattr(released, 'load', lambda workdir: codec)
+  monkeypatch.setattr(inference, 'load', lambda workdir: codec)
   with pytest.raises(ValueError, match=f'{stride} steps, out of {size}'):
     tokenize.tokenize(tmp_path, [tmp_path / 't2m'])

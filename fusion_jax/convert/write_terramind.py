@@ -14,8 +14,8 @@ from fusion_jax.convert import (
   terramind_files,
   terramind_tokenizers,
 )
+from fusion_jax.inference import encoder_model
 from fusion_jax.models import coordinate_tokenizer
-from fusion_jax.released import encoder_model
 from fusion_jax.tasks import pretrain
 
 DESCRIPTION = "TerraMind's backbones, encoders, tokenizers and coordinates"

@@ -16,7 +16,7 @@ from absl import logging
 from fusion_jax.data import pipelines
 from fusion_jax.evals import forecasts, gather, plots
 from fusion_jax.evals import yardsticks as yardsticks_lib
-from fusion_jax.models import generate
+from fusion_jax.generation import sequences
 
 _RED_GREEN_BLUE = (3, 2, 1)  # Of Sentinel-2, L1C and L2A.
 
@@ -79,10 +79,10 @@ class Generation:
       keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(
         jax.random.key(seed), places
       )
-      return generate.series(backbone, params, slots, keys, target, **kwargs)
+      return sequences.series(backbone, params, slots, keys, target, **kwargs)
 
     self._sample = jax.jit(functools.partial(draw, num_samples=num_samples))
-    self._greedy = jax.jit(functools.partial(draw, sampling=generate.GREEDY))
+    self._greedy = jax.jit(functools.partial(draw, sampling=sequences.GREEDY))
 
   def __call__(self, state, step):
     """Generates, keeps `forecast`, and returns {path: number}."""

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib import colormaps, colors
 
-from fusion_jax.data import tiles
+from fusion_jax.data.transforms import image_tokenizer as tile_transforms
 from fusion_jax.evals import plots
 
 # ESRI's land cover, 0..9, in the colours its maps are known by.
@@ -47,7 +47,7 @@ def triples(path, modality, scenes):
     modality: of the tokens.
     scenes: {key: {'truth' | 'model' | 'yardstick': [Y, X, C]}}, standardised.
   """
-  kept = 'majority' if tiles.is_classes(modality) else 'mean'
+  kept = 'majority' if tile_transforms.is_classes(modality) else 'mean'
   shape = next(iter(scenes.values()))['truth'].shape
   width = min(3.0, 2.2 * shape[1] / shape[0] + 0.6)
   with plots.new_figure(path, 3 * width, 2.2 * len(scenes) + 0.3) as drawn:
@@ -74,7 +74,7 @@ def display(modality, images):
     modality: of the tokens.
     images: {name: [Y, X, C]}, standardised; 'truth' among them.
   """
-  if tiles.is_classes(modality):
+  if tile_transforms.is_classes(modality):
     palette = np.array([colors.to_rgb(c) for c in _CLASS_COLOURS])
     return {
       name: palette[image[..., 0].astype(int)] for name, image in images.items()

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from fusion_jax.data import tiles
+from fusion_jax.data.transforms import image_tokenizer as tile_transforms
 from fusion_jax.evals import (
   gather,
   image_plots,
@@ -45,7 +45,7 @@ class Reconstruction:
     self._workdir = pathlib.Path(workdir)
     self._simulated = oracle is not None
     self._place = place
-    self._classes = tiles.is_classes(task.modality)
+    self._classes = tile_transforms.is_classes(task.modality)
     self._steps = (1,) if self._classes else tuple(config.evals.decode_steps)
     if not self._classes:
       image_metrics.load_similarity()  # Missing, it shall fail before a run.

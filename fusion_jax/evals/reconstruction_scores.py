@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fusion_jax.data import tiles
+from fusion_jax.data.transforms import image_tokenizer as tile_transforms
 from fusion_jax.evals import tables
 from fusion_jax.ops import fsq, image_metrics
 
@@ -11,7 +11,7 @@ _NUM_PICTURES = 6  # Scenes that are kept whole.
 
 def new(modality, scenes, steps, num_codes):
   """An empty `Quantities` or `Classes`, as the modality has it."""
-  kind = Classes if tiles.is_classes(modality) else Quantities
+  kind = Classes if tile_transforms.is_classes(modality) else Quantities
   return kind(modality, scenes, steps, num_codes)
 
 
@@ -186,20 +186,25 @@ class Classes(_Found):
 
   def __init__(self, *args):
     super().__init__(*args)
-    self._matrix = np.zeros((2, tiles.NUM_CLASSES, tiles.NUM_CLASSES), np.int64)
+    self._matrix = np.zeros(
+      (2, tile_transforms.NUM_CLASSES, tile_transforms.NUM_CLASSES), np.int64
+    )
 
   @staticmethod
   def yardstick(image):
     """Each patch's majority in its place."""
-    return image_metrics.patch_majorities(image[..., 0], tiles.NUM_CLASSES)[
-      ..., None
-    ]
+    return image_metrics.patch_majorities(
+      image[..., 0], tile_transforms.NUM_CLASSES
+    )[..., None]
 
   def _score(self, row, images, counted):
     maps = images[self.steps[0]], self.yardstick(row['image'])
     for matrix, found in zip(self._matrix, maps):
       matrix += image_metrics.confusion(
-        row['image'][..., 0], found[..., 0], counted, tiles.NUM_CLASSES
+        row['image'][..., 0],
+        found[..., 0],
+        counted,
+        tile_transforms.NUM_CLASSES,
       )
 
   def score(self):
@@ -241,7 +246,7 @@ class Classes(_Found):
           for matrix in (model, majority)
         ),
       ]
-      for i in range(tiles.NUM_CLASSES)
+      for i in range(tile_transforms.NUM_CLASSES)
       if model[i].any()
     ]
     apart = tables.markdown(

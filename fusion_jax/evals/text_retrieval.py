@@ -4,11 +4,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fusion_jax.data import labels, pixels
+from fusion_jax.data import labels
+from fusion_jax.data.transforms import pixels as pixel_transforms
 from fusion_jax.evals import plots
 
-_RED, _GREEN, _BLUE = (pixels.BANDS.index(b) for b in ('B4', 'B3', 'B2'))
-_INFRARED = pixels.BANDS.index('B8')
+_RED, _GREEN, _BLUE = (
+  pixel_transforms.BANDS.index(b) for b in ('B4', 'B3', 'B2')
+)
+_INFRARED = pixel_transforms.BANDS.index('B8')
 _MONTHS = 'JFMAMJJASOND'
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fusion_jax.data import pixels as pixels_lib
+from fusion_jax.data.transforms import pixels as pixel_transforms
 from fusion_jax.nn import post_norm
 from fusion_jax.ops import calendar, zero_shot
 from fusion_jax.train import sharding
@@ -75,7 +75,7 @@ class Classifier:
     self.batch_size = each * self._mesh.size
     self._encoder = model.encoder
     self.setting = setting or model.config.get('setting', 'monthly')
-    self._scale = pixels_lib.Scale(
+    self._scale = pixel_transforms.Scale(
       model.config.scaling, tuple(model.config.missing_bands)
     )
     self._factor = (

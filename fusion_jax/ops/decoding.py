@@ -1,6 +1,6 @@
 """Drawing codes from logits: temperature, top-k, top-p, allowed ids.
 
-Source: 4M `fourm/models/generate.py` as TerraMind uses it.
+Source: 4M `fourm/generation/sequences.py` as TerraMind uses it.
 """
 
 import jax

@@ -11,7 +11,8 @@ import pathlib
 import jax
 import jax.numpy as jnp
 
-from fusion_jax.data import labels, normalize, pipelines, pixels
+from fusion_jax.data import labels, normalize, pipelines
+from fusion_jax.data.transforms import pixels as pixel_transforms
 from fusion_jax.models import pixel_costs, pixel_encoder
 from fusion_jax.nn import pooling
 from fusion_jax.ops import calendar, contrastive, dropping
@@ -193,7 +194,7 @@ class AlignPixels:
       if train
       else [field for field in labels.FIELDS.values() if field in source.fields]
     )
-    steps = pixels.aligning(
+    steps = pixel_transforms.aligning(
       config.model.side,
       scaling=config.scaling,
       missing_bands=config.missing_bands,
@@ -202,7 +203,9 @@ class AlignPixels:
     )
     if config.remember:
       source, steps = (
-        self._remembered.setdefault(split, pixels.Remembered(source, steps)),
+        self._remembered.setdefault(
+          split, pixel_transforms.Remembered(source, steps)
+        ),
         (),
       )
     batches = pipelines.train_batches if train else pipelines.eval_batches
@@ -215,7 +218,7 @@ class AlignPixels:
 
   def class_names(self, label):
     """Names of a label's classes, in the order of its values."""
-    return pixels.class_names(self.statistics, label)
+    return pixel_transforms.class_names(self.statistics, label)
 
   def flops(self, batch):
     """Model FLOPs of a training step on a batch."""

@@ -8,7 +8,8 @@ the un-normalised vector, and the optimizer is that of the alignment.
 import jax
 import jax.numpy as jnp
 
-from fusion_jax.data import labels, normalize, pipelines, pixels
+from fusion_jax.data import labels, normalize, pipelines
+from fusion_jax.data.transforms import pixels as pixel_transforms
 from fusion_jax.models import pixel_costs, pixel_encoder
 from fusion_jax.nn import post_norm
 from fusion_jax.ops import calendar, dropping, losses
@@ -55,7 +56,7 @@ class ClassifyPixels:
     self._field = labels.FIELDS.get(config.label, f'label/{config.label}')
     self.encoder = pixel_encoder.make(config.model)
     self.statistics = normalize.load_statistics(data_dir)
-    self.classes = pixels.class_names(self.statistics, config.label)
+    self.classes = pixel_transforms.class_names(self.statistics, config.label)
     self._remembered = {}
     self._head = post_norm.Linear(len(self.classes))
 
@@ -167,7 +168,7 @@ class ClassifyPixels:
     'valid' bool [B].
     """
     config, train = self._config, split == 'train'
-    steps = pixels.classifying(
+    steps = pixel_transforms.classifying(
       config.model.side,
       self._field,
       scaling=config.scaling,
@@ -176,7 +177,9 @@ class ClassifyPixels:
     source = self.source(split)
     if config.remember:
       source, steps = (
-        self._remembered.setdefault(split, pixels.Remembered(source, steps)),
+        self._remembered.setdefault(
+          split, pixel_transforms.Remembered(source, steps)
+        ),
         (),
       )
     batches = pipelines.train_batches if train else pipelines.eval_batches

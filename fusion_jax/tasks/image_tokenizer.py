@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import optax
 
 from fusion_jax import modalities
-from fusion_jax.data import pipelines, tiles
+from fusion_jax.data import pipelines
+from fusion_jax.data.transforms import image_tokenizer as tile_transforms
 from fusion_jax.models import (
   image_tokenizer,
   relief_tokenizer,
@@ -50,7 +51,7 @@ class ImageTokenizer:
     self.modality = token_modality(config.modality)
     self.model = make_model(config)
     self._shares = noise_ops.signal_shares()
-    self._classes = tiles.is_classes(self.modality)
+    self._classes = tile_transforms.is_classes(self.modality)
     _check('data.holdout', config.data.holdout, _HOLDOUTS)
     _check('start', config.start, _STARTS)
     bands = len(self.modality.bands)
@@ -60,7 +61,7 @@ class ImageTokenizer:
         f'{len(config.standards.std)} deviations for the {bands} bands of '
         f'{self.modality.field}.'
       )
-    self._standardise = tiles.Standardise(
+    self._standardise = tile_transforms.Standardise(
       self.modality, config.standards.mean, config.standards.std
     )
 
@@ -115,7 +116,7 @@ class ImageTokenizer:
     loss without it; 'spread'; and 'last', the loss of the examples which the
     decoder was shown as noise alone, where codes have to tell everything.
     """
-    del key  # Noise comes with the example, see `tiles.DrawNoise`.
+    del key  # Noise comes with the example, see `tile_transforms.DrawNoise`.
     output, found = self.model.apply(
       {'params': params},
       *self._inputs(batch),
@@ -147,7 +148,7 @@ class ImageTokenizer:
   def standardise(self, images):
     """{'image', 'present'} of images [..., Y, X, C] as stored; see `tiles`."""
     standards = self._config.standards
-    return tiles.standardise(
+    return tile_transforms.standardise(
       images, self.modality, standards.mean, standards.std
     )
 
@@ -189,26 +190,34 @@ class ImageTokenizer:
     config = self._config
     if split != 'train':
       return self.tiles(split)[1]
-    columns = tiles.west if config.data.holdout == 'east' else tiles.everywhere
+    columns = (
+      tile_transforms.west
+      if config.data.holdout == 'east'
+      else tile_transforms.everywhere
+    )
     steps = [
-      tiles.RandomTile(self.modality.field, config.image_size, columns),
+      tile_transforms.RandomTile(
+        self.modality.field, config.image_size, columns
+      ),
       *self._flips(),
       self._standardise,
-      tiles.DrawNoise(noise_ops.NUM_LEVELS, config.last_share),
-      tiles.Keep(('image', 'present', 'step', 'noise')),
+      tile_transforms.DrawNoise(noise_ops.NUM_LEVELS, config.last_share),
+      tile_transforms.Keep(('image', 'present', 'step', 'noise')),
     ]
-    source = tiles.Having(self.source('train'), self.modality.field)
+    source = tile_transforms.Having(self.source('train'), self.modality.field)
     return pipelines.train_batches(
       source, steps, batch_size=config.batch_size, seed=config.seed
     )
 
   def tiles(self, split):
-    """Squares side by side: their `tiles.Tiles`, and batches of them."""
+    """Squares side by side: their `tile_transforms.Tiles`, and batches of them."""
     config = self._config
-    columns = tiles.everywhere
+    columns = tile_transforms.everywhere
     if config.data.holdout == 'east':
-      columns = tiles.west if split == 'train' else tiles.east
-    found = tiles.Tiles(
+      columns = (
+        tile_transforms.west if split == 'train' else tile_transforms.east
+      )
+    found = tile_transforms.Tiles(
       self.source(split),
       self.modality.field,
       config.image_size,
@@ -217,8 +226,10 @@ class ImageTokenizer:
     )
     steps = [
       self._standardise,
-      tiles.DrawNoise(noise_ops.NUM_LEVELS),
-      tiles.Keep(('image', 'present', 'counted', 'scene', 'corner', 'noise')),
+      tile_transforms.DrawNoise(noise_ops.NUM_LEVELS),
+      tile_transforms.Keep(
+        ('image', 'present', 'counted', 'scene', 'corner', 'noise')
+      ),
     ]
     return found, pipelines.eval_batches(
       found, steps, batch_size=config.evals.batch_size, seed=config.seed
@@ -237,7 +248,7 @@ class ImageTokenizer:
         f'its fields are {sorted(found[0].fields)}. Train another modality, '
         'or prepare the data with it.'
       )
-    return tiles.Joined(*found)
+    return tile_transforms.Joined(*found)
 
   def flops(self, batch):
     """Model FLOPs of a training step on a batch."""
@@ -256,7 +267,9 @@ class ImageTokenizer:
     _check('flips', self._config.flips, _FLIPS)
     if self._config.flips == 'none':
       return []
-    return [tiles.Flip(self.modality.field, self._config.flips == 'all')]
+    return [
+      tile_transforms.Flip(self.modality.field, self._config.flips == 'all')
+    ]
 
 
 def _check(name, value, choices):

@@ -10,13 +10,9 @@ import pathlib
 import jax.numpy as jnp
 
 from fusion_jax import modalities
-from fusion_jax.data import (
-  budgets,
-  normalize,
-  pipelines,
-  stored_codes,
-  transforms,
-)
+from fusion_jax.data import budgets, normalize, pipelines
+from fusion_jax.data.transforms import pretrain as pretrain_transforms
+from fusion_jax.data.transforms import stored_codes
 from fusion_jax.models import (
   backbone,
   coordinate_tokenizer,
@@ -162,7 +158,7 @@ class Pretrain:
     train = split == 'train'
     steps = (
       stored_codes.StoredCodes(self._codes),
-      *transforms.pretraining(
+      *pretrain_transforms.pretraining(
         self.modalities,
         image_size=config.image_size,
         mixture=make_mixture(config),
@@ -187,7 +183,7 @@ class Pretrain:
 
   def showing(self, inputs):
     """Transforms from an example to encoder slots that show `inputs` whole."""
-    return stored_codes.StoredCodes(self._codes), *transforms.showing(
+    return stored_codes.StoredCodes(self._codes), *pretrain_transforms.showing(
       self.modalities,
       inputs,
       image_size=self._config.image_size,

@@ -10,7 +10,7 @@ import numpy as np
 
 from fusion_jax import modalities
 from fusion_jax.data import normalize, pipelines, records
-from fusion_jax.data import series as series_lib
+from fusion_jax.data.transforms import series_tokenizer as series_transforms
 from fusion_jax.models import series_tokenizer
 
 
@@ -42,7 +42,9 @@ class SeriesTokenizer:
     self.model = make_model(config.model)
     self.statistics = normalize.load_statistics(data_dir)
     self.standards = make_standards(self.names, self.statistics)
-    self.steps = np.array([series_lib.num_steps([n]) for n in self.names])
+    self.steps = np.array(
+      [series_transforms.num_steps([n]) for n in self.names]
+    )
     self._sources = {}
 
   @property
@@ -91,7 +93,7 @@ class SeriesTokenizer:
   def source(self, split):
     """The windows of a split: `len`, and `[i]`; read once."""
     if split not in self._sources:
-      self._sources[split] = series_lib.Windows(
+      self._sources[split] = series_transforms.Windows(
         records.Examples(self._data_dir, split), self.names
       )
     return self._sources[split]
@@ -102,9 +104,11 @@ class SeriesTokenizer:
     Of any other split every window once, as it is.
     """
     config, train = self._config, split == 'train'
-    steps = [series_lib.Standardise(*self.standards, self.steps)]
+    steps = [series_transforms.Standardise(*self.standards, self.steps)]
     if train:
-      steps.append(series_lib.Vary(config.vary.shift, config.vary.stretch))
+      steps.append(
+        series_transforms.Vary(config.vary.shift, config.vary.stretch)
+      )
     batches = pipelines.train_batches if train else pipelines.eval_batches
     return batches(  # From memory: threads would cost more than they bring.
       self.source(split),

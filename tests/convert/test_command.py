@@ -23,8 +23,8 @@ from fusion_jax.convert import (
   terramind_tokenizers,
   write_terramind,
 )
+from fusion_jax.inference import encoder_model
 from fusion_jax.models import backbone, encoder, image_tokenizer
-from fusion_jax.released import encoder_model
 from fusion_jax.train import checkpoint
 from tests import state_dicts
 

@@ -7,8 +7,8 @@ from safetensors import numpy as safetensors
 import fusion_jax
 from fusion_jax.convert import __main__ as command
 from fusion_jax.convert import timesenclip
-from fusion_jax.data import pixels
-from fusion_jax.released import pixel_model
+from fusion_jax.data.transforms import pixels as pixel_transforms
+from fusion_jax.inference import pixel_model
 from tests import golden_timesenclip as golden
 
 NAME = 'encoder_tiny_1x1'
@@ -21,7 +21,10 @@ def weights(name=NAME):
 def raw_pixels(name=NAME):
   """Reflectance x 10,000 that scales to the recorded inputs, up to rounding."""
   scaled = golden.load(name)[1]['in/x12']
-  return pixels.LOW[:, None, None] + scaled * pixels.HIGH[:, None, None]
+  return (
+    pixel_transforms.LOW[:, None, None]
+    + scaled * pixel_transforms.HIGH[:, None, None]
+  )
 
 
 @pytest.mark.parametrize('prefix', timesenclip.PREFIXES)

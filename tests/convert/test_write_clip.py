@@ -11,7 +11,7 @@ from safetensors import numpy as safetensors
 import fusion_jax
 from fusion_jax.convert import __main__ as command
 from fusion_jax.convert import write_clip
-from fusion_jax.released import clip_model
+from fusion_jax.inference import clip_model
 from fusion_jax.train import checkpoint
 from tests import golden_clip as golden
 

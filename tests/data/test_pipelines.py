@@ -11,8 +11,9 @@ import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 
 from fusion_jax import modalities
-from fusion_jax.data import budgets, normalize, pipelines, transforms
+from fusion_jax.data import budgets, normalize, pipelines
 from fusion_jax.data.builders import shards
+from fusion_jax.data.transforms import pretrain as pretrain_transforms
 from fusion_jax.models import coordinate_tokenizer
 
 
@@ -68,7 +69,7 @@ def slots_steps(folder):
     ['untok_sen2l2a@224', 't2m_hourly', 'coords'], image_size=32
   )
   statistics = normalize.load_statistics(folder)
-  return transforms.pretraining(
+  return pretrain_transforms.pretraining(
     selected,
     image_size=32,
     num_inputs=16,

@@ -8,11 +8,13 @@ import argparse
 import pathlib
 import types
 
+import grain
 import jax
 import numpy as np
 
 from fusion_jax import modalities
-from fusion_jax.data import normalize, transforms
+from fusion_jax.data import normalize
+from fusion_jax.data.transforms import pretrain as pretrain_transforms
 from fusion_jax.evals import generation
 from fusion_jax.models import backbone as backbone_lib
 from fusion_jax.ops import quantize
@@ -66,7 +68,7 @@ def make_model():
 
 def make_eval(backbone, source=SOURCE, **kwargs):
   """`Generation` of all places, with every yardstick."""
-  showing = transforms.showing(
+  showing = pretrain_transforms.showing(
     MODEL,
     [RAW],
     image_size=32,
@@ -89,7 +91,7 @@ def make_eval(backbone, source=SOURCE, **kwargs):
   )
 
 
-class NoPlace(transforms.grain.transforms.Map):
+class NoPlace(grain.transforms.Map):
   """Leaves the coordinates out, which no model here knows."""
 
   def map(self, example):

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from fusion_jax import modalities
-from fusion_jax.data import pipelines, tiles
+from fusion_jax.data import pipelines
+from fusion_jax.data.transforms import image_tokenizer as tile_transforms
 from fusion_jax.evals import reconstruction, reconstruction_scores
 from fusion_jax.ops import image_metrics
 
@@ -28,13 +29,17 @@ class Rounded:
     ]
 
   def tiles(self, split):
-    columns = tiles.east if split == 'val' else tiles.west
-    found = tiles.Tiles(self._scenes, self.modality.field, 32, columns)
+    columns = tile_transforms.east if split == 'val' else tile_transforms.west
+    found = tile_transforms.Tiles(
+      self._scenes, self.modality.field, 32, columns
+    )
     mean, std = self.modality.mean, self.modality.std
     steps = [
-      tiles.Standardise(self.modality, mean, std),
-      tiles.DrawNoise(1_000),
-      tiles.Keep(('image', 'present', 'counted', 'scene', 'corner', 'noise')),
+      tile_transforms.Standardise(self.modality, mean, std),
+      tile_transforms.DrawNoise(1_000),
+      tile_transforms.Keep(
+        ('image', 'present', 'counted', 'scene', 'corner', 'noise')
+      ),
     ]
     return found, pipelines.eval_batches(found, steps, batch_size=4, seed=0)
 

@@ -10,9 +10,9 @@ import rasterio
 import zarr
 from h5netcdf import legacyapi
 
+from fusion_jax.inference import pixel_model
 from fusion_jax.mapping import bands, classify
 from fusion_jax.models import pixel_encoder
-from fusion_jax.released import pixel_model
 
 SHAPE = (9, 7)
 CRS = 'EPSG:32631'

@@ -10,7 +10,7 @@ import pytest
 import fusion_jax
 from fusion_jax import main, modalities, tokenize
 from fusion_jax.data import records
-from fusion_jax.models import generate
+from fusion_jax.generation import sequences
 from fusion_jax.tasks import pretrain
 from tests import trained_series
 from tests.tasks import runner
@@ -74,9 +74,9 @@ def test_codes_without_an_order_have_no_ordinal_term(task):
 def test_no_dry_hour_is_drawn_beside_learned_codes():
   bins = modalities.MODALITIES['tp_hourly']
   coded = dataclasses.replace(bins, ordered=False)
-  assert generate.series_codes(bins)[modalities.ZERO]
-  assert not generate.series_codes(coded)[modalities.ZERO]
-  assert generate.series_codes(coded)[206:].all()
+  assert sequences.series_codes(bins)[modalities.ZERO]
+  assert not sequences.series_codes(coded)[modalities.ZERO]
+  assert sequences.series_codes(coded)[206:].all()
 
 
 @pytest.mark.slow

@@ -37,8 +37,9 @@ from array_record.python import (
 from tensorflow_datasets.proto import tf_example_pb2
 
 from fusion_jax import modalities
-from fusion_jax.data import crops, records
+from fusion_jax.data import records
 from fusion_jax.data.builders import examples, shards
+from fusion_jax.data.transforms import crops
 
 SUMMARY = 'codes.json'
 

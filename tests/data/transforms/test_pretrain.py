@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from fusion_jax import modalities
-from fusion_jax.data import budgets, crops, normalize, transforms
+from fusion_jax.data import budgets, normalize
+from fusion_jax.data.transforms import crops
+from fusion_jax.data.transforms import pretrain as pretrain_transforms
 from fusion_jax.models import coordinate_tokenizer
 from fusion_jax.ops import patches as patch_lib
 from fusion_jax.ops import quantize
@@ -48,7 +50,7 @@ def make_example(seed=0, size=72):
 def make_steps(
   selected=SELECTED, train=True, num_inputs=24, num_targets=40, word_dropout=0.0
 ):
-  return transforms.pretraining(
+  return pretrain_transforms.pretraining(
     selected,
     image_size=32,
     quantizers=QUANTIZERS,
@@ -163,7 +165,7 @@ def test_series_become_ids_with_an_end_and_clipped_values_are_counted():
   values = np.linspace(280, 290, 60, dtype=np.float32)
   values[:3] = [200, 400, np.nan]
   dry = np.zeros(60, np.float32)
-  made = transforms.QuantizeSeries(QUANTIZERS).map(
+  made = pretrain_transforms.QuantizeSeries(QUANTIZERS).map(
     {'t2m_hourly': values, 'tp_hourly': dry}
   )
   ids = made['ids']['t2m_hourly']
@@ -274,7 +276,7 @@ def test_transforms_leave_their_input_alone():
 def test_shown_inputs_are_whole_and_in_order():
   example = make_example()
   inputs = (IMAGES[0], TOKENS, 'coords', 't2m_hourly')
-  steps = transforms.showing(
+  steps = pretrain_transforms.showing(
     SELECTED,
     inputs,
     image_size=32,
@@ -346,18 +348,18 @@ def test_mistakes_in_a_config_raise_at_construction():
     modalities.select(['untok_sen2l2b@224'])
   mixture = budgets.all_to_all(SELECTED)
   with pytest.raises(ValueError, match='alphas for just these'):
-    transforms.SampleTokenBudgets(SELECTED[:-1], mixture)
+    pretrain_transforms.SampleTokenBudgets(SELECTED[:-1], mixture)
   alphas = dict(mixture.target_alphas) | {IMAGES[0]: (0.5, 0.5)}
   with pytest.raises(ValueError, match='cannot be predicted'):
-    transforms.SampleTokenBudgets(
+    pretrain_transforms.SampleTokenBudgets(
       SELECTED, budgets.Mixture(mixture.input_alphas, alphas)
     )
   with pytest.raises(ValueError, match="keep scheme 'some'.*'binary'"):
-    transforms.MaskSequences(SELECTED, 'some')
+    pretrain_transforms.MaskSequences(SELECTED, 'some')
   with pytest.raises(ValueError, match='word_dropout=1.5'):
-    transforms.DropWords(SELECTED, 1.5)
+    pretrain_transforms.DropWords(SELECTED, 1.5)
   with pytest.raises(ValueError, match="cannot see .'dem'"):
-    transforms.ShowInputs(SELECTED, ('dem',))
+    pretrain_transforms.ShowInputs(SELECTED, ('dem',))
 
 
 def test_statistics_give_standards_and_quantizers():

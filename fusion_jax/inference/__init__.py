@@ -7,7 +7,7 @@ else has to be known to use it.
 import ml_collections
 
 from fusion_jax.data import normalize
-from fusion_jax.released import (
+from fusion_jax.inference import (
   backbone_model,
   clip_model,
   encoder_model,

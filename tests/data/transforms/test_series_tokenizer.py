@@ -2,7 +2,8 @@ import jax
 import numpy as np
 import pytest
 
-from fusion_jax.data import pipelines, series
+from fusion_jax.data import pipelines
+from fusion_jax.data.transforms import series_tokenizer as series_transforms
 
 NAN = np.nan
 
@@ -34,7 +35,9 @@ def example(hourly=280.0, daily=275.0):
 
 def test_every_window_and_series_is_an_example():
   names = 't2m_hourly', 't2m_min_daily'
-  windows = series.Windows(Records([example(), example(281.0, NAN)]), names)
+  windows = series_transforms.Windows(
+    Records([example(), example(281.0, NAN)]), names
+  )
   assert len(windows) == 3  # One series is missing throughout.
   assert [int(windows[i]['series']) for i in range(3)] == [0, 1, 0]
   daily = windows[1]['raw']
@@ -42,22 +45,24 @@ def test_every_window_and_series_is_an_example():
 
 
 def test_series_missing_throughout_are_counted_in_a_warning(caplog):
-  series.Windows(Records([example(), example(NAN, 1.0)]), ('t2m_hourly',))
+  series_transforms.Windows(
+    Records([example(), example(NAN, 1.0)]), ('t2m_hourly',)
+  )
   assert 'left out 1 of 2 series' in caplog.text
 
 
 def test_a_split_without_any_value_raises():
   with pytest.raises(ValueError, match='Every one of the 2 series in Records'):
-    series.Windows(Records([example(NAN)] * 2), ('t2m_hourly',))
+    series_transforms.Windows(Records([example(NAN)] * 2), ('t2m_hourly',))
 
 
 def test_a_series_that_the_data_lack_is_named():
   with pytest.raises(ValueError, match=r"no \['tp_hourly'\].*t2m_hourly"):
-    series.Windows(Records([example()]), ('tp_hourly',))
+    series_transforms.Windows(Records([example()]), ('tp_hourly',))
 
 
 def test_standardised_values_say_what_is_there():
-  step = series.Standardise(
+  step = series_transforms.Standardise(
     np.float32([280, 270]), np.float32([2, 5]), np.array([4, 3])
   )
   found = step.map(
@@ -69,7 +74,7 @@ def test_standardised_values_say_what_is_there():
 
 
 def test_windows_are_moved_and_stretched_within_bounds():
-  vary = series.Vary(shift=1.5, stretch=2.0)
+  vary = series_transforms.Vary(shift=1.5, stretch=2.0)
   window = {
     'values': np.float32([-1, 1, 0]),
     'present': np.array([True, True, False]),
@@ -83,8 +88,10 @@ def test_windows_are_moved_and_stretched_within_bounds():
 
 
 def test_a_padded_batch_of_an_evaluation_has_nothing_present():
-  windows = series.Windows(Records([example()] * 3), ('t2m_hourly',))
-  steps = [series.Standardise(*np.float32([[280], [1]]), np.array([60]))]
+  windows = series_transforms.Windows(Records([example()] * 3), ('t2m_hourly',))
+  steps = [
+    series_transforms.Standardise(*np.float32([[280], [1]]), np.array([60]))
+  ]
   batches = list(
     pipelines.eval_batches(windows, steps, batch_size=2, seed=0, num_threads=0)
   )

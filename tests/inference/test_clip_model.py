@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from fusion_jax.data import clip_images, prompts
+from fusion_jax.inference import clip_model
 from fusion_jax.models import clip, clip_text
-from fusion_jax.released import clip_model
 
 SIZES = {
   'activation': 'quick_gelu',

@@ -11,7 +11,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from fusion_jax.data import tiles
+from fusion_jax.data.transforms import image_tokenizer as tile_transforms
 from fusion_jax.ops import noise
 from fusion_jax.tasks import image_tokenizer
 from fusion_jax.train import checkpoint, sharding
@@ -124,7 +124,7 @@ class ImageCodec:
         np.float32(clip),
       )
       found = np.asarray(found)[: len(codes)]
-    if tiles.is_classes(self.modality):
+    if tile_transforms.is_classes(self.modality):
       return found.astype(np.uint8)
     mean, std = (
       np.asarray(self.config.standards[name], np.float32)

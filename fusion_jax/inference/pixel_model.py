@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fusion_jax.data import pixels as pixels_lib
+from fusion_jax.data.transforms import pixels as pixel_transforms
 from fusion_jax.mapping import bands
 from fusion_jax.models import pixel_encoder
 from fusion_jax.nn import pooling, post_norm
@@ -40,11 +40,13 @@ class PixelModel:
     self.encoder = pixel_encoder.make(config.model)
     self.classes = ()
     if 'classifier' in params:
-      self.classes = pixels_lib.class_names(statistics, config.label)
+      self.classes = pixel_transforms.class_names(statistics, config.label)
     self.scale = (
       float(np.exp(params['log_scale'])) if 'log_scale' in params else None
     )
-    self._scale = pixels_lib.Scale(config.scaling, tuple(config.missing_bands))
+    self._scale = pixel_transforms.Scale(
+      config.scaling, tuple(config.missing_bands)
+    )
     self._embed = jax.jit(self._vectors, static_argnames='setting')
     self._head = jax.jit(
       lambda params, vectors: jax.nn.softmax(

@@ -1,6 +1,6 @@
 """Generation of sequences, one token after the other, with a KV cache.
 
-Source: 4M `fourm/models/generate.py` as TerraMind uses it. Differs from
+Source: 4M `fourm/generation/sequences.py` as TerraMind uses it. Differs from
 it, which re-runs the whole prefix for every token and lets a weather series
 end where it likes: keys and values are kept, and a series has exactly its
 leads.

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fusion_jax import modalities
-from fusion_jax.data import tiles
+from fusion_jax.data.transforms import image_tokenizer as tile_transforms
 
 DEM = modalities.get('DEM', role='target')
 LULC = modalities.get('LULC', role='target')
@@ -23,13 +23,13 @@ def draw(transform, example, seed):
 
 @pytest.mark.parametrize('width, first', [(224, 149), (264, 176), (9, 6)])
 def test_the_eastern_third_is_held_out(width, first):
-  assert tiles.west(width) == (0, first)
-  assert tiles.east(width) == (first, width)
+  assert tile_transforms.west(width) == (0, first)
+  assert tile_transforms.east(width) == (first, width)
   assert width - first >= width / 3
 
 
 def test_training_squares_never_touch_the_held_out_columns():
-  tile = tiles.RandomTile('DEM', 32, tiles.west)
+  tile = tile_transforms.RandomTile('DEM', 32, tile_transforms.west)
   columns, rows = set(), set()
   for seed in range(400):
     image = draw(tile, make_example(), seed)['DEM'][..., 0]
@@ -46,7 +46,7 @@ def test_held_out_squares_cover_the_rest_and_count_each_pixel_once():
     {'key': 'b', 'DEM': np.zeros((0, 90, 1))},
     make_example('c', (64, 96)),
   ]
-  found = tiles.Tiles(examples, 'DEM', 16, tiles.east)
+  found = tile_transforms.Tiles(examples, 'DEM', 16, tile_transforms.east)
   assert [scene[0] for scene in found.scenes] == ['a', 'c']
   seen = [np.zeros((80, 90), int), np.zeros((64, 96), int)]
   for i in range(len(found)):
@@ -62,14 +62,20 @@ def test_held_out_squares_cover_the_rest_and_count_each_pixel_once():
 
 def test_the_number_of_judged_scenes_can_be_limited():
   examples = [make_example(key) for key in 'abc']
-  assert len(tiles.Tiles(examples, 'DEM', 16, num_examples=2).scenes) == 2
+  assert (
+    len(tile_transforms.Tiles(examples, 'DEM', 16, num_examples=2).scenes) == 2
+  )
 
 
 def test_squares_larger_than_the_columns_raise():
   with pytest.raises(ValueError, match="'a' has 80 x 30.*image_size to 32"):
-    tiles.Tiles([make_example()], 'DEM', 64, tiles.east)
+    tile_transforms.Tiles([make_example()], 'DEM', 64, tile_transforms.east)
   with pytest.raises(ValueError, match='80 x 60 pixels for squares of 64'):
-    draw(tiles.RandomTile('DEM', 64, tiles.west), make_example(), 0)
+    draw(
+      tile_transforms.RandomTile('DEM', 64, tile_transforms.west),
+      make_example(),
+      0,
+    )
 
 
 def test_an_example_without_the_image_is_replaced_by_one_that_has_it():
@@ -79,7 +85,7 @@ def test_an_example_without_the_image_is_replaced_by_one_that_has_it():
     else {'key': str(i), 'DEM': np.zeros((0, 90, 1))}
     for i in range(30)
   ]
-  source = tiles.Having(examples, 'DEM')
+  source = tile_transforms.Having(examples, 'DEM')
   keys = [source[i]['key'] for i in range(30)]
   assert all(int(key) % 3 == 0 for key in keys) and len(set(keys)) > 7
   assert keys[::3] == [str(i) for i in range(0, 30, 3)]
@@ -89,13 +95,13 @@ def test_an_example_without_the_image_is_replaced_by_one_that_has_it():
 def test_a_modality_that_no_example_has_raises():
   nothing = [{'key': 'a', 'DEM': np.zeros((0, 90, 1))}]
   with pytest.raises(ValueError, match='DEM'):
-    tiles.Having(nothing, 'DEM')[0]
+    tile_transforms.Having(nothing, 'DEM')[0]
   with pytest.raises(ValueError, match='DEM'):
-    tiles.Tiles(nothing, 'DEM', 16)
+    tile_transforms.Tiles(nothing, 'DEM', 16)
 
 
 def test_joined_sources_follow_one_another():
-  joined = tiles.Joined(list('ab'), list('c'))
+  joined = tile_transforms.Joined(list('ab'), list('c'))
   assert [joined[i] for i in range(len(joined))] == list('abc')
   with pytest.raises(IndexError):
     joined[3]
@@ -105,7 +111,9 @@ def test_joined_sources_follow_one_another():
 def test_flips_and_turns_give_all_their_images(turn, count):
   image = np.arange(4).reshape(2, 2, 1)
   found = {
-    draw(tiles.Flip('DEM', turn), {'DEM': image}, seed)['DEM'].tobytes()
+    draw(tile_transforms.Flip('DEM', turn), {'DEM': image}, seed)[
+      'DEM'
+    ].tobytes()
     for seed in range(100)
   }
   assert len(found) == count
@@ -114,40 +122,45 @@ def test_flips_and_turns_give_all_their_images(turn, count):
 
 def test_standardised_images_have_no_gaps_but_say_where_they_were():
   image = np.array([[[670.665 + 951.272], [np.nan]]], np.float32)
-  made = tiles.Standardise(DEM, DEM.mean, DEM.std).map({'DEM': image})
+  made = tile_transforms.Standardise(DEM, DEM.mean, DEM.std).map({'DEM': image})
   np.testing.assert_allclose(made['image'], [[[1], [0]]], atol=1e-6)
   np.testing.assert_array_equal(made['present'], [[True, False]])
   assert made['image'].dtype == np.float32
 
 
 def test_classes_stay_classes():
-  made = tiles.Standardise(LULC, LULC.mean, LULC.std).map(
+  made = tile_transforms.Standardise(LULC, LULC.mean, LULC.std).map(
     {'LULC': np.array([[[9], [1]]], np.uint8)}
   )
   np.testing.assert_array_equal(made['image'], [[[9], [1]]])
   assert made['image'].dtype == np.int32
   with pytest.raises(ValueError, match='class 10'):
-    tiles.standardise(np.array([[[10]]]), LULC, LULC.mean, LULC.std)
+    tile_transforms.standardise(np.array([[[10]]]), LULC, LULC.mean, LULC.std)
 
 
 def test_images_with_other_bands_raise():
   with pytest.raises(ValueError, match=r'\(4, 4, 2\).*1.*elevation'):
-    tiles.standardise(np.zeros((4, 4, 2)), DEM, DEM.mean, DEM.std)
+    tile_transforms.standardise(np.zeros((4, 4, 2)), DEM, DEM.mean, DEM.std)
 
 
 def test_a_share_of_the_examples_is_shown_as_noise_alone():
-  made = [draw(tiles.DrawNoise(1_000, 0.5), {}, seed) for seed in range(400)]
+  made = [
+    draw(tile_transforms.DrawNoise(1_000, 0.5), {}, seed) for seed in range(400)
+  ]
   steps = np.array([x['step'] for x in made])
   assert 150 < (steps == 999).sum() < 250
   assert steps.min() < 20 and len(set(steps)) > 150
   assert len({int(x['noise']) for x in made}) == 400
   with pytest.raises(ValueError, match='last_share=2'):
-    tiles.DrawNoise(1_000, 2.0)
+    tile_transforms.DrawNoise(1_000, 2.0)
 
 
 def test_draws_belong_to_the_example_in_every_order():
   source = [make_example(str(i)) for i in range(6)]
-  steps = [tiles.RandomTile('DEM', 16), tiles.DrawNoise(1_000)]
+  steps = [
+    tile_transforms.RandomTile('DEM', 16),
+    tile_transforms.DrawNoise(1_000),
+  ]
 
   def run(part):
     dataset = grain.MapDataset.source(source).seed(3)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from fusion_jax.data import pixels, transforms
+from fusion_jax.data.transforms import pixels as pixel_transforms
+from fusion_jax.data.transforms import pretrain as pretrain_transforms
 from tests import pixel_data
 
 
@@ -12,19 +13,21 @@ def example(side=1, **changes):
 
 
 def scaled(scaling='published', missing=(), **changes):
-  return pixels.Scale(scaling, missing).map(example(**changes))
+  return pixel_transforms.Scale(scaling, missing).map(example(**changes))
 
 
 def test_scaling_is_that_of_the_code_and_clipped():
   values = np.zeros((12, 10, 1, 1), np.float32)
-  values[0] = pixels.LOW[:, None, None]
-  values[1] = (pixels.LOW + pixels.HIGH)[:, None, None]
-  values[2] = pixels.HIGH[:, None, None]
+  values[0] = pixel_transforms.LOW[:, None, None]
+  values[1] = (pixel_transforms.LOW + pixel_transforms.HIGH)[:, None, None]
+  values[2] = pixel_transforms.HIGH[:, None, None]
   found = scaled(pixels=values)['pixels']
   np.testing.assert_array_equal(found[[0, 3]], 0)  # 0 is below the low value.
   np.testing.assert_allclose(found[1], 1, rtol=1e-6)
   np.testing.assert_allclose(
-    found[2, :, 0, 0], 1 - pixels.LOW / pixels.HIGH, rtol=1e-6
+    found[2, :, 0, 0],
+    1 - pixel_transforms.LOW / pixel_transforms.HIGH,
+    rtol=1e-6,
   )
   found = scaled('range', pixels=values)['pixels']
   np.testing.assert_allclose(found[2], 1, rtol=1e-6)
@@ -43,7 +46,7 @@ def test_months_without_most_values_are_left_out():
   without = dict(example(pixels=values))
   del without['valid']
   np.testing.assert_array_equal(
-    np.flatnonzero(~pixels.Scale().map(without)['keep']), [3]
+    np.flatnonzero(~pixel_transforms.Scale().map(without)['keep']), [3]
   )
 
 
@@ -57,7 +60,7 @@ def test_missing_bands_are_zero_whatever_stands_there():
 def test_sensors_with_four_bands_keep_their_months(told):
   bands = ('B5', 'B6', 'B7', 'B8A', 'B11', 'B12')
   values = example()['pixels'].astype(np.float32)
-  values[:, [pixels.BANDS.index(band) for band in bands]] = np.nan
+  values[:, [pixel_transforms.BANDS.index(band) for band in bands]] = np.nan
   values[2, :3] = np.nan
   found = scaled(
     missing=bands if told else (), pixels=values, valid=np.ones(12, bool)
@@ -73,7 +76,7 @@ def test_a_year_without_any_value_has_no_month():
 def test_crop_is_around_the_centre():
   image = np.arange(12 * 10 * 64 * 64, dtype=np.int32).reshape(12, 10, 64, 64)
   for side, start in ((1, 32), (5, 30), (9, 28)):
-    found = pixels.Crop(side).map(example(pixels=image))['pixels']
+    found = pixel_transforms.Crop(side).map(example(pixels=image))['pixels']
     np.testing.assert_array_equal(
       found, image[..., start : start + side, start : start + side]
     )
@@ -83,7 +86,7 @@ def test_bad_pixels_are_named():
   with pytest.raises(
     ValueError, match='train1 has 1 x 1 pixels, the model reads 5 x 5'
   ):
-    pixels.Crop(5).map(example())
+    pixel_transforms.Crop(5).map(example())
   with pytest.raises(ValueError, match='has 9 bands; wanted are B2, B3'):
     scaled(pixels=np.ones((12, 9, 1, 1)))
   with pytest.raises(
@@ -104,26 +107,30 @@ def test_months_that_are_masked_whole_are_not_taken_for_another_scale():
 def test_missing_photos_are_marked():
   views = np.ones((4, 8), np.float32)
   views[2, 3] = np.nan
-  found = pixels.MarkViews().map(example(views=views))
+  found = pixel_transforms.MarkViews().map(example(views=views))
   np.testing.assert_array_equal(found['there'], [True, True, False, True])
   np.testing.assert_array_equal(found['views'][2], 0)
   views[:] = np.nan
   with pytest.raises(ValueError, match='train1 has no photo'):
-    pixels.MarkViews().map(example(views=views))
-  assert not pixels.MarkViews(False).map(example(views=views))['there'].any()
+    pixel_transforms.MarkViews().map(example(views=views))
+  assert (
+    not pixel_transforms.MarkViews(False)
+    .map(example(views=views))['there']
+    .any()
+  )
 
 
 def test_ids_are_those_of_places():
-  number = pixels.Number().map
+  number = pixel_transforms.Number().map
   assert number(example())['id'] == number(example(side=3))['id']
   assert number(example())['id'] != number(example(key='other'))['id']
   assert number(example())['id'].dtype == np.int32
 
 
 def test_classes_come_from_the_data_where_they_tell_them():
-  assert pixels.class_names({}, 'land_cover')[1] == 'Cropland'
+  assert pixel_transforms.class_names({}, 'land_cover')[1] == 'Cropland'
   known = {'classes': {'landcover10': ['a', 'b']}}
-  assert pixels.class_names(known, 'landcover10') == ('a', 'b')
+  assert pixel_transforms.class_names(known, 'landcover10') == ('a', 'b')
 
 
 def test_remembered_examples_are_read_once():
@@ -134,9 +141,9 @@ def test_remembered_examples_are_read_once():
       Source.reads += 1
       return super().__getitem__(i)
 
-  made = pixels.Remembered(
+  made = pixel_transforms.Remembered(
     Source([{'key': f'p{i}', 'pixels': i} for i in range(3)]),
-    (pixels.Number(), transforms.Keep(('id', 'pixels'))),
+    (pixel_transforms.Number(), pretrain_transforms.Keep(('id', 'pixels'))),
   )
   assert len(made) == 3
   first, again = made[np.int64(2)], made[2]

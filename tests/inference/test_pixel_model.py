@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import xarray
 
-from fusion_jax.data import pixels
-from fusion_jax.released import pixel_model
+from fusion_jax.data.transforms import pixels as pixel_transforms
+from fusion_jax.inference import pixel_model
 from tests import golden_timesenclip as golden
 from tests.mapping import cubes
 
@@ -34,7 +34,10 @@ def model():
 def year():
   """Reflectance x 10,000 of five places, [5, 12, 10, 1, 1]."""
   share = np.random.default_rng(0).random((5, 12, 10, 1, 1), np.float32)
-  return pixels.LOW[:, None, None] + share * pixels.HIGH[:, None, None]
+  return (
+    pixel_transforms.LOW[:, None, None]
+    + share * pixel_transforms.HIGH[:, None, None]
+  )
 
 
 def test_batches_do_not_change_the_vectors():
@@ -83,7 +86,7 @@ def test_axes_of_xarray_may_stand_in_any_order():
     model().encode(array.rename(time='month'))
 
 
-def dated(dates, values=None, names=pixels.BANDS):
+def dated(dates, values=None, names=pixel_transforms.BANDS):
   """An xarray of the first place with dates and names of bands."""
   return xarray.DataArray(
     year()[0] if values is None else values,
@@ -96,7 +99,10 @@ MONTHS = [f'2018-{month:02d}-01' for month in range(1, 13)]
 
 
 def test_bands_are_taken_by_their_names():
-  names = [f'B{int(x[1:]):02d}' if x[1:].isdigit() else x for x in pixels.BANDS]
+  names = [
+    f'B{int(x[1:]):02d}' if x[1:].isdigit() else x
+    for x in pixel_transforms.BANDS
+  ]
   turned = dated(MONTHS, names=names).isel(band=slice(None, None, -1))
   extra = xarray.concat(
     [turned, turned[:, :1].assign_coords(band=['B09'])], 'band'
@@ -112,7 +118,7 @@ def test_missing_bands_are_named_or_nan():
   values = year()[0].copy()
   values[:, 7] = np.nan
   near(
-    model().encode(lacking.reindex(band=list(pixels.BANDS))),
+    model().encode(lacking.reindex(band=list(pixel_transforms.BANDS))),
     model().encode(values),
   )
 

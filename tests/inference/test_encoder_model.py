@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fusion_jax import modalities
+from fusion_jax.inference import encoder_model
 from fusion_jax.models import coordinate_tokenizer, encoder
-from fusion_jax.released import encoder_model
 
 S2L2A, LULC = 'untok_sen2l2a@224', 'tok_lulc@224'
 

@@ -10,7 +10,8 @@ import zlib
 import grain
 import numpy as np
 
-from fusion_jax.data import composites, labels, transforms
+from fusion_jax.data import composites, labels
+from fusion_jax.data.transforms import pretrain as pretrain_transforms
 
 BANDS = composites.BANDS
 # Low and high percentiles of Sen4Map, reflectance x 10,000, band by band; the
@@ -55,7 +56,9 @@ def aligning(
     Scale(scaling, tuple(missing_bands)),
     Number(),
     MarkViews(required=train),
-    transforms.Keep(('pixels', 'keep', 'views', 'there', 'id', *fields)),
+    pretrain_transforms.Keep(
+      ('pixels', 'keep', 'views', 'there', 'id', *fields)
+    ),
   )
 
 
@@ -65,7 +68,7 @@ def classifying(side, label, *, scaling='published', missing_bands=()):
     Crop(side),
     Scale(scaling, tuple(missing_bands)),
     TakeLabel(label),
-    transforms.Keep(('pixels', 'keep', 'label')),
+    pretrain_transforms.Keep(('pixels', 'keep', 'label')),
   )
 
 

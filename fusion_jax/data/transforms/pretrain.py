@@ -13,7 +13,8 @@ import grain
 import numpy as np
 
 from fusion_jax import modalities as modality_table
-from fusion_jax.data import budgets, crops, masking
+from fusion_jax.data import budgets, masking
+from fusion_jax.data.transforms import crops
 
 Modalities = Sequence[modality_table.Modality]
 _END = np.array([modality_table.EOS], np.int32)

@@ -1,4 +1,4 @@
-"""The masked encoder-decoder, ready to use; `released.load` gives it."""
+"""The masked encoder-decoder, ready to use; `inference.load` gives it."""
 
 import functools
 from collections.abc import Mapping
@@ -7,9 +7,9 @@ import jax
 import numpy as np
 
 from fusion_jax import modalities as modality_table
-from fusion_jax.data import crops
-from fusion_jax.models import generate
-from fusion_jax.released import encoder_model
+from fusion_jax.data.transforms import crops
+from fusion_jax.generation import sequences
+from fusion_jax.inference import encoder_model
 
 _PLACE = ('lat', 'lon')
 _AXES = ('y', 'x', 'band')  # Of an image, as xarray names them here.
@@ -106,7 +106,7 @@ class Model:
         jax.random.key(seed),
         target,
         num_samples,
-        generate.Sampling(temperature, top_k, top_p),
+        sequences.Sampling(temperature, top_k, top_p),
       )
     )
     if modality.kind == 'series':
@@ -126,7 +126,7 @@ class Model:
 
   def _draw_codes(self, params, slots, key, target, num_samples, sampling):
     kind = self._target(target).kind
-    draw = generate.series if kind == 'series' else generate.text
+    draw = sequences.series if kind == 'series' else sequences.text
     return draw(
       self.backbone,
       params,

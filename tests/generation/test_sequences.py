@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from fusion_jax import modalities
-from fusion_jax.data import normalize, transforms
+from fusion_jax.data import normalize
+from fusion_jax.data.transforms import pretrain as pretrain_transforms
+from fusion_jax.generation import sequences
 from fusion_jax.models import backbone as backbone_lib
-from fusion_jax.models import generate
 
 RAW = 'untok_sen2l2a@224'
 
@@ -40,7 +41,7 @@ def model():
 
 def condition(backbone, num_places=2):
   rng = np.random.default_rng(0)
-  shown = transforms.showing(
+  shown = pretrain_transforms.showing(
     backbone.modalities,
     [RAW],
     image_size=32,
@@ -77,7 +78,7 @@ def greedy_without_cache(backbone, params, slots, index, length):
   encoded = backbone.apply({'params': params}, slots, method='encode')
   name = backbone.modalities[index].name
   table = params['decoder_embeddings'][name]
-  allowed = generate.series_codes(backbone.modalities[index])
+  allowed = sequences.series_codes(backbone.modalities[index])
   inputs = decoder_slots(len(slots['code']), index, length + 1)
 
   def append(i, codes):
@@ -87,7 +88,7 @@ def greedy_without_cache(backbone, params, slots, index, length):
     logits = jnp.where(allowed[None], tokens[:, i] @ table.T, -jnp.inf)
     return codes.at[:, i + 1].set(logits.argmax(-1))
 
-  codes = inputs['code'].at[:, 0].set(generate.FIRST)
+  codes = inputs['code'].at[:, 0].set(sequences.FIRST)
   return jax.lax.fori_loop(0, length, append, codes)[:, 1:]
 
 
@@ -95,14 +96,14 @@ def series(model, key=0, **kwargs):
   backbone, params, slots = model
   run = jax.jit(
     functools.partial(
-      generate.series, backbone, **{'target': 'tp_sum_daily', **kwargs}
+      sequences.series, backbone, **{'target': 'tp_sum_daily', **kwargs}
     )
   )
   return run(params, slots, jax.random.key(key))
 
 
 def test_cached_decoding_equals_running_the_prefix_again(model):
-  codes = series(model, sampling=generate.GREEDY)
+  codes = series(model, sampling=sequences.GREEDY)
   expected = greedy_without_cache(*model, 2, 40)
   np.testing.assert_array_equal(codes[:, 0], expected)
   assert len(np.unique(codes)) > 3  # Else equality would say little.
@@ -121,8 +122,8 @@ def test_a_series_has_its_leads_and_only_values(model):
 def test_samples_differ_and_belong_to_their_condition(model):
   codes = series(model, num_samples=4)
   assert len({tuple(row.tolist()) for row in codes.reshape(8, -1)}) == 8
-  greedy = series(model, num_samples=3, sampling=generate.GREEDY)
-  once = series(model, sampling=generate.GREEDY)
+  greedy = series(model, num_samples=3, sampling=sequences.GREEDY)
+  once = series(model, sampling=sequences.GREEDY)
   np.testing.assert_array_equal(greedy, np.repeat(once, 3, axis=1))
 
 
@@ -140,8 +141,8 @@ def test_padding_slots_do_not_change_what_is_generated(model):
   padded = jax.tree.map(pad, slots)
   padded['modality'][:, slots['modality'].shape[1] :] = -1
   np.testing.assert_array_equal(
-    series(model, sampling=generate.GREEDY),
-    series((backbone, params, padded), sampling=generate.GREEDY),
+    series(model, sampling=sequences.GREEDY),
+    series((backbone, params, padded), sampling=sequences.GREEDY),
   )
 
 
@@ -149,7 +150,7 @@ def test_text_is_the_run_behind_the_last_first_sentinel():
   codes = jnp.array(
     [[9_000, 9_500, 6, 9_000], [14, 1_000, 1_000, 6], [9_000, 5, 9_500, 3]]
   )
-  run, length = generate.run_of_first_sentinel(codes)
+  run, length = sequences.run_of_first_sentinel(codes)
   assert run.tolist() == [[9_000, 9_500, 0, 0], [0] * 4, [9_500, 3, 0, 0]]
   assert length.tolist() == [2, 0, 2]
 
@@ -159,7 +160,7 @@ def test_text_stops_when_every_sequence_has(model):
   table = jnp.zeros_like(params['decoder_embeddings']['coords'])
   always = {**params['decoder_embeddings'], 'coords': table}
   run = jax.jit(
-    functools.partial(generate.text, backbone, sampling=generate.GREEDY)
+    functools.partial(sequences.text, backbone, sampling=sequences.GREEDY)
   )
   codes = run(
     {**params, 'decoder_embeddings': always}, slots, jax.random.key(0)
@@ -170,4 +171,4 @@ def test_text_stops_when_every_sequence_has(model):
 def test_an_unknown_target_raises(model):
   backbone, params, slots = model
   with pytest.raises(ValueError, match="can generate .*'t2m_hourly'"):
-    generate.series(backbone, params, slots, jax.random.key(0), 'tp_hourly')
+    sequences.series(backbone, params, slots, jax.random.key(0), 'tp_hourly')

@@ -8,7 +8,7 @@ import numpy as np
 from safetensors import numpy as safetensors
 
 from fusion_jax.data import masking
-from fusion_jax.models import generate
+from fusion_jax.generation import sequences
 from tests import golden_terramind
 
 _RECORD = pathlib.Path(__file__).parents[1] / 'testdata' / 'generation'
@@ -47,16 +47,16 @@ def test_greedy_coordinates_equal_the_reference():
   assert (slots['modality'] >= 0).all()
   decode = jax.jit(
     functools.partial(
-      generate.decode,
+      sequences.decode,
       backbone,
       index=0,
       length=3,
       stops=True,
-      sampling=generate.GREEDY,
+      sampling=sequences.GREEDY,
     )
   )
   codes = decode(params, slots, jax.random.key(0))
-  run, length = generate.run_of_first_sentinel(codes, _SENTINELS)
+  run, length = sequences.run_of_first_sentinel(codes, _SENTINELS)
   # The recorded runs are as long as the longest one; the others are padded.
   width = record['outputs/seq_greedy_tokens'].shape[1]
   assert length.max() == width
