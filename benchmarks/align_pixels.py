@@ -17,8 +17,8 @@ import time
 
 from absl import flags, logging
 
-from configs import align_pixels as config_lib
 from fusion_jax import main as train
+from fusion_jax.configs import align_pixels as config_lib
 from fusion_jax.evals import (
   ablation,
   alignment_tables,

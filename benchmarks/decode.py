@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from configs import pretrain
 from fusion_jax import modalities
+from fusion_jax.configs import pretrain
 from fusion_jax.generation import sequences
 from fusion_jax.models import backbone as backbone_lib
 

@@ -26,7 +26,7 @@ import numpy as np
 from scipy import stats
 from sklearn import ensemble, metrics, model_selection
 
-from configs import worldcereal as config_lib
+from fusion_jax.configs import worldcereal as config_lib
 from fusion_jax.data.sources import labelled_pixels
 from fusion_jax.data.transforms import pixels as pixel_transforms
 from fusion_jax.models import pixel_encoder

@@ -34,7 +34,7 @@ import numpy as np
 import optax
 from absl import app, flags
 
-from configs import align_pixels
+from fusion_jax.configs import align_pixels
 from fusion_jax.inference import pixel_model
 from fusion_jax.mapping import classify, open_cube, scene
 from fusion_jax.models import pixel_costs, pixel_encoder

@@ -15,8 +15,8 @@ import pathlib
 import jax
 from absl import app, flags
 
-from configs import series_tokenizer as config_lib
 from fusion_jax import main as main_lib
+from fusion_jax.configs import series_tokenizer as config_lib
 from fusion_jax.evals import report, tables
 
 _RUNS = flags.DEFINE_string(
@@ -150,8 +150,8 @@ def markdown(found, command):
         '# Quantisation of real weather',
         facts,
         '## Table 1: hourly temperature',
-        'ERA5, March 2019, 58..50 N, 10 W..2 E: trained on 10 W..4.75 W and the '
-        'first 20 days, measured on 2.75 W..2 E and the last 7. No hour and no '
+        'ERA5, March 2019, 58..50 N, 10 W..2 E: trained on 10 W..4.75 W and '
+        'the first 20 days, measured on 2.75 W..2 E and the last 7. No hour and no '
         'neighbouring cell is shared. The paper used other data.',
         table(found['table 1']),
         f'Theory for bins of w = {WIDTH_K:.3f} K: MSE w^2/12 = '
@@ -163,10 +163,10 @@ def markdown(found, command):
         '## Hourly precipitation',
         'Airports of New York, 2013: bins fitted on '
         'wet hours of EWR, January to August; measured on JFK and LGA, October '
-        'to December, where 5 % of the hours are wet. [ZERO] counts as a token. '
-        'With bins every dry hour is [ZERO] and every missing one [NULL], as '
-        'tests/evals/test_series_reconstruction.py asserts of these values; FSQ '
-        'has a code for a dry hour.',
+        'to December, where 5 % of the hours are wet. [ZERO] counts as a '
+        'token. With bins every dry hour is [ZERO] and every missing one [NULL], as '
+        'tests/evals/test_series_reconstruction.py asserts of these values; '
+        'FSQ has a code for a dry hour.',
         table(found['precipitation']),
       ]
     )

@@ -20,8 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from configs import pretrain as pretrain_config
 from fusion_jax import modalities as modality_table
+from fusion_jax.configs import pretrain as pretrain_config
 from fusion_jax.data import budgets, masking
 from fusion_jax.models import backbone as backbone_lib
 from fusion_jax.ops import losses

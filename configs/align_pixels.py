@@ -20,7 +20,7 @@ with its reason.
 
 import ml_collections
 
-from configs import common
+from fusion_jax.configs import common
 
 SIZES = {
   # Dropout as configured in the code.

@@ -15,8 +15,8 @@ modality is S2L2A, S1GRD, S1RTC, DEM, NDVI or LULC.
 
 import ml_collections
 
-from configs import common
 from fusion_jax import modalities
+from fusion_jax.configs import common
 
 MODALITIES = ('S2L2A', 'S1GRD', 'S1RTC', 'DEM', 'NDVI', 'LULC')
 

@@ -23,7 +23,7 @@ below.
 
 import ml_collections
 
-from configs import common
+from fusion_jax.configs import common
 
 # Widths, depths and MLPs of TerraMind v1; tiny and small are no scaled-down
 # base: plain GELU with biases, shallow decoders. demo and mini are ours.

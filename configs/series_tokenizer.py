@@ -24,7 +24,7 @@ after as many steps. What came of it is in benchmarks/results/quantization.md.
 
 import ml_collections
 
-from configs import common
+from fusion_jax.configs import common
 
 # Blocks of places and days, apart from each other by at least two cells and,
 # as whole windows lie inside their block, without an hour in common. A window

@@ -12,7 +12,7 @@ benchmarks/labelled_pixels.py, which has this recipe.
 
 import ml_collections
 
-from configs import common
+from fusion_jax.configs import common
 
 DATA = {
   # Its file and the cube of Belgium have no B8A.

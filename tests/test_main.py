@@ -9,9 +9,9 @@ import jax
 import ml_collections
 import pytest
 
-from configs import common
-from configs import pretrain as pretrain_config
 from fusion_jax import main
+from fusion_jax.configs import common
+from fusion_jax.configs import pretrain as pretrain_config
 from fusion_jax.tasks import pretrain
 from tests.train import harness
 

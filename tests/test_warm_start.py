@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from safetensors import numpy as safetensors
 
-from configs import pretrain as pretrain_config
 from fusion_jax import main, modalities, warm_start
+from fusion_jax.configs import pretrain as pretrain_config
 from fusion_jax.convert import write_terramind
 from fusion_jax.models import backbone, coordinate_tokenizer
 from fusion_jax.nn import embeddings as nn_embeddings

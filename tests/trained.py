@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from configs import pretrain as pretrain_config
+from fusion_jax.configs import pretrain as pretrain_config
 from fusion_jax.tasks import pretrain
 from fusion_jax.train import checkpoint, sharding
 from fusion_jax.train import state as state_lib

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 import fusion_jax
-from configs import series_tokenizer as config_lib
+from fusion_jax.configs import series_tokenizer as config_lib
 from fusion_jax.tasks import series_tokenizer
 from fusion_jax.train import checkpoint, sharding
 from fusion_jax.train import state as state_lib

@@ -32,7 +32,9 @@ _CODES = {
 _NO_NAME = ('', 'na', 'nan', 'none')
 # Spellings of the second list that circulates.
 _OTHERWISE = {
-  'transport, communication, storage, protection': 'Transport, Communication Networks, Storage, Protection Works'
+  'transport, communication, storage, protection': (
+    'Transport, Communication Networks, Storage, Protection Works'
+  )
 }
 
 

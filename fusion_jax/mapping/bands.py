@@ -1,4 +1,4 @@
-"""Names of Sentinel-2's bands in files, and what stands in for a missing one."""
+"""Names of Sentinel-2's bands in files, and stand-ins for missing bands."""
 
 import re
 

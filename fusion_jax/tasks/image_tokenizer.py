@@ -210,7 +210,7 @@ class ImageTokenizer:
     )
 
   def tiles(self, split):
-    """Squares side by side: their `tile_transforms.Tiles`, and batches of them."""
+    """Squares side by side: the `Tiles` of a split, and batches of them."""
     config = self._config
     columns = tile_transforms.everywhere
     if config.data.holdout == 'east':

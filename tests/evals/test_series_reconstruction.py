@@ -5,8 +5,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from configs import series_tokenizer as config_lib
 from fusion_jax import modalities
+from fusion_jax.configs import series_tokenizer as config_lib
 from fusion_jax.data.builders import series as builder
 from fusion_jax.data.builders import statistics
 from fusion_jax.data.sources import gridded, stations

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import fusion_jax
-from configs import image_tokenizer as tokenizer_config
-from configs import pretrain as pretrain_config
 from fusion_jax import main, modalities, prepare, tokenize
+from fusion_jax.configs import image_tokenizer as tokenizer_config
+from fusion_jax.configs import pretrain as pretrain_config
 from fusion_jax.data import records
 from fusion_jax.inference import image_codec
 from fusion_jax.tasks import image_tokenizer

@@ -264,7 +264,7 @@ def test_six_adamw_steps_are_the_references(family):
     loss, (grads, _) = golden.gradients(model, params, batch)
     updates, opt_state = update(grads, opt_state, params)
     params = jax.tree.map(
-      lambda p, u: p - np.float32(rate) * u,
+      lambda p, u, rate=np.float32(rate): p - rate * u,
       params,
       updates,
     )
@@ -277,7 +277,9 @@ def test_six_adamw_steps_are_the_references(family):
   ours = terramind.to_terramind(params, golden.table(case))
   start = 'outputs/train_final_params/'
   tied = {
-    'decoder_embeddings.coords.to_logits.weight': 'decoder_embeddings.coords.token_emb.weight',
+    'decoder_embeddings.coords.to_logits.weight': (
+      'decoder_embeddings.coords.token_emb.weight'
+    ),
     'decoder_embeddings.coords.mod_emb': 'encoder_embeddings.coords.mod_emb',
   }
   recorded = [key for key in case.io if key.startswith(start)]

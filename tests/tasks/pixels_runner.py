@@ -11,8 +11,8 @@ from absl import flags
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), '..', '..'))
 
-from configs import align_pixels
 from fusion_jax import main as train
+from fusion_jax.configs import align_pixels
 from tests import pixel_data
 from tests.train import harness
 

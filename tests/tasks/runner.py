@@ -11,9 +11,9 @@ from absl import flags
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), '..', '..'))
 
-from configs import pretrain as pretrain_config
 from fusion_jax import main as train
 from fusion_jax import prepare
+from fusion_jax.configs import pretrain as pretrain_config
 from tests.train import harness
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import fusion_jax
-from configs import align_pixels as configs
 from fusion_jax import main as train
+from fusion_jax.configs import align_pixels as configs
 from fusion_jax.ops import contrastive
 from fusion_jax.tasks import align_pixels
 from fusion_jax.train import sharding, step

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import fusion_jax
-from configs import worldcereal
 from fusion_jax import main as train
 from fusion_jax import prepare
+from fusion_jax.configs import worldcereal
 from fusion_jax.tasks import classify_pixels
 from tests import pixel_data
 from tests.tasks import pixels_runner

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import image_tokenizer as tokenizer_config
 from fusion_jax import main, modalities
+from fusion_jax.configs import image_tokenizer as tokenizer_config
 from fusion_jax.models import image_tokenizer as models
 from fusion_jax.models import relief_tokenizer
 from fusion_jax.tasks import image_tokenizer

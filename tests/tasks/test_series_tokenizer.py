@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import fusion_jax
-from configs import series_tokenizer as config_lib
 from fusion_jax import main, modalities
+from fusion_jax.configs import series_tokenizer as config_lib
 from fusion_jax.data import records
 from fusion_jax.tasks import series_tokenizer
 from fusion_jax.train import step

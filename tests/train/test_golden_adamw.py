@@ -13,7 +13,9 @@ from tests import golden_terramind as golden
 
 _SLOW_MESH = (pytest.mark.slow, pytest.mark.multi_device)
 _TIED = {  # Recorded under the names of their copies.
-  'decoder_embeddings.coords.to_logits.weight': 'decoder_embeddings.coords.token_emb.weight',
+  'decoder_embeddings.coords.to_logits.weight': (
+    'decoder_embeddings.coords.token_emb.weight'
+  ),
   'decoder_embeddings.coords.mod_emb': 'encoder_embeddings.coords.mod_emb',
 }
 

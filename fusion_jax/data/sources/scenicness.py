@@ -138,7 +138,7 @@ def match(lat, lon, votes, radius_m=1_000):
 
 
 def votes_at(lat, lon, votes, radius_m=1_000):
-  """Mean votes [P] of places, NaN where `match` finds none; arguments as there."""
+  """Mean votes [P] of places, NaN where `match` finds no photo nearby."""
   index = match(lat, lon, votes, radius_m)
   return np.where(index >= 0, votes.mean[index], np.nan)
 

@@ -1,0 +1,1 @@
+"""Recipe cards: one file for each run of the papers."""
