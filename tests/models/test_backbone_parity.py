@@ -264,7 +264,7 @@ def test_six_adamw_steps_are_the_references(family):
     loss, (grads, _) = golden.gradients(model, params, batch)
     updates, opt_state = update(grads, opt_state, params)
     params = jax.tree.map(
-      lambda p, u, rate=np.float32(rate): p - rate * u,
+      lambda p, u, rate=rate: p - np.float32(rate) * u,
       params,
       updates,
     )
