@@ -1,0 +1,87 @@
+"""The console script: `fusion-jax VERB ...`.
+
+`python -m fusion_jax.prepare ...` and its like call the same code.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from fusion_jax.commands import door
+
+NAME = 'fusion-jax'
+
+
+class Verb(NamedTuple):
+  """A command.
+
+  Attributes:
+    module: its file, which has `main(argv)`; imported when it is called.
+    description: what it does, in one line.
+  """
+
+  module: str
+  description: str
+
+
+VERBS = {
+  'prepare': Verb(
+    'fusion_jax.commands.prepare',
+    'writes a data set: an archive or the simulated Earth to ArrayRecord',
+  ),
+  'train': Verb(
+    'fusion_jax.commands.train',
+    'trains, evaluates and resumes what a configuration describes',
+  ),
+  'generate': Verb(
+    'fusion_jax.commands.generate',
+    'generates weather series from a Sentinel-2 scene',
+  ),
+  'map': Verb(
+    'fusion_jax.commands.map_scene',
+    'maps a Sentinel-2 time series, from texts or with a classifier',
+  ),
+  'search': Verb(
+    'fusion_jax.commands.search',
+    'finds places by a text among the embeddings of a map or a data set',
+  ),
+  'calibrate': Verb(
+    'fusion_jax.commands.calibrate',
+    'fits the temperature of confidences on labelled pixels',
+  ),
+  'convert': Verb(
+    'fusion_jax.commands.convert',
+    'converts public weights to a folder that fusion_jax.load reads',
+  ),
+  'clip-baseline': Verb(
+    'fusion_jax.commands.clip_baseline',
+    'evaluates a CLIP on pictures of Sentinel-2',
+  ),
+}
+_INTRODUCTION = """
+Fusion of time series and imagery for Earth observation, in JAX.
+
+An error is told in one line; --verbose shows its traceback.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """Runs a command.
+
+  Args:
+    argv: the verb and its arguments; by default those of the process.
+
+  Raises:
+    SystemExit: after an error that a user can cause, and after `--help`.
+  """
+  argv = sys.argv[1:] if argv is None else [str(x) for x in argv]
+  command = f'{NAME} {argv[0]}' if argv and argv[0] in VERBS else NAME
+  with door.open_for(command, argv) as arguments:
+    descriptions = {name: verb.description for name, verb in VERBS.items()}
+    name = door.choose(NAME, arguments, descriptions, _INTRODUCTION)
+    importlib.import_module(VERBS[name].module).main(arguments[1:])
+
+
+if __name__ == '__main__':
+  main()

@@ -1,0 +1,299 @@
+"""Command lines made from dataclasses: every field is a flag.
+
+tyro reads them. What it prints as boxes of several lines becomes one line.
+"""
+
+import contextlib
+import dataclasses
+import inspect
+import io
+import json
+import os
+import pathlib
+import re
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, TypeVar
+
+import docstring_parser
+import tyro
+
+from fusion_jax import folders
+from fusion_jax.commands import door
+
+T = TypeVar('T')
+Positional = tyro.conf.Positional
+
+# Flags of before with another name: {command: {flag: what to write}}. The
+# spelling with underscores of any flag is still read.
+RENAMED = {
+  'fusion-jax map': {
+    '--missing-band': '--missing-bands, which takes all of them: '
+    '--missing-bands B8A B5=B4',
+  },
+}
+# What tyro says, and what is said instead.
+_IN_PLAIN_ENGLISH = (
+  (r'^Error parsing ', ''),
+  (
+    r"invalid literal for int\(\) with base 10: ('.*')",
+    r'\1 is not a whole number',
+  ),
+  (r"could not convert string to float: ('.*')", r'\1 is not a number'),
+  (r'Could not find valid parse for arguments: (\[.*\])', r'cannot read \1'),
+  (
+    r"^Missing value for argument '(.*)'\. Expected 1 values",
+    r'\1 needs a value',
+  ),
+  (
+    r"^invalid choice ('.*') for argument '(.*)'\. Expected one of \((.*?),?\)",
+    r'\2: there is no \1; choose among \3',
+  ),
+  (r'^Unrecognized options: (.*)', r'what should \1 mean? It follows no flag'),
+)
+
+
+def parse_share(text: str) -> tuple[int, int]:
+  """'3/16', the share of a job array, as (3, 16).
+
+  Raises:
+    ValueError: if it is not I/N with 0 <= I < N.
+  """
+  match = re.fullmatch(r'(\d+)/(\d+)', text)
+  share = (int(match[1]), int(match[2])) if match else (0, 0)
+  if not share[0] < share[1]:
+    raise ValueError(f'{text!r} is not I/N with 0 <= I < N, such as 0/16')
+  return share
+
+
+def _read_folder(texts: list[str]) -> pathlib.Path:
+  """An argument that names a folder; tyro adds the flag to a ValueError."""
+  try:
+    return folders.existing(texts[0])
+  except OSError as error:
+    raise ValueError(door.one_line(error)) from error
+
+
+def _read_json(texts: list[str]) -> Any:
+  """The content of a JSON file that an argument names."""
+  try:
+    return json.loads(pathlib.Path(texts[0]).read_text('utf-8'))
+  except OSError as error:
+    raise ValueError(door.one_line(error)) from error
+  except ValueError as error:
+    raise ValueError(f'{texts[0]} is no JSON file: {error}') from error
+
+
+# Types of arguments. A folder that has to exist:
+Folder = Annotated[
+  pathlib.Path,
+  tyro.constructors.PrimitiveConstructorSpec(
+    nargs=1,
+    metavar='DIR',
+    instance_from_str=_read_folder,
+    is_instance=lambda value: isinstance(value, pathlib.Path),
+    str_from_instance=lambda value: [str(value)],
+  ),
+]
+# The share of a job array, (i, n): every n-th file from the i-th.
+Share = Annotated[
+  tuple[int, int],
+  tyro.constructors.PrimitiveConstructorSpec(
+    nargs=1,
+    metavar='I/N',
+    instance_from_str=lambda texts: parse_share(texts[0]),
+    is_instance=lambda value: isinstance(value, tuple),
+    str_from_instance=lambda value: ['/'.join(map(str, value))],
+  ),
+]
+
+# The content of a JSON file.
+JsonFile = Annotated[
+  Any,
+  tyro.constructors.PrimitiveConstructorSpec(
+    nargs=1,
+    metavar='FILE',
+    instance_from_str=_read_json,
+    is_instance=lambda value: True,
+    str_from_instance=lambda value: [json.dumps(value)],
+  ),
+]
+
+
+def parse(
+  command: str, argv: Sequence[str], cls: type[T], description: str = ''
+) -> T:
+  """Reads a command line into a dataclass; see `parse_several`."""
+  return parse_several(command, argv, (cls,), description)[0]
+
+
+def parse_several(
+  command: str,
+  argv: Sequence[str],
+  classes: Sequence[type],
+  description: str = '',
+  types: Mapping[str, Any] | None = None,
+) -> tuple[Any, ...]:
+  """Reads one command line into several dataclasses.
+
+  Every field is a flag: `num_samples` is `--num-samples`, and `--num_samples`
+  is read as well. A field's type says what is read, its entry under
+  `Attributes:` in the docstring of the class is its help; the help may name
+  the default in its own words, '(default: ...)'.
+
+  Args:
+    command: its name in messages, such as 'fusion-jax map'.
+    argv: its arguments.
+    classes: dataclasses with different fields.
+    description: first lines of the help; by default the docstring of the
+      first dataclass, up to `Attributes:`.
+    types: {field: type} of fields that a command line reads otherwise than
+      their annotation says.
+
+  Returns:
+    One instance of each dataclass.
+
+  Raises:
+    door.UsageError: if the arguments do not fit the fields.
+    ValueError: as the dataclasses.
+    SystemExit: with status 0, after printing the help.
+  """
+  merged = _merge(classes, types or {})
+  _check_flags(command, argv, merged)
+  about = description or _introduction(classes[0])
+  about += f'\n\n{door.VERBOSE} adds the traceback of an error.'
+  messages = io.StringIO()
+  with contextlib.redirect_stderr(messages), _wide(argv):
+    try:
+      parsed = tyro.cli(
+        merged,
+        prog=command,
+        description=about,
+        args=list(argv),
+        config=(
+          tyro.conf.FlagCreatePairsOff,
+          tyro.conf.PositionalMetavarFromFieldName,
+        ),
+      )
+    except SystemExit as stop:
+      if not stop.code:
+        raise
+      message = _condense(messages.getvalue())
+      raise door.UsageError(f'{message}; see {command} --help') from stop
+  for field in dataclasses.fields(merged):
+    if _is_required(field) and getattr(parsed, field.name) == ():
+      raise door.UsageError(f'{_flag(field.name)} needs at least one value')
+  return tuple(
+    cls(**{x.name: getattr(parsed, x.name) for x in dataclasses.fields(cls)})
+    for cls in classes
+  )
+
+
+def _merge(classes: Sequence[type], types: Mapping[str, Any]) -> type:
+  """One dataclass with the fields of several, annotated with their help."""
+  required, optional = [], []
+  for cls in classes:
+    hints = typing.get_type_hints(cls, include_extras=True) | dict(types)
+    helps = {
+      entry.arg_name: ' '.join((entry.description or '').split())
+      for entry in docstring_parser.parse(inspect.getdoc(cls) or '').params
+    }
+    for field in dataclasses.fields(cls):
+      text = helps.get(field.name, '')
+      annotation = Annotated[
+        hints[field.name],
+        tyro.conf.arg(help=text, help_behavior_hint=_default(field, text)),
+        tyro.conf.DisallowNone,
+      ]
+      copy = dataclasses.field(
+        default=field.default, default_factory=field.default_factory
+      )
+      chosen = required if _is_required(field) else optional
+      chosen.append((field.name, annotation, copy))
+  return dataclasses.make_dataclass(
+    classes[0].__name__, required + optional, frozen=True
+  )
+
+
+def _default(field: dataclasses.Field, text: str) -> str:
+  """The end of a flag's help: its default, unless the help says it."""
+  if _is_required(field):
+    return '(required)'
+  if field.default_factory is not dataclasses.MISSING:
+    value = field.default_factory()
+  else:
+    value = field.default
+  empty = value is None or value is False or value in ('', (), {}, [])
+  if empty or '(default' in text:
+    return ''
+  if isinstance(value, tuple):
+    value = ' '.join(map(str, value))
+  return f'(default: {value})'
+
+
+def _is_required(field: dataclasses.Field) -> bool:
+  return (
+    field.default is dataclasses.MISSING
+    and field.default_factory is dataclasses.MISSING
+  )
+
+
+def _flag(name: str) -> str:
+  return '--' + name.replace('_', '-')
+
+
+def _introduction(cls: type) -> str:
+  """The docstring of a dataclass up to the list of its attributes."""
+  return (inspect.getdoc(cls) or '').partition('\nAttributes:')[0].strip()
+
+
+def _check_flags(command: str, argv: Sequence[str], cls: type) -> None:
+  """Raises a UsageError for a flag that does not exist or was renamed."""
+  known = {_flag(field.name) for field in dataclasses.fields(cls)}
+  known |= {*door.HELP, door.VERBOSE}
+  for argument in argv:
+    if argument == '--':
+      return
+    flag = argument.partition('=')[0].replace('_', '-')
+    if not flag.startswith('--') or flag in known:
+      continue
+    if flag in RENAMED.get(command, {}):
+      raise door.UsageError(f'{flag} is now {RENAMED[command][flag]}')
+    raise door.UsageError(
+      f'there is no flag {flag}.{door.nearest(flag, known)} '
+      f'See {command} --help.'
+    )
+
+
+@contextlib.contextmanager
+def _wide(argv: Sequence[str]) -> Iterator[None]:
+  """Lets tyro print an error without breaking lines; help keeps its width."""
+  before = os.environ.get('COLUMNS')
+  if not any(argument in door.HELP for argument in argv):
+    os.environ['COLUMNS'] = '100000'
+  try:
+    yield
+  finally:
+    if before is None:
+      os.environ.pop('COLUMNS', None)
+    else:
+      os.environ['COLUMNS'] = before
+
+
+def _condense(box: str) -> str:
+  """One line of an error that tyro prints as a box."""
+  body = []
+  for line in box.splitlines()[1:]:  # The first has the title.
+    line = re.sub(r'\x1b\[[0-9;]*m', '', line).strip('│|').rstrip()
+    if line.strip() and set(line.strip()) <= set('─-╰╯+'):
+      break
+    body.append(line)
+  if body and body[0].strip().startswith('Missing from'):
+    names = [x.split()[0] for x in body if re.match(r' {5}\S', x)]
+    return f'needs {", ".join(names)}'
+  text = ' '.join(' '.join(body).split())
+  text = re.sub(r'no type matching .* Got errors: - .*?[>\])]: ', '', text)
+  text = text.rstrip('.')
+  for pattern, plain in _IN_PLAIN_ENGLISH:
+    text = re.sub(pattern, plain, text)
+  return text

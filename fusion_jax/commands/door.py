@@ -1,0 +1,141 @@
+"""Where every command starts: logging, choices, and errors in one line.
+
+An error that a user can cause is told in one line on stderr, `fusion-jax VERB:
+message`, and the command ends with status 1, or with 2 if the command line is
+wrong. `--verbose`, which every command takes, adds the traceback. Such errors
+are:
+
+- `UsageError` and absl's `flags.Error`: the command line is wrong;
+- `ValueError`: arguments, configurations or files do not fit. The library's
+  own `CheckpointError`, `TooManyBadExamples`, `ProcessCountError`,
+  `OutsideGridError` and `TorchFileError` are of this kind;
+- `OSError`: files that cannot be read or written, `FileNotFoundError` and
+  `FileExistsError` among them;
+- `extras.MissingExtraError`: optional packages are not installed;
+- `FloatingPointError`: a loss that is not finite (`NonFiniteError`).
+
+Any other exception, such as a TypeError, is a mistake of the program and keeps
+its traceback.
+"""
+
+import contextlib
+import difflib
+import inspect
+import logging as py_logging
+import pathlib
+import sys
+import traceback
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from absl import flags, logging
+
+from fusion_jax import extras
+
+USER_ERRORS = (
+  ValueError,
+  OSError,
+  FloatingPointError,
+  extras.MissingExtraError,
+  flags.Error,
+)
+VERBOSE = '--verbose'
+HELP = ('-h', '--help')
+_LOUD = {'orbax', 'grain', 'etils'}  # Packages that log a lot.
+
+
+class UsageError(ValueError):
+  """The command line is wrong."""
+
+
+@contextlib.contextmanager
+def open_for(command: str, argv: Sequence[str]) -> Iterator[list[str]]:
+  """Runs a command: sets up logging, tells the user's errors in one line.
+
+  Args:
+    command: its name in messages, such as 'fusion-jax map'.
+    argv: its arguments.
+
+  Yields:
+    The arguments without `--verbose`.
+
+  Raises:
+    SystemExit: after an error of `USER_ERRORS`, with status 2 for a wrong
+      command line and 1 otherwise.
+  """
+  show_progress()
+  try:
+    yield [argument for argument in argv if argument != VERBOSE]
+  except USER_ERRORS as error:
+    if VERBOSE in argv:
+      traceback.print_exc()
+    print(f'{command}: {one_line(error)}', file=sys.stderr)
+    wrong_usage = isinstance(error, (UsageError, flags.Error))
+    raise SystemExit(2 if wrong_usage else 1) from error
+
+
+def show_progress() -> None:
+  """Makes absl log progress, without the thirty lines of Orbax a checkpoint.
+
+  Errors of other libraries are still shown.
+  """
+  if not flags.FLAGS.is_parsed():
+    flags.FLAGS.mark_as_parsed()  # Or absl warns that it logs too early.
+  logging.use_absl_handler()
+  logging.set_verbosity(logging.INFO)
+  logging.get_absl_handler().addFilter(_is_worth_reading)
+
+
+def one_line(error: BaseException) -> str:
+  """The message of an error in one line, with the file that it is about."""
+  if isinstance(error, OSError) and error.strerror and error.filename:
+    text = f'{error.filename}: {error.strerror}'
+  else:
+    text = str(error) or type(error).__name__
+  return ' '.join(text.split())
+
+
+def nearest(word: str, choices: Collection[str]) -> str:
+  """' Did you mean X?' of the choice nearest to a word; '' if none is near."""
+  matches = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+  return f' Did you mean {matches[0]}?' if matches else ''
+
+
+def choose(
+  command: str,
+  argv: Sequence[str],
+  choices: Mapping[str, str],
+  introduction: str,
+) -> str:
+  """The first argument, which is one of some choices; prints help if asked.
+
+  Args:
+    command: its name in messages, such as 'fusion-jax convert'.
+    argv: its arguments.
+    choices: {name: one-line description}.
+    introduction: first lines of the help.
+
+  Raises:
+    UsageError: if it is none of the choices; the nearest one is suggested.
+    SystemExit: with status 0, after printing the help.
+  """
+  if argv and argv[0] in choices:
+    return argv[0]
+  if argv and argv[0] in HELP:
+    width = max(map(len, choices))
+    print(f'usage: {command} NAME ...\n')
+    print(f'{inspect.cleandoc(introduction)}\n')
+    for name, description in choices.items():
+      print(f'  {name:{width}}  {description}')
+    print(f'\n{command} NAME --help shows the arguments of one of them.')
+    raise SystemExit(0)
+  listed = f'choose among {", ".join(choices)}'
+  if not argv:
+    raise UsageError(f'{listed}; see {command} --help')
+  raise UsageError(
+    f'there is no {argv[0]!r}.{nearest(argv[0], choices)} Please {listed}.'
+  )
+
+
+def _is_worth_reading(record: py_logging.LogRecord) -> bool:
+  parts = pathlib.PurePath(record.pathname).parts
+  return record.levelno >= py_logging.ERROR or not _LOUD & set(parts)
