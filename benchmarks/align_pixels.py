@@ -17,7 +17,7 @@ import time
 
 from absl import flags, logging
 
-from fusion_jax import main as train
+from fusion_jax import runs as runs_lib
 from fusion_jax.configs import align_pixels as config_lib
 from fusion_jax.evals import (
   ablation,
@@ -42,7 +42,7 @@ def run(workdir, name, argument, seed, steps):
     if steps:
       config.num_steps = steps
     cpu, clock = time.process_time(), time.perf_counter()
-    train.run(config, folder)
+    runs_lib.run(config, folder)
     (folder / 'time.json').write_text(
       json.dumps(
         {

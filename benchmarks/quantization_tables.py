@@ -15,7 +15,7 @@ import pathlib
 import jax
 from absl import app, flags
 
-from fusion_jax import main as main_lib
+from fusion_jax import runs as runs_lib
 from fusion_jax.configs import series_tokenizer as config_lib
 from fusion_jax.evals import report, tables
 
@@ -55,7 +55,7 @@ def run(levels, data, workdir):
   if not (path / 'metrics.json').exists():
     config = config_lib.get_config(f'levels={levels},data={data}')
     config.data.dir = str(workdir / f'data_{data}')
-    main_lib.run(config, path)
+    runs_lib.run(config, path)
   return json.loads((path / 'metrics.json').read_text())
 
 

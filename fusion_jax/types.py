@@ -21,6 +21,8 @@ Example = Mapping[str, Any]  # Flat dict of NumPy arrays: one place and time.
 Params = Mapping[str, Any]  # Nested dict of the parameters of a model.
 Metrics = Mapping[str, tuple[Array, Array]]  # Path -> (sum, count).
 Statistics = Mapping[str, Any]  # Content of a data set's `statistics.json`.
+# An `ml_collections.ConfigDict`: its fields are attributes of any type.
+Config = Any
 # Mean and standard deviation of every raw image's bands, both [C] float32.
 Standards = Mapping[str, tuple[np.ndarray, np.ndarray]]
 

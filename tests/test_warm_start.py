@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors import numpy as safetensors
 
-from fusion_jax import main, modalities, warm_start
+from fusion_jax import modalities, runs, warm_start
 from fusion_jax.configs import pretrain as pretrain_config
 from fusion_jax.convert import write_terramind
 from fusion_jax.models import backbone, coordinate_tokenizer
@@ -250,7 +250,7 @@ def test_a_run_starts_from_the_weights_and_resumes_from_its_own(
   with config.unlocked():
     for name in WEATHER[2:]:
       del config.modalities[name]
-  state = main.run(config, tmp_path / 'run')
+  state = runs.run(config, tmp_path / 'run')
   old = flat(checkpoint.restore_params(weights)[0])
   for tree in (state.params, state.ema):
     found = flat(tree)
@@ -259,7 +259,7 @@ def test_a_run_starts_from_the_weights_and_resumes_from_its_own(
       np.testing.assert_array_equal(found[path], old[path], err_msg=path)
   config.num_steps = 2
   config.init_without = ()  # Would not fit: but nothing is read again.
-  state = main.run(config, tmp_path / 'run')
+  state = runs.run(config, tmp_path / 'run')
   assert state.step == 2
   assert np.any(flat(state.params)['mask_token'] != old['mask_token'])
   history = [

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import fusion_jax
-from fusion_jax import main, modalities, prepare, tokenize
+from fusion_jax import modalities, prepare, tokenize
+from fusion_jax import runs as runs_lib
 from fusion_jax.configs import image_tokenizer as tokenizer_config
 from fusion_jax.configs import pretrain as pretrain_config
 from fusion_jax.data import records
@@ -170,7 +171,7 @@ def test_tokenizers_train_tokenize_and_pretrain(tmp_path):
   runs = []
   for modality in tokenizer_config.MODALITIES:
     runs.append(str(tmp_path / modality))
-    main.run(make_config(modality, data_dir), runs[-1])
+    runs_lib.run(make_config(modality, data_dir), runs[-1])
     assert json.loads((tmp_path / modality / 'metrics.json').read_text())
   prepare.main(
     [
@@ -204,7 +205,7 @@ def test_tokenizers_train_tokenize_and_pretrain(tmp_path):
       | pretrain_config.COORDS
       | pretrain_config.WEATHER
     )
-  main.run(config, tmp_path / 'pretraining')
+  runs_lib.run(config, tmp_path / 'pretraining')
   numbers = json.loads((tmp_path / 'pretraining' / 'metrics.json').read_text())
   for name in pretrain_config.TOKENISED:
     assert 0 < numbers[f'train/loss/{name}'] < 12

@@ -11,8 +11,7 @@ from absl import flags
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), '..', '..'))
 
-from fusion_jax import main as train
-from fusion_jax import prepare
+from fusion_jax import prepare, runs
 from fusion_jax.configs import pretrain as pretrain_config
 from tests.train import harness
 
@@ -60,7 +59,7 @@ def main():
   harness.add_arguments(parser)
   args = parser.parse_args()
   harness.initialize(args)
-  train.run(
+  runs.run(
     config(args.data, num_steps=args.num_steps, mesh=dict(fsdp=args.fsdp)),
     args.workdir,
   )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fusion_jax
-from fusion_jax import main as train
+from fusion_jax import runs
 from fusion_jax.configs import align_pixels as configs
 from fusion_jax.ops import contrastive
 from fusion_jax.tasks import align_pixels
@@ -164,7 +164,7 @@ def test_queue_and_loss_are_the_same_on_one_and_eight_devices(data, fsdp):
 def test_run_resumes_exactly_with_its_queue(data, tmp_path):
   halves, whole = tmp_path / 'halves', tmp_path / 'whole'
   config = pixels_runner.config(data, num_steps=4)
-  train.run(config, whole)
+  runs.run(config, whole)
   with harness.start(
     pixels_runner.__file__,
     '--workdir',
@@ -200,7 +200,7 @@ def test_run_learns_and_ends_with_a_model_and_figures(data, tmp_path):
     evals=dict(every=100),
   )
   config.optimizer.peak_lr = 3e-3
-  train.run(config, tmp_path)
+  runs.run(config, tmp_path)
   numbers = json.loads((tmp_path / 'metrics.json').read_text())
   assert numbers['val/zero_shot/land_cover'] >= 0.6  # Of 10 places.
   assert 'Quarterly' in (tmp_path / 'report.md').read_text()
@@ -249,7 +249,7 @@ def test_configurations_build(data, argument):
   config = configs.get_config(argument)
   with config.unlocked():
     config.data.dir = str(data)
-  make_task, _ = train.TASKS[config.task]
+  make_task, _ = runs.TASKS[config.task]
   task = make_task(config, data)
   batch = {'views': np.zeros((2, 4, 512), np.float32)}
   params, extra = jax.eval_shape(task.init, KEY, batch)

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 import fusion_jax
-from fusion_jax import main as train
-from fusion_jax import prepare
+from fusion_jax import prepare, runs
 from fusion_jax.configs import worldcereal
 from fusion_jax.tasks import classify_pixels
 from tests import pixel_data
@@ -75,7 +74,7 @@ def test_run_learns_and_ends_with_a_model_that_predicts(data, tmp_path):
     evals=dict(every=60),
   )
   config.optimizer.peak_lr = 3e-3
-  train.run(config, tmp_path)
+  runs.run(config, tmp_path)
   model = fusion_jax.load(tmp_path, 'best')
   examples = [pixel_data.example('val', i, 1) for i in range(10)]
   pixels = np.stack([x['pixels'] for x in examples])
@@ -90,7 +89,7 @@ def test_run_learns_and_ends_with_a_model_that_predicts(data, tmp_path):
 @pytest.mark.slow
 def test_report_has_the_accuracy_of_the_judged_split(data, tmp_path):
   config = pixels_runner.config(data, 'supervised=crops', num_steps=2)
-  train.run(config, tmp_path)
+  runs.run(config, tmp_path)
   numbers = json.loads((tmp_path / 'metrics.json').read_text())
   assert (
     0
@@ -113,7 +112,7 @@ def test_recipe_of_real_pixels_ends_with_a_model_of_their_classes(tmp_path):
   )
   config = worldcereal.get_config('smoke')
   config.data.dir = str(tmp_path / 'data')
-  train.run(config, tmp_path)
+  runs.run(config, tmp_path)
   model = fusion_jax.load(tmp_path)
   assert model.classes == ('grasslands', 'temporary_crops', 'trees')
   pixels = np.full((2, 12, 10, 1, 1), 900, np.float32)

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fusion_jax import main, modalities
+from fusion_jax import modalities
+from fusion_jax import runs as runs_lib
 from fusion_jax.configs import image_tokenizer as tokenizer_config
 from fusion_jax.models import image_tokenizer as models
 from fusion_jax.models import relief_tokenizer
@@ -330,7 +331,7 @@ def test_any_mesh_gives_the_same_losses(tmp_path):
 def test_a_run_on_the_real_samples_ends_with_a_report(tmp_path):
   config = make_config('S2L2A', num_steps=3)
   config.data.name = 'samples'
-  main.run(config, tmp_path)
+  runs_lib.run(config, tmp_path)
   report = (tmp_path / 'report.md').read_text()
   assert '282D_485L_3_3' in report and 'eastern third' in report
   assert 'scene mean' in report or "scene's mean" in report

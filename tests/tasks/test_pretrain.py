@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from fusion_jax import main
+from fusion_jax import runs
 from fusion_jax.evals import pretraining
 from fusion_jax.models import backbone
 from fusion_jax.tasks import pretrain
@@ -183,10 +183,10 @@ def test_a_run_keeps_the_statistics_that_it_began_with(
 ):
   config, workdir = runner.config(data_dir), tmp_path / 'run'
   workdir.mkdir()
-  main.keep_for_use(task, config, pathlib.Path(data_dir), workdir)
+  runs.keep_for_use(task, config, pathlib.Path(data_dir), workdir)
   (workdir / 'checkpoints' / '2').mkdir(parents=True)
   changed = runner.config(data_dir, seed=config.seed + 1)
-  main.keep_for_use(task, changed, pathlib.Path(data_dir), workdir)
+  runs.keep_for_use(task, changed, pathlib.Path(data_dir), workdir)
   assert json.loads((workdir / 'config.json').read_text())['seed'] == (
     config.seed
   )  # Until the checkpoint is found to fit.
@@ -195,7 +195,7 @@ def test_a_run_keeps_the_statistics_that_it_began_with(
   other['series']['t2m_hourly']['uniform']['edges'][3] += 1
   (tmp_path / 'statistics.json').write_text(json.dumps(other))
   with pytest.raises(ValueError, match='began with other data'):
-    main.keep_for_use(task, config, tmp_path, workdir)
+    runs.keep_for_use(task, config, tmp_path, workdir)
   assert json.loads((workdir / 'statistics.json').read_text()) == kept
 
 

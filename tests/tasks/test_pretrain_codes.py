@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fusion_jax
-from fusion_jax import main, modalities, tokenize
+from fusion_jax import modalities, runs, tokenize
 from fusion_jax.data import records
 from fusion_jax.generation import sequences
 from fusion_jax.tasks import pretrain
@@ -83,7 +83,7 @@ def test_no_dry_hour_is_drawn_beside_learned_codes():
 def test_a_run_ends_with_series_in_kelvin_and_loads(data_dir, tmp_path):
   config = make_config(data_dir, num_steps=2)
   config.evals.generate = (CODED,)
-  main.run(config, tmp_path / 'run')
+  runs.run(config, tmp_path / 'run')
   numbers = json.loads((tmp_path / 'run/metrics.json').read_text())
   assert numbers[f'val/loss/{CODED}'] > 0
   config.data.dir = ''

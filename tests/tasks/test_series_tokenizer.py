@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fusion_jax
-from fusion_jax import main, modalities
+from fusion_jax import modalities, runs
 from fusion_jax.configs import series_tokenizer as config_lib
 from fusion_jax.data import records
 from fusion_jax.tasks import series_tokenizer
@@ -64,7 +64,7 @@ def run(tmp_path_factory):
   path = tmp_path_factory.mktemp('series')
   config = make_config(path)
   config.num_steps = 4
-  main.run(config, path / 'run')
+  runs.run(config, path / 'run')
   return config, path / 'run'
 
 
@@ -129,9 +129,9 @@ def test_a_data_set_of_ones_own_is_trained_on_as_it_is(run, tmp_path):
   config = config_lib.get_config('data=own,levels=4-4,smoke')
   config.model.update(dict(width=8, num_waves=2, dilations=(1,)))
   with pytest.raises(ValueError, match='config.data.dir is not set'):
-    main.prepare_data(config.data, tmp_path)
+    runs.prepare_data(config.data, tmp_path)
   config.data.dir = run[0].data.dir
-  main.run(config, tmp_path / 'run')
+  runs.run(config, tmp_path / 'run')
   numbers = json.loads((tmp_path / 'run/metrics.json').read_text())
   assert numbers['val/t2m_hourly/fsq/mse'] > 0
 

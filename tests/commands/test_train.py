@@ -9,7 +9,8 @@ import jax
 import ml_collections
 import pytest
 
-from fusion_jax import main
+from fusion_jax import configurations, runs
+from fusion_jax.commands import app
 from fusion_jax.configs import common
 from fusion_jax.configs import pretrain as pretrain_config
 from fusion_jax.tasks import pretrain
@@ -59,12 +60,12 @@ def test_a_batch_that_does_not_divide_names_the_nearest(tmp_path):
   config.batch_size = 100
   assert jax.device_count() == 8
   with pytest.raises(ValueError, match='batch_size=100.*try 96'):
-    main.run(config, tmp_path)
+    runs.run(config, tmp_path)
 
 
 def test_an_unknown_task_lists_the_choices(tmp_path):
   with pytest.raises(ValueError, match='pretrain'):
-    main.run(ml_collections.ConfigDict({'task': 'classify'}), tmp_path)
+    runs.run(ml_collections.ConfigDict({'task': 'classify'}), tmp_path)
 
 
 def run_command(*arguments):
@@ -78,11 +79,77 @@ def run_command(*arguments):
   )
 
 
+@pytest.mark.parametrize(
+  'text', ['pretrain', 'pretrain.py', 'configs/pretrain.py']
+)
+def test_a_shipped_configuration_is_found_anywhere(text, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  found = configurations.find(f'{text}:size=mini')
+  assert found == f'{configurations.FOLDER / "pretrain.py"}:size=mini'
+  assert configurations.load(f'{text}:size=mini').to_dict() == (
+    pretrain_config.get_config('size=mini').to_dict()
+  )
+
+
+def test_a_file_of_ones_own_goes_before_a_shipped_one(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  own = tmp_path / 'configs' / 'pretrain.py'
+  own.parent.mkdir()
+  own.write_text(
+    'import ml_collections\n'
+    'def get_config(arg):\n'
+    '  return ml_collections.ConfigDict({"arg": arg})\n'
+  )
+  assert configurations.find('configs/pretrain.py:a') == 'configs/pretrain.py:a'
+  config = configurations.load('configs/pretrain.py:a')
+  assert config.arg == 'a' and config.is_locked
+
+
+def test_only_configurations_have_names():
+  assert {'pretrain', 'align_pixels'} <= set(configurations.names())
+  assert not {'common', '__init__'} & set(configurations.names())
+
+
+@pytest.mark.parametrize(
+  'argv, message',
+  [
+    ([], 'needs --config'),
+    (['--config'], 'needs --config'),
+    (['--workdir', 'x'], 'needs --config'),
+    (
+      ['--config', 'pretrian'],
+      'no configuration pretrian. Did you mean pretrai',
+    ),
+    (['--config=configs/pretrian.py:smoke'], 'Did you mean pretrain'),
+    (['--config=/no/such.py'], 'no configuration /no/such.py. Give the path'),
+    (['--config', 'pretrain:size=huge'], 'size=huge is not one of'),
+    (['--config', 'pretrain:sise=mini'], "Unknown argument 'sise'"),
+  ],
+)
+def test_a_wrong_configuration_is_told_in_one_line(argv, message, capsys):
+  with pytest.raises(SystemExit) as caught:
+    app.main(['train', *argv])
+  told = capsys.readouterr().err
+  assert caught.value.code and message in told and told.count('\n') == 1
+
+
+@pytest.mark.parametrize(
+  'flag, message',
+  [
+    ('--config.num_step=5', 'no field num_step. Did you mean num_steps?'),
+    (
+      '--config.num_steps=many',
+      "invalid literal for int() with base 10: 'many'",
+    ),
+    ('--wrkdir=x', 'Did you mean: workdir'),
+    ('x', 'what should x mean'),
+  ],
+)
 @pytest.mark.slow
-def test_a_misspelt_field_names_the_right_one():
-  done = run_command('--config', 'configs/pretrain.py', '--config.num_step=5')
-  assert done.returncode
-  assert 'num_steps' in done.stdout + done.stderr
+def test_a_misspelt_field_or_flag_names_the_right_one(flag, message):
+  done = run_command('--config', 'configs/pretrain.py', flag)
+  assert done.returncode == 2
+  assert message in done.stderr and done.stderr.count('\n') == 1
 
 
 @pytest.mark.slow

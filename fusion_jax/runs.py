@@ -1,0 +1,246 @@
+"""A run from its configuration to its report: `run(config, workdir)`.
+
+  from fusion_jax import configurations, runs
+  runs.run(configurations.load('pretrain:size=mini'), 'runs/mine')
+
+The same call goes on where a stopped run was. It ends with report.md and
+metrics.json in the work directory. The command is `fusion-jax train`.
+"""
+
+import json
+import math
+import os
+import pathlib
+import shutil
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from fusion_jax import prepare, warm_start
+from fusion_jax.evals import (
+  alignment,
+  pretraining,
+  reconstruction,
+  series_reconstruction,
+  supervised,
+)
+from fusion_jax.tasks import (
+  align_pixels,
+  classify_pixels,
+  image_tokenizer,
+  pretrain,
+  series_tokenizer,
+)
+from fusion_jax.train import checkpoint, loop, optim, sharding
+from fusion_jax.train import state as state_lib
+from fusion_jax.types import Config, Example
+
+# {task: (its class, the class of its evaluations)}.
+TASKS = {
+  'pretrain': (pretrain.Pretrain, pretraining.Pretraining),
+  'align_pixels': (align_pixels.AlignPixels, alignment.Alignment),
+  'classify_pixels': (classify_pixels.ClassifyPixels, supervised.Supervised),
+  'image_tokenizer': (
+    image_tokenizer.ImageTokenizer,
+    reconstruction.Reconstruction,
+  ),
+  'series_tokenizer': (
+    series_tokenizer.SeriesTokenizer,
+    series_reconstruction.SeriesReconstruction,
+  ),
+}
+
+
+def run(
+  config: Config, workdir: str | os.PathLike[str]
+) -> state_lib.TrainState:
+  """Trains and evaluates what a configuration describes, or resumes it.
+
+  Args:
+    config: a configuration, such as of `configurations.load`.
+    workdir: folder of checkpoints, logs and results; made if need be.
+
+  Returns:
+    The state after the last step that was taken.
+
+  Raises:
+    ValueError: if there is no such task, the batch does not divide over the
+      devices, the data are not prepared, or the run began with other data.
+    FloatingPointError: if the loss is not finite.
+  """
+  start = time.perf_counter()
+  if config.task not in TASKS:
+    raise ValueError(
+      f'config.task={config.task!r} is not one of {sorted(TASKS)}.'
+    )
+  make_task, make_evals = TASKS[config.task]
+  workdir = pathlib.Path(workdir)
+  workdir.mkdir(parents=True, exist_ok=True)
+  mesh = sharding.make_mesh(config.mesh.fsdp)
+  sharding.check_batch_size(config.batch_size, mesh, config.accumulate)
+  data_dir, oracle = prepare_data(config.data, workdir)
+  task = make_task(config, data_dir)
+  tx, schedule = optim.make(
+    config.optimizer, config.num_steps, task.tokens_per_step
+  )
+  keep_for_use(task, config, data_dir, workdir)
+  evals = make_evals(
+    task,
+    config,
+    workdir,
+    oracle=oracle,
+    place=lambda batch: sharding.place(batch, mesh),
+  )
+  initial = None
+  if 'init_from' in config:
+    initial = warm_start.initial_params(config, workdir, mesh)
+  state, history = loop.train(
+    task,
+    tx,
+    workdir=workdir,
+    num_steps=config.num_steps,
+    batch_size=config.batch_size,
+    seed=config.seed,
+    mesh=mesh,
+    schedule=schedule,
+    accumulate=config.accumulate,
+    ema_decay=config.ema_decay,
+    evals=evals.hooks(),
+    log_every=config.log_every,
+    checkpoint_every=config.checkpoint.every,
+    checkpoints=dict(
+      keep_last=config.checkpoint.keep,
+      best=config.checkpoint.best,
+      best_mode=config.checkpoint.best_mode,
+    ),
+    config=json.loads(config.to_json()),
+    tokens_per_step=task.tokens_per_step,
+    flops=task.flops,
+    initial_params=initial,
+  )
+  if jax.process_index() == 0:
+    write_config(config, workdir)  # A resumed run may have changed it.
+  if int(state.step) == config.num_steps:
+    with jax.set_mesh(mesh):
+      evals.write(state, history, duration_s=time.perf_counter() - start)
+  return state
+
+
+def prepare_data(
+  data: Config, workdir: pathlib.Path
+) -> tuple[pathlib.Path, Callable[[Example], Any] | None]:
+  """Makes the data set of a run where it is not there yet.
+
+  Args:
+    data: section `data` of a configuration.
+    workdir: work directory of the run; gets the data set if `data.dir` is ''.
+
+  Returns:
+    Folder of the data set; and a function from an example to the best possible
+    predictions where the data are simulated, else None.
+
+  Raises:
+    ValueError: if the data set is an archive that is not prepared yet: a run
+      does not prepare archives.
+  """
+  is_archive = data.name == 'terramesh' or not data.prepare
+  if is_archive and not data.dir:
+    raise ValueError(
+      'config.data.dir is not set; `python -m fusion_jax.prepare '
+      f'{data.name}` makes the folder that it should name.'
+    )
+  path = pathlib.Path(data.dir or workdir / 'data')
+  if not is_archive:
+    _prepare_once(data, path)
+  if data.name != 'simulated':
+    return path, None
+  from fusion_jax import simulation
+
+  earth = simulation.SimulatedEarth(
+    seed=data.prepare.seed,
+    image_size=data.prepare.image_size,
+    splits=data.prepare.splits,
+  )
+
+  def oracle(example):
+    _, split, index = str(example['key']).split('_')
+    return earth.oracle(split, int(index))
+
+  return path, oracle
+
+
+def _prepare_once(data: Config, path: pathlib.Path) -> None:
+  """Prepares in process 0; the others wait, and stop if it fails."""
+  failure = None
+  if jax.process_index() == 0:
+    try:
+      prepare.prepare(data.name, path, **data.prepare)
+    except Exception as error:  # Whatever it is, nobody is to wait for ever.
+      failure = error
+  failed = failure is not None
+  if jax.process_count() > 1:
+    failed = bool(multihost_utils.broadcast_one_to_all(np.array(failed)))
+  if failed:
+    raise failure or RuntimeError(
+      f'Process 0 could not prepare {path}; its log says why.'
+    )
+
+
+def keep_for_use(
+  task: Any,
+  config: Config,
+  data_dir: pathlib.Path,
+  workdir: pathlib.Path,
+) -> None:
+  """Writes beside the checkpoints what `fusion_jax.load` needs.
+
+  Args:
+    task: task of the run, see `TASKS`.
+    config: configuration of the run.
+    data_dir: folder of the data set, with `statistics.json`.
+    workdir: work directory of the run.
+
+  Raises:
+    ValueError: if the run began with data of other statistics: its parameters
+      know other bins and standards.
+  """
+  begun = bool(checkpoint.list_steps(workdir))
+  kept = workdir / 'statistics.json'
+  if begun and kept.exists() and not _agree(kept, data_dir / kept.name):
+    raise ValueError(
+      f'The run in {workdir} began with other data than those in {data_dir}: '
+      'their statistics differ. Name the data that it began with, or another '
+      '--workdir.'
+    )
+  if jax.process_index():
+    return
+  if not begun or not (workdir / 'config.json').exists():
+    write_config(config, workdir)
+  if not begun or not kept.exists():
+    shutil.copyfile(data_dir / kept.name, kept)
+  task.keep(workdir)
+
+
+def write_config(config: Config, workdir: pathlib.Path) -> None:
+  """Writes `config.json` into the work directory."""
+  (workdir / 'config.json').write_text(config.to_json(indent=1) + '\n')
+
+
+def _agree(*paths: pathlib.Path) -> bool:
+  """Whether two files of statistics are equal, up to the last digits."""
+  old, new = (json.loads(path.read_text()) for path in paths)
+  for provenance in ('version', 'command', 'created'):
+    old.pop(provenance, None)
+    new.pop(provenance, None)
+  if jax.tree.structure(old) != jax.tree.structure(new):
+    return False
+  return all(
+    a == b
+    if isinstance(a, str) or isinstance(b, str)
+    else math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-9)
+    for a, b in zip(jax.tree.leaves(old), jax.tree.leaves(new))
+  )
