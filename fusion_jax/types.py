@@ -9,12 +9,14 @@ in the letters of their axes (`tokens_BND`):
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import jax
 import numpy as np
 
 Array = jax.Array | np.ndarray
+# A JAX array gives a JAX array, a NumPy array a NumPy array.
+ArrayT = TypeVar('ArrayT', jax.Array, np.ndarray, Array)
 Key = jax.Array  # Key of JAX's random numbers, as `jax.random.key` makes it.
 Batch = Mapping[str, Any]  # Nested dict of arrays, leading axis B.
 Example = Mapping[str, Any]  # Flat dict of NumPy arrays: one place and time.

@@ -1,45 +1,55 @@
-"""InfoNCE against a queue of earlier keys.
+"""InfoNCE loss against a queue of earlier keys.
 
-Queries are satellite embeddings, keys those of ground photos. Source: He et
-al. 2020, arXiv:1911.05722, Algorithm 1, as used in TimeSenCLIP
-`src/models/model.py`; there is no momentum encoder, since CLIP is frozen.
+Queries are embeddings of satellite pixels, keys are embeddings of ground
+photos. Source: He et al. 2020, arXiv:1911.05722, Algorithm 1, in the form of
+TimeSenCLIP `src/models/model.py`. There is no momentum encoder, because CLIP
+is frozen.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from fusion_jax.types import Array, Key
+
 MAX_LOG_SCALE = math.log(100.0)  # Logits are at most 100 x cosine.
-_NONE = jnp.finfo(jnp.float32).min  # Logit of a pair that does not count.
+_NONE = jnp.finfo(jnp.float32).min  # Logit of a pair that is left out.
 
 
 class Queue(NamedTuple):
-  """The last K keys.
+  """The last Q keys that training has seen.
 
   Attributes:
-    keys: float32 [K, D], normalised.
-    ids: int32 [K], of the place of each key.
-    pointer: int32 scalar, the oldest row: the next to be overwritten.
-    filled: int32 scalar, rows written so far, at most K; the others are noise.
+    keys: [Q, D] float32, unit vectors.
+    ids: [Q] int32, the number of the place that each key belongs to.
+    pointer: int32 scalar, index of the oldest row, which is overwritten next.
+    filled: int32 scalar, number of rows written so far, at most Q; the other
+      rows hold random noise.
   """
 
-  keys: Any
-  ids: Any
-  pointer: Any
-  filled: Any
+  keys: jax.Array
+  ids: jax.Array
+  pointer: jax.Array
+  filled: jax.Array
 
 
-def normalise(x):
-  """x / max(|x|, 1e-12) along the last axis, in float32."""
-  x = x.astype(jnp.float32)
+def normalise(x: Array) -> jax.Array:
+  """Returns x / max(|x|, 1e-12) along the last axis, [..., D] float32."""
+  x = jnp.asarray(x, jnp.float32)
   square = jnp.sum(x**2, axis=-1, keepdims=True)
   return x / jnp.sqrt(jnp.maximum(square, 1e-24))
 
 
-def init_queue(key, size, width):
-  """A `Queue` of normalised Gaussian noise, K = `size`, D = `width`."""
+def init_queue(key: Key, size: int, width: int) -> Queue:
+  """Returns a queue that is filled with random unit vectors.
+
+  Args:
+    key: key of the random vectors.
+    size: Q, number of rows.
+    width: D, width of the keys.
+  """
   return Queue(
     keys=normalise(jax.random.normal(key, (size, width))),
     ids=jnp.zeros((size,), jnp.int32),
@@ -48,16 +58,17 @@ def init_queue(key, size, width):
   )
 
 
-def check_queue_size(size, batch_size, accumulate=1):
-  """Raises unless whole batches fit into the queue.
+def check_queue_size(size: int, batch_size: int, accumulate: int = 1) -> None:
+  """Raises an error unless a queue holds a whole number of batches.
 
   Args:
-    size: K.
-    batch_size: B, over all devices.
-    accumulate: micro-batches a step.
+    size: Q, number of rows of the queue.
+    batch_size: number of examples of a training step, over all devices.
+    accumulate: number of micro-batches that a step is divided into.
 
   Raises:
-    ValueError: with the nearest size that fits.
+    ValueError: if Q is not a multiple of the size of a micro-batch; the
+      message names the nearest size that is.
   """
   part = batch_size // accumulate
   if size < part or size % part:
@@ -69,15 +80,16 @@ def check_queue_size(size, batch_size, accumulate=1):
     )
 
 
-def enqueue(queue, keys, ids):
-  """Overwrites the oldest rows with a batch, in its order.
+def enqueue(queue: Queue, keys: Array, ids: Array) -> Queue:
+  """Returns the queue with its oldest rows replaced by a batch, in its order.
 
   Args:
-    queue: `Queue`, K rows.
-    keys: [B, D] normalised, B divides K. No gradient passes.
-    ids: int32 [B].
+    queue: queue of Q rows.
+    keys: [B, D] float, unit vectors; B must divide Q. No gradient reaches
+      them through the queue.
+    ids: [B] int32, the number of the place that each key belongs to.
   """
-  size, number = len(queue.keys), len(keys)
+  size, number = queue.keys.shape[0], keys.shape[0]
   rows = (queue.pointer + jax.lax.iota(jnp.int32, number)) % size
   keys = jax.lax.stop_gradient(keys)
   return Queue(
@@ -89,65 +101,85 @@ def enqueue(queue, keys, ids):
 
 
 def logits(
-  queries,
-  keys,
-  ids,
-  queue,
-  scale,
+  queries: Array,
+  keys: Array,
+  ids: Array,
+  queue: Queue,
+  scale: Array | float,
   *,
-  in_batch=False,
-  mask_ids=False,
-  skip_noise=False,
-):
-  """Scaled cosines of every query: its own key, the queue, other keys.
+  in_batch: bool = False,
+  mask_ids: bool = False,
+  skip_noise: bool = False,
+) -> jax.Array:
+  """Returns the scaled cosines of every query with its own and other keys.
 
   Args:
-    queries: [B, D] normalised.
-    keys: [B, D] normalised, of the same places.
-    ids: int32 [B], of the places.
-    queue: `Queue`, K rows.
-    scale: factor of the cosines, exp(log scale).
-    in_batch: whether the keys of the batch's other places are negatives too.
-    mask_ids: whether negatives of the query's own place do not count.
-    skip_noise: whether rows of the queue that are still noise do not count.
+    queries: [B, D] float, unit vectors, one for each place.
+    keys: [B, D] float, unit vectors of the photos of these places.
+    ids: [B] int32, the number of each place.
+    queue: queue of Q earlier keys, which serve as negatives.
+    scale: factor on the cosines, the exponential of the learned log scale.
+    in_batch: whether the keys of the other places in the batch are negatives
+      as well.
+    mask_ids: whether to leave out negatives that belong to the query's own
+      place.
+    skip_noise: whether to leave out rows of the queue that still hold noise.
 
   Returns:
-    float32 [B, 1 + K], with `in_batch` [B, 1 + K + B]; the positive first.
-    What does not count is so low that its softmax is 0.
+    [B, 1 + Q] float32, or [B, 1 + Q + B] with `in_batch`. Column 0 is the
+    positive pair. A pair that is left out has a logit so low that its softmax
+    is 0.
   """
-  batch, size = len(queries), len(queue.keys)
+  batch, size = queries.shape[0], queue.keys.shape[0]
   own = jnp.sum(queries * keys, axis=-1, keepdims=True)
   others = scale * (queries @ jax.lax.stop_gradient(queue.keys).T)
-  out = jnp.zeros((batch, size), bool)
+  left_out = jnp.zeros((batch, size), bool)
   if mask_ids:
-    real = jax.lax.iota(jnp.int32, size) < queue.filled
-    out |= (ids[:, None] == queue.ids[None, :]) & real[None, :]
+    written = jax.lax.iota(jnp.int32, size) < queue.filled
+    left_out |= (ids[:, None] == queue.ids[None, :]) & written[None, :]
   if skip_noise:
-    out |= (jax.lax.iota(jnp.int32, size) >= queue.filled)[None, :]
-  parts = [scale * own, jnp.where(out, _NONE, others)]
+    left_out |= (jax.lax.iota(jnp.int32, size) >= queue.filled)[None, :]
+  parts = [scale * own, jnp.where(left_out, _NONE, others)]
   if in_batch:
     parts.append(_without_own(scale * (queries @ keys.T), ids, mask_ids))
   return jnp.concatenate(parts, axis=1)
 
 
-def info_nce(logits):
-  """-log softmax of the first column, [B, N] to [B], in nats."""
+def info_nce(logits: Array) -> jax.Array:
+  """Returns -log softmax of column 0 of logits [B, N], [B] float, in nats."""
   return jax.nn.logsumexp(logits, axis=-1) - logits[:, 0]
 
 
-def reverse_info_nce(queries, keys, ids, scale, *, mask_ids=False):
-  """The other direction: each key against all queries of the batch, [B].
+def reverse_info_nce(
+  queries: Array,
+  keys: Array,
+  ids: Array,
+  scale: Array | float,
+  *,
+  mask_ids: bool = False,
+) -> jax.Array:
+  """Returns the InfoNCE loss of each key against all queries of the batch.
 
-  The queue holds keys only, so the negatives are the batch's. Arguments are
-  those of `logits`.
+  The queue holds keys only, so the negatives of a key are the other queries
+  of its batch.
+
+  Args:
+    queries: [B, D] float, unit vectors, one for each place.
+    keys: [B, D] float, unit vectors of the photos of these places.
+    ids: [B] int32, the number of each place.
+    scale: factor on the cosines, the exponential of the learned log scale.
+    mask_ids: whether to leave out queries of the key's own place.
+
+  Returns:
+    [B] float32, in nats.
   """
   own = jnp.sum(queries * keys, axis=-1, keepdims=True)
   others = _without_own(scale * (keys @ queries.T), ids, mask_ids)
   return info_nce(jnp.concatenate([scale * own, others], axis=1))
 
 
-def _without_own(logits, ids, mask_ids):
-  """[B, B] logits without those of each place with itself."""
+def _without_own(logits: Array, ids: Array, mask_ids: bool) -> jax.Array:
+  """Returns logits [B, B] with pairs of a place with itself left out."""
   own = jnp.eye(len(logits), dtype=bool)
   if mask_ids:
     own = ids[:, None] == ids[None, :]

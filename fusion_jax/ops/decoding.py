@@ -1,21 +1,24 @@
-"""Drawing codes from logits: temperature, top-k, top-p, allowed ids.
+"""Draws codes from logits: temperature, top-k, top-p, allowed codes.
 
-Source: 4M `fourm/generation/sequences.py` as TerraMind uses it.
+Source: 4M `fourm/generation/sequences.py`, as TerraMind uses it.
 """
 
 import jax
 import jax.numpy as jnp
 
-GREEDY = 1e-8  # Temperatures below this mean the most probable code.
+from fusion_jax.types import Array, Key
+
+GREEDY = 1e-8  # A temperature below this takes the most probable code.
 
 
-def keep_top_k(logits, top_k):
+def keep_top_k(logits: Array, top_k: int | float) -> jax.Array:
   """Sets all but the `top_k` largest logits of each row to -inf.
 
   Args:
     logits: [..., V] float.
-    top_k: a count (int), or a fraction of V (float in (0, 1], rounded down but
-      at least one code). Codes that tie with the last kept one stay too.
+    top_k: number of codes to keep (int), or their fraction of V (float in
+      (0, 1], rounded down, but at least one code). Codes that tie with the
+      last one that is kept are kept too.
 
   Returns:
     [..., V] float.
@@ -28,11 +31,11 @@ def keep_top_k(logits, top_k):
   return jnp.where(logits < smallest, -jnp.inf, logits)
 
 
-def keep_top_p(logits, top_p):
-  """Sets to -inf what follows the codes that first exceed `top_p` together.
+def keep_top_p(logits: Array, top_p: float) -> jax.Array:
+  """Keeps the most probable codes up to a probability mass, others get -inf.
 
-  Codes are taken from the most probable down; the one that carries the sum
-  over the threshold is kept, so at least one always is.
+  Codes are taken from the most probable one down. The code whose probability
+  carries the sum above the threshold is still kept, so at least one always is.
 
   Args:
     logits: [..., V] float, not divided by a temperature.
@@ -51,35 +54,52 @@ def keep_top_p(logits, top_p):
   return jnp.where(removed, -jnp.inf, logits)
 
 
-def keep_allowed(logits, allowed):
-  """Sets logits [..., V] of codes not in `allowed`, bool [V], to -inf."""
+def keep_allowed(logits: Array, allowed: Array) -> jax.Array:
+  """Sets logits [..., V] of codes that are not `allowed` (bool [V]) to -inf."""
   return jnp.where(jnp.broadcast_to(allowed, logits.shape), logits, -jnp.inf)
 
 
-def sample(key, logits, temperature=1.0, top_k=0, top_p=0.0, allowed=None):
-  """Draws one code a row.
+def sample(
+  key: Key,
+  logits: Array,
+  temperature: float = 1.0,
+  top_k: int | float = 0,
+  top_p: float = 0.0,
+  allowed: Array | None = None,
+) -> jax.Array:
+  """Draws one code from every row of logits.
 
-  The order is the reference's: top-k, then top-p on the untempered softmax of
-  what is left, then the temperature.
+  The order is that of the reference: top-k, then top-p on the softmax of the
+  codes that are left, before any temperature, then the temperature.
 
   Args:
-    key: of the draw; not used at temperature ~ 0.
+    key: key of the random draw; not used if the temperature is about 0.
     logits: [..., V] float.
-    temperature: Python number; ~ 0 takes the most probable code.
-    top_k: 0 keeps all; see `keep_top_k`.
-    top_p: 0 keeps all; see `keep_top_p`.
-    allowed: bool [V], codes that may come out at all; None allows every one.
+    temperature: divisor of the logits, a Python number. About 0 takes the most
+      probable code.
+    top_k: number (int) or fraction (float) of codes to draw from, as
+      `keep_top_k` describes it; 0 draws from all codes.
+    top_p: probability mass of the codes to draw from, as `keep_top_p`
+      describes it; 0 draws from all codes.
+    allowed: bool [V], True for codes that may be drawn at all; None allows
+      every code.
 
   Returns:
     [...] int32 codes.
 
   Raises:
-    ValueError: if `temperature` is negative or `top_p` outside [0, 1].
+    ValueError: if `temperature` is negative or `top_p` is outside [0, 1].
   """
   if temperature < 0:
-    raise ValueError(f'temperature={temperature} is negative; 0 is greedy.')
+    raise ValueError(
+      f'temperature={temperature} is negative; give 0 to take the most '
+      'probable code, or a number above 0.'
+    )
   if not 0 <= top_p <= 1:
-    raise ValueError(f'top_p={top_p} is not a probability; 0 keeps all codes.')
+    raise ValueError(
+      f'top_p={top_p} is not a probability; give a number from 0 to 1, where '
+      '0 keeps all codes.'
+    )
   logits = logits.astype(jnp.float32)
   if allowed is not None:
     logits = keep_allowed(logits, allowed)

@@ -1,57 +1,66 @@
 """Augmentations of a year of pixels: months and bands that are left out.
 
-Source: TimeSenCLIP, Sec. 3.2 and its code. Where they differ:
-- 1 to 11 months are kept (the paper; older code: up to 12);
-- the quarter that is left out starts at any of the first ten months, as in the
-  code, without wrapping around;
-- bands are dropped in 7 of 10 draws (the code; the paper: half), months, on
-  their own, in half of them;
+Source: TimeSenCLIP, Sec. 3.2, and its code. Where the two differ:
+- 1 to 11 months are kept, as in the paper (older code: up to 12);
+- the quarter that is left out starts at any of the first ten months and never
+  wraps around the end of the year, as in the code;
+- bands are dropped in 7 of 10 draws, as in the code (the paper says half);
+  months are dropped in half of the draws, independently of the bands;
 - dropped bands become 0. The code removes them, which its own first layer
-  refuses.
+  does not accept.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from fusion_jax.ops import calendar
+from fusion_jax.types import Array, Key
 
-# Names of the paper; 'msdrop', bands alone, is of its Tables 5 and 6.
+# Names of the paper. 'msdrop', which drops bands alone, is in its Tables 5, 6.
 KINDS = ('none', 'tsdrop', 'tsmixaug', 'tsmsdrop', 'msdrop')
-_FIXED_BANDS = 3  # B2, B3 and B4 always stay.
-_QUARTER = 3
+_FIXED_BANDS = 3  # B2, B3 and B4 are never dropped.
+_QUARTER = 3  # Months.
 
 
 class Drops(NamedTuple):
-  """What is left; the first axis is 1 where a batch shares its draw.
+  """Which months and bands of a batch are kept.
+
+  The first axis is 1 where all examples of the batch share one draw.
 
   Attributes:
     months: bool [B or 1, 12], True where a month is kept.
     bands: bool [B or 1, C], True where a band is kept.
-    median: bool [B or 1], True where all months become one token, the median.
+    median: bool [B or 1], True where all months become one token, their median.
   """
 
-  months: Any
-  bands: Any
-  median: Any
+  months: Array
+  bands: Array
+  median: Array
 
 
-def draw(key, kind, batch, *, num_bands=10, per_sample=False):
-  """Draws what to leave out of a batch.
+def draw(
+  key: Key,
+  kind: str,
+  batch: int,
+  *,
+  num_bands: int = 10,
+  per_sample: bool = False,
+) -> Drops:
+  """Draws which months and bands of a batch are left out.
 
   Args:
-    key: of the whole global batch, so that every device leaves out the same.
-    kind: one of KINDS.
-    batch: B.
-    num_bands: C.
-    per_sample: draw for every sample; else once for the batch, as the code.
-
-  Returns:
-    `Drops`.
+    key: key of the random draws. It belongs to the whole global batch, so that
+      every device leaves out the same months and bands.
+    kind: name of the augmentation, one of KINDS.
+    batch: B, number of examples.
+    num_bands: C, number of bands.
+    per_sample: whether every example gets a draw of its own. Otherwise one
+      draw serves the whole batch, as in the reference's code.
 
   Raises:
-    ValueError: if there is no such kind.
+    ValueError: if `kind` is not in KINDS.
   """
   if kind not in KINDS:
     raise ValueError(f'augment={kind!r} is not one of {list(KINDS)}.')
@@ -69,8 +78,8 @@ def draw(key, kind, batch, *, num_bands=10, per_sample=False):
   return Drops(months, bands, median)
 
 
-def _some_months(key, rows):
-  """In half of the rows 1 to 11 months, each number alike."""
+def _some_months(key: Key, rows: int) -> jax.Array:
+  """Keeps 1 to 11 months, each number equally likely, in half of the rows."""
   key_whether, key_subset = jax.random.split(key)
   drop = jax.random.uniform(key_whether, (rows, 1)) > 0.5
   return (
@@ -78,20 +87,25 @@ def _some_months(key, rows):
   )
 
 
-def _mixed(key, rows):
-  """A quarter of the rows without three months in a row, a quarter medians."""
+def _mixed(key: Key, rows: int) -> tuple[jax.Array, jax.Array]:
+  """Drops three months in a row, takes the median, or changes nothing.
+
+  Returns:
+    Kept months, bool [rows, 12]: a quarter of the rows lacks three consecutive
+    months; and bool [rows], True for the quarter that becomes its median.
+  """
   key_which, key_start = jax.random.split(key)
   which = jax.random.uniform(key_which, (rows,))
   start = jax.random.randint(
     key_start, (rows, 1), 0, calendar.MONTHS - _QUARTER + 1
   )
   month = jax.lax.broadcasted_iota(jnp.int32, (rows, calendar.MONTHS), 1)
-  gone = (month >= start) & (month < start + _QUARTER)
-  return ~(gone & (which < 0.25)[:, None]), which >= 0.75
+  dropped = (month >= start) & (month < start + _QUARTER)
+  return ~(dropped & (which < 0.25)[:, None]), which >= 0.75
 
 
-def _some_bands(key, rows, num_bands):
-  """In 7 of 10 rows the first three and a random subset of the others."""
+def _some_bands(key: Key, rows: int, num_bands: int) -> jax.Array:
+  """Keeps three fixed bands and a random subset of others in 7 of 10 rows."""
   key_whether, key_subset = jax.random.split(key)
   drop = jax.random.uniform(key_whether, (rows, 1)) > 0.3
   others = _subset(
@@ -101,8 +115,10 @@ def _some_bands(key, rows, num_bands):
   return jnp.concatenate([fixed, others | ~drop], axis=1)
 
 
-def _subset(key, rows, size, fewest, most):
-  """Bool [rows, size]: random subsets, their sizes uniform in fewest..most."""
+def _subset(
+  key: Key, rows: int, size: int, fewest: int, most: int
+) -> jax.Array:
+  """Draws subsets, bool [rows, size], of uniform sizes from fewest to most."""
   key_number, key_order = jax.random.split(key)
   number = jax.random.randint(key_number, (rows, 1), fewest, most + 1)
   rank = jnp.argsort(

@@ -1,19 +1,28 @@
 """Bootstrap intervals of scores over held-out places; NumPy, float64."""
 
+from collections.abc import Callable
+
 import numpy as np
+from numpy import typing as npt
 
 
-def of_share(hits, level=0.95, num_resamples=2_000, seed=0):
-  """Percentile bootstrap of a share of places, (low, high).
+def of_share(
+  hits: npt.ArrayLike,
+  level: float = 0.95,
+  num_resamples: int = 2_000,
+  seed: int = 0,
+) -> tuple[float, float]:
+  """Returns the bootstrap interval of the fraction of places that are right.
 
   Args:
-    hits: bool [P]; each place is drawn on its own.
-    level: of the interval.
-    num_resamples: draws.
-    seed: of the draws.
+    hits: [P] bool, whether each place is right; each is drawn on its own.
+    level: probability that the interval should cover, in (0, 1).
+    num_resamples: number of bootstrap resamples.
+    seed: seed of the random draws.
 
   Returns:
-    Two floats; NaN without places.
+    Lower and upper end, percentiles of the resamples; NaN if there are no
+    places.
   """
   hits = np.asarray(hits, bool)
   if not hits.size:
@@ -24,23 +33,33 @@ def of_share(hits, level=0.95, num_resamples=2_000, seed=0):
   return _bounds(drawn, level)
 
 
-def of_score(score, groups, level=0.95, num_resamples=1_000, seed=0):
-  """Percentile bootstrap of any score, (low, high); groups stay together.
+def of_score(
+  score: Callable[[np.ndarray], float],
+  groups: npt.ArrayLike,
+  level: float = 0.95,
+  num_resamples: int = 1_000,
+  seed: int = 0,
+) -> tuple[float, float]:
+  """Returns the bootstrap interval of any score; groups are drawn whole.
 
   Args:
-    score: from int indices [N] of places, some of them more than once, to a
-      float.
-    groups: [P], what each place is drawn with, such as its spatial cell;
-      `np.arange(P)` to draw each on its own.
-    level: of the interval.
-    num_resamples: draws.
-    seed: of the draws.
+    score: function from indices of places, [N] int with repetitions, to the
+      score of these places.
+    groups: [P] int or str, group of each place, such as its spatial cell. The
+      places of a group are drawn together; `np.arange(P)` draws each place on
+      its own.
+    level: probability that the interval should cover, in (0, 1).
+    num_resamples: number of bootstrap resamples.
+    seed: seed of the random draws.
 
   Returns:
-    Two floats. Resamples whose score is NaN are left out.
+    Lower and upper end, percentiles of the resamples. Resamples whose score is
+    NaN are left out.
   """
-  _, of_place = np.unique(groups, return_inverse=True)
-  members = [np.flatnonzero(of_place == i) for i in range(of_place.max() + 1)]
+  _, group_of_place = np.unique(groups, return_inverse=True)
+  members = [
+    np.flatnonzero(group_of_place == i) for i in range(group_of_place.max() + 1)
+  ]
   rng = np.random.default_rng(seed)
   drawn = []
   for _ in range(num_resamples):
@@ -50,8 +69,10 @@ def of_score(score, groups, level=0.95, num_resamples=1_000, seed=0):
   return _bounds(drawn[~np.isnan(drawn)], level)
 
 
-def _bounds(drawn, level):
-  if not drawn.size:
+def _bounds(scores: np.ndarray, level: float) -> tuple[float, float]:
+  """Returns the central percentiles of the scores of resamples."""
+  if not scores.size:
     return np.nan, np.nan
   tail = (1 - level) / 2
-  return tuple(float(x) for x in np.quantile(drawn, [tail, 1 - tail]))
+  low, high = np.quantile(scores, [tail, 1 - tail])
+  return float(low), float(high)

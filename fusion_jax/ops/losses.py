@@ -1,41 +1,61 @@
 """Losses of masked modelling, grouped by modality.
 
 Every decoder slot is scored by the head of its own modality only. Slots are
-sorted by modality into blocks of 128 rows, one matrix product a block; the
-number of blocks is dynamic, so nothing is dropped, and no array of slots x
-vocabulary exists, let alone of slots x all vocabularies.
+sorted by modality into blocks of 128 rows, and each block takes one matrix
+product. The number of blocks is dynamic, so no slot is dropped, and no array
+of slots x vocabulary exists, let alone one of slots x all vocabularies.
 """
 
+import dataclasses
 import functools
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from fusion_jax.types import Array
 
 _BLOCK = 128  # Rows of one product.
 _BATCH_AXES = ('data', 'fsdp')  # Mesh axes that split a batch.
 
 
-class Head(NamedTuple):
-  """What the loss knows about one modality."""
+@dataclasses.dataclass(frozen=True)
+class Head:
+  """What the loss knows about one modality.
+
+  Attributes:
+    name: name of the modality.
+    index: number that stands for the modality in `modality` arrays.
+    vocab_size: V, number of codes.
+    first_value: code of the first value bin.
+    num_values: number of value bins, whose codes are in ascending order of the
+      value; 0 if the codes of this modality have no order.
+  """
 
   name: str
-  index: int  # Its id in `modality` arrays.
+  index: int
   vocab_size: int
-  first_value: int = 0  # Id of its first value bin.
-  num_values: int = 0  # Value bins, in order; 0 if its codes have no order.
+  first_value: int = 0
+  num_values: int = 0
 
 
-def modality_weights(modality, trainable, heads):
-  """Weights of the reference's `mod` loss, float32 like `modality`.
+def modality_weights(
+  modality: Array, trainable: Array, heads: Sequence[Head]
+) -> jax.Array:
+  """Returns the weights of slots in a loss that averages over modalities.
 
-  A modality counts by the mean over its slots in the whole batch, every one of
-  `heads` alike; one without targets counts 0 and still divides.
+  This is the reference's `mod` loss. Each of the `heads` counts equally, by
+  the mean over its slots in the whole batch; a modality without targets
+  contributes 0, but still counts in the divisor.
 
   Args:
-    modality: int [...].
-    trainable: bool [...], False where a slot is no target.
-    heads: `Head`s of all modalities that can be predicted.
+    modality: [...] int, the modality of each slot.
+    trainable: [...] bool, False where a slot is not a target.
+    heads: all modalities that can be predicted.
+
+  Returns:
+    [...] float32.
   """
   return _share(
     modality,
@@ -45,11 +65,22 @@ def modality_weights(modality, trainable, heads):
   )
 
 
-def token_weights(modality, trainable, heads):
-  """Weights of the reference's `token` loss, float32 like `modality`.
+def token_weights(
+  modality: Array, trainable: Array, heads: Sequence[Head]
+) -> jax.Array:
+  """Returns the weights of slots in a loss that averages over logits.
 
-  The mean of a modality counts by its number of logits, targets x vocabulary
-  size: large vocabularies weigh more. Args: as of `modality_weights`.
+  This is the reference's `token` loss. The mean over the slots of a modality
+  is weighted by its number of logits, targets x vocabulary size, so modalities
+  with large vocabularies weigh more.
+
+  Args:
+    modality: [...] int, the modality of each slot.
+    trainable: [...] bool, False where a slot is not a target.
+    heads: all modalities that can be predicted.
+
+  Returns:
+    [...] float32.
   """
   counts = _counts(modality, trainable, heads)
   num_logits = sum(
@@ -63,36 +94,67 @@ def token_weights(modality, trainable, heads):
   )
 
 
-def ordinal_weights(modality, trainable, target, heads):
-  """Weights of the ordinal term in the `mod` loss, float32 like `modality`.
+def ordinal_weights(
+  modality: Array, trainable: Array, target: Array, heads: Sequence[Head]
+) -> jax.Array:
+  """Returns the weights of slots in the ordinal term of the `mod` loss.
 
-  As `modality_weights`, over the slots whose target is a value bin. Multiply
-  by the weight of the term. Args: there, and target, int [...].
+  These are the `modality_weights` over the slots whose target is a value bin.
+  Multiply them by the weight of the ordinal term.
+
+  Args:
+    modality: [...] int, the modality of each slot.
+    trainable: [...] bool, False where a slot is not a target.
+    target: [...] int, the true code of each slot.
+    heads: all modalities that can be predicted.
+
+  Returns:
+    [...] float32.
   """
   return modality_weights(
     modality, trainable & is_value(modality, target, heads), heads
   )
 
 
-def is_value(modality, target, heads):
-  """Bool [...]: whether a target is a value bin of an ordered modality."""
-  found = jnp.zeros(modality.shape, bool)
+def is_value(
+  modality: Array, target: Array, heads: Sequence[Head]
+) -> jax.Array:
+  """Returns where the target of a slot is a value bin of an ordered modality.
+
+  Args:
+    modality: [...] int, the modality of each slot.
+    target: [...] int, the true code of each slot.
+    heads: all modalities that can be predicted.
+
+  Returns:
+    [...] bool.
+  """
+  is_bin = jnp.zeros(modality.shape, bool)
   for head in heads:
     last = head.first_value + head.num_values
-    found |= (
+    is_bin |= (
       (modality == head.index) & (target >= head.first_value) & (target < last)
     )
-  return found
+  return is_bin
 
 
-def _counts(modality, trainable, heads):
+def _counts(
+  modality: Array, trainable: Array, heads: Sequence[Head]
+) -> list[jax.Array]:
+  """Returns the number of targets of each head, float32 scalars."""
   return [
     jnp.sum((modality == head.index) & trainable).astype(jnp.float32)
     for head in heads
   ]
 
 
-def _share(modality, trainable, heads, weight):
+def _share(
+  modality: Array,
+  trainable: Array,
+  heads: Sequence[Head],
+  weight: Callable[[Head, jax.Array], Array],
+) -> jax.Array:
+  """Gives every target the weight of its head, which depends on its count."""
   weights = jnp.zeros(modality.shape, jnp.float32)
   for head, count in zip(heads, _counts(modality, trainable, heads)):
     member = (modality == head.index) & trainable
@@ -100,8 +162,16 @@ def _share(modality, trainable, heads, weight):
   return weights
 
 
-def cross_entropy(logits, target):
-  """-log softmax(logits)[target], [..., V] and [...] to [...], in nats."""
+def cross_entropy(logits: Array, target: Array) -> jax.Array:
+  """Returns -log softmax(logits)[target] in nats.
+
+  Args:
+    logits: [..., V] float.
+    target: [...] int, the true code.
+
+  Returns:
+    [...] float32.
+  """
   logits = logits.astype(jnp.float32)
   hit = _last_index(logits) == target[..., None]
   return jax.nn.logsumexp(logits, axis=-1) - jnp.sum(
@@ -109,14 +179,15 @@ def cross_entropy(logits, target):
   )
 
 
-def ordinal_distance(logits, target):
-  """Squared earth mover's distance between softmax and one-hot, in [0, 1].
+def ordinal_distance(logits: Array, target: Array) -> jax.Array:
+  """Returns the squared earth mover's distance of a softmax from the truth.
 
-  Sum over bins of (cumulated softmax - cumulated one-hot)^2 / (bins - 1).
+  The distance is the sum over bins of (cumulated softmax - cumulated
+  one-hot)^2 / (bins - 1), which is in [0, 1].
 
   Args:
-    logits: [..., bins], of ordered bins.
-    target: int [...], the true bin.
+    logits: [..., bins] float, of bins in ascending order.
+    target: [...] int, the true bin.
 
   Returns:
     [...] float32.
@@ -127,31 +198,41 @@ def ordinal_distance(logits, target):
   return jnp.sum((cumulated - step) ** 2, axis=-1) / max(num_bins - 1, 1)
 
 
-def _last_index(x):
+def _last_index(x: Array) -> jax.Array:
+  """Returns the index of every entry along the last axis, int32."""
   return jax.lax.broadcasted_iota(jnp.int32, x.shape, x.ndim - 1)
 
 
 def grouped_cross_entropy(
-  outputs, modality, target, ce_weight, emd_weight, tables, heads
-):
-  """Weighted sum of cross-entropies and ordinal distances of slots.
+  outputs: Array,
+  modality: Array,
+  target: Array,
+  ce_weight: Array,
+  emd_weight: Array,
+  tables: Mapping[str, Array],
+  heads: tuple[Head, ...],
+) -> tuple[jax.Array, dict[str, dict[str, tuple[jax.Array, jax.Array]]]]:
+  """Returns the weighted sum of cross-entropies and ordinal distances.
 
-  Under a mesh of several devices (`jax.set_mesh`) every device groups its own
-  rows; `tables` are then needed whole on each.
+  Under a mesh of several devices (`jax.set_mesh`), every device groups its own
+  rows; each device then needs the whole `tables`.
 
   Args:
-    outputs: [R, D], the decoder's output; R = B * M.
-    modality: int [R]; a slot of none of `heads` counts 0.
-    target: int [R].
-    ce_weight: float32 [R]; a slot with both weights 0 is skipped.
-    emd_weight: float32 [R], 0 where `is_value` is False.
-    tables: {name: [V, D]}.
-    heads: tuple of `Head`, one a table.
+    outputs: [R, D] float, the decoder's outputs; R = B * M slots.
+    modality: [R] int, the modality of each slot. A slot whose modality is none
+      of `heads` counts 0.
+    target: [R] int, the true code of each slot.
+    ce_weight: [R] float32, weight of the cross-entropy.
+    emd_weight: [R] float32, weight of the ordinal distance, 0 where `is_value`
+      is False. A slot whose two weights are 0 is skipped.
+    tables: {name of a head: [V, D] float}, the code vectors that score outputs.
+    heads: modalities that can be predicted, one for each table.
 
   Returns:
-    The sum of ce_weight * CE + emd_weight * EMD, float32 scalar; and, without
-    weights, {name: {'ce': (sum, count), 'emd': (sum, count)}}. Gradients reach
-    outputs and tables, and only from the scalar.
+    The sum of ce_weight * CE + emd_weight * EMD, float32 scalar; and, for
+    logging, the unweighted {name of a head: {'ce': (sum, count), 'emd': (sum,
+    count)}}. Gradients reach the outputs and the tables, and only from the
+    first.
   """
   labels = jax.tree.map(jnp.asarray, (modality, target, ce_weight, emd_weight))
   loss, sums = _grouped(heads, outputs, tables, labels)
@@ -162,14 +243,22 @@ def grouped_cross_entropy(
   }
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _grouped(heads, outputs, tables, labels):
+def _grouped_value(
+  heads: tuple[Head, ...],
+  outputs: Array,
+  tables: Mapping[str, Array],
+  labels: tuple[jax.Array, ...],
+) -> tuple[jax.Array, jax.Array]:
+  """Returns the loss and the unweighted sums [heads, 4]."""
   loss, sums, _ = _over_devices(heads, False, outputs, tables, labels)
   return loss, sums
 
 
+_grouped = jax.custom_vjp(_grouped_value, nondiff_argnums=(0,))
+
+
 def _grouped_forward(heads, outputs, tables, labels):
-  # Gradients are made with the logits at hand: nothing is computed twice.
+  # Gradients are computed while the logits exist: nothing is computed twice.
   loss, sums, gradients = _over_devices(heads, True, outputs, tables, labels)
   return (loss, sums), gradients
 
@@ -187,7 +276,7 @@ _grouped.defvjp(_grouped_forward, _grouped_backward)
 
 
 def _over_devices(heads, with_gradients, outputs, tables, labels):
-  """`_over_modalities` on every device's rows, summed over devices."""
+  """Runs `_over_modalities` on each device's rows and adds up the results."""
   mesh = jax.sharding.get_abstract_mesh()
   axes = tuple(axis for axis in _BATCH_AXES if axis in mesh.axis_names)
   if mesh.empty or not axes or mesh.size == 1:
@@ -212,8 +301,17 @@ def _over_devices(heads, with_gradients, outputs, tables, labels):
   )(outputs, tables, labels)
 
 
-def _over_modalities(heads, with_gradients, outputs, tables, labels):
-  """Loss, sums [heads, 4] and, if asked for, gradients; of local rows."""
+def _over_modalities(
+  heads: tuple[Head, ...],
+  with_gradients: bool,
+  outputs: Array,
+  tables: Mapping[str, Array],
+  labels: tuple[jax.Array, ...],
+) -> tuple[jax.Array, jax.Array, Any]:
+  """Returns the loss, sums [heads, 4] and, if asked for, the gradients.
+
+  All of them are those of the local rows.
+  """
   modality, target, ce_weight, emd_weight = labels
   used = (ce_weight != 0) | (emd_weight != 0)
   modality = jnp.where(used, modality, -1)
@@ -222,18 +320,18 @@ def _over_modalities(heads, with_gradients, outputs, tables, labels):
     lambda x: _pad(x[order]), (outputs, target, ce_weight, emd_weight)
   )
   d_rows = jnp.zeros_like(rows[0]) if with_gradients else None
-  loss, sums, d_tables = jnp.float32(0), [], {}
+  loss, sums, d_tables = jnp.zeros((), jnp.float32), [], {}
   for head in heads:
     first, stop = (
       jnp.sum(modality < head.index),
       jnp.sum(modality <= head.index),
     )
-    part, some, d_rows, d_tables[head.name] = _over_blocks(
+    part, part_sums, d_rows, d_tables[head.name] = _over_blocks(
       head, rows, first, stop, tables[head.name], d_rows
     )
     loss += part
-    sums.append(some)
-  if not with_gradients:
+    sums.append(part_sums)
+  if d_rows is None:
     return loss, jnp.stack(sums), ()
   d_outputs = (
     jnp.zeros_like(outputs)
@@ -243,16 +341,16 @@ def _over_modalities(heads, with_gradients, outputs, tables, labels):
   return loss, jnp.stack(sums), (d_outputs, d_tables)
 
 
-def _pad(rows):
-  """Appends a block of zeros, so that no block starts too late."""
+def _pad(rows: jax.Array) -> jax.Array:
+  """Appends a block of zeros, so that the last block stays inside the array."""
   return jnp.pad(rows, ((0, _BLOCK),) + ((0, 0),) * (rows.ndim - 1))
 
 
 def _over_blocks(head, rows, first, stop, table, d_rows):
-  """One modality: its rows `first`..`stop` of the sorted ones.
+  """Scores one modality: rows `first` to `stop` of the sorted rows.
 
-  Blocks come in order, so the rows that the last one takes too many are
-  overwritten by the next modality.
+  Blocks are taken in order. The last one may reach into the rows of the next
+  modality; the gradients it writes there are overwritten by that modality.
   """
   outputs = rows[0]
   weight = table.astype(outputs.dtype)
@@ -267,15 +365,17 @@ def _over_blocks(head, rows, first, stop, table, d_rows):
     logits = jnp.matmul(block, weight.T, preferred_element_type=jnp.float32)
     score = functools.partial(_score, head, member, labels)
     if d_rows is None:
-      part, some = score(logits)
-      return loss + part, sums + some, None, None
-    (part, some), d_logits = jax.value_and_grad(score, has_aux=True)(logits)
+      part, part_sums = score(logits)
+      return loss + part, sums + part_sums, None, None
+    (part, part_sums), d_logits = jax.value_and_grad(score, has_aux=True)(
+      logits
+    )
     d_logits = d_logits.astype(outputs.dtype)
     d_rows = jax.lax.dynamic_update_slice_in_dim(
       d_rows, d_logits @ weight, start, axis=0
     )
     d_table += jnp.matmul(d_logits.T, block, preferred_element_type=jnp.float32)
-    return loss + part, sums + some, d_rows, d_table
+    return loss + part, sums + part_sums, d_rows, d_table
 
   num_blocks = (stop - first + _BLOCK - 1) // _BLOCK
   d_table = None if d_rows is None else jnp.zeros(table.shape, jnp.float32)
@@ -283,8 +383,25 @@ def _over_blocks(head, rows, first, stop, table, d_rows):
   return jax.lax.fori_loop(0, num_blocks, step, carry)
 
 
-def _score(head, member, labels, logits):
-  """Weighted loss of a block [128, V], and [CE sum, count, EMD sum, count]."""
+def _score(
+  head: Head,
+  member: jax.Array,
+  labels: Sequence[jax.Array],
+  logits: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+  """Scores one block of logits.
+
+  Args:
+    head: modality that the block belongs to.
+    member: [128] bool, False for rows that belong to the next modality.
+    labels: target (int), weight of the cross-entropy and weight of the ordinal
+      distance, [128] each.
+    logits: [128, V] float32.
+
+  Returns:
+    The weighted loss, and [4] float32: sum and count of the cross-entropies,
+    sum and count of the ordinal distances.
+  """
   target, ce_weight, emd_weight = labels
   ce_weight = jnp.where(member, ce_weight, 0)
   entropy = cross_entropy(logits, target)

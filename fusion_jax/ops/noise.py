@@ -1,14 +1,20 @@
-"""Diffusion: noise schedules, forward noising, DDIM steps.
+"""Diffusion: noise schedules, noisy images, DDIM steps.
 
-Images x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) noise, t = 0..999. Schedules are
-NumPy tables of a_t. Source: the DDIM pipeline of TerraMind's tokenizers
-(terrastackai/terratorch, commit 85467a9, `tokenizer/scheduling`), after Song
-et al. 2021, arXiv:2010.02502, and Lin et al. 2024, arXiv:2305.08891 (zero
-terminal signal-to-noise ratio, 'trailing' steps).
+A noisy image is x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) noise, with t = 0..999.
+Schedules are NumPy tables of a_t. Source: the DDIM pipeline of TerraMind's
+tokenizers (terrastackai/terratorch, commit 85467a9, `tokenizer/scheduling`),
+after Song et al. 2021, arXiv:2010.02502, and Lin et al. 2024, arXiv:2305.08891
+(zero terminal signal-to-noise ratio, 'trailing' steps).
 """
 
+from collections.abc import Callable
+
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
+
+from fusion_jax.types import Array
 
 NUM_LEVELS = 1000  # Noise levels t of a schedule.
 SPACINGS = ('trailing', 'leading', 'linspace')
@@ -19,13 +25,19 @@ _MAX_COSINE_BETA = 0.999
 _MAX_LOG_SNR = 15.0
 
 
-def signal_shares(schedule='linear', zero_terminal_snr=True):
-  """The share a_t of the image in the variance of x_t, [1000] float32.
+def signal_shares(
+  schedule: str = 'linear', zero_terminal_snr: bool = True
+) -> np.ndarray:
+  """Returns the fraction a_t of the image in the variance of x_t.
 
   Args:
-    schedule: 'linear' (the tokenizers'), 'scaled_linear', 'squaredcos_cap_v2'
-      or 'shifted_cosine:s' with a factor s, which ends in noise alone anyway.
+    schedule: 'linear' (that of the published tokenizers), 'scaled_linear',
+      'squaredcos_cap_v2', or 'shifted_cosine:s' with a factor s > 0, which
+      ends in pure noise in any case.
     zero_terminal_snr: whether to stretch the schedule so that a_999 is 0.
+
+  Returns:
+    [1000] float32, falling.
 
   Raises:
     ValueError: if there is no such schedule.
@@ -47,21 +59,27 @@ def signal_shares(schedule='linear', zero_terminal_snr=True):
   return _without_terminal_signal(shares) if zero_terminal_snr else shares
 
 
-def time_steps(num_steps, spacing='trailing'):
-  """The noise levels t a sampler visits, from noisy to clean, [n] int32.
+def time_steps(num_steps: int, spacing: str = 'trailing') -> np.ndarray:
+  """Returns the noise levels t that a sampler visits, from noisy to clean.
 
   Args:
-    num_steps: 1..1000.
-    spacing: 'trailing' goes down from 999 in strides of 1000 // num_steps, and
-      makes more steps than asked for if those do not divide 1000 (30: 31); the
-      weights were tuned to that. 'leading' ends at 0; 'linspace' holds both
-      ends.
+    num_steps: number of steps, 1..1000.
+    spacing: 'trailing' goes down from 999 in strides of 1000 // num_steps. It
+      makes more steps than asked for if they do not divide 1000 (31 for 30);
+      the published weights were tuned to that. 'leading' ends at 0; 'linspace'
+      contains both ends.
+
+  Returns:
+    [n] int32.
 
   Raises:
-    ValueError: for a number or a spacing that there is not.
+    ValueError: if `num_steps` is out of range, or if there is no such spacing.
   """
   if not 1 <= num_steps <= NUM_LEVELS:
-    raise ValueError(f'num_steps={num_steps} is not in 1..{NUM_LEVELS}.')
+    raise ValueError(
+      f'num_steps={num_steps} is not in 1..{NUM_LEVELS}; choose a number of '
+      'steps in this range.'
+    )
   stride, last = NUM_LEVELS // num_steps, NUM_LEVELS - 1
   if spacing == 'trailing':
     return np.arange(last, -1, -stride, dtype=np.int32)
@@ -69,33 +87,68 @@ def time_steps(num_steps, spacing='trailing'):
     return np.arange(num_steps, dtype=np.int32)[::-1] * stride
   if spacing == 'linspace':
     return last - np.round(np.linspace(0, last, num_steps)).astype(np.int32)
-  raise ValueError(f'spacing={spacing!r} is none of {SPACINGS}.')
+  raise ValueError(f'spacing={spacing!r} is not one of {SPACINGS}.')
 
 
-def add_noise(images, noise, t, shares):
-  """x_t [B, ...] of images and noise [B, ...] at levels t [B]."""
+def add_noise(
+  images: Array, noise: Array, t: ArrayLike, shares: Array
+) -> jax.Array:
+  """Returns noisy images x_t.
+
+  Args:
+    images: [B, ...] float, clean images.
+    noise: [B, ...] float, standard normal noise.
+    t: [B] or [] int, noise levels in 0..999.
+    shares: [1000] float32, the schedule a_t, as `signal_shares` returns it.
+
+  Returns:
+    [B, ...] float.
+  """
   signal, other = _roots(t, shares, images.ndim)
   return signal * images + other * noise
 
 
-def velocity(images, noise, t, shares):
-  """v = sqrt(a_t) noise - sqrt(1 - a_t) x_0, arguments as in `add_noise`."""
+def velocity(
+  images: Array, noise: Array, t: ArrayLike, shares: Array
+) -> jax.Array:
+  """Returns the velocity sqrt(a_t) noise - sqrt(1 - a_t) x_0.
+
+  Args:
+    images: [B, ...] float, clean images x_0.
+    noise: [B, ...] float, standard normal noise.
+    t: [B] or [] int, noise levels in 0..999.
+    shares: [1000] float32, the schedule a_t, as `signal_shares` returns it.
+
+  Returns:
+    [B, ...] float.
+  """
   signal, other = _roots(t, shares, images.ndim)
   return signal * noise - other * images
 
 
-def predictions(output, noisy, t, shares, kind='sample'):
-  """What a network's output says about the clean image and about the noise.
+def predictions(
+  output: Array,
+  noisy: Array,
+  t: ArrayLike,
+  shares: Array,
+  kind: str = 'sample',
+) -> tuple[Array, Array]:
+  """Returns the clean image and the noise that an output of a network implies.
 
   Args:
-    output: [B, ...], the network's.
-    noisy: [B, ...], x_t.
-    t: [] or [B] int, at most 999. 'epsilon' says nothing where a_t is 0.
-    shares: [1000], of `signal_shares`.
-    kind: one of `KINDS`: the clean image, the noise, or the velocity.
+    output: [B, ...] float, output of the network.
+    noisy: [B, ...] float, noisy images x_t.
+    t: [] or [B] int, noise levels in 0..999. An output of the kind 'epsilon'
+      says nothing about the image where a_t is 0.
+    shares: [1000] float32, the schedule a_t, as `signal_shares` returns it.
+    kind: what the network predicts: 'sample' (the clean image), 'epsilon' (the
+      noise) or 'v_prediction' (the velocity).
 
   Returns:
-    x_0 and noise, [B, ...] each.
+    The clean images x_0 and the noise, [B, ...] float each.
+
+  Raises:
+    ValueError: if there is no such kind.
   """
   signal, other = _roots(t, shares, noisy.ndim)
   if kind == 'sample':
@@ -104,60 +157,75 @@ def predictions(output, noisy, t, shares, kind='sample'):
     return (noisy - other * output) / signal, output
   if kind == 'v_prediction':
     return signal * noisy - other * output, signal * output + other * noisy
-  raise ValueError(f'kind={kind!r} is none of {KINDS}.')
+  raise ValueError(f'kind={kind!r} is not one of {KINDS}.')
 
 
 def ddim_step(
-  output,
-  noisy,
-  t,
-  stride,
-  shares,
+  output: Array,
+  noisy: Array,
+  t: Array | int,
+  stride: int,
+  shares: Array,
   *,
-  kind='sample',
-  limit=lambda clean: clean,
-  eta=0.0,
-  noise=None,
-):
-  """One step of a DDIM sampler from level t to level t - stride.
+  kind: str = 'sample',
+  limit: Callable[[Array], Array] = lambda clean: clean,
+  eta: float = 0.0,
+  noise: Array | None = None,
+) -> tuple[Array, Array]:
+  """Takes one step of a DDIM sampler, from level t to level t - stride.
 
   Args:
-    output: [B, ...], the network's.
-    noisy: [B, ...], x_t.
-    t: [] int, the level.
-    stride: int; below level 0 there is the clean image.
-    shares: [1000], of `signal_shares`.
-    kind: one of `KINDS`.
-    limit: applied to the prediction of the clean image, for example `clip`.
-      The noise is that of the prediction as it was, as in the reference.
-    eta: share of fresh noise: 0 is DDIM, 1 is DDPM.
-    noise: [B, ...], needed if `eta` is not 0.
+    output: [B, ...] float, output of the network.
+    noisy: [B, ...] float, noisy images x_t.
+    t: [] int, noise level before the step.
+    stride: number of levels to step down; a step below level 0 ends at the
+      clean image.
+    shares: [1000] float32, the schedule a_t, as `signal_shares` returns it.
+    kind: what the network predicts: 'sample' (the clean image), 'epsilon' (the
+      noise) or 'v_prediction' (the velocity).
+    limit: function applied to the predicted clean image, for example `clip`.
+      The noise is computed from the prediction before it is limited, as in the
+      reference.
+    eta: fraction of fresh noise: 0 is DDIM, 1 is DDPM.
+    noise: [B, ...] float, fresh standard normal noise; needed if `eta` is not
+      0.
 
   Returns:
-    x at the level t - stride, and the limited clean image, [B, ...] each.
+    The images at the level t - stride, and the limited clean images, [B, ...]
+    float each.
   """
   clean, implied = predictions(output, noisy, t, shares, kind)
   clean = limit(clean)
   shares = jnp.asarray(shares)
-  here, before = shares[t], t - stride
-  there = jnp.where(before < 0, 1.0, shares[jnp.maximum(before, 0)])
-  variance = (1 - there) / (1 - here) * (1 - here / there)
+  share, next_t = shares[t], t - stride
+  next_share = jnp.where(next_t < 0, 1.0, shares[jnp.maximum(next_t, 0)])
+  variance = (1 - next_share) / (1 - share) * (1 - share / next_share)
   spread = eta * jnp.sqrt(variance)
-  direction = jnp.sqrt(1 - there - spread**2) * implied
-  result = jnp.sqrt(there) * clean + direction
+  direction = jnp.sqrt(1 - next_share - spread**2) * implied
+  result = jnp.sqrt(next_share) * clean + direction
   return result if noise is None else result + spread * noise, clean
 
 
-def clip(clean, bound=1.0):
-  """Cuts images off at +-`bound`, in standard deviations; inf lifts it."""
+def clip(clean: Array, bound: float = 1.0) -> jax.Array:
+  """Limits images [...] to [-bound, bound] standard deviations; inf is none."""
   return jnp.clip(clean, -bound, bound)
 
 
-def dynamic_threshold(clean, ceiling=1.0, quantile=0.995):
-  """Cuts each image off where few values are, and scales it into [-1, 1].
+def dynamic_threshold(
+  clean: Array, ceiling: float = 1.0, quantile: float = 0.995
+) -> jax.Array:
+  """Limits each image to a quantile of its values, and scales it to [-1, 1].
 
-  The cut is the `quantile` of the absolute values, but at least 1 and at most
-  `ceiling`; with `ceiling` 1, the tokenizers' setting, this is `clip`.
+  Args:
+    clean: [B, ...] float, predicted clean images.
+    ceiling: largest bound. With 1, the setting of the tokenizers, this function
+      is `clip`.
+    quantile: quantile of the absolute values that serves as the bound, but the
+      bound is at least 1.
+
+  Returns:
+    [B, ...] float in [-1, 1].
+
   Source: Saharia et al. 2022, arXiv:2205.11487, Sec. 2.3.
   """
   flat = jnp.abs(clean).reshape(clean.shape[0], -1)
@@ -166,24 +234,27 @@ def dynamic_threshold(clean, ceiling=1.0, quantile=0.995):
   return jnp.clip(clean, -bound, bound) / bound
 
 
-def _roots(t, shares, ndim):
-  """sqrt(a_t), sqrt(1 - a_t), shaped to go with [B, ...] of `ndim` axes."""
-  here = jnp.asarray(shares)[jnp.asarray(t)]
-  here = here.reshape(*here.shape, *(1,) * (ndim - 1)) if here.ndim else here
-  return jnp.sqrt(here), jnp.sqrt(1 - here)
+def _roots(
+  t: ArrayLike, shares: Array, ndim: int
+) -> tuple[jax.Array, jax.Array]:
+  """Returns sqrt(a_t) and sqrt(1 - a_t), shaped to broadcast to `ndim` axes."""
+  share = jnp.asarray(shares)[jnp.asarray(t)]
+  if share.ndim:
+    share = share.reshape(*share.shape, *(1,) * (ndim - 1))
+  return jnp.sqrt(share), jnp.sqrt(1 - share)
 
 
-def _linspace(first, last):
-  """[1000] float32, from both ends, as PyTorch counts it."""
-  first, last = np.float32(first), np.float32(last)
-  step = np.float64((last - first) / np.float32(NUM_LEVELS - 1))
+def _linspace(first: float, last: float) -> np.ndarray:
+  """Returns [1000] float32, filled from both ends as PyTorch does it."""
+  start, end = np.float32(first), np.float32(last)
+  step = np.float64((end - start) / np.float32(NUM_LEVELS - 1))
   up = np.arange(NUM_LEVELS)
-  rising, falling = first + step * up, last - step * up[::-1]
+  rising, falling = start + step * up, end - step * up[::-1]
   return np.where(up < NUM_LEVELS // 2, rising, falling).astype(np.float32)
 
 
-def _cosine_betas():
-  """Nichol and Dhariwal 2021, arXiv:2102.09672, Eq. (17)."""
+def _cosine_betas() -> np.ndarray:
+  """Returns betas of Nichol and Dhariwal 2021, arXiv:2102.09672, Eq. (17)."""
   edges = np.arange(NUM_LEVELS + 1) / NUM_LEVELS
   shares = np.cos((edges + 0.008) / 1.008 * np.pi / 2) ** 2
   return np.minimum(1 - shares[1:] / shares[:-1], _MAX_COSINE_BETA).astype(
@@ -191,8 +262,8 @@ def _cosine_betas():
   )
 
 
-def _shifted_cosine(factor):
-  """Hoogeboom et al. 2023, arXiv:2301.11093, Sec. 3.1."""
+def _shifted_cosine(factor: float) -> np.ndarray:
+  """Returns a schedule of Hoogeboom et al. 2023, arXiv:2301.11093, Sec. 3.1."""
   if not 0 < factor < np.inf:
     raise ValueError(f'shifted_cosine:{factor} needs a factor above 0.')
   inner = np.linspace(0, 1, NUM_LEVELS)[1:-1]
@@ -203,8 +274,8 @@ def _shifted_cosine(factor):
   return shares.astype(np.float32)
 
 
-def _without_terminal_signal(shares):
-  """Lin et al. 2024, Algorithm 1, in float32 and through its ratios."""
+def _without_terminal_signal(shares: np.ndarray) -> np.ndarray:
+  """Applies Lin et al. 2024, Algorithm 1, in float32 and through its ratios."""
   roots = np.sqrt(shares)
   roots = (roots - roots[-1]) * (roots[0] / (roots[0] - roots[-1]))
   stretched = roots**2
@@ -213,6 +284,6 @@ def _without_terminal_signal(shares):
   )
 
 
-def _cumulated(factors):
-  """Running product, in float64 and rounded."""
+def _cumulated(factors: np.ndarray) -> np.ndarray:
+  """Returns the running product, computed in float64, as float32."""
   return np.cumprod(factors.astype(np.float64)).astype(np.float32)

@@ -1,21 +1,23 @@
-"""Images <-> flattened patches. NumPy and JAX arrays alike."""
+"""Images <-> flattened patches, for NumPy and JAX arrays alike."""
+
+from fusion_jax.types import ArrayT
 
 
-def patchify(images, patch=16):
-  """Cuts images into patches, numbered row by row.
+def patchify(images: ArrayT, patch: int = 16) -> ArrayT:
+  """Cuts images into patches, which are numbered row by row.
 
-  Within a patch the order is (row, column, channel): the channel is fastest,
+  Within a patch the order is (row, column, channel) with the channel fastest,
   as the weights of the backbone's raw inputs expect it.
 
   Args:
     images: [..., Y, X, C].
-    patch: pixels a side.
+    patch: pixels per side of a patch.
 
   Returns:
-    [..., Y * X / patch^2, patch^2 * C].
+    [..., Y * X / patch^2, patch^2 * C], of the dtype of the images.
 
   Raises:
-    ValueError: if an image does not divide into patches.
+    ValueError: if the images do not divide into patches.
   """
   *leading, height, width, channels = images.shape
   if height % patch or width % patch:
@@ -30,16 +32,18 @@ def patchify(images, patch=16):
   )
 
 
-def unpatchify(patches, grid, patch=16):
-  """The inverse of `patchify`.
+def unpatchify(
+  patches: ArrayT, grid: tuple[int, int], patch: int = 16
+) -> ArrayT:
+  """Puts patches together to images; the inverse of `patchify`.
 
   Args:
     patches: [..., rows * columns, patch^2 * C].
-    grid: (rows, columns).
-    patch: pixels a side.
+    grid: number of patches (rows, columns).
+    patch: pixels per side of a patch.
 
   Returns:
-    [..., Y, X, C].
+    [..., rows * patch, columns * patch, C], of the dtype of the patches.
   """
   *leading, _, values = patches.shape
   rows, columns = grid
