@@ -1,4 +1,4 @@
-"""`python -m fusion_jax.main` is `fusion-jax train`: see commands/train.py."""
+"""`python -m fusion_jax.main ...` is `fusion-jax train ...`."""
 
 import sys
 

@@ -7,10 +7,12 @@ import contextlib
 import dataclasses
 import inspect
 import io
+import itertools
 import json
 import os
 import pathlib
 import re
+import textwrap
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
@@ -95,6 +97,19 @@ Folder = Annotated[
     str_from_instance=lambda value: [str(value)],
   ),
 ]
+# The checkpoint of a run: 'last', 'best' or a step.
+Which = Annotated[
+  str | int,
+  tyro.constructors.PrimitiveConstructorSpec(
+    nargs=1,
+    metavar='STEP',
+    instance_from_str=lambda texts: (
+      int(texts[0]) if texts[0].isdigit() else texts[0]
+    ),
+    is_instance=lambda value: isinstance(value, str | int),
+    str_from_instance=lambda value: [str(value)],
+  ),
+]
 # The share of a job array, (i, n): every n-th file from the i-th.
 Share = Annotated[
   tuple[int, int],
@@ -162,13 +177,34 @@ def parse_several(
   _check_flags(command, argv, merged)
   about = description or _introduction(classes[0])
   about += f'\n\n{door.VERBOSE} adds the traceback of an error.'
-  messages = io.StringIO()
-  with contextlib.redirect_stderr(messages), _wide(argv):
+  parsed, printed = _ask_tyro(command, argv, merged)
+  if parsed is None:  # Help was asked for.
+    usage, _, flags = printed.partition('\n\n')
+    flags = '\n'.join(line.rstrip() for line in flags.splitlines())
+    print(f'{usage}\n\n{about}\n\n{flags.rstrip()}')
+    raise SystemExit(0)
+  for field in dataclasses.fields(merged):
+    if _is_required(field) and getattr(parsed, field.name) == ():
+      raise door.UsageError(f'{_flag(field.name)} needs at least one value')
+  return tuple(
+    cls(**{x.name: getattr(parsed, x.name) for x in dataclasses.fields(cls)})
+    for cls in classes
+  )
+
+
+def _ask_tyro(command: str, argv: Sequence[str], cls: type) -> tuple[Any, str]:
+  """(An instance of a dataclass, ''), or (None, the help) if asked for."""
+  messages, help_text = io.StringIO(), io.StringIO()
+  with (
+    contextlib.redirect_stderr(messages),
+    contextlib.redirect_stdout(help_text),
+    _wide(argv),
+  ):
     try:
       parsed = tyro.cli(
-        merged,
+        cls,
         prog=command,
-        description=about,
+        description='',
         args=list(argv),
         config=(
           tyro.conf.FlagCreatePairsOff,
@@ -177,16 +213,10 @@ def parse_several(
       )
     except SystemExit as stop:
       if not stop.code:
-        raise
+        return None, help_text.getvalue()
       message = _condense(messages.getvalue())
       raise door.UsageError(f'{message}; see {command} --help') from stop
-  for field in dataclasses.fields(merged):
-    if _is_required(field) and getattr(parsed, field.name) == ():
-      raise door.UsageError(f'{_flag(field.name)} needs at least one value')
-  return tuple(
-    cls(**{x.name: getattr(parsed, x.name) for x in dataclasses.fields(cls)})
-    for cls in classes
-  )
+  return parsed, ''
 
 
 def _merge(classes: Sequence[type], types: Mapping[str, Any]) -> type:
@@ -282,14 +312,15 @@ def _wide(argv: Sequence[str]) -> Iterator[None]:
 
 def _condense(box: str) -> str:
   """One line of an error that tyro prints as a box."""
-  body = []
-  for line in box.splitlines()[1:]:  # The first has the title.
-    line = re.sub(r'\x1b\[[0-9;]*m', '', line).strip('│|').rstrip()
-    if line.strip() and set(line.strip()) <= set('─-╰╯+'):
-      break
-    body.append(line)
-  if body and body[0].strip().startswith('Missing from'):
-    names = [x.split()[0] for x in body if re.match(r' {5}\S', x)]
+  lines = [
+    re.sub(r'\x1b\[[0-9;]*m', '', line).strip('│|').rstrip()
+    for line in box.splitlines()
+  ][1:]  # The first has the title.
+  lines = itertools.dropwhile(_is_rule, lines)
+  body = list(itertools.takewhile(lambda line: not _is_rule(line), lines))
+  body = textwrap.dedent('\n'.join(body)).splitlines()
+  if body and body[0].startswith('Missing from'):
+    names = [line.split()[0] for line in body if re.match(r' {4}\S', line)]
     return f'needs {", ".join(names)}'
   text = ' '.join(' '.join(body).split())
   text = re.sub(r'no type matching .* Got errors: - .*?[>\])]: ', '', text)
@@ -297,3 +328,8 @@ def _condense(box: str) -> str:
   for pattern, plain in _IN_PLAIN_ENGLISH:
     text = re.sub(pattern, plain, text)
   return text
+
+
+def _is_rule(line: str) -> bool:
+  """Whether a line of a box is a horizontal rule."""
+  return bool(line.strip()) and set(line.strip()) <= set('─-╰╯+')

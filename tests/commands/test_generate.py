@@ -7,8 +7,10 @@ import pytest
 import rasterio
 import xarray
 
-from fusion_jax import generate, modalities
+from fusion_jax import modalities
+from fusion_jax.commands import app
 from fusion_jax.data.sources import geotiff
+from fusion_jax.mapping import scene_series
 from tests import trained
 
 
@@ -40,18 +42,9 @@ def scene(tmp_path_factory):
 
 
 def run(workdir, scene, out, *more):
-  generate.main(
-    [
-      '--checkpoint',
-      str(workdir),
-      '--inputs',
-      str(scene),
-      '--out',
-      str(out),
-      '--num_samples',
-      '6',
-      *more,
-    ]
+  app.main(
+    ['generate', '--checkpoint', workdir, '--inputs', scene, '--out', out]
+    + ['--num_samples', '6', *more]
   )
 
 
@@ -81,19 +74,12 @@ def test_a_scene_gives_csv_netcdf_and_plot(workdir, scene, tmp_path):
   assert (tmp_path / 'field_t2m_hourly.png').stat().st_size > 10_000
 
 
-def test_scenes_of_one_name_would_overwrite_each_other(workdir, tmp_path):
-  with pytest.raises(SystemExit, match='same name'):
-    generate.main(
-      [
-        '--checkpoint',
-        str(workdir),
-        '--out',
-        str(tmp_path),
-        '--inputs',
-        'a/scene.tif',
-        'b/scene.tif',
-      ]
-    )
+def test_scenes_of_one_name_would_overwrite_each_other(
+  workdir, tmp_path, capsys
+):
+  with pytest.raises(SystemExit):
+    run(workdir, 'a/scene.tif', tmp_path, '--inputs', 'a/b.tif', 'b/b.tif')
+  assert 'same name' in capsys.readouterr().err
 
 
 class Recorder:
@@ -109,33 +95,37 @@ class Recorder:
 
 def test_the_centre_or_all_tiles_are_used(scene):
   field = geotiff.read_scene(scene)
-  centre = generate.generate(Recorder(), field, num_samples=3)
+  centre = scene_series.generate_series(Recorder(), field, num_samples=3)
   assert centre.samples.shape == (3, 60)
   assert centre.picture.shape == (32, 32, 3)
-  tiles = generate.generate(Recorder(), field, num_samples=12, tiles=True)
+  tiles = scene_series.generate_series(
+    Recorder(), field, num_samples=12, tiles=True
+  )
   assert tiles.samples.shape == (12, 60)  # 2 x 3 tiles, two samples each.
   assert tiles.picture.shape == (64, 96, 3)
 
 
 def test_the_place_is_shown_only_if_asked_for(scene):
   model, field = Recorder(), geotiff.read_scene(scene)
-  generate.generate(model, field)
+  scene_series.generate_series(model, field)
   assert model.inputs.keys() == {'S2L2A'}
-  generate.generate(model, field, with_place=True, temperature=0.5, seed=4)
+  scene_series.generate_series(
+    model, field, with_place=True, temperature=0.5, seed=4
+  )
   assert model.inputs['lat'] == pytest.approx(field.lat)
   assert model.settings['temperature'] == 0.5 and model.settings['seed'] == 4
 
 
 def test_tiles_lie_around_the_centre():
   image = np.arange(5 * 7).reshape(5, 7, 1)
-  assert generate.cut(image, 2).ravel().tolist() == [9, 10, 16, 17]
-  tiles = generate.cut(image, 2, tiles=True)
+  assert scene_series.cut(image, 2).ravel().tolist() == [9, 10, 16, 17]
+  tiles = scene_series.cut(image, 2, tiles=True)
   assert tiles.shape == (6, 2, 2, 1)
   assert tiles[0].ravel().tolist() == [0, 1, 7, 8]
 
 
 def test_daily_leads_are_days():
-  time = generate.valid_time(
+  time = scene_series.valid_time(
     modalities.MODALITIES['tp_sum_daily'], 1_586_356_649
   )
   assert str(time[29]) == '2020-04-08T00:00:00'
@@ -144,27 +134,11 @@ def test_daily_leads_are_days():
 
 def test_too_small_a_scene_raises():
   with pytest.raises(ValueError, match='10 x 40 pixels, but .* 32 x 32'):
-    generate.cut(np.zeros((10, 40, 12)), 32)
+    scene_series.cut(np.zeros((10, 40, 12)), 32)
 
 
 def test_a_target_that_is_no_series_raises(scene):
   with pytest.raises(ValueError, match='no weather series'):
-    generate.generate(Recorder(), geotiff.read_scene(scene), 'coords')
-
-
-def test_help_lists_every_argument(capsys):
-  with pytest.raises(SystemExit):
-    generate.main(['--help'])
-  text = capsys.readouterr().out
-  for name in (
-    '--checkpoint',
-    '--inputs',
-    '--target',
-    '--out',
-    '--tiles',
-    '--num_samples',
-    '--temperature',
-    '--with_place',
-    '--seed',
-  ):
-    assert name in text
+    scene_series.generate_series(
+      Recorder(), geotiff.read_scene(scene), 'coords'
+    )
