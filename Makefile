@@ -1,36 +1,52 @@
 # The two commands of the README: `make pretrain` and `make test`. Each makes
-# the virtual environment it needs. PYTHON and VENV choose another interpreter.
+# the virtual environment it needs. PYTHON and VENV choose another interpreter,
+# CONSTRAINTS a file with versions for pip, such as .ci/oldest.txt.
 PYTHON ?= python3
 VENV ?= .venv
+CONSTRAINTS ?=
 WORKDIR ?= runs/pretrain
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
+INSTALL = $(PIP) install $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) \
+  --editable
+# One test process a core. A file stays in one process: its tests share what
+# its fixtures train.
+PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 \
+  --dist loadfile
 
-.PHONY: pretrain test test-slow lint clean
+.PHONY: pretrain test test-slow lint format types clean
 
 pretrain: $(VENV)/installed
 	$(BIN)/python -m fusion_jax.main --config configs/pretrain.py \
 	  --workdir $(WORKDIR)
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 test-slow: $(VENV)/installed-test
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/installed-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/installed-test
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: setup.cfg pyproject.toml | $(VENV)/bin/python
-	$(PIP) install --editable .
+	$(INSTALL) .
 	touch $@
 
 $(VENV)/installed-test: setup.cfg pyproject.toml | $(VENV)/bin/python
-	$(PIP) install --editable '.[test]'
+	$(INSTALL) '.[test]'
 	touch $@ $(VENV)/installed
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build dist *.egg-info
