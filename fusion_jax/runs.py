@@ -21,6 +21,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from fusion_jax import prepare, warm_start
+from fusion_jax.assembly import upgrade
 from fusion_jax.evals import (
   alignment,
   pretraining,
@@ -77,6 +78,7 @@ def run(
     raise ValueError(
       f'config.task={config.task!r} is not one of {sorted(TASKS)}.'
     )
+  config = upgrade.upgrade(config)
   make_task, make_evals = TASKS[config.task]
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
@@ -96,7 +98,7 @@ def run(
     place=lambda batch: sharding.place(batch, mesh),
   )
   initial = None
-  if 'init_from' in config:
+  if config.task == 'pretrain':
     initial = warm_start.initial_params(config, workdir, mesh)
   state, history = loop.train(
     task,

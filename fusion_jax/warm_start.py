@@ -10,6 +10,7 @@ from absl import logging
 from flax import traverse_util
 
 from fusion_jax import modalities
+from fusion_jax.assembly import upgrade
 from fusion_jax.models import backbone
 from fusion_jax.tasks import pretrain
 from fusion_jax.train import checkpoint
@@ -44,7 +45,7 @@ def initial_params(config, workdir, mesh):
   if not config.init_from or checkpoint.list_steps(workdir):
     return None
   params, metadata = checkpoint.restore_params(config.init_from, mesh=mesh)
-  _check_settings(config, metadata['config'])
+  _check_settings(config, upgrade.upgrade(metadata['config'], config.init_from))
   _check_places(config, params)
   model = backbone.param_shapes(pretrain.make_backbone(config))
   params = match(
@@ -107,10 +108,10 @@ def match(params, model, *, new=(), without=(), source='the checkpoint'):
 
 def _check_settings(config, theirs):
   """Raises where the weights would run and mean something else."""
-  if theirs.get('task') != 'pretrain':
+  if theirs.task != 'pretrain':
     raise ValueError(
       f'config.init_from={config.init_from} holds a model of the task '
-      f'{theirs.get("task")!r}; wanted is a backbone, encoder and decoder.'
+      f'{theirs.task!r}; wanted is a backbone, encoder and decoder.'
     )
   pairs = {
     f'model.{name}': (config.model[name], theirs['model'][name])

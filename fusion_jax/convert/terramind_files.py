@@ -163,6 +163,8 @@ def describe(part, *, variant='', num_heads=0):
     init_from='',
     init_new=(),
     init_without=(),
+    series_codes=(),
+    num_series_codes=4_096,
     model=dict(sizes, dtype='float32', unroll=1),
     loss=dict(weighting='mod', emd_weight=1.0),
   )

@@ -3,10 +3,10 @@
 import pathlib
 
 import jax
-import ml_collections
 import numpy as np
 from absl import logging
 
+from fusion_jax.assembly import upgrade
 from fusion_jax.convert import (
   checkpoints,
   files,
@@ -102,7 +102,8 @@ def convert(
     for part, (config, make_params) in zip(parts, plans):
       checkpoints.write(out / part.folder, make_params(), config, origin)
       logging.info('%s is in %s.', config['name'], out / part.folder)
-      _say_modalities(config, out / part.folder)
+      if part.kind != 'tokenizer':
+        _say_modalities(config, out / part.folder)
   except ValueError as error:
     named = '' if str(path) in str(error) else f'{path}: '
     raise ValueError(f'{named}{error}') from error
@@ -110,7 +111,7 @@ def convert(
 
 def make_model(config):
   """The `Backbone` or `Encoder` of a configuration of `describe`."""
-  config = ml_collections.ConfigDict(config)
+  config = upgrade.upgrade(config)
   if config.task == 'pretrain':
     return pretrain.make_backbone(config)
   return encoder_model.make_encoder(config)
@@ -145,9 +146,8 @@ def _plan_tokenizer(part, name, num_heads):
 
 
 def _say_modalities(config, out):
-  names = list(config.get('modalities', ()))
-  if names:
-    logging.info('It has the modalities %s.', ', '.join(names))
+  names = list(config['modalities'])
+  logging.info('It has the modalities %s.', ', '.join(names))
   if 'coords' in names and not (out / _COORDINATES).exists():
     logging.warning(
       'The model reads places by the vocabulary it was trained with: '

@@ -4,8 +4,7 @@ Each carries its configuration, its tokenizers and its statistics, so nothing
 else has to be known to use it.
 """
 
-import ml_collections
-
+from fusion_jax.assembly import upgrade
 from fusion_jax.data import normalize
 from fusion_jax.inference import (
   backbone_model,
@@ -43,12 +42,7 @@ def load(workdir, which='last'):
     FileNotFoundError: if the statistics are missing.
   """
   params, metadata = checkpoint.restore_params(workdir, which)
-  config = ml_collections.ConfigDict(metadata['config'])
-  if config.get('task') not in _LOADERS:
-    raise ValueError(
-      f'{workdir} holds a run of the task {config.get("task")!r}; what can '
-      f'be loaded here is {sorted(_LOADERS)}.'
-    )
+  config = upgrade.upgrade(metadata['config'], str(workdir))
   return _LOADERS[config.task](config, params, workdir)
 
 

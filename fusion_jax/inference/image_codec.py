@@ -8,9 +8,9 @@ import hashlib
 import json
 
 import jax
-import ml_collections
 import numpy as np
 
+from fusion_jax.assembly import upgrade
 from fusion_jax.data.transforms import image_tokenizer as tile_transforms
 from fusion_jax.ops import noise
 from fusion_jax.tasks import image_tokenizer
@@ -33,11 +33,12 @@ def load(workdir, which='last'):
     ValueError: if it is a checkpoint of another task.
   """
   params, metadata = checkpoint.restore_params(workdir, which)
-  config = ml_collections.ConfigDict(metadata['config'])
-  if config.get('task') != 'image_tokenizer':
+  config = upgrade.upgrade(metadata['config'], str(workdir))
+  if config.task != 'image_tokenizer':
     raise ValueError(
-      f'{workdir} holds a run of the task {config.get("task")!r}; wanted is '
-      "one of 'image_tokenizer'."
+      f'{workdir} holds a run of the task {config.task!r}; name the folder of '
+      'an image tokenizer, a run of configs/image_tokenizer.py or one that '
+      '`fusion_jax.convert` made.'
     )
   return ImageCodec(config, params)
 

@@ -208,7 +208,7 @@ def make_backbone(config):
     dataclasses.replace(
       m,
       vocab_size=_vocab_size(m, config),
-      ordered=m.name not in config.get('series_codes', ()),
+      ordered=m.name not in config.series_codes,
       seen=bool(sides[m.name].input_alphas),
       predicted=bool(sides[m.name].target_alphas),
     )
@@ -220,7 +220,7 @@ def make_backbone(config):
 def _vocab_size(modality, config):
   if modality.kind == 'text':
     return config.coords_vocab_size
-  if modality.name in config.get('series_codes', ()):
+  if modality.name in config.series_codes:
     return modalities.VALUE_OFFSET + config.num_series_codes
   return modality.vocab_size
 
@@ -234,7 +234,7 @@ def find_codes(config, folder):
     FileNotFoundError: if one is missing.
   """
   found = {}
-  for name in config.get('series_codes', ()):  # Older runs have no such field.
+  for name in config.series_codes:
     if name not in config.modalities or not modalities.get(name).leads:
       raise ValueError(
         f'config.series_codes names {name!r}, which is no '
