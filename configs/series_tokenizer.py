@@ -13,13 +13,13 @@ r"""Trains a tokenizer of weather series (fusion paper, Sec. 3.1.2, Table 4).
   python -m fusion_jax.main --config configs/series_tokenizer.py:data=own \
       --config.data.dir=DIR --config.series="('tp_hourly',)"
       A data set that `prepare` made, of windows or of images with weather.
-  python -m benchmarks.quantization_tables
+  python -m fusion_jax.experiments series-quantization
       The paper's Tables 1 and 4, all rows.
 
 What the paper leaves open is decided here: width, depth, dilations, waves,
 schedule and the variation of windows. Alternatives were compared on the
 validation split of `era5`; narrower layers and lower learning rates err more
-after as many steps. What came of it is in benchmarks/results/quantization.md.
+after as many steps. What came of it is in docs/results/series_quantization.md.
 """
 
 import ml_collections

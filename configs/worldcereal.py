@@ -7,7 +7,7 @@ r"""Classifies real pixels of WorldCereal's samples with the pixel encoder.
 
 55 labelled pixels of Flanders, or (data=east_africa) 453 of East Africa:
 seconds on two CPU cores. Cross-validated figures are printed by
-benchmarks/labelled_pixels.py, which has this recipe.
+fusion_jax/experiments/labelled_pixels.py, which has this recipe.
 """
 
 import ml_collections
