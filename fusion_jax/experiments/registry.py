@@ -179,7 +179,8 @@ def print_page(name: str, out: str | pathlib.Path) -> pathlib.Path:
   tables = pages.read_csv(pathlib.Path(out) / f'{experiment.result}.csv')
   lines = [
     f'# {experiment.title}',
-    f'`python -m fusion_jax.experiments {name}`. Paper: {experiment.paper}. Data: {experiment.data}. About '
+    f'`python -m fusion_jax.experiments {name}`. Paper: {experiment.paper}. '
+    f'Data: {experiment.data}. About '
     f'{experiment.minutes:g} minutes on two CPU cores.',
     *(block for table in tables for block in table.blocks()),
     *_comparison(experiment.metrics, tables),
