@@ -6,6 +6,8 @@ for byte. A figure from it must be called simulated wherever it is shown.
 
 import dataclasses
 import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -28,10 +30,10 @@ class Latents:
   """The state that an example is generated from.
 
   Attributes:
-    place: `planet.Place`.
-    time: UTC seconds since 1970 of the acquisition.
-    weather: `climate.Weather` around it.
-    has_grd: whether Sentinel-1 comes as GRD, not RTC.
+    place: what lasts at the place.
+    time: acquisition in UTC seconds since 1970.
+    weather: hourly weather around the acquisition.
+    has_grd: whether the Sentinel-1 image is GRD; otherwise it is RTC.
   """
 
   place: planet.Place
@@ -44,8 +46,8 @@ class SimulatedEarth:
   """Examples of one simulated Earth.
 
   Args:
-    seed: int >= 0; the same seed is the same Earth.
-    image_size: pixels of 10 m a side; the weather does not depend on it.
+    seed: seed of the Earth, at least 0; the same seed is the same Earth.
+    image_size: pixels of 10 m per side; the weather does not depend on it.
     splits: {'train' | 'val' | 'test': number of examples}. The splits own
       disjoint blocks of land. An example does not depend on the numbers.
     fields: image fields to make; fewer is faster, and changes no byte of the
@@ -55,7 +57,13 @@ class SimulatedEarth:
     ValueError: for an unknown split or field, or a size below 16.
   """
 
-  def __init__(self, seed=0, image_size=264, splits=None, fields=FIELDS):
+  def __init__(
+    self,
+    seed: int = 0,
+    image_size: int = 264,
+    splits: Mapping[str, int] | None = None,
+    fields: Sequence[str] = FIELDS,
+  ):
     self.seed = seed
     self.image_size = image_size
     self.splits = dict(SPLITS if splits is None else splits)
@@ -70,7 +78,7 @@ class SimulatedEarth:
       )
     self._planet = planet.Planet(seed)
 
-  def _rng(self, split, i, stream):
+  def _rng(self, split: str, i: int, stream: str) -> np.random.Generator:
     """The generator of one stream of one example, the same in any process."""
     if split not in self.splits:
       raise ValueError(
@@ -81,27 +89,37 @@ class SimulatedEarth:
     words = [self.seed, *(zlib.crc32(s.encode()) for s in (split, stream)), i]
     return np.random.default_rng(words)
 
-  def latents(self, split, i):
-    """The `Latents` of example `i`, the same for any image size."""
+  def latents(self, split: str, i: int) -> Latents:
+    """Returns the state of example `i`, the same for any image size."""
     place, time = self._planet.draw(self._rng(split, i, 'place'), split)
     rng = self._rng(split, i, 'weather')
     weather = climate.simulate(place, time, rng)
     return Latents(place, time, weather, bool(rng.random() < _GRD_SHARE))
 
-  def oracle(self, split, i, extremes=False):
-    """The best possible prediction of the weather series of example `i`.
+  def oracle(
+    self, split: str, i: int, extremes: bool = False
+  ) -> dict[str, np.ndarray]:
+    """Returns the best possible prediction of an example's weather.
 
-    See `oracle.conditional_mean`.
+    Args:
+      split: name of the split.
+      i: number of the example in its split.
+      extremes: whether daily minima and maxima are added; they take longer.
+
+    Returns:
+      {series: float64 [60] hourly or [40] daily values in K or mm}, see
+      `oracle.conditional_mean`.
     """
     known = self.latents(split, i)
     return oracle.conditional_mean(known.place, known.weather, extremes)
 
-  def example(self, split, i):
-    """Example `i` of `split`: a flat dict of NumPy arrays.
+  def example(self, split: str, i: int) -> dict[str, Any]:
+    """Returns example `i` of `split` as a flat dict of NumPy arrays.
 
     Returns:
-      'key', 'lat', 'lon', 'time', the chosen images [Y, X, C] (of S1GRD and
-      S1RTC one is absent: [0, 0, 2]) and every weather series.
+      'key', 'lat' and 'lon' in degrees, 'time' in UTC seconds since 1970, the
+      chosen images [Y, X, C] (one of S1GRD and S1RTC is absent: [0, 0, 2])
+      and every weather series, [60] or [40] in K or mm.
     """
     known = self.latents(split, i)
     example = {
@@ -113,7 +131,9 @@ class SimulatedEarth:
     example |= self._images(known, split, i)
     return example | climate.series(known.time, known.weather)
 
-  def _images(self, known, split, i):
+  def _images(
+    self, known: Latents, split: str, i: int
+  ) -> dict[str, np.ndarray]:
     """The chosen image fields of example `i`."""
     if not self.fields:
       return {}
@@ -124,11 +144,11 @@ class SimulatedEarth:
       self.image_size,
       self._rng(split, i, 'scene'),
     )
-    counts = None
+    counts = np.zeros((0, 0, 12), np.int16)
     if {'S2L2A', 'S2RGB', 'NDVI'} & set(self.fields):
       counts = imagery.s2l2a(scene, self._rng(split, i, 'S2L2A'))
 
-    def radar(corrected):
+    def radar(corrected: bool) -> np.ndarray:
       if corrected == known.has_grd:
         return np.zeros((0, 0, 2), np.float16)
       return imagery.sentinel1(scene, self._rng(split, i, 'S1'), corrected)

@@ -11,12 +11,13 @@ import numpy as np
 from fusion_jax.data import composites
 from fusion_jax.simulation import (
   climate,
+  europe,
   habitats,
   phenology,
   spectra,
 )
 
-CORE = 9  # Pixels a side of the patch that every example is cut from.
+CORE = 9  # Pixels per side of the patch that every example is cut from.
 _COLUMNS = [1, 2, 3, 4, 5, 6, 7, 8, 10, 11]  # Of `spectra`: `composites.BANDS`.
 _REVISIT_DAYS = 5
 _MOST_CLOUD = 0.5  # Images with more are not in the archive.
@@ -43,10 +44,10 @@ class Acquisitions:
   """The images of a year.
 
   Attributes:
-    days: int [A], days of 2018, ascending.
+    days: int [A], days since 1 January 2018, ascending.
     counts: uint16 [A, 10, Y, X], reflectance x 10,000, bands of
       `composites.BANDS`.
-    scene_class: uint8 [A, Y, X], SCL.
+    scene_class: uint8 [A, Y, X], classes of the scene classification (SCL).
   """
 
   days: np.ndarray
@@ -54,21 +55,23 @@ class Acquisitions:
   scene_class: np.ndarray
 
   @property
-  def months(self):
-    """bool [A, 12]: the month of each."""
+  def months(self) -> np.ndarray:
+    """Months of the images: bool [A, 12], one True in every row."""
     ends = np.cumsum([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
     return np.searchsorted(ends, self.days, side='right')[:, None] == np.arange(
       12
     )
 
 
-def draw(site, habitat, rng):
-  """The `Acquisitions` of the central 9 x 9 pixels around a point.
+def draw(
+  site: europe.Site, habitat: habitats.Habitat, rng: np.random.Generator
+) -> Acquisitions:
+  """Draws the images of the central 9 x 9 pixels around a point.
 
   Args:
-    site: `europe.Site`.
-    habitat: `habitats.Habitat`.
-    rng: NumPy generator.
+    site: the LUCAS point.
+    habitat: what covers the point and its surroundings.
+    rng: generator of clouds, noise and the variation between years.
   """
   days, cloudy = _dates(site, rng)
   own, beside = _surfaces(site, habitat, days, rng)
@@ -77,17 +80,23 @@ def draw(site, habitat, rng):
   return _observe(site, days, cloudy, own, beside, share, scene, rng)
 
 
-def around(core, site, habitat, size, rng):
-  """`core` in the middle of a patch [size, size] of more of the neighbour.
+def around(
+  core: Acquisitions,
+  site: europe.Site,
+  habitat: habitats.Habitat,
+  size: int,
+  rng: np.random.Generator,
+) -> Acquisitions:
+  """Puts images in the middle of a larger patch of the neighbouring cover.
 
   Only an archive needs it: nothing of the centre changes.
 
   Args:
-    core: `Acquisitions` of the centre.
-    site: `europe.Site`.
-    habitat: `habitats.Habitat`.
-    size: pixels a side, more than 9.
-    rng: NumPy generator, of its own.
+    core: images of the central 9 x 9 pixels.
+    site: the LUCAS point.
+    habitat: what covers the point and its surroundings.
+    size: pixels per side of the patch, more than 9.
+    rng: generator that nothing else draws from.
   """
   start = size // 2 - CORE // 2
   _, beside = _surfaces(site, habitat, core.days, rng)
@@ -109,7 +118,9 @@ def around(core, site, habitat, size, rng):
   return whole
 
 
-def _dates(site, rng):
+def _dates(
+  site: europe.Site, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
   """Days with an image, and whether the point lies under cloud there."""
   days = np.arange(rng.integers(_REVISIT_DAYS), 365, _REVISIT_DAYS)
   winter = np.cos(2 * np.pi * (days - 15) / 365)
@@ -122,7 +133,12 @@ def _dates(site, rng):
   return days[kept], rng.random(kept.sum()) < cover[kept]
 
 
-def _surfaces(site, habitat, days, rng):
+def _surfaces(
+  site: europe.Site,
+  habitat: habitats.Habitat,
+  days: np.ndarray,
+  rng: np.random.Generator,
+) -> list[np.ndarray]:
   """Spectra [A, 10] of the two covers of a patch, on its days."""
   moisture = np.clip(
     0.35
@@ -131,7 +147,7 @@ def _surfaces(site, habitat, days, rng):
     0,
     1,
   )
-  found = []
+  spectra_of_covers = []
   for code, use in ((habitat.cover, habitat.use), (habitat.neighbour, '')):
     cover = phenology.cover_at(code, site.bioregion, use)
     green = phenology.greenness(cover, site.place, days, rng)
@@ -147,11 +163,11 @@ def _surfaces(site, habitat, days, rng):
       cover, days, 0.6 * phenology.delay_days(site.place)
     )
     spectrum += flowers[:, None] * _YELLOW
-    found.append(spectrum.astype(np.float32))
-  return found
+    spectra_of_covers.append(spectrum.astype(np.float32))
+  return spectra_of_covers
 
 
-def _edge(share, size, rng):
+def _edge(share: float, size: int, rng: np.random.Generator) -> np.ndarray:
   """Share 0..1 [size, size] of the point's own cover: a border runs by."""
   angle = rng.uniform(0, 2 * np.pi)
   steps = np.arange(size) - size // 2
@@ -160,7 +176,12 @@ def _edge(share, size, rng):
   return 1 / (1 + np.exp(-(middle + rng.uniform(0.1, 0.9) * across)))
 
 
-def _texture(site, habitat, share, rng):
+def _texture(
+  site: europe.Site,
+  habitat: habitats.Habitat,
+  share: np.ndarray,
+  rng: np.random.Generator,
+) -> np.ndarray:
   """Brightness [size, size] of crowns, roofs and tussocks, mean 1."""
   own, beside = (
     phenology.cover_at(code, site.bioregion).rough
@@ -170,7 +191,16 @@ def _texture(site, habitat, share, rng):
   return 1 + rough * rng.standard_normal(share.shape)
 
 
-def _observe(site, days, cloudy, own, beside, share, texture, rng):
+def _observe(
+  site: europe.Site,
+  days: np.ndarray,
+  cloudy: np.ndarray,
+  own: np.ndarray,
+  beside: np.ndarray,
+  share: np.ndarray,
+  texture: np.ndarray,
+  rng: np.random.Generator,
+) -> Acquisitions:
   """What the sensor and its scene classification make of the surface."""
   size, number = len(share), len(days)
   share, texture = np.float32(share), np.float32(texture)
@@ -200,14 +230,16 @@ def _observe(site, days, cloudy, own, beside, share, texture, rng):
   return Acquisitions(days, counts, _ground(scene_class, counts))
 
 
-def _snow(site, days, rng):
+def _snow(
+  site: europe.Site, days: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
   """Share [A] of the ground under snow."""
   normal = climate.daily_normal(site.place, (days + _JANUARY_1) * 86_400)
   cold = _SNOW_BELOW_K - normal - 3.0 * rng.standard_normal(len(days))
   return np.clip(cold / 5, 0, 0.9)
 
 
-def _depth(kind, rng):
+def _depth(kind: np.ndarray, rng: np.random.Generator) -> np.ndarray:
   """Share [A] of the light that comes from cloud; some of it is unseen."""
   low = np.select(
     [kind == HIGH, kind == CIRRUS, kind == MEDIUM], [0.6, 0.1, 0.2], 0.0
@@ -220,7 +252,7 @@ def _depth(kind, rng):
   return low + span * rng.random(len(kind))
 
 
-def _ground(scene_class, counts):
+def _ground(scene_class: np.ndarray, counts: np.ndarray) -> np.ndarray:
   """Tells clear vegetation from soil and water by red and near infrared."""
   red, infrared = counts[:, 2].astype(int), counts[:, 6].astype(int)
   index = (infrared - red) / np.maximum(infrared + red, 1)

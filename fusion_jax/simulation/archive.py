@@ -7,30 +7,35 @@ without a download. Needs zarr, rasterio and xarray with h5netcdf.
 
 import contextlib
 import io
+import os
 import pathlib
 import tarfile
 import zipfile
+from collections.abc import Sequence
 
 import numpy as np
 
-from fusion_jax import modalities
+from fusion_jax import modalities, simulation
 from fusion_jax.simulation import surface
+from fusion_jax.types import Example
 
 _OPTICAL = ('S2L2A', 'S2L1C', 'S2RGB', 'NDVI', 'LULC')
 _SHARD = {False: 'majortom_shard_000001', True: 'ssl4eos12_shard_000794'}
 _MOST_PLACES = 32  # The weather file grows with their cube.
 
 
-def write_terramesh(earth, root, split):
-  """Writes a split as TerraMesh shards, one tar a modality.
+def write_terramesh(
+  earth: simulation.SimulatedEarth, root: str | os.PathLike[str], split: str
+) -> None:
+  """Writes a split as TerraMesh shards, one tar for each modality.
 
   Examples with GRD go to a shard of SSL4EO-S12, those with RTC to one of
   MajorTOM, as in the archive.
 
   Args:
-    earth: `SimulatedEarth`; all its `fields` are written.
-    root: folder, gets `{split}/{field}/{shard}.tar`.
-    split: name.
+    earth: the simulated Earth; all its `fields` are written.
+    root: folder that gets `{split}/{field}/{shard}.tar`.
+    split: name of the split.
   """
   root = pathlib.Path(root) / split
   with contextlib.ExitStack() as stack:
@@ -51,8 +56,8 @@ def write_terramesh(earth, root, split):
         tars[path].addfile(member, io.BytesIO(content))
 
 
-def _zipped_zarr(field, example):
-  """The bytes of one image as a consolidated Zarr version 2 store, zipped."""
+def _zipped_zarr(field: str, example: Example) -> bytes:
+  """Returns one image as a consolidated Zarr version 2 store, zipped."""
   import zarr
 
   store = {}
@@ -74,7 +79,9 @@ def _zipped_zarr(field, example):
   return content.getvalue()
 
 
-def _variables(field, example):
+def _variables(
+  field: str, example: Example
+) -> dict[str, tuple[list[str], np.ndarray, dict[str, str]]]:
   """{name: (dimensions, values, attributes)} of one image's dataset."""
   image = example[field]
   size = image.shape[0]
@@ -102,11 +109,11 @@ def _variables(field, example):
   }
   if field in _OPTICAL:
     clear = np.zeros((1, size, size), np.uint8)
-    variables['cloud_mask'] = ['time', 'y', 'x'], clear, {}
+    variables['cloud_mask'] = (['time', 'y', 'x'], clear, {})
   return variables
 
 
-def _utm(lat, lon):
+def _utm(lat: float, lon: float) -> tuple[float, float, int]:
   """Easting and northing in m, and the EPSG code, of a place's UTM zone."""
   from rasterio import warp
 
@@ -115,7 +122,11 @@ def _utm(lat, lon):
   return x, y, epsg
 
 
-def write_weather(earth, path, keys):
+def write_weather(
+  earth: simulation.SimulatedEarth,
+  path: str | os.PathLike[str],
+  keys: Sequence[tuple[str, int]],
+) -> None:
   """Writes hourly weather at places as one NetCDF file of gridded fields.
 
   The latitudes and longitudes of the grid are those of the places, north to
@@ -123,12 +134,12 @@ def write_weather(earth, path, keys):
   in a land-only archive, and so is an hour no place asks for.
 
   Args:
-    earth: `SimulatedEarth`.
-    path: of the file.
-    keys: [(split, index)] of the examples, 32 at most.
+    earth: the simulated Earth.
+    path: file to write.
+    keys: (split, index) of the examples, at most 32.
 
   Raises:
-    ValueError: for more places.
+    ValueError: for more than 32 examples.
   """
   import xarray as xr
 
@@ -146,9 +157,9 @@ def write_weather(earth, path, keys):
     name: np.full((len(times), len(lats), len(lons)), np.nan, np.float32)
     for name in ('t2m', 'tp')
   }
-  for k, mine in zip(known, hours):
+  for k, own_hours in zip(known, hours):
     cell = (
-      np.searchsorted(times, mine),
+      np.searchsorted(times, own_hours),
       int(np.flatnonzero(lats == k.place.lat)[0]),
       int(np.flatnonzero(lons == k.place.lon)[0]),
     )

@@ -73,10 +73,11 @@ class Site:
   """A LUCAS point.
 
   Attributes:
-    point_id: eight digits; its place (`data.lucas_grid`).
-    country: NUTS 0.
-    bioregion: name of the class.
-    place: `planet.Place`, its climate and soil.
+    point_id: eight digits that say where the point lies, see
+      `data.lucas_grid`.
+    country: NUTS 0 code.
+    bioregion: name of the biogeographical region.
+    place: climate and soil of the point.
   """
 
   point_id: int
@@ -86,37 +87,51 @@ class Site:
 
 
 class Europe:
-  """The places of one seed.
+  """The places of one simulated Earth.
 
   Args:
-    seed: int; the same seed is the same Earth.
+    seed: seed of the Earth; the same seed is the same Earth.
   """
 
-  def __init__(self, seed):
+  def __init__(self, seed: int):
     self._seed = seed
     self._planet = planet.Planet(seed)
 
-  def points(self, split, count):
-    """The first `count` points of a split: (int64 [count], NUTS 0 [count]).
+  def points(
+    self, split: str, count: int
+  ) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Returns the first points of a split.
 
     The splits own disjoint blocks of 20 km, no point comes twice, and a longer
     list starts with the shorter one.
+
+    Args:
+      split: name of the split.
+      count: number of points.
+
+    Returns:
+      (int64 [count] identifiers, NUTS 0 code of each).
     """
     rng = np.random.default_rng([self._seed, *split.encode()])
     names = np.array(list(COUNTRIES))
     share = np.array([row[3] for row in COUNTRIES.values()], float)
-    found = {}
-    while len(found) < count:
+    countries: dict[int, str] = {}
+    while len(countries) < count:
       chosen = rng.choice(len(names), _BATCH, p=share / share.sum())
       ids = _scatter(rng, chosen)
-      mine = owner(ids, self._seed) == SPLITS.index(split)
-      for point, country in zip(ids[mine].tolist(), names[chosen[mine]]):
-        found.setdefault(point, str(country))
-    kept = list(found)[:count]
-    return np.array(kept, np.int64), tuple(found[point] for point in kept)
+      owned = owner(ids, self._seed) == SPLITS.index(split)
+      for point, country in zip(ids[owned].tolist(), names[chosen[owned]]):
+        countries.setdefault(point, str(country))
+    kept = list(countries)[:count]
+    return np.array(kept, np.int64), tuple(countries[point] for point in kept)
 
-  def site(self, point_id, country):
-    """The `Site` of a point."""
+  def site(self, point_id: int, country: str) -> Site:
+    """Returns the site of a point.
+
+    Args:
+      point_id: eight digits of the point.
+      country: NUTS 0 code of its country.
+    """
     lat, lon = (float(x) for x in lucas_grid.coordinates(point_id))
     height = elevation(lat, lon)
     inland = float(np.clip(0.2 + (lon + 8) / 45, 0.1, 0.85))
@@ -132,8 +147,16 @@ class Europe:
     return Site(int(point_id), country, bioregion(lat, lon, height), place)
 
 
-def owner(point_ids, seed):
-  """Index into `SPLITS` of the split that owns each point's block."""
+def owner(point_ids: np.ndarray, seed: int) -> np.ndarray:
+  """Returns which split owns the block of each point.
+
+  Args:
+    point_ids: int64 [P] identifiers.
+    seed: seed of the Earth.
+
+  Returns:
+    [P] indices into `SPLITS`.
+  """
   east, north = point_ids // 10_000, point_ids % 10_000
   word = (east // _BLOCK_KM * 1_000 + north // _BLOCK_KM).astype(np.uint64)
   word += np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
@@ -142,7 +165,7 @@ def owner(point_ids, seed):
   return (word >> np.uint64(32)) % np.uint64(len(SPLITS))
 
 
-def _scatter(rng, chosen):
+def _scatter(rng: np.random.Generator, chosen: np.ndarray) -> np.ndarray:
   """A random point of the grid in each chosen country, int64 ids."""
   rows = np.array(list(COUNTRIES.values()))[chosen]
   east, north = lucas_grid.forward(rows[:, 0], rows[:, 1])
@@ -157,19 +180,25 @@ def _scatter(rng, chosen):
 
 
 @functools.cache
-def _mountains():
+def _mountains() -> np.ndarray:
   return np.array(_MOUNTAINS)
 
 
-def elevation(lat, lon):
-  """m above sea level: the plain and its domes."""
+def elevation(lat: float, lon: float) -> float:
+  """Returns the height in m above sea level of a place given in degrees."""
   rows = _mountains()
   away = geo.distance_km(lat, lon, rows[:, 0], rows[:, 1]) / rows[:, 2]
   return float(120 + np.max(rows[:, 3] * np.exp(-(away**2))))
 
 
-def bioregion(lat, lon, height):
-  """Name of the biogeographical region, by a rule of climate and longitude."""
+def bioregion(lat: float, lon: float, height: float) -> str:
+  """Returns the biogeographical region, by a rule of climate and longitude.
+
+  Args:
+    lat: degrees north.
+    lon: degrees east.
+    height: m above sea level.
+  """
   if height > _ALPINE_M - 45 * (lat - 45):
     return 'Alpine'
   if lat < 43.2 + 0.1 * min(lon, 10) - max(lon - 14, 0) * 0.25:

@@ -5,10 +5,15 @@ next to it, which pixel and photos show too.
 """
 
 import dataclasses
+from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 
 from fusion_jax.data import labels
+from fusion_jax.simulation import europe
+
+T = TypeVar('T')
 
 NATURAL = 'U420'
 # Chance of each LUCAS code of land cover: where its region is not named below.
@@ -114,7 +119,7 @@ _USES = {  # By the longest prefix of the land cover.
   'G': {NATURAL: 60, 'U130': 20, 'U321': 20},
   'H': {NATURAL: 100},
 }
-_HABITATS = {  # The same; then where region or use decides.
+_HABITATS = {  # By the longest prefix, unless region or use decides.
   'A11': 'Low density buildings',
   'A12': 'Buildings of cities, towns and villages',
   'A21': 'Transport networks and other constructed hard-surfaced areas',
@@ -172,9 +177,9 @@ class Habitat:
 
   Attributes:
     cover: LUCAS code LC1 of the point.
-    use: LUCAS code LU1.
-    neighbour: LC1 of the cover next to it.
-    share: 0..1, of the pixel that has the point's own cover.
+    use: LUCAS code LU1 of the point.
+    neighbour: LUCAS code LC1 of the cover next to the point.
+    share: share 0..1 of the pixel that has the point's own cover.
     labels: {task: class index} (`data.labels`), -1 for none.
   """
 
@@ -185,15 +190,20 @@ class Habitat:
   labels: dict[str, int]
 
   @property
-  def seen(self):
-    """LC1 of the larger part of the pixel: what can be known of it at best."""
+  def seen(self) -> str:
+    """LC1 code of the larger part of the pixel: the best that can be known."""
     return self.cover if self.share >= 0.5 else self.neighbour
 
 
-def draw(site, rng):
-  """A random `Habitat` at a `europe.Site`."""
+def draw(site: europe.Site, rng: np.random.Generator) -> Habitat:
+  """Draws what a surveyor finds at a site.
+
+  Args:
+    site: the LUCAS point.
+    rng: generator of cover, use and neighbour.
+  """
   cover = draw_cover(site.bioregion, rng)
-  use = _choose(_longest(_USES, cover), rng)
+  use = _choose(_uses(cover), rng)
   neighbour = draw_cover(site.bioregion, rng)
   share = 0.5 + 0.5 * rng.beta(3.0, 1.0)
   if rng.random() < _ASTRAY:
@@ -216,8 +226,8 @@ def draw(site, rng):
   )
 
 
-def draw_cover(bioregion, rng):
-  """A random LC1 code of a biogeographical region."""
+def draw_cover(bioregion: str, rng: np.random.Generator) -> str:
+  """Draws an LC1 code of a biogeographical region."""
   factors = _BY_REGION.get(bioregion, {})
   cover = _choose(
     {code: chance * factors.get(code, 1) for code, chance in _COVERS.items()},
@@ -228,21 +238,42 @@ def draw_cover(bioregion, rng):
   return cover
 
 
-def habitat_name(cover, use, bioregion):
-  """EUNIS class of a land cover, its use and its region."""
+def habitat_name(cover: str, use: str, bioregion: str) -> str:
+  """Returns the EUNIS class of a land cover under a use in a region.
+
+  Args:
+    cover: LUCAS code LC1.
+    use: LUCAS code LU1.
+    bioregion: name of the biogeographical region.
+
+  Raises:
+    ValueError: for a land cover without a habitat.
+  """
   if use in _HABITATS_OF_USE:
     return _HABITATS_OF_USE[use]
-  here = _longest(_HABITATS_OF.get(bioregion, {}), cover)
-  return here or _longest(_HABITATS, cover)
+  name = _longest(_HABITATS_OF.get(bioregion, {}), cover) or _longest(
+    _HABITATS, cover
+  )
+  if name is None:
+    raise ValueError(f'The land cover {cover!r} has no habitat.')
+  return name
 
 
-def likely_use(cover):
-  """The most frequent LU1 code of a land cover."""
+def likely_use(cover: str) -> str:
+  """Returns the most frequent LU1 code of a land cover."""
+  uses = _uses(cover)
+  return max(uses, key=lambda use: uses[use])
+
+
+def _uses(cover: str) -> Mapping[str, float]:
+  """Chance of each LU1 code under a land cover."""
   uses = _longest(_USES, cover)
-  return max(uses, key=uses.get)
+  if uses is None:
+    raise ValueError(f'The land cover {cover!r} has no use.')
+  return uses
 
 
-def _longest(table, code):
+def _longest(table: Mapping[str, T], code: str) -> T | None:
   """The entry of the longest prefix of `code`; None if there is none."""
   for length in range(len(code), 0, -1):
     if code[:length] in table:
@@ -250,7 +281,7 @@ def _longest(table, code):
   return None
 
 
-def _choose(chances, rng):
+def _choose(chances: Mapping[str, float], rng: np.random.Generator) -> str:
   names = list(chances)
   share = np.cumsum(list(chances.values()))
   return names[

@@ -11,7 +11,7 @@ from fusion_jax import modalities
 from fusion_jax.simulation import spectra, surface
 
 _VERTICAL = 2  # Air mass, down and up.
-_COARSE = {2: (4, 5, 6, 8, 10, 11), 6: (0, 9)}  # Pixels a cell: bands.
+_COARSE = {2: (4, 5, 6, 8, 10, 11), 6: (0, 9)}  # Pixels per cell: bands.
 _BRIGHT_VEIL = 0.5  # Reflectance of thin cloud.
 _B10 = modalities.S2L1C_BANDS.index('B10')
 _BACKSCATTER = {  # Class: VV, VH in dB.
@@ -26,7 +26,7 @@ _BACKSCATTER = {  # Class: VV, VH in dB.
 }
 
 
-def _absorbed(scene):
+def _absorbed(scene: surface.Scene) -> np.ndarray:
   """Surface reflectance with the water vapour of B09: a new array."""
   light = scene.reflectance.copy()
   light[..., spectra.B09] *= spectra.vapour_transmission(
@@ -35,7 +35,7 @@ def _absorbed(scene):
   return light
 
 
-def _sense(light, rng):
+def _sense(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
   """int16 counts: noise of the detector, and the coarse bands' own pixels."""
   noise_sd = 0.008 * light
   noise_sd += 0.0015
@@ -48,8 +48,8 @@ def _sense(light, rng):
   return np.clip(light, 1, 16_000, light).astype(np.int16)
 
 
-def _blocks(image, cell):
-  """Means over cells of `cell` pixels a side, at the size that came in."""
+def _blocks(image: np.ndarray, cell: int) -> np.ndarray:
+  """Means over cells of `cell` pixels per side, at the size of the image."""
   starts = np.arange(0, image.shape[0], cell)
   counts = np.diff([*starts, image.shape[0]])
   for axis in (0, 1):
@@ -60,16 +60,28 @@ def _blocks(image, cell):
   return image.repeat(counts, 0).repeat(counts, 1)
 
 
-def s2l2a(scene, rng):
-  """int16 [Y, X, 12] surface reflectance x 10,000, with leftover haze."""
+def s2l2a(scene: surface.Scene, rng: np.random.Generator) -> np.ndarray:
+  """Returns int16 [Y, X, 12] surface reflectance x 10,000 with some haze.
+
+  Args:
+    scene: surface and light of the image.
+    rng: generator of the noise of the detector.
+  """
   light = _absorbed(scene)
   light += 0.3 * scene.air_mass * scene.haze * spectra.HAZE
   light += scene.veil[..., None] * (_BRIGHT_VEIL - light)
   return _sense(light, rng)
 
 
-def s2l1c(scene, rng):
-  """int16 [Y, X, 13] top-of-atmosphere reflectance x 10,000; no offset."""
+def s2l1c(scene: surface.Scene, rng: np.random.Generator) -> np.ndarray:
+  """Returns int16 [Y, X, 13] top-of-atmosphere reflectance x 10,000.
+
+  No offset is added, as in products before processing baseline 04.00.
+
+  Args:
+    scene: surface and light of the image.
+    rng: generator of the noise of the detector.
+  """
   through = np.exp(
     -scene.air_mass
     * (
@@ -85,7 +97,7 @@ def s2l1c(scene, rng):
   return _sense_l1c(light.astype(np.float32), rng)
 
 
-def _sense_l1c(light, rng):
+def _sense_l1c(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
   counts = _sense(np.delete(light, _B10, -1), rng)
   cirrus = _blocks(light[..., _B10 : _B10 + 1], 6) + 0.0003 * _blocks(
     rng.standard_normal((*light.shape[:2], 1), np.float32), 6
@@ -94,37 +106,49 @@ def _sense_l1c(light, rng):
   return np.concatenate([counts[..., :_B10], cirrus, counts[..., _B10:]], -1)
 
 
-def s2rgb(counts):
-  """uint8 [Y, X, 3] of L2A counts: red, green, blue, stretched."""
+def s2rgb(counts: np.ndarray) -> np.ndarray:
+  """Returns uint8 [Y, X, 3] red, green and blue, stretched.
+
+  Args:
+    counts: int16 [Y, X, 12] of `s2l2a`.
+  """
   visible = counts[..., [3, 2, 1]].astype(np.float32)
   top = max(1_000.0, float(np.percentile(visible[::4, ::4], 99)))
   return np.clip(visible * (255 / top), 0, 255).astype(np.uint8)
 
 
-def ndvi(counts):
-  """float32 [Y, X, 1]: (B08 - B04) / (B08 + B04) of L2A counts."""
+def ndvi(counts: np.ndarray) -> np.ndarray:
+  """Returns float32 [Y, X, 1]: (B08 - B04) / (B08 + B04).
+
+  Args:
+    counts: int16 [Y, X, 12] of `s2l2a`.
+  """
   red = counts[..., 3:4].astype(np.float32)
   near = counts[..., 7:8].astype(np.float32)
   return (near - red) / (near + red)
 
 
-def lulc(scene):
-  """uint8 [Y, X, 1]: the cover, snow where snow hides it."""
+def lulc(scene: surface.Scene) -> np.ndarray:
+  """Returns uint8 [Y, X, 1] land cover, or snow where snow hides it."""
   classes = np.where(scene.snow > 0.5, surface.SNOW, scene.cover)
   return classes[..., None].astype(np.uint8)
 
 
-def dem(scene):
-  """int16 [Y, X, 1] metres."""
+def dem(scene: surface.Scene) -> np.ndarray:
+  """Returns int16 [Y, X, 1] elevation in m."""
   return np.rint(scene.height).astype(np.int16)[..., None]
 
 
-def sentinel1(scene, rng, terrain_corrected):
-  """float16 [Y, X, 2] backscatter VV, VH in dB: roughness, moisture, snow.
+def sentinel1(
+  scene: surface.Scene, rng: np.random.Generator, terrain_corrected: bool
+) -> np.ndarray:
+  """Returns float16 [Y, X, 2] backscatter VV and VH in dB.
+
+  It follows roughness, moisture and snow.
 
   Args:
-    scene: `Scene`.
-    rng: NumPy generator, of the speckle.
+    scene: surface of the image.
+    rng: generator of the speckle.
     terrain_corrected: True for RTC; GRD keeps the slopes facing the radar.
   """
   vv = np.full(10, -12.0, np.float32)

@@ -7,17 +7,21 @@ import numpy as np
 _REFERENCE = 512  # Pixels; what is longer is an offset of the whole image.
 
 
-def _power(size, roughness, scale):
+def _power(
+  size: int, roughness: float, scale: float
+) -> tuple[np.ndarray, np.ndarray]:
   ky = np.fft.fftfreq(size)[:, None]
   kx = np.fft.rfftfreq(size)[None]
   return (ky**2 + kx**2 + scale**-2.0) ** -roughness, kx
 
 
 @functools.cache
-def _filter(size, roughness, scale):
+def _filter(
+  size: int, roughness: float, scale: float
+) -> tuple[np.ndarray, np.float32]:
   """(amplitudes [size, size // 2 + 1], offset) for unit total variance."""
 
-  def energy(n):
+  def energy(n: int) -> tuple[np.ndarray, float]:
     power, kx = _power(n, roughness, scale)
     twice = np.where((kx == 0) | (kx == 0.5), 1, 2)  # Half spectrum.
     power[0, 0] = 0
@@ -32,16 +36,22 @@ def _filter(size, roughness, scale):
   return amplitude.astype(np.float32), np.float32(offset)
 
 
-def fractal(rng, size, count, roughness, scale):
-  """Random fields, smooth where `roughness` is high.
+def fractal(
+  rng: np.random.Generator,
+  size: int,
+  count: int,
+  roughness: float,
+  scale: float,
+) -> np.ndarray:
+  """Draws random fields that are smooth where `roughness` is high.
 
   Args:
-    rng: NumPy generator.
-    size: pixels a side.
+    rng: generator of the fields.
+    size: pixels per side.
     count: number of independent fields.
     roughness: exponent of the power spectrum over k^2; 1.2 is ragged, 2.2 is
       like terrain.
-    scale: pixels, above which the spectrum is flat.
+    scale: wavelength in pixels above which the spectrum is flat.
 
   Returns:
     float32 [count, size, size] of about unit variance over a large area; a

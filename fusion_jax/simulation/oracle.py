@@ -11,22 +11,25 @@ not what the moisture of the soil adds.
 import numpy as np
 from scipy import special
 
-from fusion_jax.simulation import climate
+from fusion_jax.simulation import climate, planet
 
 _DRAWS = 256  # Standard error of a daily extreme: a sixteenth of its spread.
 
 
-def conditional_mean(place, weather, extremes=False):
-  """The best point prediction, in squared error, of every weather series.
+def conditional_mean(
+  place: planet.Place, weather: climate.Weather, extremes: bool = False
+) -> dict[str, np.ndarray]:
+  """Returns the best point prediction, in squared error, of every series.
 
   Args:
-    place: `planet.Place`.
-    weather: `climate.Weather`; only `start`, `origin`, `anomaly` and `cloud`
-      are read, the state that the image was generated from.
-    extremes: adds daily minima and maxima, by 256 conditional draws.
+    place: the place.
+    weather: its weather; only `start`, `origin`, `anomaly` and `cloud` are
+      read, the state that the image was generated from.
+    extremes: whether daily minima and maxima are added, by 256 conditional
+      draws.
 
   Returns:
-    {series name: float64 [60] or [40]} in K and mm.
+    {series: float64 [60] hourly or [40] daily values in K or mm}.
   """
   leads = np.arange(climate.NUM_HOURS) - weather.origin
   seconds = (weather.start + np.arange(climate.NUM_HOURS)) * 3_600
@@ -51,7 +54,9 @@ def conditional_mean(place, weather, extremes=False):
   return means | _extremes(place, weather, seconds) if extremes else means
 
 
-def _cloud(weather, leads):
+def _cloud(
+  weather: climate.Weather, leads: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
   """Mean and variance [961] of the cloud index: known until lead 0."""
   persistence = climate.persistence(leads, climate.CLOUD_TAU_H)
   mean = weather.cloud[-1] * persistence
@@ -59,7 +64,9 @@ def _cloud(weather, leads):
   return mean, np.where(leads > 0, 1 - persistence**2, 0.0)
 
 
-def _extremes(place, weather, seconds):
+def _extremes(
+  place: planet.Place, weather: climate.Weather, seconds: np.ndarray
+) -> dict[str, np.ndarray]:
   """Daily minima and maxima [40], means of conditional draws."""
   rng = np.random.default_rng([weather.start, weather.origin])
   paths = climate.draw_paths(

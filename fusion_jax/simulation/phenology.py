@@ -5,13 +5,15 @@ double logistic curves, the usual model of NDVI series (Beck et al. 2006).
 """
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from fusion_jax.simulation import climate, spectra
+from fusion_jax.simulation import climate, planet, spectra
 
 _YEAR_DAYS = 365.0
-_WIDTH_DAYS = 8.0  # Of a rise and a fall.
+_WIDTH_DAYS = 8.0  # Width of a rise and of a fall.
 _REFERENCE_DAY = 98.0  # Spring of the mean continental place.
 _GROWTH_K = 279.5
 
@@ -43,7 +45,7 @@ class Cover:
   rough: float = 0.04
 
 
-def _field(*humps, **changes):
+def _field(*humps: tuple[float, float, float], **changes: Any) -> Cover:
   """An arable field."""
   return Cover({'crop': 1}, {'soil': 0.8, 'straw': 0.2}, humps=humps, **changes)
 
@@ -224,8 +226,14 @@ _EVERGREEN = dataclasses.replace(  # Holm and cork oak.
 )
 
 
-def cover_at(code, bioregion, use=''):
-  """The `Cover` of an LC1 code in a region, under a use."""
+def cover_at(code: str, bioregion: str, use: str = '') -> Cover:
+  """Returns how a land cover looks in a region under a use.
+
+  Args:
+    code: LUCAS code LC1.
+    bioregion: name of the biogeographical region.
+    use: LUCAS code LU1; '' if it is not known.
+  """
   cover = COVERS[code]
   if code == 'C10' and bioregion == 'Mediterranean':
     cover = _EVERGREEN
@@ -238,22 +246,24 @@ def cover_at(code, bioregion, use=''):
   return cover
 
 
-def delay_days(place):
-  """Days by which spring at a place is later than at the mean place."""
+def delay_days(place: planet.Place) -> float:
+  """Returns by how many days spring is later than at the mean place."""
   days = np.arange(0, 213)
   warm = climate.daily_normal(place, _seconds(days)) > _GROWTH_K
   first = float(np.argmax(warm)) if warm.any() else 200.0
   return float(np.clip(0.35 * (first - _REFERENCE_DAY), -25, 25))
 
 
-def greenness(cover, place, days, rng):
-  """Share of living leaves on days of the year.
+def greenness(
+  cover: Cover, place: planet.Place, days: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+  """Returns the share of living leaves on days of the year.
 
   Args:
-    cover: `Cover`.
-    place: `planet.Place`.
-    days: [A] days, 0..364.
-    rng: draws how early, how long and how lush this stand's year is.
+    cover: how the land cover looks in a year.
+    place: the place.
+    days: [A] days of the year, 0..364.
+    rng: generator of how early, how long and how lush this stand's year is.
 
   Returns:
     float64 [A] in 0..1.
@@ -277,13 +287,13 @@ def greenness(cover, place, days, rng):
   return np.clip(green * lush, 0, 1)
 
 
-def shares(cover, green, days):
-  """Shares [A, E] of the pure surfaces of `spectra.PURE`.
+def shares(cover: Cover, green: np.ndarray, days: np.ndarray) -> np.ndarray:
+  """Returns shares [A, E] of the pure surfaces of `spectra.PURE`.
 
   Args:
-    cover: `Cover`.
-    green: [A], see `greenness`.
-    days: [A], days of the year.
+    cover: how the land cover looks in a year.
+    green: [A] share of living leaves, 0..1.
+    days: [A] days of the year, 0..364.
   """
   leaf, dead = _vector(cover.leaf), _vector(cover.dead)
   mixed = green[:, None] * leaf + (1 - green)[:, None] * dead
@@ -294,25 +304,31 @@ def shares(cover, green, days):
   return mixed
 
 
-def bloom(cover, days, late=0.0):
-  """Strength [A] of yellow flowers."""
+def bloom(cover: Cover, days: np.ndarray, late: float = 0.0) -> np.ndarray:
+  """Returns the strength [A] of yellow flowers, 0..1.
+
+  Args:
+    cover: how the land cover looks in a year.
+    days: [A] days of the year, 0..364.
+    late: days by which the bloom is later than usual.
+  """
   if not cover.flowers:
     return np.zeros(len(days))
   day, width, strength = cover.flowers
   return strength * np.exp(-(((days - day - late) / width) ** 2) / 2)
 
 
-def _drought(place):
+def _drought(place: planet.Place) -> float:
   return float(np.clip((0.47 - place.wetness) * 3, 0, 0.85))
 
 
-def _step(x):
+def _step(x: np.ndarray) -> np.ndarray:
   return 1 / (1 + np.exp(-x / _WIDTH_DAYS))
 
 
-def _vector(pure):
+def _vector(pure: Mapping[str, float]) -> np.ndarray:
   return np.array([pure.get(name, 0.0) for name in spectra.PURE])
 
 
-def _seconds(days):
+def _seconds(days: np.ndarray) -> np.ndarray:
   return (np.asarray(days, np.float64) + 17_532) * 86_400  # From 2018-01-01.

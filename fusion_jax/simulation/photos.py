@@ -7,11 +7,13 @@ own, and no two prompts of a class say quite the same.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
-from fusion_jax.data import labels, prompts
-from fusion_jax.simulation import habitats
+from fusion_jax.data import labels
+from fusion_jax.data import prompts as prompts_lib
+from fusion_jax.simulation import europe, habitats
 
 WIDTH = 512
 NUM_VIEWS = 4  # West, east, north, south.
@@ -50,13 +52,13 @@ _NORM = 10.0  # Of CLIP ViT-B/32's vectors, about.
 
 
 class Concepts:
-  """The directions of one simulated Earth.
+  """The directions of the concepts of one simulated Earth.
 
   Args:
-    seed: int; the same seed is the same space.
+    seed: seed of the Earth; the same seed is the same space.
   """
 
-  def __init__(self, seed):
+  def __init__(self, seed: int):
     rng = np.random.default_rng([seed, 512])
     self._photo_cone, self._text_cone = _units(rng, 2)
     self._nuisance = _units(rng, _NUISANCE_RANK)
@@ -70,15 +72,19 @@ class Concepts:
       self._of['cover'][self._codes.index(code)] = self._of['crops'][crop]
     self._seed = seed
 
-  def views(self, site, habitat, rng):
-    """Vectors float32 [4, 512] of a point's photos, NaN where there is none.
-
-    They are not of unit length; at least one is there.
+  def views(
+    self, site: europe.Site, habitat: habitats.Habitat, rng: np.random.Generator
+  ) -> np.ndarray:
+    """Draws CLIP vectors of a point's photos to west, east, north and south.
 
     Args:
-      site: `europe.Site`.
-      habitat: `habitats.Habitat`.
-      rng: NumPy generator.
+      site: the LUCAS point.
+      habitat: what covers the point and its surroundings.
+      rng: generator of light, camera and noise.
+
+    Returns:
+      float32 [4, 512], not of unit length, NaN where there is no photo; at
+      least one photo is there.
     """
     number = NUM_VIEWS
     lost = rng.random(number) < _LOST
@@ -100,10 +106,11 @@ class Concepts:
     vectors[lost & ~lost.all()] = np.nan
     return vectors.astype(np.float32)
 
-  def _content(self, site, habitat, cover):
-    """[512] of what is on a photo of an LC1 code."""
-    mine = cover == habitat.cover
-    use = habitat.use if mine else habitats.likely_use(cover)
+  def _content(
+    self, site: europe.Site, habitat: habitats.Habitat, cover: str
+  ) -> np.ndarray:
+    """Vector [512] of what is on a photo of an LC1 code."""
+    use = habitat.use if cover == habitat.cover else habitats.likely_use(cover)
     classes = habitat.labels | {
       'land_cover': labels.of_code('land_cover', cover),
       'land_use': labels.of_code('land_use', use),
@@ -112,27 +119,27 @@ class Concepts:
         'eunis', habitats.habitat_name(cover, use, site.bioregion)
       ),
     }
-    return sum(
-      weight * self._of[name][classes[name]]
-      for name, weight in _WEIGHTS.items()
-    )
+    content = np.zeros(WIDTH)
+    for name, weight in _WEIGHTS.items():
+      content = content + weight * self._of[name][classes[name]]
+    return content
 
-  def prompts(self, task, kind):
-    """`prompts.Prompts` of the classes of a task, with vectors.
+  def prompts(self, task: str, kind: str) -> prompts_lib.Prompts:
+    """Returns prompts of the classes of a task, with vectors.
 
-    Candidates are those of the paper: of the bioregions 8, of others all.
+    The classes are those of the paper: 8 of the bioregions, all others whole.
 
     Args:
       task: one of `labels.TASKS`.
-      kind: of `KINDS`: 'class_names' (one text a class), 'paper' (one, its
+      kind: one of `KINDS`: 'class_names' (one text a class), 'paper' (one, its
         template), 'validation' (six templates) or 'descriptive' (five
         sentences).
     """
     names = labels.in_paper(task)
     frames = (
-      _SENTENCES if kind == 'descriptive' else prompts.template_sets()[kind]
+      _SENTENCES if kind == 'descriptive' else prompts_lib.template_sets()[kind]
     )
-    texts = prompts.from_classes(
+    texts = prompts_lib.from_classes(
       [labels.pretty(name) for name in names], frames
     )
     rng = np.random.default_rng(
@@ -148,8 +155,18 @@ class Concepts:
       texts, classes=names, vectors=vectors.astype(np.float32)
     )
 
-  def landscapes(self, covers, rng):
-    """Vectors float32 [N, 512] of texts that tell of LC1 codes, one a text."""
+  def landscapes(
+    self, covers: Sequence[str], rng: np.random.Generator
+  ) -> np.ndarray:
+    """Draws vectors of texts that tell of land covers.
+
+    Args:
+      covers: N LUCAS codes LC1, one for each text.
+      rng: generator of what the texts say otherwise.
+
+    Returns:
+      float32 [N, 512].
+    """
     content = np.stack(
       [
         self._of['land_cover'][labels.of_code('land_cover', cover)]
@@ -161,7 +178,7 @@ class Concepts:
     vectors = (_GAP_TEXT * self._text_cone + content) * _NORM / 2
     return vectors.astype(np.float32)
 
-  def _text_content(self, task):
+  def _text_content(self, task: str) -> np.ndarray:
     """[classes, 512]: a class's direction, and of what it belongs to."""
     content = self._of[task].copy()
     if task == 'crops':  # The text of a crop speaks of cropland, too.
@@ -170,11 +187,11 @@ class Concepts:
     return content
 
 
-def _units(rng, count):
+def _units(rng: np.random.Generator, count: int) -> np.ndarray:
   vectors = rng.standard_normal((count, WIDTH))
   return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def _gaussian(rng, count):
+def _gaussian(rng: np.random.Generator, count: int) -> np.ndarray:
   """[count, 512] of about unit length."""
   return rng.standard_normal((count, WIDTH)) / np.sqrt(WIDTH)

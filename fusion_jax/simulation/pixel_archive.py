@@ -6,6 +6,8 @@ so that the real readers run on them. Needs h5py.
 """
 
 import csv
+import os
+from collections.abc import Iterator, Sequence
 
 import h5py
 import numpy as np
@@ -13,7 +15,9 @@ import numpy as np
 from fusion_jax.data import composites, labels, lucas_grid
 from fusion_jax.data.builders import places
 from fusion_jax.data.sources import lucas, photo_vectors, sen4map
-from fusion_jax.simulation import acquisitions
+from fusion_jax.simulation import acquisitions, europe, habitats, pixels
+
+Path = str | os.PathLike[str]
 
 _SURVEY_COLUMNS = ('POINT_ID', 'NUTS0', 'TH_LAT', 'TH_LONG', 'LC1', 'LU1')
 _LABEL_COLUMNS = (
@@ -26,14 +30,16 @@ _LABEL_COLUMNS = (
 )
 
 
-def write_hdf5(earth, path, split, patch=64):
+def write_hdf5(
+  earth: pixels.SimulatedPixels, path: Path, split: str, patch: int = 64
+) -> None:
   """Writes a split as Sen4Map's acquisitions.
 
   Args:
-    earth: `pixels.SimulatedPixels`.
-    path: of the file.
-    split: name.
-    patch: pixels a side, 9 or more; published are 64 (4 MB a place).
+    earth: the simulated places.
+    path: file to write.
+    split: name of the split.
+    patch: pixels per side, 9 or more; published are 64 (4 MB per place).
   """
   with h5py.File(path, 'w') as file:
     for i in range(earth.splits[split]):
@@ -51,7 +57,9 @@ def write_hdf5(earth, path, split, patch=64):
       _describe(group, site, habitat)
 
 
-def write_composites(earth, path, split):
+def write_composites(
+  earth: pixels.SimulatedPixels, path: Path, split: str
+) -> None:
   """Writes a split as monthly composites with the codes of the maps."""
   with h5py.File(path, 'w') as file:
     for i in range(earth.splits[split]):
@@ -64,8 +72,8 @@ def write_composites(earth, path, split):
         group.attrs[name] = habitat.labels[task]
 
 
-def write_survey(earth, path):
-  """Writes all splits as one CSV of LUCAS micro-data; returns nothing."""
+def write_survey(earth: pixels.SimulatedPixels, path: Path) -> None:
+  """Writes all splits as one CSV of LUCAS micro-data."""
   with open(path, 'w', newline='', encoding='utf-8') as file:
     writer = csv.writer(file, lineterminator='\n')
     writer.writerow(_SURVEY_COLUMNS)
@@ -82,7 +90,7 @@ def write_survey(earth, path):
       )
 
 
-def write_labels(earth, path, split):
+def write_labels(earth: pixels.SimulatedPixels, path: Path, split: str) -> None:
   """Writes a split as Sen4Map's published labels, lat and lon swapped."""
   with open(path, 'w', newline='', encoding='utf-8') as file:
     writer = csv.writer(file, lineterminator='\n')
@@ -112,8 +120,10 @@ def write_labels(earth, path, split):
       )
 
 
-def write_photo_vectors(earth, path, splits=None):
-  """Writes CLIP vectors of the photos of splits (all by default)."""
+def write_photo_vectors(
+  earth: pixels.SimulatedPixels, path: Path, splits: Sequence[str] | None = None
+) -> None:
+  """Writes CLIP vectors of the photos of some splits, by default of all."""
   names, vectors = [], []
   for split in splits or earth.splits:
     for i in range(earth.splits[split]):
@@ -125,7 +135,9 @@ def write_photo_vectors(earth, path, splits=None):
   photo_vectors.write(path, names, np.stack(vectors))
 
 
-def write_habitat_map(earth, path, split):
+def write_habitat_map(
+  earth: pixels.SimulatedPixels, path: Path, split: str
+) -> None:
   """Writes the habitats of a split as a GeoTIFF of 1 km in EPSG:3035.
 
   Its values are 100 more than the class indices; 0 is no data. The table that
@@ -163,7 +175,9 @@ def write_habitat_map(earth, path, split):
     )
 
 
-def _describe(group, site, habitat):
+def _describe(
+  group: h5py.Group, site: europe.Site, habitat: habitats.Habitat
+) -> None:
   lat, lon = lucas_grid.coordinates(site.point_id)
   group.attrs['lc1'], group.attrs['lu1'] = habitat.cover, habitat.use
   group.attrs['lc1_label'] = labels.classes('land_cover')[
@@ -173,17 +187,19 @@ def _describe(group, site, habitat):
   group.attrs['Coordinates'] = [lon, lat]
 
 
-def _product(day):
+def _product(day: int) -> str:
   date = np.datetime64('2018-01-01') + np.timedelta64(int(day), 'D')
   text = str(date).replace('-', '')
   return f'S2A_MSIL2A_{text}T103021_N0206_R108_T32ULC'
 
 
-def _name(task, index):
+def _name(task: str, index: int) -> str:
   return 'NA' if index == labels.NONE else labels.classes(task)[index]
 
 
-def _all(earth):
+def _all(
+  earth: pixels.SimulatedPixels,
+) -> Iterator[tuple[europe.Site, habitats.Habitat]]:
   for split, total in earth.splits.items():
     for i in range(total):
       yield earth.ground(split, i)

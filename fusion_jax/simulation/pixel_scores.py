@@ -5,26 +5,32 @@ oracle   of whoever knows what covers most of the pixel, its use as a rule
          no classifier of pixels can be better, and noise takes its part
 naive    of the most frequent class of the training split
 photos   zero-shot by text vectors alone, mean of the four photos
-photo    the same by the photo to the west
+photo    zero-shot by text vectors alone, by the photo to the west
 """
 
 import collections
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from fusion_jax.data import labels
-from fusion_jax.simulation import habitats
+from fusion_jax.simulation import europe, habitats, photos, pixels
 
 _WITH_ORACLE = ('land_cover', 'land_use', 'crops', 'eunis')
 
 
-def scores(earth, split='test', kind='validation'):
-  """{task: {score: share of places that are right}} of a split.
+def scores(
+  earth: pixels.SimulatedPixels, split: str = 'test', kind: str = 'validation'
+) -> dict[str, dict[str, float]]:
+  """Returns the scores that those of a model lie between.
 
   Args:
-    earth: `pixels.SimulatedPixels` with this split and 'train'.
-    split: name.
-    kind: of prompts, see `photos.KINDS`.
+    earth: simulated places with this split and 'train'.
+    split: name of the split that is judged.
+    kind: kind of the prompts, one of `photos.KINDS`.
+
+  Returns:
+    {task: {score: share of the places that are right}}.
   """
   train = [
     earth.ground('train', i)[1].labels for i in range(earth.splits['train'])
@@ -32,25 +38,34 @@ def scores(earth, split='test', kind='validation'):
   ground = [earth.ground(split, i) for i in range(earth.splits[split])]
   views = np.stack([earth.views(split, i) for i in range(len(ground))])
   views = _unit(views)
-  found = {}
+  result: dict[str, dict[str, float]] = {}
   for task in labels.TASKS:
     truth = np.array([habitat.labels[task] for _, habitat in ground])
     classes, vectors = class_vectors(earth.concepts, task, kind)
     seen = {'photos': np.nanmean(views, axis=1), 'photo': views[:, 0]}
-    found[task] = {'naive': _accuracy(_majority(train, task), truth)}
+    result[task] = {'naive': _accuracy(_majority(train, task), truth)}
     if task in _WITH_ORACLE:
       guess = np.array([_best_guess(*place)[task] for place in ground])
-      found[task]['oracle'] = _accuracy(guess, truth)
+      result[task]['oracle'] = _accuracy(guess, truth)
     for name, vector in seen.items():
-      there = np.isfinite(vector).all(1)
-      guess = classes[np.argmax(vector[there] @ vectors.T, axis=1)]
-      found[task][name] = _accuracy(guess, truth[there])
-  return found
+      present = np.isfinite(vector).all(1)
+      guess = classes[np.argmax(vector[present] @ vectors.T, axis=1)]
+      result[task][name] = _accuracy(guess, truth[present])
+  return result
 
 
-def class_vectors(concepts, task, kind):
-  """(indices [C], unit vectors [C, 512]) of the classes with prompts."""
+def class_vectors(
+  concepts: photos.Concepts, task: str, kind: str
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the classes with prompts: (indices [C], unit vectors [C, 512]).
+
+  Args:
+    concepts: space of photos and texts.
+    task: one of `labels.TASKS`.
+    kind: kind of the prompts, one of `photos.KINDS`.
+  """
   texts = concepts.prompts(task, kind)
+  assert texts.vectors is not None
   vectors = np.zeros((len(texts.classes), texts.vectors.shape[1]))
   np.add.at(vectors, list(texts.class_of), _unit(texts.vectors))
   return np.array([labels.of_name(task, name) for name in texts.classes]), (
@@ -58,7 +73,7 @@ def class_vectors(concepts, task, kind):
   )
 
 
-def _best_guess(site, habitat):
+def _best_guess(site: europe.Site, habitat: habitats.Habitat) -> dict[str, int]:
   """{task: class} of the larger part of the pixel."""
   cover = habitat.seen
   use = habitats.likely_use(cover)
@@ -72,19 +87,19 @@ def _best_guess(site, habitat):
   }
 
 
-def _majority(train, task):
+def _majority(train: Sequence[Mapping[str, int]], task: str) -> int:
   counts = collections.Counter(
     place[task] for place in train if place[task] != labels.NONE
   )
-  return max(counts, key=counts.get) if counts else labels.NONE
+  return max(counts, key=lambda label: counts[label]) if counts else labels.NONE
 
 
-def _accuracy(guess, truth):
-  """Over the places that have a label."""
+def _accuracy(guess: np.ndarray | int, truth: np.ndarray) -> float:
+  """Share of the places with a label whose guess is right."""
   known = truth != labels.NONE
   right = (guess == truth)[known]
   return float(right.mean()) if right.size else float('nan')
 
 
-def _unit(vectors):
+def _unit(vectors: np.ndarray) -> np.ndarray:
   return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fusion_jax.simulation import sun
 
@@ -30,9 +31,9 @@ class Place:
     lon: degrees east, in [-180, 180).
     elevation: m above sea level, mean of the scene.
     continentality: 0 at the coast, 1 deep inland.
-    wetness: 0 desert .. 1 rain forest, of the year.
-    monsoon: 0..1, share of the rain that falls in summer only.
-    relief: m, standard deviation of the terrain over some kilometres.
+    wetness: wetness of the year, from 0 (desert) to 1 (rain forest).
+    monsoon: share 0..1 of the rain that falls in summer only.
+    relief: standard deviation of the terrain over some kilometres, in m.
     soil: shares [3] of dark loam, bright sand and red laterite.
   """
 
@@ -46,7 +47,7 @@ class Place:
   soil: np.ndarray
 
 
-def _smooth_map(rng, wavelength_deg):
+def _smooth_map(rng: np.random.Generator, wavelength_deg: float) -> np.ndarray:
   """[180, 360] noise of unit variance, periodic in longitude."""
   ky = np.fft.fftfreq(2 * _ROWS)[:, None]  # Twice as high, then cut: only
   kx = np.fft.rfftfreq(_COLUMNS)[None]  # longitude is periodic.
@@ -57,13 +58,13 @@ def _smooth_map(rng, wavelength_deg):
 
 
 class Planet:
-  """Maps of one seed, and places on its land.
+  """Maps of one planet, and places on its land.
 
   Args:
-    seed: int; the same seed is the same planet.
+    seed: seed of the planet; the same seed is the same planet.
   """
 
-  def __init__(self, seed):
+  def __init__(self, seed: int):
     rng = np.random.default_rng([seed, 0])
     names = ('height', 'mountains', 'wetness', 'sand', 'laterite')
     self._maps = {
@@ -73,7 +74,7 @@ class Planet:
     self._sea_level = float(np.quantile(self._maps['height'], 0.55))
     self._hash_seed = np.uint64(seed) * np.uint64(0x9E3779B9)
 
-  def _read(self, name, lat, lon):
+  def _read(self, name: str, lat: ArrayLike, lon: ArrayLike) -> np.ndarray:
     """Bilinear map values at `lat`, `lon`, any equal shape."""
     y = np.clip(np.asarray(lat) + 89.5, 0, _ROWS - 1.001)
     x = (np.asarray(lon) + 179.5) % _COLUMNS
@@ -85,8 +86,16 @@ class Planet:
     north = field[y0 + 1, x0] * (1 - fx) + field[y0 + 1, x1] * fx
     return south * (1 - fy) + north * fy
 
-  def split_of(self, lat, lon):
-    """The split that owns each place: index into train, train, val, test."""
+  def split_of(self, lat: ArrayLike, lon: ArrayLike) -> np.ndarray:
+    """Returns which split owns each place.
+
+    Args:
+      lat: [...] degrees north.
+      lon: [...] degrees east.
+
+    Returns:
+      [...] indices into (train, train, val, test).
+    """
     row = np.floor((np.asarray(lat) + 90) / _BLOCK_DEG).astype(np.uint64)
     column = np.floor((np.asarray(lon) + 180) / _BLOCK_DEG).astype(np.uint64)
     word = row * np.uint64(1_000_003) + column + self._hash_seed
@@ -94,8 +103,8 @@ class Planet:
       word = (word ^ (word >> np.uint64(shift))) * np.uint64(0xFF51AFD7ED558CCD)
     return (word >> np.uint64(40)) % np.uint64(len(_SPLIT_OF_BLOCK))
 
-  def place(self, lat, lon):
-    """The `Place` at a latitude and longitude in degrees."""
+  def place(self, lat: float, lon: float) -> Place:
+    """Returns the place at a latitude and longitude in degrees."""
     read = functools.partial(self._read, lat=lat, lon=lon)
     inland = max(float(read('height')) - self._sea_level, 0.0)
     mountains = float(read('mountains'))
@@ -120,15 +129,15 @@ class Planet:
       soil=(soil / soil.sum()).astype(np.float32),
     )
 
-  def draw(self, rng, split):
-    """A random place of `split` and a daylight acquisition there.
+  def draw(self, rng: np.random.Generator, split: str) -> tuple[Place, int]:
+    """Draws a place of `split` and a daylight acquisition there.
 
     Args:
-      rng: NumPy generator.
+      rng: generator of place and time.
       split: 'train', 'val' or 'test'.
 
     Returns:
-      (`Place`, time): UTC seconds since 1970 of an overpass at 10:30 local
+      (place, time): UTC seconds since 1970 of an overpass at 10:30 local
       solar time, give or take 20 minutes, with the sun above 10 degrees.
     """
     while True:
@@ -151,7 +160,7 @@ class Planet:
         return self.place(lat[i], lon[i]), int(time[i])
 
 
-def _zonal_wetness(lat):
+def _zonal_wetness(lat: float) -> float:
   """Wet at the equator, dry in the subtropics, wet again at 50 degrees."""
   lat = abs(lat)
   return (

@@ -5,12 +5,13 @@ from it must be called simulated.
 """
 
 import csv
+import os
 import pathlib
 
 import numpy as np
 
 from fusion_jax.data.sources import scenicness
-from fusion_jax.simulation import phenology
+from fusion_jax.simulation import phenology, pixels
 
 # Scenicness from 1 to 10 of what one sees, by the first letters of its code.
 _SCENIC = {
@@ -30,8 +31,8 @@ _SCENIC = {
 _COVERS = tuple(phenology.COVERS)
 _ALPINE = 1.0  # More in the mountains.
 _VOTE_NOISE = 0.7  # Standard deviation of a place's mean vote.
-_RATER_NOISE = 0.6  # Of a rater's prompts,
-_RATER_BIAS = 0.5  # and between raters.
+_RATER_NOISE = 0.6  # Standard deviation between prompts of a rater.
+_RATER_BIAS = 0.5  # Standard deviation between raters.
 # Prompts of the 27 raters of Levering et al. 2024.
 _PROMPTS = (
   12,
@@ -64,12 +65,17 @@ _PROMPTS = (
 )
 
 
-def votes(earth, split):
-  """(lat, lon, vote), each [P], of all places of a split.
+def votes(
+  earth: pixels.SimulatedPixels, split: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Draws the mean vote of every place of a split.
 
   Args:
-    earth: `pixels.SimulatedPixels`.
-    split: name.
+    earth: the simulated places.
+    split: name of the split.
+
+  Returns:
+    (latitude, longitude, vote), each [P], in degrees and from 1 to 10.
   """
   rows = []
   for i in range(earth.splits[split]):
@@ -81,11 +87,12 @@ def votes(earth, split):
     )
     noise = earth.rng(split, i, 'votes').normal(0, _VOTE_NOISE)
     rows.append((site.place.lat, site.place.lon, np.clip(value + noise, 1, 10)))
-  return tuple(np.array(column, float) for column in zip(*rows))
+  lat, lon, vote = np.array(rows, float).T
+  return lat, lon, vote
 
 
-def prompts(earth):
-  """`RatedPrompts` with vectors, of land covers."""
+def prompts(earth: pixels.SimulatedPixels) -> scenicness.RatedPrompts:
+  """Draws rated prompts of land covers, with vectors."""
   rng = np.random.default_rng([earth.seed, 137])
   covers, values, raters, texts = [], [], [], []
   for rater, number in enumerate(_PROMPTS):
@@ -108,8 +115,18 @@ def prompts(earth):
   )
 
 
-def write(earth, folder, split='test'):
-  """Writes prompts.npz and votes.tsv of the places of a split."""
+def write(
+  earth: pixels.SimulatedPixels,
+  folder: str | os.PathLike[str],
+  split: str = 'test',
+) -> None:
+  """Writes prompts.npz and votes.tsv of the places of a split.
+
+  Args:
+    earth: the simulated places.
+    folder: folder to write; it is made if it is missing.
+    split: name of the split.
+  """
   folder = pathlib.Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
   scenicness.write_prompts(folder / 'prompts.npz', prompts(earth))
@@ -120,6 +137,6 @@ def write(earth, folder, split='test'):
       writer.writerow((i, f'{lat:.6f}', f'{lon:.6f}', f'{vote:.3f}'))
 
 
-def _scenic(code):
+def _scenic(code: str) -> float:
   longest = max((key for key in _SCENIC if code.startswith(key)), key=len)
   return _SCENIC[longest]

@@ -5,7 +5,10 @@ the usual shapes of spectral libraries (USGS, ECOSTRESS); B09 is absorbed a
 little more strongly than in the L1C scenes among the TerraMesh examples.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 _TABLE = {  # Per mille.
   # B01 B02 B03 B04 B05 B06 B07 B08 B8A B09 B11 B12
@@ -24,7 +27,7 @@ _MINERAL = ('soil', 'straw', 'twigs', 'town')
 _LEAVES = ('forest', 'crop', 'grass')
 
 
-def _shares(per_mille):
+def _shares(per_mille: ArrayLike) -> np.ndarray:
   return (np.array(per_mille) / 1000).astype(np.float32)
 
 
@@ -46,13 +49,15 @@ _STRONG_LINES = 0.25  # Per sqrt(mm), of B09.
 _K_PER_E_FOLD = 15.0  # Clausius-Clapeyron, near the freezing point.
 
 
-def endmembers(soil, moisture, brightness):
-  """Spectra [E, 12] of `PURE`, with the place's own soil, dark when wet.
+def endmembers(
+  soil: np.ndarray, moisture: float, brightness: Sequence[float] | np.ndarray
+) -> np.ndarray:
+  """Returns spectra [E, 12] of `PURE`, with the soil of a place, dark when wet.
 
   Args:
     soil: [3] shares of `SOILS`.
-    moisture: 0..1.
-    brightness: (of soil, of leaves), relative: minerals and canopies differ.
+    moisture: moisture of the soil, 0..1.
+    brightness: relative brightness of minerals and of leaves.
   """
   spectra = SPECTRA.copy()
   spectra[PURE.index('soil')] = soil @ SOILS * (1 - moisture * WET)
@@ -61,19 +66,26 @@ def endmembers(soil, moisture, brightness):
   return spectra
 
 
-def column_water_mm(surface_k, humidity):
-  """Water vapour over a place in mm: grows by 1 / 15 a kelvin.
+def column_water_mm(surface_k: float | np.ndarray, humidity: float) -> float:
+  """Returns the water vapour over a place in mm: a fifteenth more per kelvin.
 
   Args:
     surface_k: daily mean temperature at the surface, K. Falling with height,
       it also thins the column over mountains.
-    humidity: relative, 0..1.
+    humidity: relative humidity, 0..1.
 
   Source: Clausius-Clapeyron with a scale height of 2 km.
   """
   return 26.0 * humidity * np.exp((surface_k - 288.0) / _K_PER_E_FOLD)
 
 
-def vapour_transmission(water_mm, air_mass):
-  """Share of B09 that water vapour lets through (strong lines: a root law)."""
+def vapour_transmission(water_mm: float, air_mass: float) -> float:
+  """Returns the share of B09 that water vapour lets through.
+
+  Strong lines absorb by a law of the square root.
+
+  Args:
+    water_mm: column water vapour in mm.
+    air_mass: relative length of the path through the air.
+  """
   return np.exp(-_STRONG_LINES * np.sqrt(water_mm * air_mass))

@@ -5,10 +5,11 @@ follow season and rain, snow the frost, brightness the slopes and the sun.
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
-from fusion_jax.simulation import climate, noise, spectra, sun
+from fusion_jax.simulation import climate, noise, planet, spectra, sun
 
 PIXEL_M = 10.0
 # ESRI land cover, as TerraMesh numbers it.
@@ -17,12 +18,12 @@ _FREEZING = 273.15
 _MAX_AIR_MASS = 6.0
 
 
-def _shares(**pure):
+def _shares(**pure: float) -> np.ndarray:
   """float32 [E] of `spectra.PURE`."""
   return np.array([pure.get(name, 0) for name in spectra.PURE], np.float32)
 
 
-def _by_class(rows):
+def _by_class(rows: Mapping[int, np.ndarray]) -> np.ndarray:
   """float32 [10, E]: the pure surfaces of every class of land cover."""
   none = _shares()
   return np.stack([rows.get(name, none) for name in range(10)])
@@ -57,17 +58,17 @@ class Scene:
   """Surface and light of one image, before any sensor.
 
   Attributes:
-    height: float32 [Y, X] m.
+    height: float32 [Y, X] m above sea level.
     cover: uint8 [Y, X], land cover under any snow, classes of TerraMesh.
     green: float32 [Y, X] 0..1, share of living leaves.
-    snow: float32 [Y, X] 0..1.
-    moisture: 0..1, of the soil.
+    snow: float32 [Y, X] 0..1, share of the ground under snow.
+    moisture: moisture of the soil, 0..1.
     shade: float32 [Y, X], sunlight relative to flat ground.
-    air_mass: of the path sun - ground - sensor.
-    water_mm: column water vapour.
-    haze: optical depth.
+    air_mass: relative length of the path from the sun to the sensor.
+    water_mm: column water vapour in mm.
+    haze: optical depth of the haze.
     veil: float32 [Y, X] 0..0.15, thin high cloud; mostly 0.
-    reflectance: float32 [Y, X, 12], of the surface, lit.
+    reflectance: float32 [Y, X, 12], reflectance of the lit surface.
   """
 
   height: np.ndarray
@@ -83,11 +84,24 @@ class Scene:
   reflectance: np.ndarray
 
 
-def scene(place, time, weather, size, rng):
-  """Draws the `Scene` [size, size] of a place at UTC seconds `time`.
+def scene(
+  place: planet.Place,
+  time: int,
+  weather: climate.Weather,
+  size: int,
+  rng: np.random.Generator,
+) -> Scene:
+  """Draws surface and light of an image.
 
   Of the weather only the anomaly at the acquisition, the cloud index then and
   the moisture that past rain left are read: `oracle.py` relies on it.
+
+  Args:
+    place: the place.
+    time: acquisition in UTC seconds since 1970.
+    weather: hourly weather around the acquisition.
+    size: pixels of 10 m per side.
+    rng: generator of terrain, fields and light.
   """
   smooth = noise.fractal(rng, size, 2, 2.1, 250.0)
   rough = noise.fractal(rng, size, 3, 1.5, 120.0)
@@ -130,14 +144,16 @@ def scene(place, time, weather, size, rng):
   )
 
 
-def _tilt(rng, size, metres):
+def _tilt(rng: np.random.Generator, size: int, metres: float) -> np.ndarray:
   """A plane of random direction, `metres` of rise a hundred pixels."""
   east, north = rng.standard_normal(2) * metres / 100
   steps = np.arange(size) - size / 2
   return east * steps[None] - north * steps[:, None]
 
 
-def _parcels(rng, size):
+def _parcels(
+  rng: np.random.Generator, size: int
+) -> tuple[np.ndarray, np.ndarray]:
   """Fields as farmers lay them out: (random number, lane mask) [Y, X].
 
   Strips of random width along a random direction, cut across at lengths and
@@ -162,8 +178,17 @@ def _parcels(rng, size):
   return value, lane
 
 
-def land_cover(place, smooth, rough, lanes):
-  """uint8 [Y, X] classes by a climate rule, terrain and chance."""
+def land_cover(
+  place: planet.Place, smooth: np.ndarray, rough: np.ndarray, lanes: np.ndarray
+) -> np.ndarray:
+  """Returns uint8 [Y, X] land cover by a climate rule, terrain and chance.
+
+  Args:
+    place: the place.
+    smooth: [2, Y, X] smooth noise of unit variance; the first is terrain.
+    rough: [3, Y, X] rough noise of unit variance.
+    lanes: bool [Y, X], lanes between fields.
+  """
   coldest, warmest = _year_range(place)
   wet, warm = place.wetness, np.clip((warmest - 279) / 8, 0, 1)
   frost_free = np.clip((coldest - 263) / 15, 0, 1)
@@ -194,13 +219,19 @@ def land_cover(place, smooth, rough, lanes):
   return cover
 
 
-def _year_range(place):
+def _year_range(place: planet.Place) -> tuple[float, float]:
   """Normal daily means (coldest, warmest) of the year in K."""
   year = climate.daily_normal(place, np.arange(24) * 365.2425 / 24 * 86_400)
   return year.min(), year.max()
 
 
-def _greenness(place, time, cover, fields, rough):
+def _greenness(
+  place: planet.Place,
+  time: int,
+  cover: np.ndarray,
+  fields: np.ndarray,
+  rough: np.ndarray,
+) -> np.ndarray:
   """Share of living leaves: warmth of the last weeks, rain, harvest."""
   recent = climate.daily_normal(place, time - 15 * 86_400)
   warm = 1 / (1 + np.exp(-(recent - 281.5) / 2.2))
@@ -225,7 +256,13 @@ def _greenness(place, time, cover, fields, rough):
   return np.clip(green, 0, 1).astype(np.float32)
 
 
-def _snow(place, day_k, height, cover, rough):
+def _snow(
+  place: planet.Place,
+  day_k: float | np.ndarray,
+  height: np.ndarray,
+  cover: np.ndarray,
+  rough: np.ndarray,
+) -> np.ndarray:
   """Snow cover 0..1 [Y, X]: only below freezing, thinner where it is dry."""
   cold = _FREEZING - day_k + climate.LAPSE_K_PER_M * (height - place.elevation)
   depth = np.clip(cold / 5, 0, 1) * (0.35 + 0.65 * min(2 * place.wetness, 1))
@@ -239,7 +276,7 @@ def _snow(place, day_k, height, cover, rough):
   return np.where(cover == WATER, 0.8 * frozen, lying).astype(np.float32)
 
 
-def _shade(place, time, height):
+def _shade(place: planet.Place, time: int, height: np.ndarray) -> np.ndarray:
   """Sunlight on the slopes relative to flat ground, with skylight."""
   east, north, up = sun.direction(place.lat, place.lon, time)
   south_slope, east_slope = np.gradient(height, PIXEL_M)
@@ -249,7 +286,9 @@ def _shade(place, time, height):
   return (0.2 + 0.8 * np.clip(beam / up, 0.05, 2.0)).astype(np.float32)
 
 
-def _mix(cover, green, snow, fields):
+def _mix(
+  cover: np.ndarray, green: np.ndarray, snow: np.ndarray, fields: np.ndarray
+) -> np.ndarray:
   """Shares [Y, X, E] of the pure surfaces of `spectra.PURE`."""
   mixed = _LEAF[cover]
   mixed *= green[..., None]
@@ -264,7 +303,9 @@ def _mix(cover, green, snow, fields):
   return mixed
 
 
-def _texture(rng, cover, size):
+def _texture(
+  rng: np.random.Generator, cover: np.ndarray, size: int
+) -> np.ndarray:
   """Brightness of crowns, roofs and tussocks [Y, X], mean 1."""
   grain = rng.standard_normal((size, size), np.float32)
   grain[1:] += 0.5 * grain[:-1]
@@ -273,7 +314,7 @@ def _texture(rng, cover, size):
   return 1 + strength[cover] * grain
 
 
-def _veil(rng, smooth):
+def _veil(rng: np.random.Generator, smooth: np.ndarray) -> np.ndarray:
   """Thin cirrus over one image in ten, up to 0.15 of the light."""
   if rng.random() > 0.1:
     return np.zeros_like(smooth)
