@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 from sklearn import ensemble
 
@@ -14,7 +13,7 @@ from fusion_jax.models import pixel_encoder
 from fusion_jax.nn import post_norm
 from fusion_jax.train import optim, step
 from fusion_jax.train import state as state_lib
-from fusion_jax.types import Array, Batch, Params
+from fusion_jax.types import Array, Batch, Config, Params
 
 _NUM_TREES = 500
 _Folds = Sequence[problems_lib.Fold]
@@ -34,7 +33,7 @@ class Supervised:
 
   def __init__(
     self,
-    config: ml_collections.ConfigDict,
+    config: Config,
     problem: problems_lib.Problem,
     num_bands: int,
   ):
@@ -55,7 +54,9 @@ class Supervised:
     """Returns fresh parameters and no other arrays."""
     key_encoder, key_head = jax.random.split(key)
     width = self.encoder.output_width
-    encoder = pixel_encoder.init(self.encoder, key_encoder)
+    encoder: dict[str, Any] = dict(
+      pixel_encoder.init(self.encoder, key_encoder)
+    )
     if self.regression:  # From zeros, few steps learn little of the order.
       encoder |= {
         name: jax.random.normal(
@@ -144,7 +145,7 @@ class Supervised:
 def encoder_predictions(
   problem: problems_lib.Problem,
   folds: _Folds,
-  config: ml_collections.ConfigDict,
+  config: Config,
   members: int,
 ) -> np.ndarray:
   """Returns out-of-fold predictions of the mean of several encoders.
@@ -196,7 +197,7 @@ def encoder_predictions(
 def forest_predictions(
   problem: problems_lib.Problem,
   folds: _Folds,
-  config: ml_collections.ConfigDict,
+  config: Config,
   members: int,
 ) -> np.ndarray:
   """Returns out-of-fold predictions of a random forest.
@@ -226,7 +227,7 @@ def forest_predictions(
 def naive_predictions(
   problem: problems_lib.Problem,
   folds: _Folds,
-  config: ml_collections.ConfigDict,
+  config: Config,
   members: int,
 ) -> np.ndarray:
   """Returns the majority class, or the mean, of the known places.
@@ -244,9 +245,7 @@ def naive_predictions(
   return predictions
 
 
-Method = Callable[
-  [problems_lib.Problem, _Folds, ml_collections.ConfigDict, int], np.ndarray
-]
+Method = Callable[[problems_lib.Problem, _Folds, Config, int], np.ndarray]
 METHODS: dict[str, Method] = {
   'encoder': encoder_predictions,
   'random forest': forest_predictions,
@@ -254,7 +253,7 @@ METHODS: dict[str, Method] = {
 }
 
 
-def _optimizer(config: ml_collections.ConfigDict) -> Any:
+def _optimizer(config: Config) -> Any:
   tx, _ = optim.make(config.optimizer, config.num_steps, 12)
   return tx
 

@@ -5,7 +5,6 @@ import functools
 import pathlib
 from collections.abc import Callable, Sequence
 
-import ml_collections
 import numpy as np
 from scipy import stats
 from sklearn import metrics, model_selection
@@ -13,6 +12,7 @@ from sklearn import metrics, model_selection
 from fusion_jax.configs import worldcereal as config_lib
 from fusion_jax.data.sources import labelled_pixels
 from fusion_jax.data.transforms import pixels as pixel_transforms
+from fusion_jax.types import Config
 
 _NUM_FOLDS = 5
 _NUM_PIECES = 16
@@ -70,7 +70,7 @@ def read(
   worldcereal: str | pathlib.Path,
   presto: str | pathlib.Path,
   only: Sequence[str] = (),
-) -> list[tuple[Problem, ml_collections.ConfigDict]]:
+) -> list[tuple[Problem, Config]]:
   """Reads the problems and the configuration of each.
 
   Args:
@@ -85,8 +85,8 @@ def read(
     ValueError: for a name that is no problem.
   """
   cereal, presto = pathlib.Path(worldcereal), pathlib.Path(presto)
-  config = config_lib.get_config('data=flanders')
-  general = config_lib.get_config('data=east_africa')
+  config: Config = config_lib.get_config('data=flanders')
+  general: Config = config_lib.get_config('data=east_africa')
   flanders = functools.partial(
     labelled_pixels.read_long,
     cereal / 'flanders_lpis_2021_100px_long.parquet',
@@ -96,7 +96,7 @@ def read(
     labelled_pixels.read_wide,
     cereal / 'public_extractions_east_africa_500px.parquet',
   )
-  make: dict[str, Callable[[], tuple[Problem, ml_collections.ConfigDict]]] = {
+  make: dict[str, Callable[[], tuple[Problem, Config]]] = {
     'flanders': lambda: (
       _classification('flanders', flanders(), config),
       config,
@@ -149,7 +149,7 @@ def score(problem: Problem, predicted: np.ndarray, places: np.ndarray) -> float:
       predicted[places].argmax(axis=1),
       average='macro',
       labels=np.arange(len(problem.classes)),
-      zero_division=0,
+      zero_division=0,  # pyright: ignore[reportArgumentType]  # A number.
     )
   )
 
@@ -193,7 +193,7 @@ def transformed(values: np.ndarray, known: np.ndarray, kind: str) -> np.ndarray:
 def _classification(
   name: str,
   pixels: labelled_pixels.LabelledPixels,
-  config: ml_collections.ConfigDict,
+  config: Config,
   grouped_by: str = 'cell',
 ) -> Problem:
   """Returns the problem of WorldCereal's pixels that have a label."""
@@ -216,7 +216,7 @@ def _classification(
 
 def _regression(
   name: str, folder: pathlib.Path, recipe: dict
-) -> tuple[Problem, ml_collections.ConfigDict]:
+) -> tuple[Problem, Config]:
   """Returns the problem of one of Presto's regressions and its config."""
   pixels = labelled_pixels.read_presto(folder)
   angle = pixels.months[..., None] * np.pi / 6
@@ -237,7 +237,7 @@ def _regression(
     pixels.sites,
     'site' if name == 'fuel_moisture' else 'cell',
   )
-  config = config_lib.get_config('data=east_africa')
+  config: Config = config_lib.get_config('data=east_africa')
   config.num_steps = recipe['num_steps']
   config.augment = dict(noise=recipe['noise'], drop=recipe['drop'])
   config.optimizer.update(

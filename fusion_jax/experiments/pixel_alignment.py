@@ -23,6 +23,7 @@ from fusion_jax.evals import (
   tables,
 )
 from fusion_jax.experiments import pages
+from fusion_jax.types import Config
 
 LABELS = ('land_cover', 'land_use', 'eunis', 'bioregion', 'crops')
 SETTINGS = ('single', 'quarterly', 'monthly')
@@ -106,7 +107,7 @@ class PixelAlignment:
     """Returns the metrics of a run, which is trained first if needed."""
     folder = self._workdir / name / str(seed)
     if not (folder / 'metrics.json').exists():
-      config = config_lib.get_config(argument)
+      config: Config = config_lib.get_config(argument)
       config.seed = seed
       config.data.dir = str(self._workdir / f'data_{config.model.side}')
       if steps:

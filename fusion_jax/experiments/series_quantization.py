@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from fusion_jax import runs
 from fusion_jax.configs import series_tokenizer as config_lib
 from fusion_jax.experiments import pages
+from fusion_jax.types import Config
 
 _TEMPERATURE, _PRECIPITATION = 'test/t2m_hourly/', 'test/tp_hourly/'
 _BIN_WIDTH_K = (318 - 225) / 500
@@ -68,7 +69,7 @@ class SeriesQuantization:
     workdir = pathlib.Path(self.workdir)
     path = workdir / f'{data}_{levels}'
     if not (path / 'metrics.json').exists():
-      config = config_lib.get_config(f'levels={levels},data={data}')
+      config: Config = config_lib.get_config(f'levels={levels},data={data}')
       config.data.dir = str(workdir / f'data_{data}')
       runs.run(config, path)
     return json.loads((path / 'metrics.json').read_text())

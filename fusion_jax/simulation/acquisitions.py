@@ -203,7 +203,7 @@ def _observe(
 ) -> Acquisitions:
   """What the sensor and its scene classification make of the surface."""
   size, number = len(share), len(days)
-  share, texture = np.float32(share), np.float32(texture)
+  share, texture = share.astype(np.float32), texture.astype(np.float32)
   surface = beside[:, :, None, None] + (own - beside)[:, :, None, None] * share
   surface *= texture
   snow = _snow(site, days, rng)[:, None, None, None]

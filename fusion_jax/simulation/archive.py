@@ -12,6 +12,7 @@ import pathlib
 import tarfile
 import zipfile
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +69,7 @@ def _zipped_zarr(field: str, example: Example) -> bytes:
       shape=values.shape,
       dtype=values.dtype,
       chunks=values.shape,
-      attributes={'_ARRAY_DIMENSIONS': dims} | attributes,
+      attributes={'_ARRAY_DIMENSIONS': dims, **attributes},
     )
     array[...] = values
   zarr.consolidate_metadata(store, zarr_format=2)
@@ -81,7 +82,7 @@ def _zipped_zarr(field: str, example: Example) -> bytes:
 
 def _variables(
   field: str, example: Example
-) -> dict[str, tuple[list[str], np.ndarray, dict[str, str]]]:
+) -> dict[str, tuple[list[str], np.ndarray, dict[str, Any]]]:
   """{name: (dimensions, values, attributes)} of one image's dataset."""
   image = example[field]
   size = image.shape[0]
@@ -118,8 +119,8 @@ def _utm(lat: float, lon: float) -> tuple[float, float, int]:
   from rasterio import warp
 
   epsg = (32_600 if lat >= 0 else 32_700) + int((lon + 180) // 6) + 1
-  (x,), (y,) = warp.transform('EPSG:4326', f'EPSG:{epsg}', [lon], [lat])
-  return x, y, epsg
+  xs, ys = warp.transform('EPSG:4326', f'EPSG:{epsg}', [lon], [lat])[:2]
+  return xs[0], ys[0], epsg
 
 
 def write_weather(

@@ -97,7 +97,7 @@ def _majority(train: Sequence[Mapping[str, int]], task: str) -> int:
 def _accuracy(guess: np.ndarray | int, truth: np.ndarray) -> float:
   """Share of the places with a label whose guess is right."""
   known = truth != labels.NONE
-  right = (guess == truth)[known]
+  right = np.equal(guess, truth)[known]
   return float(right.mean()) if right.size else float('nan')
 
 

@@ -7,6 +7,7 @@ at its latitude and longitude, so the same place is the same in every example.
 
 import dataclasses
 import functools
+from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -103,7 +104,7 @@ class Planet:
       word = (word ^ (word >> np.uint64(shift))) * np.uint64(0xFF51AFD7ED558CCD)
     return (word >> np.uint64(40)) % np.uint64(len(_SPLIT_OF_BLOCK))
 
-  def place(self, lat: float, lon: float) -> Place:
+  def place(self, lat: float | np.ndarray, lon: float | np.ndarray) -> Place:
     """Returns the place at a latitude and longitude in degrees."""
     read = functools.partial(self._read, lat=lat, lon=lon)
     inland = max(float(read('height')) - self._sea_level, 0.0)
@@ -141,8 +142,8 @@ class Planet:
       solar time, give or take 20 minutes, with the sun above 10 degrees.
     """
     while True:
-      sine = np.sin(np.deg2rad([MIN_LAT, MAX_LAT]))
-      lat = np.rad2deg(np.arcsin(rng.uniform(*sine, _CANDIDATES)))
+      south, north = np.sin(np.deg2rad([MIN_LAT, MAX_LAT]))
+      lat = np.rad2deg(np.arcsin(rng.uniform(south, north, _CANDIDATES)))
       lon = rng.uniform(-180, 180, _CANDIDATES)
       day = rng.integers(0, _NUM_DAYS, _CANDIDATES) + _FIRST_DAY
       solar_s = 37_800 + rng.uniform(-1_200, 1_200, _CANDIDATES)
@@ -157,7 +158,8 @@ class Planet:
       )
       if usable.size:
         i = usable[0]
-        return self.place(lat[i], lon[i]), int(time[i])
+        place = self.place(cast(float, lat[i]), cast(float, lon[i]))
+        return place, int(time[i])
 
 
 def _zonal_wetness(lat: float) -> float:

@@ -66,7 +66,9 @@ def endmembers(
   return spectra
 
 
-def column_water_mm(surface_k: float | np.ndarray, humidity: float) -> float:
+def column_water_mm(
+  surface_k: float | np.ndarray, humidity: float
+) -> float | np.ndarray:
   """Returns the water vapour over a place in mm: a fifteenth more per kelvin.
 
   Args:
@@ -79,7 +81,9 @@ def column_water_mm(surface_k: float | np.ndarray, humidity: float) -> float:
   return 26.0 * humidity * np.exp((surface_k - 288.0) / _K_PER_E_FOLD)
 
 
-def vapour_transmission(water_mm: float, air_mass: float) -> float:
+def vapour_transmission(
+  water_mm: float | np.ndarray, air_mass: float
+) -> float | np.ndarray:
   """Returns the share of B09 that water vapour lets through.
 
   Strong lines absorb by a law of the square root.

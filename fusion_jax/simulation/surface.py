@@ -77,8 +77,8 @@ class Scene:
   snow: np.ndarray
   moisture: float
   shade: np.ndarray
-  air_mass: float
-  water_mm: float
+  air_mass: float | np.ndarray
+  water_mm: float | np.ndarray
   haze: float
   veil: np.ndarray
   reflectance: np.ndarray
