@@ -60,7 +60,12 @@ def recall_mean(numbers, split, label):
 
 
 def table(runs, split, labels, number):
-  """Table 5 or 6, in percent; the paper's in brackets.
+  """Table 5 or 6 as Markdown, see `rows`."""
+  return tables.markdown(*rows(runs, split, labels, number))
+
+
+def rows(runs, split, labels, number):
+  """Header and rows of Table 5 or 6, in percent; the paper's in brackets.
 
   Args:
     runs: {kind: list of {path: number}}, one entry a seed.
@@ -69,7 +74,7 @@ def table(runs, split, labels, number):
     number: 5 (zero-shot) or 6 (retrieval).
   """
   measure = {5: zero_shot_mean, 6: recall_mean}[number]
-  rows = []
+  cells_of_kinds = []
   for kind in [kind for kind in KINDS if kind in runs]:
     cells = [NAMES[kind]]
     for label in labels:
@@ -77,12 +82,12 @@ def table(runs, split, labels, number):
       cells.append(
         with_spread(values, paper_tables.ablation(number, kind, label), 1)
       )
-    rows.append(cells)
+    cells_of_kinds.append(cells)
   header = (
     'dropped in training',
     *(alignment_tables.NAMES[label] for label in labels),
   )
-  return tables.markdown(header, rows)
+  return header, cells_of_kinds
 
 
 def with_spread(values, paper=np.nan, digits=3):

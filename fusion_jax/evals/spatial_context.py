@@ -41,11 +41,16 @@ def values(runs, split, label, measure='zero_shot'):
 
 
 def table(runs, split, labels, measure='zero_shot'):
-  """Mean over seeds, a row a side and setting."""
-  rows = []
+  """Means over seeds as Markdown, see `rows`."""
+  return tables.markdown(*rows(runs, split, labels, measure))
+
+
+def rows(runs, split, labels, measure='zero_shot'):
+  """Header and rows of means over seeds, one row for each side and setting."""
+  cells = []
   for side in sorted(runs):
     for setting in SETTINGS:
-      rows.append(
+      cells.append(
         [f'{side} x {side}', paper_tables.SETTINGS[setting]]
         + [
           ablation.with_spread(
@@ -54,14 +59,12 @@ def table(runs, split, labels, measure='zero_shot'):
           for label in labels
         ]
       )
-  return tables.markdown(
-    (
-      'pixels',
-      'temporal',
-      *(alignment_tables.NAMES[label] for label in labels),
-    ),
-    rows,
+  header = (
+    'pixels',
+    'temporal',
+    *(alignment_tables.NAMES[label] for label in labels),
   )
+  return header, cells
 
 
 def picture(path, runs, split, labels, measure='zero_shot'):

@@ -104,7 +104,7 @@ class Planet:
       word = (word ^ (word >> np.uint64(shift))) * np.uint64(0xFF51AFD7ED558CCD)
     return (word >> np.uint64(40)) % np.uint64(len(_SPLIT_OF_BLOCK))
 
-  def place(self, lat: float | np.ndarray, lon: float | np.ndarray) -> Place:
+  def place(self, lat: float, lon: float) -> Place:
     """Returns the place at a latitude and longitude in degrees."""
     read = functools.partial(self._read, lat=lat, lon=lon)
     inland = max(float(read('height')) - self._sea_level, 0.0)
