@@ -7,12 +7,10 @@ import contextlib
 import dataclasses
 import inspect
 import io
-import itertools
 import json
 import os
 import pathlib
 import re
-import textwrap
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
@@ -21,7 +19,7 @@ import docstring_parser
 import tyro
 
 from fusion_jax import folders
-from fusion_jax.commands import door
+from fusion_jax.commands import door, messages
 
 T = TypeVar('T')
 Positional = tyro.conf.Positional
@@ -34,25 +32,6 @@ RENAMED = {
     '--missing-bands B8A B5=B4',
   },
 }
-# What tyro says, and what is said instead.
-_IN_PLAIN_ENGLISH = (
-  (r'^Error parsing ', ''),
-  (
-    r"invalid literal for int\(\) with base 10: ('.*')",
-    r'\1 is not a whole number',
-  ),
-  (r"could not convert string to float: ('.*')", r'\1 is not a number'),
-  (r'Could not find valid parse for arguments: (\[.*\])', r'cannot read \1'),
-  (
-    r"^Missing value for argument '(.*)'\. Expected 1 values",
-    r'\1 needs a value',
-  ),
-  (
-    r"^invalid choice ('.*') for argument '(.*)'\. Expected one of \((.*?),?\)",
-    r'\2: there is no \1; choose among \3',
-  ),
-  (r'^Unrecognized options: (.*)', r'what should \1 mean? It follows no flag'),
-)
 
 
 def parse_share(text: str) -> tuple[int, int]:
@@ -76,6 +55,16 @@ def _read_folder(texts: list[str]) -> pathlib.Path:
     raise ValueError(door.one_line(error)) from error
 
 
+def _read_file(texts: list[str]) -> pathlib.Path:
+  """An argument that names a file; tyro adds the flag to a ValueError."""
+  path = pathlib.Path(texts[0]).expanduser()
+  if not path.is_file():
+    raise ValueError(
+      f'there is no file {path}; give the path of a file that exists'
+    )
+  return path
+
+
 def _read_json(texts: list[str]) -> Any:
   """The content of a JSON file that an argument names."""
   try:
@@ -93,6 +82,17 @@ Folder = Annotated[
     nargs=1,
     metavar='DIR',
     instance_from_str=_read_folder,
+    is_instance=lambda value: isinstance(value, pathlib.Path),
+    str_from_instance=lambda value: [str(value)],
+  ),
+]
+# A file that has to exist:
+File = Annotated[
+  pathlib.Path,
+  tyro.constructors.PrimitiveConstructorSpec(
+    nargs=1,
+    metavar='FILE',
+    instance_from_str=_read_file,
     is_instance=lambda value: isinstance(value, pathlib.Path),
     str_from_instance=lambda value: [str(value)],
   ),
@@ -194,9 +194,9 @@ def parse_several(
 
 def _ask_tyro(command: str, argv: Sequence[str], cls: type) -> tuple[Any, str]:
   """(An instance of a dataclass, ''), or (None, the help) if asked for."""
-  messages, help_text = io.StringIO(), io.StringIO()
+  printed, help_text = io.StringIO(), io.StringIO()
   with (
-    contextlib.redirect_stderr(messages),
+    contextlib.redirect_stderr(printed),
     contextlib.redirect_stdout(help_text),
     _wide(argv),
   ):
@@ -214,7 +214,7 @@ def _ask_tyro(command: str, argv: Sequence[str], cls: type) -> tuple[Any, str]:
     except SystemExit as stop:
       if not stop.code:
         return None, help_text.getvalue()
-      message = _condense(messages.getvalue())
+      message = messages.condense(printed.getvalue())
       raise door.UsageError(f'{message}; see {command} --help') from stop
   return parsed, ''
 
@@ -308,28 +308,3 @@ def _wide(argv: Sequence[str]) -> Iterator[None]:
       os.environ.pop('COLUMNS', None)
     else:
       os.environ['COLUMNS'] = before
-
-
-def _condense(box: str) -> str:
-  """One line of an error that tyro prints as a box."""
-  lines = [
-    re.sub(r'\x1b\[[0-9;]*m', '', line).strip('│|').rstrip()
-    for line in box.splitlines()
-  ][1:]  # The first has the title.
-  lines = itertools.dropwhile(_is_rule, lines)
-  body = list(itertools.takewhile(lambda line: not _is_rule(line), lines))
-  body = textwrap.dedent('\n'.join(body)).splitlines()
-  if body and body[0].startswith('Missing from'):
-    names = [line.split()[0] for line in body if re.match(r' {4}\S', line)]
-    return f'needs {", ".join(names)}'
-  text = ' '.join(' '.join(body).split())
-  text = re.sub(r'no type matching .* Got errors: - .*?[>\])]: ', '', text)
-  text = text.rstrip('.')
-  for pattern, plain in _IN_PLAIN_ENGLISH:
-    text = re.sub(pattern, plain, text)
-  return text
-
-
-def _is_rule(line: str) -> bool:
-  """Whether a line of a box is a horizontal rule."""
-  return bool(line.strip()) and set(line.strip()) <= set('─-╰╯+')

@@ -77,7 +77,7 @@ def stand_ins(missing):
     for name, given in (band, left), (other, right):
       if name not in (*BANDS, ZERO):
         raise ValueError(
-          f'--missing-band {text}: {given!r} is none of the '
+          f'--missing-bands {text}: {given!r} is none of the '
           f'bands {", ".join(BANDS)}.'
         )
     found[band] = other
@@ -106,18 +106,17 @@ def sources(available, missing=(), unread=(), name='The cube'):
     band for band in BANDS if band not in available and band not in replaced
   ]
   if lacking:
-    flags = ' '.join(f'--missing-band {band}' for band in lacking)
     raise ValueError(
       f'{name} lacks the bands {", ".join(lacking)}; it has '
       f'{", ".join(available) or "none with the name of a band"}. If they '
-      f'are not to be had, say so: {flags}.'
+      f'are not to be had, say so: --missing-bands {" ".join(lacking)}.'
     )
   found = {band: replaced.get(band, band) for band in BANDS}
   for band, other in found.items():
     if other != ZERO and other not in available:
       raise ValueError(
         f'{name} lacks {other}, too, which was to stand in for '
-        f'{band}; take another: --missing-band {band}=0.'
+        f'{band}; take another: --missing-bands {band}=0.'
       )
   return found
 

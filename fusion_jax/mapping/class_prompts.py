@@ -1,30 +1,93 @@
 """The classes of a map: those of prompts, or of the model's own classifier."""
 
+import os
+from typing import Any
+
 import numpy as np
 
 import fusion_jax
 from fusion_jax.data import prompt_files
+from fusion_jax.inference import pixel_model
 from fusion_jax.mapping import calibration as calibration_lib
 from fusion_jax.mapping import classify
 from fusion_jax.ops import zero_shot
 
 
-def find(model, checkpoint, *, prompts='', part='', clip='', temperature=0.0):
+def load_classifier(
+  checkpoint: str | os.PathLike[str],
+  *,
+  which: str | int = 'last',
+  prompts: str | os.PathLike[str] = '',
+  part: str = '',
+  clip: str | os.PathLike[str] = '',
+  setting: str = '',
+  temperature: float = 0.0,
+  batch_size: int = 0,
+) -> classify.Classifier:
+  """Loads a model of pixels with the classes that a map tells apart.
+
+  Args:
+    checkpoint: work directory of a run of configs/align_pixels.py, or a
+      converted encoder of pixels.
+    which: 'last', 'best' or a step.
+    prompts: see `find`.
+    part: table of a JSON file of prompts, see `prompt_files.read`.
+    clip: see `find`.
+    setting: time steps of the year that the model sees, see
+      `classify.Classifier`.
+    temperature: see `find`.
+    batch_size: pixels of a device at a time; 0 takes what suits it.
+
+  Raises:
+    ValueError: if the checkpoint holds no model of pixels, or as `find`.
+  """
+  model: Any = fusion_jax.load(checkpoint, which)
+  if not isinstance(model, pixel_model.PixelModel):
+    raise ValueError(
+      f'{checkpoint} holds no model of pixels; name a run of '
+      'configs/align_pixels.py, or a converted encoder of pixels.'
+    )
+  classes, calibration = find(
+    model,
+    checkpoint,
+    prompts=prompts,
+    part=part,
+    clip=clip,
+    temperature=temperature,
+  )
+  return classify.Classifier(
+    model,
+    classes,
+    setting=setting,
+    batch_size=batch_size,
+    calibration=calibration,
+  )
+
+
+def find(
+  model: Any,
+  checkpoint: str | os.PathLike[str],
+  *,
+  prompts: str | os.PathLike[str] = '',
+  part: str = '',
+  clip: str | os.PathLike[str] = '',
+  temperature: float = 0.0,
+) -> tuple[classify.Classes, calibration_lib.Calibration | None]:
   """The classes, and the calibration that the checkpoint has for them.
 
   Args:
     model: `pixel_model.PixelModel`.
-    checkpoint: its folder.
+    checkpoint: folder of the model.
     prompts: file of texts or of prompt vectors (data/prompt_files.py); '' for
       the classes of a classifier.
-    part: of a JSON file, see there.
+    part: table of a JSON file of prompts, see `prompt_files.read`.
     clip: folder of a converted CLIP that reads the texts; not needed where
       the file has vectors.
-    temperature: of the softmax; 0: as fitted on labelled pixels
-      (`python -m fusion_jax.calibrate`), else 1.
+    temperature: temperature of the softmax; 0 takes the one that was fitted
+      on labelled pixels (`fusion-jax calibrate`), or 1 without.
 
   Returns:
-    (`classify.Classes`, `calibration.Calibration` or None).
+    The classes; and the calibration that the temperature is from, or None.
 
   Raises:
     ValueError: for prompts as in `prompt_files.read`, texts without CLIP, or
@@ -45,7 +108,8 @@ def find(model, checkpoint, *, prompts='', part='', clip='', temperature=0.0):
         )
       ),
     )
-  found = None if temperature else calibration_lib.read(checkpoint, names)
-  if found:
-    temperature = found.temperature
-  return classify.Classes(tuple(names), vectors, temperature or 1.0), found
+  calibration = None if temperature else calibration_lib.read(checkpoint, names)
+  if calibration:
+    temperature = calibration.temperature
+  classes = classify.Classes(tuple(names), vectors, temperature or 1.0)
+  return classes, calibration

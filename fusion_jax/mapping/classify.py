@@ -2,12 +2,15 @@
 
 import dataclasses
 import zlib
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fusion_jax.data.transforms import pixels as pixel_transforms
+from fusion_jax.mapping import calibration as calibration_lib
 from fusion_jax.nn import post_norm
 from fusion_jax.ops import calendar, zero_shot
 from fusion_jax.train import sharding
@@ -47,9 +50,22 @@ class Classifier:
     setting: 'monthly', 'quarterly' or 'single'.
     comparable_with: 'texts', where vectors lie in CLIP's space; 'each other'
       of a model with its own classifier.
+    missing_bands: names of bands that the model was trained without.
+    label: label that the model's own classifier was trained on, such as
+      'land_cover'; '' without one.
+    calibration: `calibration.Calibration` behind the temperature, or None.
   """
 
-  def __init__(self, model, classes, *, setting='', batch_size=0, devices=None):
+  def __init__(
+    self,
+    model: Any,
+    classes: Classes,
+    *,
+    setting: str = '',
+    batch_size: int = 0,
+    devices: Sequence[Any] | None = None,
+    calibration: calibration_lib.Calibration | None = None,
+  ):
     """Puts the parameters on the devices.
 
     Args:
@@ -58,7 +74,8 @@ class Classifier:
       setting: 'monthly', 'quarterly' or 'single'; '' as trained, else
         monthly.
       batch_size: pixels of a device at a time; 0: 128 on CPU, 4096 elsewhere.
-      devices: to use; all by default.
+      devices: devices to use; all by default.
+      calibration: `calibration.Calibration` behind the temperature.
 
     Raises:
       ValueError: if prompts are given to a model with a classifier, whose
@@ -68,6 +85,9 @@ class Classifier:
     self.side = model.encoder.side
     self.width = model.encoder.output_width
     self.classes = classes
+    self.calibration = calibration
+    self.missing_bands = tuple(model.config.missing_bands)
+    self.label = model.config.label if model.classes else ''
     self.comparable_with = 'each other' if model.classes else 'texts'
     self._mesh = sharding.make_mesh(devices=devices)
     platform = self._mesh.devices.flat[0].platform
@@ -76,7 +96,7 @@ class Classifier:
     self._encoder = model.encoder
     self.setting = setting or model.config.get('setting', 'monthly')
     self._scale = pixel_transforms.Scale(
-      model.config.scaling, tuple(model.config.missing_bands)
+      model.config.scaling, self.missing_bands
     )
     self._factor = (
       (model.scale or DEFAULT_SCALE) if classes.vectors is not None else 1.0

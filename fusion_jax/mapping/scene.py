@@ -12,6 +12,7 @@ from absl import logging
 from numpy.lib import stride_tricks
 
 import fusion_jax
+from fusion_jax import extras
 from fusion_jax.mapping import blocks as blocks_lib
 from fusion_jax.mapping import cog
 
@@ -261,7 +262,8 @@ def _check(targets, overwrite):
       )
     path.parent.mkdir(parents=True, exist_ok=True)
   if len(targets) > 1:
-    from fusion_jax.mapping import embeddings
+    with extras.needed('map', 'Writing embeddings'):
+      from fusion_jax.mapping import embeddings
 
     embeddings.check_path(targets[1])
 

@@ -87,6 +87,11 @@ def generate_series(
     ValueError: for a scene smaller than the model's image, or a target that
       is no series.
   """
+  if not hasattr(model, 'generate'):
+    raise ValueError(
+      f'A {type(model).__name__} generates no series; load a run of '
+      'configs/pretrain.py.'
+    )
   if modalities.get(target, 'target').kind != 'series':
     raise ValueError(
       f'{target} is no weather series; choose among '

@@ -30,7 +30,7 @@ def test_missing_bands_are_named_with_the_flag():
   there = [band for band in bands.BANDS if band not in ('B8A', 'B5')]
   with pytest.raises(
     ValueError,
-    match='lacks the bands B5, B8A.*--missing-band B5 --missing-band B8A',
+    match='lacks the bands B5, B8A.*--missing-bands B5 B8A',
   ):
     bands.sources(there)
 

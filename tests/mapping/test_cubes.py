@@ -131,7 +131,7 @@ def test_missing_bands_raise_and_name_the_flag(tmp_path):
   made = cubes.values()
   del made['B8A']
   path = cubes.write_netcdf(tmp_path / 'cube.nc', made)
-  with pytest.raises(ValueError, match='lacks the bands B8A.*--missing-band'):
+  with pytest.raises(ValueError, match='lacks the bands B8A.*--missing-bands'):
     read(path)
   found, _ = read(path, missing=['B8A'])
   at = bands.BANDS.index('B8A')

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import pathlib
 import types
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 
 h5py = pytest.importorskip('h5py')
 
-from fusion_jax import clip_baseline
+from fusion_jax.commands import app
 from fusion_jax.data import composites, labels, prompt_files
 from fusion_jax.data.transforms import pixels as pixel_transforms
+from fusion_jax.evals import clip_baseline
 from tests import pixel_data
 
 
@@ -76,9 +78,12 @@ def _folder(tmp_path, monkeypatch):
   monkeypatch.setattr(
     'fusion_jax.inference.load',
     lambda folder: types.SimpleNamespace(
-      width=int(folder), embed_images=embed_images, embed_texts=embed_texts
+      width=int(pathlib.Path(folder).name),
+      embed_images=embed_images,
+      embed_texts=embed_texts,
     ),
   )
+  (tmp_path / str(pixel_data.WIDTH)).mkdir()  # The folder of the CLIP.
   return tmp_path
 
 
@@ -106,10 +111,11 @@ def write_rated(folder, places):
 
 
 def test_report_has_the_numbers_of_the_paper_beside(folder):
-  clip_baseline.main(
+  app.main(
     [
+      'clip-baseline',
       '--clip',
-      str(pixel_data.WIDTH),
+      str(folder / str(pixel_data.WIDTH)),
       '--source',
       str(folder / 'test.h5'),
       '--data',
@@ -133,10 +139,11 @@ def test_report_has_the_numbers_of_the_paper_beside(folder):
 
 
 def test_scenicness_is_that_of_the_places_with_votes(folder):
-  clip_baseline.main(
+  app.main(
     [
+      'clip-baseline',
       '--clip',
-      str(pixel_data.WIDTH),
+      str(folder / str(pixel_data.WIDTH)),
       '--source',
       str(folder / 'test.h5'),
       '--data',

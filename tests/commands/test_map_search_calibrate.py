@@ -9,20 +9,27 @@ import numpy as np
 import pytest
 import rasterio
 
-from fusion_jax import calibrate, geo, map_scene, search
+from fusion_jax import geo
+from fusion_jax.commands import app
 from fusion_jax.convert import checkpoints, write_clip
 from fusion_jax.data import prompt_files, prompts
-from fusion_jax.mapping import calibration, index
+from fusion_jax.mapping import (
+  calibration,
+  class_prompts,
+  index,
+  temperature,
+  text_search,
+)
 from tests import pixel_data
 from tests.mapping import cubes
 
 REAL = (
-  pathlib.Path(__file__).parent
+  pathlib.Path(__file__).parents[1]
   / 'testdata'
   / 'worldcereal'
   / 'belgium_16x12.nc'
 )
-FLAGS = ['--missing-band', 'B8A', '--nodata', '65535']
+FLAGS = ['--missing-bands', 'B8A', '--nodata', '65535']
 
 
 @pytest.fixture(name='folder', scope='module')
@@ -51,8 +58,9 @@ def _folder(tmp_path_factory):
 
 def run(folder, out, *more):
   """Maps the real cube with the encoder; returns the file's bands."""
-  map_scene.main(
+  app.main(
     [
+      'map',
       '--checkpoint',
       str(folder / 'encoder'),
       '--prompts',
@@ -79,8 +87,9 @@ def test_the_real_cube_is_mapped_and_searched(folder, tmp_path):
   assert found.shape == (2, 16, 12) and (found[0] < 3).all()
   assert (found[1] <= 100).all()
   assert (tmp_path / 'map.png').stat().st_size > 1_000
-  search.main(
+  app.main(
     [
+      'search',
       'Water',
       '--build',
       str(tmp_path / 'map.parquet'),
@@ -107,18 +116,26 @@ def test_the_real_cube_is_mapped_and_searched(folder, tmp_path):
   assert (tmp_path / 'answers' / 'answers.png').stat().st_size > 1_000
 
 
-def test_the_real_cube_says_which_flags_it_needs(folder, tmp_path):
-  with pytest.raises(ValueError, match='B8A.*--missing-band B8A'):
-    run(folder, tmp_path / 'map.tif')
-  with pytest.raises(ValueError, match='--nodata 65535'):
-    run(folder, tmp_path / 'map.tif', *FLAGS[:2])
+def test_the_real_cube_says_which_flags_it_needs(folder, tmp_path, capsys):
+  for flags, message in (
+    ([], '--missing-bands B8A.'),
+    (FLAGS[:2], '--nodata 65535.'),
+    (FLAGS[2:], '--missing-bands B8A.'),
+  ):
+    with pytest.raises(SystemExit):
+      run(folder, tmp_path / 'map.tif', *flags)
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith('fusion-jax map: ') and message in told
 
 
 def test_a_classifier_is_calibrated_and_maps(folder, tmp_path):
   workdir = folder / 'classifier'
-  calibrate.main(['--checkpoint', str(workdir), '--data', str(folder / 'data')])
-  map_scene.main(
+  app.main(
+    ['calibrate', '--checkpoint', str(workdir), '--data', str(folder / 'data')]
+  )
+  app.main(
     [
+      'map',
       '--checkpoint',
       str(workdir),
       '--scene',
@@ -139,8 +156,9 @@ def test_vectors_of_a_classifier_are_not_searched_by_text(
   folder, tmp_path, ending
 ):
   out = tmp_path / f'vectors{ending}'
-  map_scene.main(
+  app.main(
     [
+      'map',
       '--checkpoint',
       str(folder / 'classifier'),
       '--scene',
@@ -153,12 +171,13 @@ def test_vectors_of_a_classifier_are_not_searched_by_text(
     ]
   )
   with pytest.raises(ValueError, match='not lie in the space of texts; map'):
-    search.build(out, tmp_path / 'index')
+    text_search.build_index(out, tmp_path / 'index')
 
 
 def test_prompts_are_calibrated_by_the_names_of_their_classes(folder):
-  calibrate.main(
+  app.main(
     [
+      'calibrate',
       '--checkpoint',
       str(folder / 'encoder'),
       '--data',
@@ -176,22 +195,22 @@ def test_prompts_are_calibrated_by_the_names_of_their_classes(folder):
   )
   assert 0 < found.num_pixels < 48  # Of the three classes only.
   with pytest.raises(ValueError, match='No class has the name of one of crops'):
-    calibrate.calibrate(
+    temperature.calibrate(
       folder / 'encoder',
       folder / 'data',
       label='crops',
       prompts=folder / 'prompts.npz',
     )
   with pytest.raises(ValueError, match='--label'):
-    calibrate.calibrate(
+    temperature.calibrate(
       folder / 'encoder', folder / 'data', prompts=folder / 'prompts.npz'
     )
 
 
 def test_a_data_set_is_searched_by_its_encoder(folder, tmp_path):
   with pytest.raises(ValueError, match='--checkpoint'):
-    search.build(folder / 'data', tmp_path / 'index')
-  made = search.build(
+    text_search.build_index(folder / 'data', tmp_path / 'index')
+  made = text_search.build_index(
     folder / 'data',
     tmp_path / 'index',
     split='val',
@@ -205,7 +224,7 @@ def test_places_without_data_are_not_searched(folder, tmp_path, caplog):
     tmp_path / 'data', splits=[('test', 3)], side=1, valid=np.zeros(12, bool)
   )
   with pytest.raises(ValueError, match='has no embedding'):
-    search.build(
+    text_search.build_index(
       tmp_path / 'data', tmp_path / 'index', checkpoint=folder / 'encoder'
     )
   assert 'Left out 3 of 3 places without data' in caplog.text
@@ -215,40 +234,43 @@ def test_models_of_another_kind_are_refused(folder, tmp_path):
   clip = tmp_path / 'clip'
   write_clip.convert(
     str(
-      pathlib.Path(__file__).parent / 'testdata' / 'clip' / 'tiny' / 'openai.pt'
+      pathlib.Path(__file__).parents[1]
+      / 'testdata'
+      / 'clip'
+      / 'tiny'
+      / 'openai.pt'
     ),
     clip,
   )
+  with pytest.raises(ValueError, match='clip holds no model of pixels; name'):
+    class_prompts.load_classifier(clip)
   for checkpoint in clip, folder / 'classifier':
     with pytest.raises(ValueError, match='no encoder of pixels .* supervised='):
-      search.build(
+      text_search.build_index(
         folder / 'data', tmp_path / 'index', split='val', checkpoint=checkpoint
       )
   with pytest.raises(ValueError, match='encoder holds no CLIP; convert one'):
-    search.query_vector('rice', clip=folder / 'encoder')
+    text_search.query_vector('rice', clip=folder / 'encoder')
 
 
 @pytest.mark.parametrize('flags', [('--count', '0'), ('--apart_m', '-1')])
 def test_no_answers_or_negative_distances_are_refused(flags, tmp_path, capsys):
   with pytest.raises(SystemExit):
-    search.main(['rice', '--index', str(tmp_path), *flags])
+    app.main(['search', 'rice', '--index', str(tmp_path), *flags])
   assert 'at least 1 answer and 0 metres' in capsys.readouterr().err
 
 
 def test_texts_need_clip_or_vectors(folder, tmp_path):
   (tmp_path / 'texts.json').write_text(json.dumps({'a': 'some text'}))
   with pytest.raises(ValueError, match='--clip'):
-    search.query_vector('rice')
+    text_search.query_vector('rice')
   with pytest.raises(ValueError, match='texts only'):
-    search.query_vector('a', prompts=tmp_path / 'texts.json')
+    text_search.query_vector('a', prompts=tmp_path / 'texts.json')
   with pytest.raises(ValueError, match="knows no 'rice'; it has Water"):
-    search.query_vector('rice', prompts=folder / 'prompts.npz')
+    text_search.query_vector('rice', prompts=folder / 'prompts.npz')
   with pytest.raises(ValueError, match='no CLIP is given'):
-    map_scene.map_scene(
-      folder / 'encoder',
-      [REAL],
-      tmp_path / 'map.tif',
-      prompts=tmp_path / 'texts.json',
+    class_prompts.load_classifier(
+      folder / 'encoder', prompts=tmp_path / 'texts.json'
     )
 
 

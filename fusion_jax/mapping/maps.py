@@ -1,0 +1,77 @@
+"""Maps of a Sentinel-2 time series of an area, from texts or a classifier."""
+
+import os
+import pathlib
+from collections.abc import Sequence
+
+from absl import logging
+
+from fusion_jax import extras
+from fusion_jax.mapping import classify
+from fusion_jax.mapping import cube as cube_lib
+
+
+def map_scene(
+  classifier: classify.Classifier,
+  paths: Sequence[str | os.PathLike[str]],
+  out: str | os.PathLike[str],
+  *,
+  declared: cube_lib.Declared | None = None,
+  missing_bands: Sequence[str] = (),
+  embeddings: str | os.PathLike[str] = '',
+  block: int = 0,
+  overwrite: bool = False,
+) -> pathlib.Path:
+  """Maps a cube: a Cloud-Optimised GeoTIFF on its grid, and a picture.
+
+  Band 1 is the class (255 = no data, with colours and names), band 2 the
+  confidence in percent. Months are placed by calendar and absent ones masked;
+  a month with several acquisitions takes the lower median of the clear ones.
+  Stopped, the same call goes on where it was.
+
+  Args:
+    classifier: model with its classes, as of `class_prompts.load_classifier`.
+    paths: files of the cube, see `open_cube.open_cube`.
+    out: GeoTIFF to write; the picture has the same name with '.png'.
+    declared: what the files of the cube do not say, or say wrong.
+    missing_bands: names of bands that the cube lacks, see `bands.stand_ins`.
+    embeddings: '.zarr' or '.parquet' to write with the vectors of all pixels;
+      '' for none.
+    block: pixels per side of a block; 0 takes what suits the cube.
+    overwrite: replace a map that is there, and start anew.
+
+  Returns:
+    The path of the map.
+
+  Raises:
+    FileNotFoundError: if there is no such cube.
+    FileExistsError: if there is such a map.
+    MissingExtraError: if packages of the extra 'map' are not installed.
+    ValueError: if the cube does not fit (bands, dates or scale), or the map
+      was begun with other settings.
+  """
+  with extras.needed('map', 'Mapping'):
+    from fusion_jax.mapping import open_cube, pictures, scene
+
+    cube = open_cube.open_cube(
+      paths,
+      declared=declared,
+      missing=missing_bands,
+      unread=classifier.missing_bands,
+    )
+  logging.info(
+    '%d classes. Confidence: %s',
+    len(classifier.classes.names),
+    scene.describe(classifier.calibration),
+  )
+  written = scene.write_map(
+    cube,
+    classifier,
+    out,
+    embeddings=str(embeddings),
+    block=block,
+    calibration=classifier.calibration,
+    overwrite=overwrite,
+  )
+  pictures.draw_map(written, written.with_suffix('.png'))
+  return written

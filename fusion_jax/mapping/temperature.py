@@ -1,0 +1,126 @@
+"""Fits the temperature of confidences on labelled pixels of a data set."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from absl import logging
+
+from fusion_jax.data import composites, labels, normalize, pipelines
+from fusion_jax.data.transforms import pixels as pixel_transforms
+from fusion_jax.mapping import calibration as calibration_lib
+from fusion_jax.mapping import class_prompts, classify
+from fusion_jax.types import Source
+
+
+def calibrate(
+  checkpoint: str | os.PathLike[str],
+  data: str | os.PathLike[str],
+  *,
+  which: str | int = 'last',
+  split: str = 'val',
+  label: str = '',
+  prompts: str | os.PathLike[str] = '',
+  part: str = '',
+  clip: str | os.PathLike[str] = '',
+  setting: str = '',
+) -> calibration_lib.Calibration:
+  """Fits the temperature of a checkpoint's classes and keeps it there.
+
+  It is added to calibration.json of the checkpoint, where maps find it by the
+  names of the classes. Take places that training has not seen.
+
+  Args:
+    checkpoint: see `class_prompts.load_classifier`.
+    data: folder of a prepared data set with labels.
+    which: 'last', 'best' or a step.
+    split: split of the data set.
+    label: label whose classes are compared with those of the prompts by their
+      names, such as 'land_cover'; '' for the one of a classifier.
+    prompts: see `class_prompts.find`.
+    part: table of a JSON file of prompts, see `prompt_files.read`.
+    clip: see `class_prompts.find`.
+    setting: time steps of the year that the model sees, see
+      `classify.Classifier`.
+
+  Returns:
+    The temperature with its calibration errors.
+
+  Raises:
+    ValueError: if the label is not named, no class of the prompts has the
+      name of one of the label, or no pixel is labelled.
+  """
+  classifier = class_prompts.load_classifier(
+    checkpoint,
+    which=which,
+    prompts=prompts,
+    part=part,
+    clip=clip,
+    setting=setting,
+    temperature=1.0,
+  )
+  label = label or classifier.label
+  if not label:
+    raise ValueError('Name the label with --label, such as land_cover.')
+  names = pixel_transforms.class_names(normalize.load_statistics(data), label)
+  order = _match(names, classifier.classes.names, label)
+  scores, truth = _score(
+    classifier, pipelines.open_source(data, split), label, order
+  )
+  calibration = calibration_lib.fit(
+    scores, truth, classifier.classes.names, f'{data} ({split})'
+  )
+  path = calibration_lib.write(checkpoint, calibration)
+  logging.info(
+    'Temperature %.3f from %d pixels: expected calibration error %.3f '
+    'before, %.3f after. It is in %s.',
+    calibration.temperature,
+    calibration.num_pixels,
+    calibration.error_before,
+    calibration.error,
+    path,
+  )
+  return calibration
+
+
+def _score(
+  classifier: classify.Classifier,
+  source: Source,
+  label: str,
+  order: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Scores [N, C] at temperature 1 and classes int [N] of all pixels."""
+  scores, truth = [], []
+  for start in range(0, len(source), classifier.batch_size):
+    batch = [
+      source[i]
+      for i in range(start, min(start + classifier.batch_size, len(source)))
+    ]
+    images = composites.centre_crop(
+      np.stack([x['pixels'] for x in batch]), classifier.side
+    )
+    images, keep = classifier.prepare(images)
+    keep &= np.stack(
+      [x.get('valid', np.ones(keep.shape[1], bool)) for x in batch]
+    )
+    scores.append(classifier.scores(images, keep))
+    stored = [int(x[labels.FIELDS.get(label, f'label/{label}')]) for x in batch]
+    truth.append(np.where(keep.any(axis=1), order[stored], labels.NONE))
+  return np.concatenate(scores), np.concatenate(truth)
+
+
+def _match(
+  names: Sequence[str], classes: Sequence[str], label: str
+) -> np.ndarray:
+  """Index among `classes` of each of K names, int [K + 1]; -1 for none.
+
+  The last one is -1: index -1 of a pixel without a label stays -1.
+  """
+  by_name = {name.lower(): i for i, name in enumerate(classes)}
+  order = [by_name.get(name.lower(), labels.NONE) for name in names]
+  if max(order) < 0:
+    raise ValueError(
+      f'No class has the name of one of {label}: '
+      f'{", ".join(classes)} against {", ".join(names)}.'
+    )
+  return np.array([*order, labels.NONE])
