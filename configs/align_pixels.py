@@ -42,7 +42,8 @@ _RETRIEVAL = (
   'country',
 )
 
-# `prepare` holds arguments of `prepare.prepare`; dir '' is the work directory.
+# `prepare` holds fields of a recipe of `fusion_jax.datasets`; dir '' is the
+# work directory.
 DATA = {
   'simulated': dict(
     data=dict(

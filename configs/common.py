@@ -12,10 +12,11 @@ SMOKE = dict(
   checkpoint=dict(every=2),
 )
 
-# Data sets that tokenizers and pretraining share: arguments of `prepare`.
+# Data sets that tokenizers and pretraining share: fields of their recipes in
+# `fusion_jax.datasets`.
 SAMPLES = dict(
   source='tests/testdata/terramesh',
-  weather_paths=('tests/testdata/weather/gfs',),
+  weather=('tests/testdata/weather/gfs',),
 )
 TOKEN_EARTH = dict(seed=0, image_size=72, splits=dict(train=2_000, val=64))
 

@@ -9,7 +9,7 @@ r"""Pretrains the masked encoder-decoder (fusion paper, Sec. 3.3, Table 1).
   python -m fusion_jax.main --config configs/pretrain.py:data=samples,tokens \
       --config.data.dir=DIR
       With tokenised images too, of a data set that `prepare tokenize
-      --image_size 64` gave codes; data=simulated can have them as well.
+      --image-size 64` gave codes; data=simulated can have them as well.
   python -m fusion_jax.main \
       --config configs/pretrain.py:size=base,data=terramesh \
       --config.data.dir=$DATA --workdir $OUT
@@ -119,7 +119,8 @@ RARE_COORDS = {
 }
 
 # What the data can give. Image tokens are read where `prepare` stored codes.
-# `prepare` holds arguments of `prepare.prepare`; dir '' is the work directory.
+# `prepare` holds fields of a recipe of `fusion_jax.datasets`; dir '' is the
+# work directory.
 # `tokens` are what codes may be stored of. Of a converted backbone
 # (config.init_from), `new` is what it lacks.
 DATA = {

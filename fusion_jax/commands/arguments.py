@@ -26,11 +26,16 @@ Positional = tyro.conf.Positional
 
 # Flags of before with another name: {command: {flag: what to write}}. The
 # spelling with underscores of any flag is still read.
+_SPLITS = '--splits, which takes all of them: --splits train=N val=N test=N'
+_NUMBERS = {f'--num-{split}': _SPLITS for split in ('train', 'val', 'test')}
 RENAMED = {
   'fusion-jax map': {
     '--missing-band': '--missing-bands, which takes all of them: '
     '--missing-bands B8A B5=B4',
   },
+  'fusion-jax prepare simulated': _NUMBERS,
+  'fusion-jax prepare simulated_pixels': _NUMBERS,
+  'fusion-jax prepare prompts': {'--task': '--tasks'},
 }
 
 
@@ -224,9 +229,10 @@ def _merge(classes: Sequence[type], types: Mapping[str, Any]) -> type:
   required, optional = [], []
   for cls in classes:
     hints = typing.get_type_hints(cls, include_extras=True) | dict(types)
-    helps = {
+    helps = {  # Of inherited fields, too.
       entry.arg_name: ' '.join((entry.description or '').split())
-      for entry in docstring_parser.parse(inspect.getdoc(cls) or '').params
+      for base in reversed(cls.__mro__)
+      for entry in docstring_parser.parse(inspect.getdoc(base) or '').params
     }
     for field in dataclasses.fields(cls):
       text = helps.get(field.name, '')

@@ -205,5 +205,5 @@ def test_a_failure_to_prepare_ends_every_process(tmp_path):
       process.communicate(timeout=200)[0] for process in (first, second)
     ]
   assert first.returncode and second.returncode
-  assert 'Unknown option zip' in outputs[0], outputs[0][-3000:]
+  assert "compression='zip'" in outputs[0], outputs[0][-3000:]
   assert 'Process 0 could not prepare' in outputs[1], outputs[1][-3000:]

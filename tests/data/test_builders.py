@@ -15,7 +15,10 @@ from array_record.python import array_record_module
 from fusion_jax import modalities, simulation
 from fusion_jax.data.builders import (
   examples,
+  histogram,
+  layout,
   shards,
+  skipped,
   statistics,
   tfds_builder,
   weather,
@@ -209,11 +212,11 @@ def test_files_of_processes_with_the_same_id_do_not_meet(tmp_path, monkeypatch):
 
   def interrupted(temporary, target):
     monkeypatch.setattr(os, 'replace', replace)
-    shards.write_whole(path, 'other')  # The same file, at this very moment.
+    layout.write_whole(path, 'other')  # The same file, at this very moment.
     replace(temporary, target)
 
   monkeypatch.setattr(os, 'replace', interrupted)
-  shards.write_whole(path, 'own')
+  layout.write_whole(path, 'own')
   assert path.read_text() == 'own'
   assert names(tmp_path) == ['note.json']
 
@@ -261,7 +264,7 @@ def test_stopped_build_continues_with_the_missing_shards(tmp_path, monkeypatch):
 
 def test_unreadable_examples_are_counted_named_and_limited(tmp_path):
   source = Flaky(Earth(), bad=('train_3', 'val_0'))
-  with pytest.raises(shards.TooManyBadExamples, match='train_3 .torn'):
+  with pytest.raises(skipped.TooManyBadExamples, match='train_3 .torn'):
     shards.build(source, tmp_path / 'strict')
   assert shards.build(source, tmp_path / 'lenient', max_bad=0.4)
   note = json.loads((tmp_path / 'lenient' / 'statistics.json').read_text())
@@ -389,7 +392,7 @@ def test_bins_are_quantiles_and_of_wet_hours_only(tmp_path):
 
 def test_quantiles_of_a_large_sample_are_exact_to_a_bin():
   values = np.random.default_rng(0).normal(285, 12, 200_000).astype(np.float32)
-  found = statistics.Histogram.of(values, 9).quantiles(np.linspace(0, 1, 501))
+  found = histogram.Histogram.of(values, 9).quantiles(np.linspace(0, 1, 501))
   exact = np.quantile(values, np.linspace(0, 1, 501))
   np.testing.assert_allclose(found[1:-1], exact[1:-1], atol=0.032)
 
@@ -399,11 +402,11 @@ def test_histograms_merge_exactly_in_any_order():
   pieces = [
     rng.gamma(0.5, size=n).astype(np.float32) + 0.01 for n in (5, 100, 1)
   ]
-  whole = statistics.Histogram.of(np.concatenate(pieces), 12)
+  whole = histogram.Histogram.of(np.concatenate(pieces), 12)
   for order in ((0, 1, 2), (2, 0, 1)):
-    merged = statistics.Histogram(12)
+    merged = histogram.Histogram(12)
     for i in order:
-      merged = merged.merge(statistics.Histogram.of(pieces[i], 12))
+      merged = merged.merge(histogram.Histogram.of(pieces[i], 12))
     assert merged.state() == whole.state()
 
 

@@ -7,25 +7,27 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from fusion_jax import modalities, prepare
+from fusion_jax import datasets, modalities
 from fusion_jax.data import pipelines, records
-from fusion_jax.data.builders import codes
+from fusion_jax.data.builders import codes, tokenising
 
-SQUARES = codes.Squares(32, 3)
+SQUARES = tokenising.Squares(32, 3)
 NAMES = 'tok_lulc@224', 'tok_sen1grd@224'
+EARTH = datasets.Simulated(
+  image_size=40,
+  images=('LULC', 'S1GRD'),
+  splits=dict(train=8, val=2),
+  examples_per_shard=4,
+)
 
 
 @pytest.fixture(scope='module')
 def original(tmp_path_factory):
   """Ten simulated examples of 40 x 40 pixels; some lack Sentinel-1 GRD."""
-  return prepare.prepare(
-    'simulated',
+  return datasets.prepare(
+    EARTH,
     tmp_path_factory.mktemp('earth') / 'data',
-    image_size=40,
-    images=('LULC', 'S1GRD'),
-    splits=dict(train=8, val=2),
-    num_workers=1,
-    examples_per_shard=4,
+    datasets.BuildSettings(num_workers=1),
   )
 
 
@@ -41,7 +43,7 @@ def corner_pixels(images):
 
 def make_encoders(count=2, fingerprint='one', encode=corner_pixels):
   return [
-    codes.Encoder(modalities.get(name), fingerprint, encode)
+    tokenising.Encoder(modalities.get(name), fingerprint, encode)
     for name in NAMES[:count]
   ]
 
@@ -85,11 +87,11 @@ def test_tfds_reads_the_codes_too(data_dir):
 
 
 def test_only_the_first_square_is_needed_without_room(data_dir):
-  codes.write(data_dir, make_encoders(1), codes.Squares(16, 1))
+  codes.write(data_dir, make_encoders(1), tokenising.Squares(16, 1))
   assert read(data_dir)[0]['codes/corners'].tolist() == [[12, 12]]
   with pytest.raises(ValueError, match='40 x 40.*image_size=48'):
     codes.write(
-      data_dir, make_encoders(1), codes.Squares(48, 1), overwrite=True
+      data_dir, make_encoders(1), tokenising.Squares(48, 1), overwrite=True
     )
 
 
@@ -141,7 +143,7 @@ def test_a_run_killed_before_its_note_leaves_no_note_of_another(
     return corner_pixels(images) + 1
 
   with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-    patch.setattr(codes.shards, 'write_whole', killed)
+    patch.setattr(codes.layout, 'write_whole', killed)
     codes.write(
       data_dir, make_encoders(1, 'two', other), SQUARES, overwrite=True
     )
@@ -185,9 +187,9 @@ def test_other_tokenizers_or_squares_need_to_be_told(data_dir):
   with pytest.raises(ValueError, match='--overwrite'):
     codes.write(data_dir, make_encoders(1, 'two'), SQUARES)
   with pytest.raises(ValueError, match='image_size 32, now 16'):
-    codes.write(data_dir, make_encoders(1), codes.Squares(16, 3))
+    codes.write(data_dir, make_encoders(1), tokenising.Squares(16, 3))
   codes.write(
-    data_dir, make_encoders(2, 'two'), codes.Squares(16, 2), overwrite=True
+    data_dir, make_encoders(2, 'two'), tokenising.Squares(16, 2), overwrite=True
   )
   assert read(data_dir)[0]['codes/tok_lulc@224'].shape == (2, 1, 1)
   note = json.loads((data_dir / codes.SUMMARY).read_text())
@@ -217,15 +219,7 @@ def test_processes_that_free_the_data_set_at_once_get_along(
 def test_preparing_again_finds_the_data_set_whole(data_dir):
   codes.write(data_dir, make_encoders(1), SQUARES)
   before = (data_dir / 'features.json').read_bytes()
-  prepare.prepare(
-    'simulated',
-    data_dir,
-    image_size=40,
-    images=('LULC', 'S1GRD'),
-    splits=dict(train=8, val=2),
-    num_workers=1,
-    examples_per_shard=4,
-  )
+  datasets.prepare(EARTH, data_dir)
   assert (data_dir / 'features.json').read_bytes() == before
 
 
@@ -240,7 +234,7 @@ def test_training_finds_the_codes(data_dir, caplog):
 
 
 def test_mistakes_raise_before_anything_is_written(data_dir, tmp_path):
-  dem = codes.Encoder(modalities.get('tok_dem@224'), 'one', corner_pixels)
+  dem = tokenising.Encoder(modalities.get('tok_dem@224'), 'one', corner_pixels)
   with pytest.raises(ValueError, match="no .'DEM'.; its fields.*LULC"):
     codes.write(data_dir, [dem], SQUARES)
   with pytest.raises(ValueError, match='one for each'):
@@ -248,9 +242,9 @@ def test_mistakes_raise_before_anything_is_written(data_dir, tmp_path):
   with pytest.raises(FileNotFoundError, match='no finished data set'):
     codes.write(tmp_path / 'nowhere', make_encoders(1), SQUARES)
   with pytest.raises(ValueError, match='image_size=40'):
-    codes.Squares(40, 1)
+    tokenising.Squares(40, 1)
   with pytest.raises(ValueError, match='0 squares'):
-    codes.Squares(32, 0)
+    tokenising.Squares(32, 0)
   with pytest.raises(ValueError, match='tok_lulc@224 run.* 4375; .*0..4374'):
     codes.write(
       data_dir,

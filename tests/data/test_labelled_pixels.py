@@ -7,7 +7,7 @@ import numpy as np
 import pandas
 import pytest
 
-from fusion_jax import prepare
+from fusion_jax import datasets
 from fusion_jax.data import composites, labels, normalize, records
 from fusion_jax.data.sources import labelled_pixels
 
@@ -94,7 +94,11 @@ def test_presto_keeps_its_steps_and_sites(tmp_path):
 
 
 def test_prepared_pixels_have_their_own_classes(tmp_path):
-  prepare.prepare('worldcereal', tmp_path, source=str(LONG), num_workers=1)
+  datasets.prepare(
+    datasets.WorldCereal(source=str(LONG)),
+    tmp_path,
+    datasets.BuildSettings(num_workers=1),
+  )
   known = normalize.load_statistics(tmp_path)['classes']
   assert known == {'landcover10': ['grasslands', 'temporary_crops', 'trees']}
   splits = {
@@ -111,4 +115,4 @@ def test_prepared_pixels_have_their_own_classes(tmp_path):
 
 def test_prepare_wants_a_file(tmp_path):
   with pytest.raises(ValueError, match='is no file; worldcereal needs'):
-    prepare.prepare('worldcereal', tmp_path, source=str(tmp_path))
+    datasets.prepare(datasets.WorldCereal(source=str(tmp_path)), tmp_path)

@@ -146,7 +146,7 @@ def test_raster_is_read_at_the_point_by_table_or_by_index(tmp_path):
 def test_value_that_is_no_index_raises_without_a_table(tmp_path):
   path = raster(tmp_path / 'eunis.tif', np.full((2, 2), 107, np.uint8))
   with pytest.raises(
-    ValueError, match='eunis.tif has the value 107, .*0 to 43.*--eunis_table'
+    ValueError, match='eunis.tif has the value 107, .*0 to 43.*--eunis-table'
   ):
     region_maps.read(path, 'eunis')([POINT])
 

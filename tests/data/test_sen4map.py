@@ -104,7 +104,7 @@ def test_missing_band_is_named_with_the_flag_that_allows_it(raw):
   with pytest.raises(
     ValueError,
     match=(
-      rf"train.h5, {KEY}: it lacks the bands \['B8A'\].*--missing_bands B8A"
+      rf"train.h5, {KEY}: it lacks the bands \['B8A'\].*--missing-bands B8A"
     ),
   ):
     year(path)

@@ -1,11 +1,12 @@
+import dataclasses
 import pathlib
 
 import numpy as np
 import pytest
 
-from fusion_jax import geo, prepare
+from fusion_jax import datasets, geo
 from fusion_jax.data import records
-from fusion_jax.data.builders import series, shards
+from fusion_jax.data.builders import blocks, series, shards, skipped
 from fusion_jax.data.sources import gridded
 
 DATA = pathlib.Path(__file__).parents[1] / 'testdata'
@@ -29,6 +30,14 @@ BLOCKS = {
 }
 
 
+ONE_PROCESS = datasets.BuildSettings(num_workers=1)
+SIX_DAYS_OF_WINDOWS = datasets.Series(
+  weather=(str(SIX_DAYS),),
+  series=('t2m_hourly',),
+  blocks={name: datasets.Block(**block) for name, block in BLOCKS.items()},
+)
+
+
 class Constant:
   """Weather that is the same everywhere; missing at the second place."""
 
@@ -40,19 +49,12 @@ class Constant:
 
 
 def test_windows_of_a_grid_lie_inside_their_block(tmp_path):
-  prepare.prepare(
-    'series',
-    tmp_path,
-    weather_paths=(str(SIX_DAYS),),
-    series=('t2m_hourly',),
-    blocks=BLOCKS,
-    num_workers=1,
-  )
+  datasets.prepare(SIX_DAYS_OF_WINDOWS, tmp_path, ONE_PROCESS)
   raw = gridded.Weather((str(SIX_DAYS),))
   for split, num_places, num_times in ('train', 9, 3), ('test', 6, 2):
     found = records.Examples(tmp_path, split)
     assert len(found) == num_places * num_times
-    block = series.Block(**BLOCKS[split])
+    block = blocks.Block(**BLOCKS[split])
     for example in (found[0], found[len(found) - 1]):
       hour = int(example['time']) // 3600
       assert block.hours[0] <= hour - 47 and hour + 12 < block.hours[1]
@@ -66,32 +68,24 @@ def test_windows_of_a_grid_lie_inside_their_block(tmp_path):
 
 
 def test_a_prepared_data_set_of_series_is_reused(tmp_path):
-  made = dict(
-    weather_paths=(str(SIX_DAYS),),
-    series=('t2m_hourly',),
-    blocks=BLOCKS,
-    num_workers=1,
-  )
-  prepare.prepare('series', tmp_path, **made)
+  datasets.prepare(SIX_DAYS_OF_WINDOWS, tmp_path, ONE_PROCESS)
   before = {p: p.stat().st_mtime_ns for p in tmp_path.glob('*.array_record')}
-  prepare.prepare('series', tmp_path, **made)
+  datasets.prepare(SIX_DAYS_OF_WINDOWS, tmp_path)
   assert before == {p: p.stat().st_mtime_ns for p in before}
 
 
 def test_windows_of_daily_files_at_stations(tmp_path):
-  blocks = {
-    'train': dict(start='1990-01-01', end='1992-01-01', every_h=240),
-    'test': dict(start='1992-01-01', end='1994-01-01', every_h=240),
+  splits = {
+    'train': datasets.Block('1990-01-01', '1992-01-01', every_h=240),
+    'test': datasets.Block('1992-01-01', '1994-01-01', every_h=240),
   }
-  prepare.prepare(
-    'series',
-    tmp_path,
-    weather_paths=(str(CITIES),),
+  recipe = datasets.Series(
+    weather=(str(CITIES),),
     series=('t2m_min_daily', 't2m_max_daily'),
-    blocks=blocks,
-    num_workers=1,
+    blocks=splits,
   )
-  for split in blocks:
+  datasets.prepare(recipe, tmp_path, ONE_PROCESS)
+  for split in splits:
     found = records.Examples(tmp_path, split)
     assert len(found) % 5 == 0 and len(found) > 300
     for example in map(found.__getitem__, range(0, len(found), 30)):
@@ -100,7 +94,7 @@ def test_windows_of_daily_files_at_stations(tmp_path):
 
 
 def test_windows_of_stations(tmp_path):
-  declared = dict(
+  stations = datasets.Stations(
     paths=(str(DATA / 'series' / 'nyc-2013-hourly.csv.gz'),),
     places={'EWR': (40.69, -74.17)},
     station='origin',
@@ -108,33 +102,24 @@ def test_windows_of_stations(tmp_path):
     time_zone='UTC',
     precipitation=('precip', 'inch'),
   )
-  blocks = {'train': dict(start='2013-02-01', end='2013-02-05', every_h=12)}
-  prepare.prepare(
-    'series',
-    tmp_path,
-    stations=declared,
-    blocks=blocks,
-    series=('tp_hourly',),
-    num_workers=1,
+  block = datasets.Block('2013-02-01', '2013-02-05', every_h=12)
+  recipe = datasets.Series(
+    stations=stations, blocks={'train': block}, series=('tp_hourly',)
   )
+  datasets.prepare(recipe, tmp_path, ONE_PROCESS)
   example = records.Examples(tmp_path, 'train')[0]
   assert example['tp_hourly'].shape == (60,)
   with pytest.raises(ValueError, match='other arguments: stations='):
-    prepare.prepare(
-      'series',
-      tmp_path,
-      blocks=blocks,
-      series=('tp_hourly',),
-      stations=declared | {'hour_of_sum': 'starts'},
-    )
+    other = dataclasses.replace(stations, hour_of_sum='starts')
+    datasets.prepare(dataclasses.replace(recipe, stations=other), tmp_path)
 
 
 def test_windows_without_a_value_are_left_out_and_counted(tmp_path):
-  block = series.Block('2020-01-01', '2020-01-04', every_h=1)
+  block = blocks.Block('2020-01-01', '2020-01-04', every_h=1)
   source = series.Windows(Constant(), {'train': block}, ('t2m_hourly',))
   shards.build(source, tmp_path, max_bad=0.5)
   assert len(records.Examples(tmp_path, 'train')) == 13
-  with pytest.raises(shards.TooManyBadExamples, match='values are missing'):
+  with pytest.raises(skipped.TooManyBadExamples, match='values are missing'):
     shards.build(source, tmp_path / 'strict', max_bad=0.1)
 
 
@@ -162,26 +147,30 @@ def test_windows_without_a_value_are_left_out_and_counted(tmp_path):
 )
 def test_bad_blocks_are_named(tmp_path, changes, message):
   with pytest.raises(ValueError, match=message):
-    prepare.prepare(
+    recipe = datasets.from_fields(
       'series',
-      tmp_path,
-      weather_paths=(str(SIX_DAYS),),
-      series=('t2m_hourly',),
-      blocks=BLOCKS | changes,
+      dict(
+        weather=(str(SIX_DAYS),),
+        series=('t2m_hourly',),
+        blocks=BLOCKS | changes,
+      ),
     )
+    datasets.prepare(recipe, tmp_path)
 
 
 @pytest.mark.parametrize(
   'arguments, message',
   [
-    (dict(blocks=BLOCKS), 'either --weather.*or --stations'),
-    (dict(weather_paths=(str(SIX_DAYS),)), 'needs --blocks'),
-    (dict(weather_paths=(str(SIX_DAYS),), blocks=BLOCKS), 'No series'),
+    (dict(weather=()), 'either --weather.*or --stations'),
+    (dict(blocks={}), 'needs --blocks'),
+    (dict(series=()), 'No series'),
+    (dict(blocks={'train': dict(start='2019')}), 'Block cannot be made of'),
+    (dict(blocks={'train': dict(begin='2019')}), 'fields are start, end'),
   ],
 )
-def test_series_need_weather_blocks_and_names(tmp_path, arguments, message):
+def test_series_need_weather_blocks_and_names(arguments, message):
   with pytest.raises(ValueError, match=message):
-    prepare.prepare('series', tmp_path, **arguments)
+    dataclasses.replace(SIX_DAYS_OF_WINDOWS, **arguments)
 
 
 def test_cells_of_a_grid_are_in_the_order_of_its_fields():

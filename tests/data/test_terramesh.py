@@ -15,7 +15,7 @@ import pytest
 import zarr
 
 from fusion_jax import modalities
-from fusion_jax.data.builders import examples, shards
+from fusion_jax.data.builders import examples, shards, skipped
 from fusion_jax.data.sources import terramesh
 
 SIZE = 8
@@ -301,7 +301,7 @@ def test_build_names_what_it_left_out_and_stops_at_too_much(root, tmp_path):
   change(root, 'S2L2A', 'majortom_shard_000001', no_zip)
   source = terramesh.TerraMesh(str(root))
   with pytest.raises(
-    shards.TooManyBadExamples, match=r'1 of \d .*majortom_train_1.*BadZipFile'
+    skipped.TooManyBadExamples, match=r'1 of \d .*majortom_train_1.*BadZipFile'
   ):
     shards.build(source, tmp_path / 'strict')
   assert shards.build(source, tmp_path / 'out', max_bad=0.5)

@@ -22,15 +22,15 @@ _MOST_VALUES = 400  # Of a field of floats.
 # Arguments of `python -m fusion_jax.prepare`; paths are relative to the root.
 COMMANDS = {
   'simulated': (
-    'simulated --seed 3 --image_size 32 --num_train 2 --num_val 1 --num_test 0 '
+    'simulated --seed 3 --image_size 32 --splits train=2 val=1 '
     '--compression zstd:1'
   ),
   'simulated_pixels': (
-    'simulated_pixels --seed 3 --size 1 --num_train 8 --num_val 4 --num_test 4 '
+    'simulated_pixels --seed 3 --size 1 --splits train=8 val=4 test=4 '
     '--compression zstd:1'
   ),
   'simulated_pixels_clear': (
-    'simulated_pixels --seed 4 --size 5 --num_train 4 --num_val 2 --num_test 2 '
+    'simulated_pixels --seed 4 --size 5 --splits train=4 val=2 test=2 '
     '--composite clear'
   ),
   'samples': (

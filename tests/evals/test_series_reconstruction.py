@@ -7,6 +7,7 @@ import pytest
 
 from fusion_jax import modalities
 from fusion_jax.configs import series_tokenizer as config_lib
+from fusion_jax.data.builders import blocks as blocks_lib
 from fusion_jax.data.builders import series as builder
 from fusion_jax.data.builders import statistics
 from fusion_jax.data.sources import gridded, stations
@@ -18,7 +19,7 @@ WIDTH = (318 - 225) / 500
 
 def split_values(weather, blocks, name, split, **changes):
   """[P, T] of every window of a split."""
-  block = builder.Block(**blocks[split] | changes)
+  block = blocks_lib.Block(**blocks[split] | changes)
   source = builder.Windows(weather, {split: block}, (name,))
   return np.stack(
     [
@@ -51,7 +52,7 @@ def rain():
 
 @pytest.fixture(scope='module')
 def era5():
-  path = config_lib.DATA['era5']['prepare']['weather_paths'][0]
+  path = config_lib.DATA['era5']['prepare']['weather'][0]
   return gridded.Weather((str(ROOT / path),))
 
 
@@ -80,12 +81,12 @@ def test_uniform_bins_err_as_theory_says_on_real_temperature(temperature):
 def test_the_splits_share_no_hour_and_no_neighbouring_cell(era5):
   lat, lon = era5.cells
   blocks = {
-    split: builder.Block(**block) for split, block in config_lib.ERA5.items()
+    split: blocks_lib.Block(**block) for split, block in config_lib.ERA5.items()
   }
   inside = {split: block.contains(lat, lon) for split, block in blocks.items()}
   spans = {}
   for split, block in blocks.items():
-    hours = block.times(('t2m_hourly',)) // 3600
+    hours = builder.times(block, ('t2m_hourly',)) // 3600
     spans[split] = hours.min() - 47, hours.max() + 12
     assert inside[split].sum() >= 99
   for one, two in ('train', 'val'), ('train', 'test'), ('val', 'test'):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fusion_jax
-from fusion_jax import modalities, prepare, tokenize
+from fusion_jax import datasets, modalities
 from fusion_jax import runs as runs_lib
 from fusion_jax.configs import image_tokenizer as tokenizer_config
 from fusion_jax.configs import pretrain as pretrain_config
@@ -160,33 +160,23 @@ def test_a_fingerprint_stands_for_the_encoder(dem):
 @pytest.mark.slow
 def test_tokenizers_train_tokenize_and_pretrain(tmp_path):
   """Everything together: raw Sentinel-2, six tokens, place and weather."""
-  data_dir = prepare.prepare(
-    'simulated',
+  data_dir = datasets.prepare(
+    datasets.Simulated(
+      image_size=40, splits=dict(train=32, val=16), examples_per_shard=16
+    ),
     tmp_path / 'data',
-    image_size=40,
-    splits=dict(train=32, val=16),
-    num_workers=1,
-    examples_per_shard=16,
+    datasets.BuildSettings(num_workers=1),
   )
   runs = []
   for modality in tokenizer_config.MODALITIES:
     runs.append(str(tmp_path / modality))
     runs_lib.run(make_config(modality, data_dir), runs[-1])
     assert json.loads((tmp_path / modality / 'metrics.json').read_text())
-  prepare.main(
-    [
-      'tokenize',
-      '--data',
-      str(data_dir),
-      '--tokenizers',
-      *runs,
-      '--image_size',
-      '32',
-      '--squares',
-      '2',
-    ]
+  step = datasets.Codes(
+    data=str(data_dir), tokenizers=tuple(runs), image_size=32, squares=2
   )
-  assert tokenize.tokenize(data_dir, runs, image_size=32, squares=2)
+  assert datasets.write_codes(step)
+  assert datasets.write_codes(step)  # Done: not once more.
   examples = records.Examples(data_dir, 'train')
   for run in runs:
     codec = fusion_jax.load(run)

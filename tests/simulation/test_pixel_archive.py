@@ -8,9 +8,10 @@ import pytest
 h5py = pytest.importorskip('h5py')
 rasterio = pytest.importorskip('rasterio')
 
-from fusion_jax import prepare
+from fusion_jax import datasets
 from fusion_jax.data import labels, records
 from fusion_jax.data.builders import examples, sen4map, shards
+from fusion_jax.data.builders import skipped as skipped_lib
 from fusion_jax.data.sources import photo_vectors
 from fusion_jax.simulation import pixel_archive, pixels
 
@@ -194,7 +195,7 @@ def test_broken_places_are_named_counted_and_skipped(folder, tmp_path):
   ]
   (skipped,) = broken
   assert skipped.key == key and "lacks the bands ['B11']" in skipped.reason
-  with pytest.raises(shards.TooManyBadExamples, match=key):
+  with pytest.raises(skipped_lib.TooManyBadExamples, match=key):
     shards.build(builder, tmp_path / 'out')
 
 
@@ -220,25 +221,14 @@ def test_habitat_map_holds_the_classes(earth, folder):
 
 def test_prepare_writes_what_the_files_hold(earth, folder, tmp_path):
   out = tmp_path / 'data'
-  prepare.main(
-    [
-      'sen4map',
-      '--source',
-      str(folder),
-      '--out',
-      str(out),
-      '--size',
-      '5',
-      '--survey',
-      str(folder / 'survey.csv'),
-      '--num_workers',
-      '2',
-      '--labels',
-      str(folder / 'labels.csv'),
-      '--photos',
-      str(folder / 'photos.safetensors'),
-    ]
+  recipe = datasets.Sen4Map(
+    source=str(folder),
+    size=5,
+    survey=str(folder / 'survey.csv'),
+    labels=str(folder / 'labels.csv'),
+    photos=str(folder / 'photos.safetensors'),
   )
+  datasets.prepare(recipe, out, datasets.BuildSettings(num_workers=2))
   found = records.Examples(out, 'test')
   assert {found[i]['key'] for i in range(len(found))} == {
     earth.example('test', i)['key'] for i in range(COUNT)
@@ -248,8 +238,8 @@ def test_prepare_writes_what_the_files_hold(earth, folder, tmp_path):
     e for e in (found[i] for i in range(COUNT)) if e['key'] == wanted['key']
   )
   assert_same(example, wanted)
-  with pytest.raises(ValueError, match='made with other arguments: joined='):
-    prepare.prepare('sen4map', out, source=str(folder), size=5)
+  with pytest.raises(ValueError, match='made with other arguments: survey='):
+    datasets.prepare(datasets.Sen4Map(source=str(folder), size=5), out)
 
 
 def test_files_of_splits_are_found_by_how_their_names_begin(tmp_path):
@@ -260,4 +250,4 @@ def test_files_of_splits_are_found_by_how_their_names_begin(tmp_path):
   with pytest.raises(ValueError, match="both of 'test'"):
     sen4map.find_files(tmp_path)
   with pytest.raises(ValueError, match="--source='' holds no Sen4Map"):
-    prepare.prepare('sen4map', tmp_path / 'out')
+    datasets.prepare(datasets.Sen4Map(source=''), tmp_path / 'out')

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from fusion_jax import prepare
+from fusion_jax import datasets
 from fusion_jax.data import (
   composites,
   labels,
@@ -219,8 +219,10 @@ def test_patches_of_an_archive_hold_the_example_in_their_middle(earth):
 
 
 def test_prepared_places_are_read_with_and_without_tfds(earth, tmp_path):
-  prepare.prepare(
-    'simulated_pixels', tmp_path, num_workers=1, splits={'train': 10, 'test': 9}
+  datasets.prepare(
+    datasets.SimulatedPixels(splits={'train': 10, 'test': 9}),
+    tmp_path,
+    datasets.BuildSettings(num_workers=1),
   )
   source = records.Examples(tmp_path, 'test')
   wanted = earth.example('test', 4)

@@ -11,21 +11,17 @@ from absl import flags
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), '..', '..'))
 
-from fusion_jax import prepare, runs
+from fusion_jax import datasets, runs
 from fusion_jax.configs import pretrain as pretrain_config
 from tests.train import harness
 
 
 def prepare_data(path):
   """Sixty-four simulated examples of 40 x 40 pixels, with all the weather."""
-  return prepare.prepare(
-    'simulated',
-    path,
-    image_size=40,
-    images=('S2L2A',),
-    splits=dict(train=64, val=10),
-    num_workers=1,
+  recipe = datasets.Simulated(
+    image_size=40, images=('S2L2A',), splits=dict(train=64, val=10)
   )
+  return datasets.prepare(recipe, path, datasets.BuildSettings(num_workers=1))
 
 
 def config(data_dir, **changes):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fusion_jax
-from fusion_jax import prepare, runs
+from fusion_jax import datasets, runs
 from fusion_jax.configs import worldcereal
 from fusion_jax.tasks import classify_pixels
 from tests import pixel_data
@@ -104,11 +104,10 @@ def test_report_has_the_accuracy_of_the_judged_split(data, tmp_path):
 
 @pytest.mark.slow
 def test_recipe_of_real_pixels_ends_with_a_model_of_their_classes(tmp_path):
-  prepare.prepare(
-    'worldcereal',
+  datasets.prepare(
+    datasets.WorldCereal(source=str(CEREAL / 'flanders_10px_long.parquet')),
     tmp_path / 'data',
-    num_workers=1,
-    source=str(CEREAL / 'flanders_10px_long.parquet'),
+    datasets.BuildSettings(num_workers=1),
   )
   config = worldcereal.get_config('smoke')
   config.data.dir = str(tmp_path / 'data')

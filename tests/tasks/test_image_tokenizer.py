@@ -268,16 +268,12 @@ def test_classes_have_a_cross_entropy():
 
 
 def test_a_data_set_without_the_modality_lists_its_fields(tmp_path):
-  from fusion_jax import prepare
+  from fusion_jax import datasets
 
-  prepare.prepare(
-    'simulated',
-    tmp_path,
-    image_size=32,
-    images=('LULC',),
-    splits=dict(train=2, val=1),
-    num_workers=1,
+  recipe = datasets.Simulated(
+    image_size=32, images=('LULC',), splits=dict(train=2, val=1)
   )
+  datasets.prepare(recipe, tmp_path, datasets.BuildSettings(num_workers=1))
   task = image_tokenizer.ImageTokenizer(make_config(), tmp_path)
   with pytest.raises(ValueError, match='no NDVI.*LULC'):
     task.batches('train')

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fusion_jax
-from fusion_jax import modalities, runs, tokenize
+from fusion_jax import datasets, modalities, runs
 from fusion_jax.data import records
 from fusion_jax.generation import sequences
 from fusion_jax.tasks import pretrain
@@ -24,7 +24,8 @@ def data_dir(tmp_path_factory):
   (path / 'tokenizer').mkdir()
   run = trained_series.write_workdir(path / 'tokenizer', (CODED,))
   data = runner.prepare_data(path / 'data')
-  assert tokenize.tokenize(data, [run])
+  step = datasets.Codes(data=str(data), tokenizers=(str(run),))
+  assert datasets.write_codes(step)
   return data
 
 

@@ -52,7 +52,7 @@ STATISTICS = {
 def make_config(tmp_path, arg='levels=4-4-4,smoke'):
   config = config_lib.get_config(arg)
   config.model.update(dict(width=8, num_waves=2, dilations=(1,)))
-  config.data.prepare.update(dict(weather_paths=(str(SIX_DAYS),)))
+  config.data.prepare.update(dict(weather=(str(SIX_DAYS),)))
   config.data.prepare.blocks = BLOCKS
   config.data.dir = str(tmp_path / 'data')
   return config

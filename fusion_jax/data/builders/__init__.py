@@ -1,7 +1,7 @@
 """Raw archive or simulation -> a directory of ArrayRecord examples.
 
-A *source* is what a builder reads. It has no arrays, can be pickled, and
-offers
+A *reader* (`source.Reader`) is what a builder reads. It holds no arrays, can be
+pickled, and offers
 
   `schema`: `examples.Schema`, the fields of its examples;
   `parts()`: {split: [part, ...]}, each part (any picklable value) one shard
@@ -9,8 +9,8 @@ offers
   `read(split, part)`: iterator over the part's examples (dicts of NumPy
     arrays), with an `examples.Skipped` in place of each one that is broken;
   `places(split, part)`: optional, {key: (lat, lon, time)} without reading the
-    images; only a source that is joined with weather needs it.
+    images; only a reader that is joined with weather needs it.
 
-A source of random access (`splits`, {name: number of examples}, and
-`example(split, i)`, a pure function) becomes one by `shards.Indexed`.
+Examples of random access (`splits`, {name: number of examples}, and
+`example(split, i)`, a pure function) become a reader by `shards.Indexed`.
 """

@@ -1,9 +1,6 @@
 """Writes codes of tokenizers beside what a prepared data set holds.
 
-A random square of an image has no codes of its own: what a tokenizer says of a
-patch depends on all that it sees. So a few squares of every example are fixed,
-each tokenised just as it will be shown, and training draws one of them. Stored
-are, per example,
+Stored are, per example (see `tokenising` for the squares),
 
   codes/<modality>  uint16 [squares, rows, columns], none where there is no
                     image
@@ -18,99 +15,50 @@ are done, so a killed run goes on with the next; `features.json` names the
 codes when all are, and until then the data set reads as before.
 """
 
-import dataclasses
 import json
 import os
 import pathlib
 import tempfile
-import zlib
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
 from absl import logging
-from array_record.python import (
-  array_record_data_source,
-  array_record_module,
-)
+from array_record.python import array_record_data_source
 from tensorflow_datasets.proto import tf_example_pb2
 
 from fusion_jax import modalities
 from fusion_jax.data import records
-from fusion_jax.data.builders import examples, shards
+from fusion_jax.data.builders import layout, tokenising, writer
 from fusion_jax.data.transforms import crops
 
-SUMMARY = 'codes.json'
-
-
-@dataclasses.dataclass(frozen=True)
-class Encoder:
-  """How images or series of one modality become codes.
-
-  Attributes:
-    modality: of the codes, with their vocabulary.
-    fingerprint: of configuration and weights; other codes, another one.
-    encode: from images [B, Y, X, C] as stored to codes [B, Y/16, X/16], or
-      from series [B, T] to ids [B, T].
-  """
-
-  modality: modalities.Modality
-  fingerprint: str
-  encode: Callable
-
-
-@dataclasses.dataclass(frozen=True)
-class Squares:
-  """Which squares of an example are tokenised.
-
-  Attributes:
-    size: pixels a side, a multiple of the patch.
-    count: how many; one where the images are no larger than that.
-  """
-
-  size: int
-  count: int
-
-  def __post_init__(self):
-    if self.size % modalities.PATCH or self.size < modalities.PATCH:
-      raise ValueError(
-        f'image_size={self.size} is not a multiple of the patch '
-        f'of {modalities.PATCH} pixels.'
-      )
-    if self.count < 1:
-      raise ValueError(f'{self.count} squares; there must be one or more.')
-
-  def corners(self, key, extent):
-    """[count, 2] int16: the centre, then draws of the example's own.
-
-    Raises:
-      ValueError: if the images are smaller than a square.
-    """
-    spare = np.subtract(extent, self.size)
-    if min(spare) < 0:
-      raise ValueError(
-        f'The images of example {key!r} have {extent[0]} x {extent[1]} '
-        f'pixels, fewer than image_size={self.size}.'
-      )
-    rng = np.random.default_rng(zlib.crc32(key.encode()))
-    drawn = rng.integers(spare + 1, size=(self.count - 1, 2))
-    return np.concatenate([spare[None] // 2, drawn]).astype(np.int16)
+SUMMARY = layout.CODES
 
 
 def write(
-  path, encoders, squares, *, batch_size=64, share=(0, 1), overwrite=False
-):
+  path: str | os.PathLike[str],
+  encoders: Sequence[tokenising.Encoder],
+  squares: tokenising.Squares | None,
+  *,
+  batch_size: int = 64,
+  share: tuple[int, int] = (0, 1),
+  overwrite: bool = False,
+  compression: str = 'uncompressed',
+) -> bool:
   """Adds the codes to this process's share of the shards.
 
   Args:
     path: folder of a finished data set.
-    encoders: `Encoder`s.
-    squares: `Squares`; None if no encoder is of images.
-    batch_size: squares or series encoded together.
+    encoders: one encoder for each modality.
+    squares: which squares of the images get codes; None if no encoder is one
+      of images.
+    batch_size: number of squares or series that are encoded together.
     share: (i, n): every n-th shard from the i-th, for job arrays.
-    overwrite: replace codes of other tokenizers or squares; until all are
-      written again, the data set then has none.
+    overwrite: whether to replace codes of other tokenizers or squares; until
+      all are written again, the data set has none.
+    compression: compression of the records, as the data set was made with.
 
   Returns:
     Whether the data set is complete: False while other processes' shards are
@@ -124,42 +72,60 @@ def write(
   path = pathlib.Path(path)
   decode = records.Decoder(path)
   _check_fields(path, decode.fields, encoders)
-  wanted = {
+  made_with = _describe(encoders, squares)
+  _check_codes(path, made_with, overwrite)
+  all_shards = sorted(path.glob(layout.RECORDS))
+  own_shards = all_shards[share[0] :: share[1]]
+  todo = [shard for shard in own_shards if _note(shard) != made_with]
+  chunk = max(1, batch_size // (squares.count if squares else 1))
+  for shard in tqdm.tqdm(todo, 'shards', disable=not os.isatty(2)):
+    with_codes = _tokenised(shard, decode, encoders, squares, chunk)
+    _replace(shard, with_codes, compression)
+    layout.write_whole(_note_path(shard), json.dumps(made_with))
+    logging.info('Added codes to %s.', shard)
+  num_left = sum(_note(shard) != made_with for shard in all_shards)
+  if num_left:
+    logging.info(
+      '%d of %d shards lack codes; the process that writes the last ones '
+      'finishes %s.',
+      num_left,
+      len(all_shards),
+      path,
+    )
+    return False
+  _finish(path, made_with)
+  return True
+
+
+def _describe(
+  encoders: Sequence[tokenising.Encoder], squares: tokenising.Squares | None
+) -> dict[str, Any]:
+  """What codes are made with, the content of `codes.json`."""
+  return {
     'image_size': squares.size if squares else 0,
     'squares': squares.count if squares else 0,
     'tokenizers': {e.modality.name: e.fingerprint for e in encoders},
   }
-  _check_codes(path, wanted, overwrite)
-  every = sorted(path.glob('*.array_record'))
-  mine = [
-    shard for shard in every[share[0] :: share[1]] if _note(shard) != wanted
-  ]
-  for shard in tqdm.tqdm(mine, 'shards', disable=not os.isatty(2)):
-    _rewrite(shard, decode, encoders, squares, batch_size)
-    shards.write_whole(_note_path(shard), json.dumps(wanted))
-    logging.info('Added codes to %s.', shard)
-  left = [shard for shard in every if _note(shard) != wanted]
-  if left:
-    logging.info(
-      '%d of %d shards have codes; the process that writes the '
-      'last ones finishes %s.',
-      len(every) - len(left),
-      len(every),
-      path,
-    )
-    return False
-  _finish(path, wanted)
-  return True
 
 
-def _check_fields(path, fields, encoders):
+def _check_fields(
+  path: pathlib.Path,
+  fields: Iterable[str],
+  encoders: Sequence[tokenising.Encoder],
+) -> None:
+  """Checks that there is one encoder for each modality, and data for each.
+
+  Raises:
+    ValueError: if not.
+  """
+  fields = sorted(fields)
   lacking = [
     e.modality.field for e in encoders if e.modality.field not in fields
   ]
   if lacking:
     raise ValueError(
       f'The data set in {path} has no {lacking}; its fields are '
-      f'{sorted(fields)}. Leave these tokenizers out, or prepare the data '
+      f'{fields}. Leave these tokenizers out, or prepare the data '
       'with them.'
     )
   names = [e.modality.name for e in encoders]
@@ -169,19 +135,25 @@ def _check_fields(path, fields, encoders):
     )
 
 
-def _check_codes(path, wanted, overwrite):
-  """Frees the data set of codes that do not go with `wanted`."""
+def _check_codes(
+  path: pathlib.Path, made_with: Mapping[str, Any], overwrite: bool
+) -> None:
+  """Frees the data set of codes that were not made with `made_with`.
+
+  Raises:
+    ValueError: if it has some, and `overwrite` is false.
+  """
   summary = path / SUMMARY
   try:
-    there = json.loads(summary.read_text())
+    stored = json.loads(summary.read_text())
   except FileNotFoundError:  # Not finished, or freed by another process.
     return
-  if there == wanted:
+  if stored == made_with:
     return
   changed = {
-    key: (there[key], wanted[key])
-    for key in wanted
-    if there[key] != wanted[key]
+    key: (stored[key], made_with[key])
+    for key in made_with
+    if stored[key] != made_with[key]
   }
   if not overwrite:
     raise ValueError(
@@ -191,18 +163,19 @@ def _check_codes(path, wanted, overwrite):
       )
       + '. Pass --overwrite to replace them all.'
     )
-  _write_features(path, ())
+  _write_features(path, {})
   summary.unlink(missing_ok=True)
 
 
-def _note_path(shard):
-  return shard.parent / '.notes' / f'{shard.name}.codes.json'
+def _note_path(shard: pathlib.Path) -> pathlib.Path:
+  """The file that says which codes a shard has."""
+  return shard.parent / layout.NOTES / f'{shard.name}.codes.json'
 
 
-def _note(shard):
+def _note(shard: pathlib.Path) -> dict[str, Any] | None:
   """What codes a shard has; None without any.
 
-  A note may be of an older shard of that name, so the first record is asked.
+  A note may be about an older shard of that name, so the first record is asked.
   """
   path = _note_path(shard)
   if not path.exists():
@@ -210,7 +183,7 @@ def _note(shard):
   note = json.loads(path.read_text())
   source = array_record_data_source.ArrayRecordDataSource([str(shard)])
   if len(source):
-    example = tf_example_pb2.Example.FromString(source[0])
+    example = _parse(source[0])
     if any(
       f'codes/{name}' not in example.features.feature
       for name in note['tokenizers']
@@ -219,138 +192,76 @@ def _note(shard):
   return note
 
 
-def _rewrite(shard, decode, encoders, squares, batch_size):
-  """Replaces a shard by itself with codes."""
+def _tokenised(
+  shard: pathlib.Path,
+  decode: records.Decoder,
+  encoders: Sequence[tokenising.Encoder],
+  squares: tokenising.Squares | None,
+  chunk: int,
+) -> Iterator[bytes]:
+  """Yields the records of a shard with their codes, made `chunk` at a time."""
   source = array_record_data_source.ArrayRecordDataSource([str(shard)])
+  batch_size = chunk * (squares.count if squares else 1)
+  for start in range(0, len(source), chunk):
+    raw = [source[i] for i in range(start, min(start + chunk, len(source)))]
+    rows = [decode(record) for record in raw]
+    fields = tokenising.tokenise(rows, encoders, squares, batch_size)
+    for record, codes in zip(raw, fields):
+      yield _with(record, codes)
+
+
+def _replace(
+  shard: pathlib.Path, content: Iterable[bytes], compression: str
+) -> None:
+  """Replaces the records of a shard, and removes the note of its old codes."""
   temporary = f'{shard}.tmp-{os.getpid()}'
-  writer = array_record_module.ArrayRecordWriter(
-    temporary, f'group_size:1,{_compression(shard.parent)}'
-  )
-  count = squares.count if squares else 1
-  chunk = max(1, batch_size // count)
+  file = writer.open_file(temporary, compression)
   try:
-    for start in range(0, len(source), chunk):
-      raw = [source[i] for i in range(start, min(start + chunk, len(source)))]
-      for record, found in zip(
-        raw,
-        _tokenise(
-          [decode(record) for record in raw], encoders, squares, chunk * count
-        ),
-      ):
-        writer.write(_with(record, found))
-    writer.close()
+    for record in content:
+      file.write(record)
+    file.close()
     _note_path(shard).unlink(missing_ok=True)  # Of other codes.
     os.replace(temporary, shard)
   finally:
     pathlib.Path(temporary).unlink(missing_ok=True)
 
 
-def _tokenise(rows, encoders, squares, batch_size):
-  """[{field: array}] of the examples `rows`."""
-  of_series = [e for e in encoders if e.modality.kind == 'series']
-  of_images = [e for e in encoders if e.modality.kind != 'series']
-  found = (
-    [{} for _ in rows]
-    if squares is None
-    else _tokenise_images(rows, of_images, squares, batch_size)
-  )
-  for encoder in of_series:
-    name = encoder.modality.name
-    ids = _in_batches(
-      encoder, np.stack([row[name] for row in rows]), batch_size
-    )
-    for made, mine in zip(found, ids):
-      made[f'codes/{name}'] = mine
-  return found
+def _parse(record: bytes) -> Any:
+  """The `tf.train.Example` of a record."""
+  return tf_example_pb2.Example.FromString(record)  # pyright: ignore[reportAttributeAccessIssue]  # Generated code.
 
 
-def _tokenise_images(rows, encoders, squares, batch_size):
-  """The part of `_tokenise` that is of images."""
-  found = []
-  for row in rows:
-    extents = {
-      row[name].shape[:2]
-      for name in examples.IMAGE_TYPES
-      if name in row and row[name].size
-    }
-    if len(extents) > 1:
-      raise ValueError(
-        f'The images of example {row["key"]!r} are of several '
-        f'sizes: {sorted(extents)}.'
-      )
-    extent = extents.pop() if extents else (squares.size, squares.size)
-    found.append({crops.CORNERS: squares.corners(row['key'], extent)})
-  for encoder in encoders:
-    field, name = encoder.modality.field, f'codes/{encoder.modality.name}'
-    there = [i for i, row in enumerate(rows) if row[field].size]
-    cut = [
-      rows[i][field][top : top + squares.size, left : left + squares.size]
-      for i in there
-      for top, left in found[i][crops.CORNERS]
-    ]
-    side = squares.size // modalities.PATCH
-    for made in found:
-      made[name] = np.zeros((0, side, side), np.uint16)
-    if there:
-      codes = _in_batches(encoder, np.stack(cut), batch_size)
-      codes = codes.reshape(len(there), squares.count, side, side)
-      for i, mine in zip(there, codes):
-        found[i][name] = mine
-  return found
-
-
-def _in_batches(encoder, inputs, batch_size):
-  """Codes uint16 of images or series [N, ...], by batches of one size."""
-  modality = encoder.modality
-  parts = []
-  for start in range(0, len(inputs), batch_size):
-    part = inputs[start : start + batch_size]
-    spare = batch_size - len(part)
-    padded = np.concatenate([part, np.repeat(part[-1:], spare, 0)])
-    codes = np.asarray(encoder.encode(padded))[: len(part)]
-    if codes.min() < 0 or codes.max() >= modality.vocab_size:
-      raise ValueError(
-        f'Codes of {modality.name} run from {codes.min()} to {codes.max()}; '
-        f'its vocabulary is 0..{modality.vocab_size - 1}.'
-      )
-    parts.append(codes.astype(np.uint16))
-  return np.concatenate(parts)
-
-
-def _with(record, found):
-  """The record with the arrays in place of what it had under these names."""
-  message = tf_example_pb2.Example.FromString(record)
-  for name, array in found.items():
+def _with(record: bytes, fields: Mapping[str, np.ndarray]) -> bytes:
+  """The record with arrays in place of what it had under their names."""
+  message = _parse(record)
+  for name, array in fields.items():
     feature = message.features.feature[name].bytes_list
     feature.value[:] = [array.astype(array.dtype.newbyteorder('<')).tobytes()]
   return message.SerializeToString(deterministic=True)
 
 
-def _compression(path):
-  """As the data set was made with."""
-  note = path / 'prepare.json'
-  made = json.loads(note.read_text()) if note.exists() else {}
-  return made.get('compression', 'uncompressed')
-
-
-def _finish(path, wanted):
+def _finish(path: pathlib.Path, made_with: Mapping[str, Any]) -> None:
   """Names the codes in the metadata, so that readers see them."""
-  side = wanted['image_size'] // modalities.PATCH
+  side = made_with['image_size'] // modalities.PATCH
   features = {}
-  for name in wanted['tokenizers']:
+  for name in made_with['tokenizers']:
     leads = modalities.MODALITIES[name].leads
     features[name] = ((len(leads),) if leads else (None, side, side), np.uint16)
   if side:
     features[crops.CORNERS.split('/')[1]] = (None, 2), np.int16
   _write_features(path, features)
-  shards.write_whole(path / SUMMARY, json.dumps(wanted, indent=1))
-  for leftover in path.glob('*.array_record.tmp-*'):  # Of killed processes.
+  layout.write_whole(path / SUMMARY, json.dumps(made_with, indent=1))
+  for leftover in path.glob(f'{layout.RECORDS}.tmp-*'):  # Of killed processes.
     leftover.unlink(missing_ok=True)
 
 
-def _write_features(path, codes):
+def _write_features(
+  path: pathlib.Path,
+  codes: Mapping[str, tuple[tuple[int | None, ...], Any]],
+) -> None:
   """Replaces the codes in `features.json` by those of {name: (shape, type)}."""
-  features = dict(tfds.features.FeaturesDict.from_config(path).items())
+  stored: Any = tfds.features.FeaturesDict.from_config(os.fspath(path))
+  features = dict(stored.items())
   features.pop('codes', None)
   if codes:
     features['codes'] = {
@@ -359,4 +270,4 @@ def _write_features(path, codes):
     }
   with tempfile.TemporaryDirectory(dir=path, prefix='.features-') as folder:
     tfds.features.FeaturesDict(features).save_config(folder)
-    os.replace(os.path.join(folder, 'features.json'), path / 'features.json')
+    os.replace(os.path.join(folder, layout.FEATURES), path / layout.FEATURES)

@@ -8,12 +8,14 @@ is absent has no rows, a series that is missing is all NaN. TFDS reads it with
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import example_serializer
 
 from fusion_jax import modalities
+from fusion_jax.data.builders import source
 
 IMAGE_TYPES = {
   'S2L2A': np.int16,
@@ -31,7 +33,12 @@ SERIES = tuple(
 
 
 class Skipped(NamedTuple):
-  """An example that could not be read: which one, and why."""
+  """An example that could not be read.
+
+  Attributes:
+    key: name of the example.
+    reason: why it could not be read.
+  """
 
   key: str
   reason: str
@@ -42,8 +49,8 @@ class Schema:
   """Which fields the examples of a data set have.
 
   Attributes:
-    images: TerraMesh folder names; each may still be absent from an example.
-    width: pixels in a row of every image.
+    images: names of TerraMesh's folders; an example may lack any of them.
+    width: number of pixels in a row of every image.
     series: names of the weather modalities.
   """
 
@@ -60,9 +67,9 @@ class Schema:
         f'{sorted(IMAGE_TYPES)}, series {sorted(SERIES)}.'
       )
 
-  def features(self):
-    """The TFDS features, {field: shape, type and encoding}."""
-    tensors = {
+  def features(self) -> tfds.features.FeaturesDict:
+    """Shape, type and encoding of every field, for TFDS."""
+    tensors: dict[str, tuple[tuple[int | None, ...], Any]] = {
       name: ((None, self.width, _channels(name)), IMAGE_TYPES[name])
       for name in self.images
     }
@@ -85,8 +92,8 @@ class Schema:
     )
 
 
-def schema_of(example):
-  """The schema of data sets whose every example has `example`'s fields."""
+def schema_of(example: source.Example) -> Schema:
+  """The schema of a data set whose examples all have the fields of one."""
   images = tuple(name for name in IMAGE_TYPES if name in example)
   series = tuple(name for name in SERIES if name in example)
   width = max((example[name].shape[1] for name in images), default=0)
@@ -94,22 +101,26 @@ def schema_of(example):
 
 
 class Codec:
-  """Examples <-> records of one schema."""
+  """Turns examples of one schema into records, and back.
 
-  def __init__(self, schema):
+  Attributes:
+    schema: fields of the examples.
+    features: shape, type and encoding of every field, for TFDS.
+  """
+
+  def __init__(self, schema: source.Schema):
     self.schema = schema
     self.features = schema.features()
-    self._shapes = {
+    self._shapes: dict[str, tuple[Any, Any]] = {
       name: (feature.shape, feature.np_dtype)
       for name, feature in self.features.items()
       if name != 'key'
     }
-    self._serializer = tfds.core.example_serializer.ExampleSerializer(
-      self.features.get_serialized_info()
-    )
+    specs: Any = self.features.get_serialized_info()
+    self._serializer = example_serializer.ExampleSerializer(specs)
 
-  def complete(self, example):
-    """The example with every field, in the type and shape it is stored in.
+  def complete(self, example: source.Example) -> dict[str, Any]:
+    """The example with every field, in the type and shape of the record.
 
     Absent images get no rows, missing series NaN, and integers are never made
     from fractions.
@@ -129,7 +140,13 @@ class Codec:
       for name, (shape, dtype) in self._shapes.items()
     }
 
-  def _field(self, name, shape, dtype, example):
+  def _field(
+    self,
+    name: str,
+    shape: tuple[int | None, ...],
+    dtype: Any,
+    example: source.Example,
+  ) -> np.ndarray:
     """One array of `example`, checked; the stand-in where there is none."""
     value = (
       np.asarray(example[name])
@@ -137,9 +154,9 @@ class Codec:
       else _stand_in(name, shape, dtype)
     )
     if name in self.schema.images and not value.size:
-      value = np.zeros((0,) + shape[1:], dtype)  # Also from [0, 0, C].
+      value = _stand_in(name, shape, dtype)  # Also from [0, 0, C].
     fits = value.ndim == len(shape) and all(
-      wanted in (None, size) for wanted, size in zip(shape, value.shape)
+      stored in (None, size) for stored, size in zip(shape, value.shape)
     )
     if not fits or not (
       np.can_cast(value.dtype, dtype, 'same_kind')
@@ -151,29 +168,34 @@ class Codec:
       )
     return value.astype(dtype)
 
-  def encode(self, example):
-    """The record (bytes) of a complete example, the same in every process."""
+  def encode(self, example: source.Example) -> bytes:
+    """The record of a complete example, the same bytes in every process."""
     message = self._serializer.get_tf_example(
       self.features.encode_example(example)
     )
     return message.SerializeToString(deterministic=True)
 
-  def decode(self, record):
+  def decode(self, record: bytes) -> dict[str, Any]:
     """The example of a record, read by TFDS."""
-    example = self.features.deserialize_example_np(record)
+    example: Any = self.features.deserialize_example_np(record)
     return example | {'key': example['key'].decode()}
 
 
-def _channels(name):
+def _channels(name: str) -> int:
   return len(modalities.IMAGE_FIELDS[name].bands)
 
 
-def _stand_in(name, shape, dtype):
-  """What is stored for a field that an example lacks."""
+def _stand_in(
+  name: str, shape: tuple[int | None, ...], dtype: Any
+) -> np.ndarray:
+  """What is stored for a field that an example lacks.
+
+  Raises:
+    ValueError: for place and time, which every example has.
+  """
   if name in ('lat', 'lon', 'time'):
     raise ValueError(
       f'An example has no {name}; every one needs place and time.'
     )
-  shape = tuple(size or 0 for size in shape)
   missing = np.nan if name in SERIES else 0
-  return np.full(shape, missing, dtype)
+  return np.full([size or 0 for size in shape], missing, dtype)

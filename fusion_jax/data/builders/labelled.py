@@ -1,4 +1,4 @@
-"""Pixels' years with one label: a builder's source, for classifiers.
+"""A year of pixels with one label each: a reader, for classifiers.
 
 key                 name of the pixel
 lat, lon            degrees
@@ -12,12 +12,14 @@ label/<label>       int32, index into the `classes` of statistics.json, -1
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow_datasets as tfds
 from pyarrow import parquet
 
 from fusion_jax.data import composites
+from fusion_jax.data.builders import source
 from fusion_jax.data.sources import labelled_pixels
 
 LEGEND = 'class_mappings.json'
@@ -29,10 +31,10 @@ class Schema:
   """Which fields the examples have; in place of `examples.Schema`.
 
   Attributes:
-    label: name.
-    names: of its classes.
-    images: none of the images that are counted.
-    series: none, either.
+    label: name of the label.
+    names: names of its classes.
+    images: names of the images whose values are counted: none.
+    series: names of the series whose values are counted: none.
   """
 
   label: str
@@ -41,12 +43,12 @@ class Schema:
   series: tuple[str, ...] = ()
 
   @property
-  def extra(self):
-    """What `statistics.json` says beside the statistics."""
+  def extra(self) -> dict[str, dict[str, list[str]]]:
+    """What `statistics.json` says beside the statistics: names of classes."""
     return {'classes': {self.label: list(self.names)}}
 
-  def features(self):
-    """The TFDS features, {field: shape, type and encoding}."""
+  def features(self) -> tfds.features.FeaturesDict:
+    """Shape, type and encoding of every field, for TFDS."""
     tensors = {
       'lat': ((), np.float64),
       'lon': ((), np.float64),
@@ -73,48 +75,51 @@ class WorldCereal:
   20 pixels. 'val' is one in five cells of 0.25 degrees, 'train' the others.
 
   Attributes:
-    path: of the Parquet.
+    path: file name of the Parquet.
   """
 
   path: str
 
   @functools.cached_property
-  def _pixels(self):
+  def _pixels(self) -> labelled_pixels.LabelledPixels:
+    """The pixels that have a class."""
     path = pathlib.Path(self.path)
-    found = (
+    pixels = (
       labelled_pixels.read_long(path, path.with_name(LEGEND))
       if self._is_long
       else labelled_pixels.read_wide(path)
     )
-    return found.take(found.target >= 0)
+    return pixels.take(pixels.target >= 0)
 
   @functools.cached_property
-  def _is_long(self):
+  def _is_long(self) -> bool:
+    """Whether the file has a row a month, not a row a pixel."""
     return 'timestamp' in parquet.read_schema(self.path).names
 
   @property
-  def schema(self):
+  def schema(self) -> Schema:
+    """The fields, with the label and the classes of the file."""
     return Schema(
       'landcover10' if self._is_long else 'label_full', self._pixels.classes
     )
 
-  def parts(self):
-    """One shard a split."""
+  def parts(self) -> dict[str, list[str]]:
+    """One part for each split."""
     return {'train': ['train'], 'val': ['val']}
 
-  def read(self, split, part):
-    """The examples of a split."""
+  def read(self, split: str, part: str) -> Iterator[source.Example]:
+    """Yields the examples of a split."""
     del part
     cells, of_pixel = np.unique(self._pixels.cells(), return_inverse=True)
     held_out = np.random.default_rng(0).permutation(len(cells)) % _FOLDS == 0
-    found = self._pixels.take(held_out[of_pixel] == (split == 'val'))
+    chosen = self._pixels.take(held_out[of_pixel] == (split == 'val'))
     field = f'label/{self.schema.label}'
-    for i, key in enumerate(found.keys):
+    for i, key in enumerate(chosen.keys):
       yield {
         'key': key,
-        'lat': found.lat[i],
-        'lon': found.lon[i],
-        'pixels': found.values[i][..., None, None],
+        'lat': chosen.lat[i],
+        'lon': chosen.lon[i],
+        'pixels': chosen.values[i][..., None, None],
         'valid': np.ones(12, bool),
-        field: np.int32(found.target[i]),
+        field: np.int32(chosen.target[i]),
       }

@@ -12,14 +12,14 @@ label/<task>        int32, index into `labels.classes(task)`, -1 for none
 """
 
 import dataclasses
-import json
-import pathlib
+from typing import Protocol
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from fusion_jax.data import composites, labels, prompt_files
+from fusion_jax.data import composites, labels
 from fusion_jax.data.builders import shards
+from fusion_jax.data.builders import source as source_lib
 
 DIRECTIONS = ('W', 'E', 'N', 'S')  # In the order of TimeSenCLIP's code.
 
@@ -29,11 +29,11 @@ class Schema:
   """Which fields the examples have; in place of `examples.Schema`.
 
   Attributes:
-    size: k, pixels a side.
-    view_width: D.
-    dtype: of the pixels, 'int16' or 'float32'.
-    images: none of the images that are counted.
-    series: none, either.
+    size: pixels per side, k.
+    view_width: width of the vectors of photos, D.
+    dtype: type of the pixels, 'int16' or 'float32'.
+    images: names of the images whose values are counted: none.
+    series: names of the series whose values are counted: none.
   """
 
   size: int
@@ -42,8 +42,8 @@ class Schema:
   images: tuple[str, ...] = ()
   series: tuple[str, ...] = ()
 
-  def features(self):
-    """The TFDS features, {field: shape, type and encoding}."""
+  def features(self) -> tfds.features.FeaturesDict:
+    """Shape, type and encoding of every field, for TFDS."""
     months, bands = composites.NUM_MONTHS, len(composites.BANDS)
     tensors = {
       'lat': ((), np.float64),
@@ -62,50 +62,32 @@ class Schema:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class IndexedPlaces(shards.Indexed):
-  """As `shards.Indexed`, of examples of this kind; its source has a `size`."""
+class PlacedExamples(source_lib.IndexedExamples, Protocol):
+  """Places of random access, with a crop of pixels around each."""
 
   @property
-  def schema(self):
+  def size(self) -> int:
+    """Pixels per side of the crop."""
+    ...
+
+
+@dataclasses.dataclass(frozen=True)
+class IndexedPlaces(shards.Indexed):
+  """Places of random access as a reader: ranges of their numbers.
+
+  Attributes:
+    source: the places; `size` is their pixels per side.
+    examples_per_shard: number of places in one file, at most.
+  """
+
+  source: PlacedExamples
+
+  @property
+  def schema(self) -> Schema:
+    """The fields of places with pixels of this size."""
     return Schema(self.source.size)
 
 
-def no_views(width=512):
-  """Vectors of a point without photos."""
+def no_views(width: int = 512) -> np.ndarray:
+  """Vectors of a point without photos: [4, D] float32, NaN."""
   return np.full((len(DIRECTIONS), width), np.nan, np.float32)
-
-
-def write_beside(earth, out):
-  """Writes what a simulated Earth knows of its places beside the examples.
-
-  `prompts/{task}.npz` (six templates, those that select models) and
-  `prompts/{task}.{kind}.npz` are prompt vectors (`data.prompt_files`),
-  `scores.json` is what can be known (`simulated.pixel_scores`), and
-  `scenicness/` how people would rate the places of the test split.
-
-  Args:
-    earth: `simulation.pixels.SimulatedPixels`.
-    out: folder of the data set.
-  """
-  from fusion_jax.simulation import (
-    photos,
-    pixel_scores,
-    scenicness,
-  )
-
-  folder = pathlib.Path(out) / 'prompts'
-  folder.mkdir(parents=True, exist_ok=True)
-  for task in labels.TASKS:
-    for kind in photos.KINDS:
-      name = task if kind == 'validation' else f'{task}.{kind}'
-      prompt_files.write(
-        folder / f'{name}.npz', earth.concepts.prompts(task, kind)
-      )
-  if 'test' in earth.splits:
-    scenicness.write(earth, pathlib.Path(out) / 'scenicness')
-  if {'train', 'test'} <= set(earth.splits):
-    shards.write_whole(
-      pathlib.Path(out) / 'scores.json',
-      json.dumps(pixel_scores.scores(earth), indent=1),
-    )

@@ -1,4 +1,4 @@
-"""Sen4Map with LUCAS, photos and maps joined: a builder's source.
+"""Sen4Map with LUCAS, photos and maps joined: a reader.
 
 A label is taken from the file of labels if there is one with the point, else
 from the survey (or the attributes of the HDF5), else from the maps.
@@ -6,14 +6,17 @@ from the survey (or the attributes of the HDF5), else from the maps.
 
 import dataclasses
 import functools
+import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+import h5py
 import numpy as np
 from absl import logging
 
-from fusion_jax.data import labels, lucas_grid
-from fusion_jax.data.builders import examples, places
+from fusion_jax.data import composites, labels, lucas_grid
+from fusion_jax.data.builders import examples, places, source
 from fusion_jax.data.sources import (
   lucas,
   photo_vectors,
@@ -34,25 +37,26 @@ class Sen4Map:
   """The places of HDF5 files, in shards.
 
   Attributes:
-    files: {split: path of its HDF5 file}.
-    size: k, pixels of the crop.
-    composite: see `composites.monthly`.
+    files: path of the HDF5 file of every split, by the name of the split.
+    size: pixels per side of the crop, k.
+    composite: kind of the monthly composites, see `composites.monthly`.
     missing_bands: names of bands that the files may lack.
     survey: CSV of the LUCAS micro-data; '' for the attributes of the HDF5.
-    labels: CSV of published labels (`lucas.read_labels`), or ''.
-    photos: vectors of the photos (`photo_vectors`), or ''.
-    bioregions: map of the regions (`region_maps`), or ''.
-    eunis: map of the habitats, or ''.
-    eunis_table: what the values of that raster mean, or ''.
+    labels: CSV of published labels (`lucas.read_labels`); '' for none.
+    photos: vectors of the photos (`photo_vectors`); '' for none.
+    bioregions: map of the regions (`region_maps`); '' for none.
+    eunis: map of the habitats; '' for none.
+    eunis_table: CSV of what the values of the map of habitats mean; '' for
+      none.
     need_photos: splits whose places without a photo are dropped.
     need_eunis: splits whose places without a habitat are dropped, if habitats
       are known at all: from a map, labels, or attributes of any place.
-    examples_per_shard: at most so many places in one file.
+    examples_per_shard: number of places in one file, at most.
   """
 
   files: Mapping[str, str]
   size: int = 1
-  composite: str = 'published'
+  composite: composites.Kind = 'published'
   missing_bands: tuple[str, ...] = ()
   survey: str = ''
   labels: str = ''
@@ -65,10 +69,12 @@ class Sen4Map:
   examples_per_shard: int = 1024
 
   @property
-  def schema(self):
-    """Pixels are int16 of acquisitions, float32 where anything is stored.
+  def schema(self) -> places.Schema:
+    """The fields of the places.
 
-    Stored composites may have fractions in one place and none in another.
+    Pixels are int16 where they are composed of acquisitions, float32 where
+    composites are stored: these may have fractions in one place and none in
+    another.
     """
     floats = bool(self.missing_bands)
     for path in self.files.values():
@@ -77,8 +83,8 @@ class Sen4Map:
     width = _vectors(self.photos).width if self.photos else 512
     return places.Schema(self.size, width, 'float32' if floats else 'int16')
 
-  def parts(self):
-    """Ranges of the sorted keys of every file.
+  def parts(self) -> dict[str, list[tuple[int, int]]]:
+    """Ranges of the sorted keys of every file, (first, last + 1).
 
     Raises:
       ValueError: if no place has a photo where they are needed.
@@ -90,8 +96,10 @@ class Sen4Map:
       parts[split] = [(i, min(i + size, total)) for i in range(0, total, size)]
     return parts
 
-  def read(self, split, part):
-    """The examples of a range; what the specification drops is not there."""
+  def read(
+    self, split: str, part: tuple[int, int]
+  ) -> Iterator[source.Example | examples.Skipped]:
+    """Yields the examples of a range, without those that are dropped."""
     dropped = 0
     with sen4map.opened(self.files[split]) as file:
       for key in self._keys(split)[slice(*part)]:
@@ -101,7 +109,7 @@ class Sen4Map:
           logging.warning('Left out %s: %s', key, error)
           yield examples.Skipped(key, str(error))
           continue
-        if self._wanted(split, example):
+        if self._is_kept(split, example):
           yield example
         else:
           dropped += 1
@@ -113,8 +121,12 @@ class Sen4Map:
         split,
       )
 
-  def _check_photos(self, split):
-    """Raises if a split that needs photos would be empty."""
+  def _check_photos(self, split: str) -> None:
+    """Checks that a split that needs photos would not be empty.
+
+    Raises:
+      ValueError: if it would.
+    """
     if self.photos and split in self.need_photos:
       points = {
         f'{sen4map.PREFIX}{point}' for point in _vectors(self.photos).points
@@ -125,20 +137,20 @@ class Sen4Map:
           f'but of points such as {sorted(points)[:3]}.'
         )
 
-  def _keys(self, split):
+  def _keys(self, split: str) -> tuple[str, ...]:
     return _keys(self.files[split], split == 'train')
 
-  def _year(self, file, key):
+  def _year(self, file: h5py.File, key: str) -> tuple[np.ndarray, np.ndarray]:
     return sen4map.read_year(
       file, key, self.size, self.composite, self.missing_bands
     )
 
-  def _example(self, file, key):
+  def _example(self, file: h5py.File, key: str) -> source.Example:
     point = sen4map.point_id(key)
     lat, lon = lucas_grid.coordinates(point)
     surveyed = self._surveyed(file, key, point)
     pixels, valid = self._year(file, key)
-    found = self._labels(file, key, point, surveyed)
+    indices = self._labels(file, key, point, surveyed)
     return {
       'key': key,
       'lat': lat,
@@ -150,9 +162,9 @@ class Sen4Map:
         if self.photos
         else places.no_views()
       ),
-    } | {labels.FIELDS[task]: np.int32(found[task]) for task in labels.TASKS}
+    } | {labels.FIELDS[task]: np.int32(indices[task]) for task in labels.TASKS}
 
-  def _surveyed(self, file, key, point):
+  def _surveyed(self, file: h5py.File, key: str, point: int) -> lucas.Point:
     """The `lucas.Point` of a place."""
     if not self.survey:
       return lucas.Point(
@@ -163,23 +175,25 @@ class Sen4Map:
       raise ValueError(f'{self.survey} has no point {point}')
     return points[point]
 
-  def _labels(self, file, key, point, surveyed):
-    """{task: class index}."""
-    found = dict.fromkeys(labels.TASKS, labels.NONE)
-    found |= lucas.survey_labels(surveyed)
-    found |= _regions(file[key].attrs)
+  def _labels(
+    self, file: h5py.File, key: str, point: int, surveyed: lucas.Point
+  ) -> dict[str, int]:
+    """The index of the class of a place, by task."""
+    indices = dict.fromkeys(labels.TASKS, labels.NONE)
+    indices |= lucas.survey_labels(surveyed)
+    indices |= _regions(file[key].attrs)
     for task, path, table in (
       ('bioregion', self.bioregions, ''),
       ('eunis', self.eunis, self.eunis_table),
     ):
-      if path and found[task] == labels.NONE:
-        found[task] = _map(path, task, table)([point])[0]
+      if path and indices[task] == labels.NONE:
+        indices[task] = _map(path, task, table)([point])[0]
     if self.labels:
-      found |= _labels(self.labels).get(point, {})
-    return found
+      indices |= _labels(self.labels).get(point, {})
+    return indices
 
-  def _wanted(self, split, example):
-    """Whether the specification keeps a place."""
+  def _is_kept(self, split: str, example: source.Example) -> bool:
+    """Whether a place has what its split needs, a photo or a habitat."""
     knows_habitats = bool(
       self.eunis
       or self.labels
@@ -191,42 +205,48 @@ class Sen4Map:
     return (
       not self.photos
       or split not in self.need_photos
-      or np.isfinite(example['views']).all(axis=1).any()
+      or bool(np.isfinite(example['views']).all(axis=1).any())
     )
 
 
-def find_files(folder):
-  """{split: path} of the HDF5 files of a folder, by how their names begin.
+def find_files(folder: str | os.PathLike[str]) -> dict[str, str]:
+  """Finds the HDF5 files of a folder, by how their names begin.
 
-  So `test_with_eunis.h5` is of the test split.
+  `test_with_eunis.h5` is the file of the test split, for instance.
+
+  Args:
+    folder: folder of the files.
+
+  Returns:
+    Path of the file of every split, by the name of the split.
 
   Raises:
     ValueError: if there are none, or two of one split.
   """
-  found = {}
+  files = {}
   for path in sorted(pathlib.Path(folder or '.').glob('*')):
     split = next((s for s in _SPLITS if path.name.startswith(s)), '')
     if path.suffix not in _ENDINGS or not split:
       continue
-    if split in found:
+    if split in files:
       raise ValueError(
-        f'{found[split]} and {path} are both of {split!r}; move one away.'
+        f'{files[split]} and {path} are both of {split!r}; move one away.'
       )
-    found[split] = str(path)
-  if not found or not folder:
+    files[split] = str(path)
+  if not files or not folder:
     raise ValueError(
-      f'--source={str(folder)!r} holds no Sen4Map; wanted is a '
-      'folder with train.h5, val.h5, test.h5 or some of them.'
+      f'--source={str(folder)!r} holds no Sen4Map; give a folder with '
+      'train.h5, val.h5, test.h5 or some of them.'
     )
-  return dict(sorted(found.items(), key=lambda item: _SPLITS.index(item[0])))
+  return dict(sorted(files.items(), key=lambda item: _SPLITS.index(item[0])))
 
 
-def _regions(attributes):
-  """{task: class index} of the attributes of a composite, where it has them.
+def _regions(attributes: Mapping[str, Any]) -> dict[str, int]:
+  """The classes that the attributes of a composite name, by task.
 
-  Codes are the numbers of the class lists; names are taken, too.
+  Codes are the numbers of the class lists; names are understood, too.
   """
-  found = {}
+  indices = {}
   for name, task in (
     ('bioregion_class_code', 'bioregion'),
     ('EUNIS_L2', 'eunis'),
@@ -235,24 +255,25 @@ def _regions(attributes):
       value = attributes[name]
       value = value.decode() if isinstance(value, bytes) else value
       digits = str(np.ravel(value)[0]).removesuffix('.0')
-      found[task] = (
+      indices[task] = (
         labels.of_code(task, digits)
         if digits.isdigit()
         else labels.of_name(task, digits)
       )
-  return found
+  return indices
 
 
 # Tables are read once a process and stay out of what is pickled.
 
 
 @functools.cache
-def _keys(path, leave_out):
+def _keys(path: str, leave_out: bool) -> tuple[str, ...]:
+  """Keys of the places of a file, sorted; without `LEFT_OUT` if asked."""
   with sen4map.opened(path) as file:
-    found = sen4map.keys(file)
+    keys = sen4map.keys(file)
   return tuple(
     key
-    for key in found
+    for key in keys
     if not (
       leave_out and key.removeprefix(sen4map.PREFIX) in map(str, LEFT_OUT)
     )
@@ -260,29 +281,31 @@ def _keys(path, leave_out):
 
 
 @functools.cache
-def _has_habitats(path):
+def _has_habitats(path: str) -> bool:
   """Whether any place of a file of composites has a habitat."""
   with sen4map.opened(path) as file:
-    found = sen4map.keys(file)
-    return sen4map.is_composite(file, found[0]) and any(
-      sen4map.REGIONS[1] in file[key].attrs for key in found
+    keys = sen4map.keys(file)
+    return sen4map.is_composite(file, keys[0]) and any(
+      sen4map.REGIONS[1] in file[key].attrs for key in keys
     )
 
 
 @functools.cache
-def _survey(path):
+def _survey(path: str) -> Mapping[int, lucas.Point]:
   return lucas.read_survey(path)
 
 
 @functools.cache
-def _labels(path):
+def _labels(path: str) -> Mapping[int, Mapping[str, int]]:
   return lucas.read_labels(path)
 
 
 @functools.cache
-def _map(path, task, table):
+def _map(
+  path: str, task: str, table: str
+) -> region_maps.Polygons | region_maps.Raster:
   return region_maps.read(path, task, table)
 
 
-def _vectors(path):
+def _vectors(path: str) -> photo_vectors.PhotoVectors:
   return photo_vectors.opened(path)

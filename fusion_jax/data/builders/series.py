@@ -1,96 +1,44 @@
-"""Windows of weather alone: blocks of places and hours, one a split.
-
-Neighbouring cells and overlapping windows say nearly the same, so a split is a
-block in space and in time, and what lies between blocks is left out.
-"""
+"""Windows of weather alone: blocks of places and hours, one a split."""
 
 import dataclasses
 import datetime
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 import numpy as np
 
 from fusion_jax import modalities
 from fusion_jax.data import windows
+from fusion_jax.data.builders import blocks as blocks_lib
 from fusion_jax.data.builders import examples
+from fusion_jax.data.builders import source as source_lib
+from fusion_jax.data.builders import weather as weather_lib
 
 _WINDOWS_PER_PART = 4096  # Of 960 hours each while they are read: 60 MB.
 
 
-@dataclasses.dataclass(frozen=True)
-class Block:
-  """Where and when the windows of a split lie.
-
-  Attributes:
-    start: ISO 8601, UTC: the first hour of the first window.
-    end: the hour after the last one of the last window.
-    lat: (south, north) degrees, both included.
-    lon: (west, east) degrees in [-180, 180), both included.
-    every_h: hours from one window to the next. One that does not divide by 24
-      gives windows of all hours of the day.
-  """
-
-  start: str
-  end: str
-  lat: tuple[float, float] = (-90.0, 90.0)
-  lon: tuple[float, float] = (-180.0, 180.0)
-  every_h: int = 24
-
-  def __post_init__(self):
-    for name in ('lat', 'lon'):
-      low, high = getattr(self, name)
-      object.__setattr__(self, name, (float(low), float(high)))
-      if low > high:
-        raise ValueError(f'{name}={(low, high)} runs backwards.')
-    if self.every_h < 1:
-      raise ValueError(f'every_h={self.every_h} is less than an hour.')
-    if self.hours[0] >= self.hours[1]:
-      raise ValueError(f'A block from {self.start} to {self.end} is empty.')
+class WeatherAtPlaces(weather_lib.Weather, Protocol):
+  """Weather that is known at some places, cells of a grid or stations."""
 
   @property
-  def hours(self):
-    """Hours since 1970 of start and end."""
-    return tuple(
-      int(
-        datetime.datetime.fromisoformat(text)
-        .replace(tzinfo=datetime.UTC)
-        .timestamp()
-      )
-      // windows.HOUR
-      for text in (self.start, self.end)
-    )
-
-  def contains(self, lat, lon):
-    """Bool [P]: which places lie in it."""
-    return (
-      (lat >= self.lat[0])
-      & (lat <= self.lat[1])
-      & (lon >= self.lon[0])
-      & (lon <= self.lon[1])
-    )
-
-  def times(self, series):
-    """[n] seconds: the acquisitions whose windows lie inside."""
-    first, last = zip(*(_span(name) for name in series))
-    start, end = self.hours
-    hours = np.arange(start - min(first), end - max(last) + 1, self.every_h)
-    return hours * windows.HOUR
+  def cells(self) -> tuple[np.ndarray, np.ndarray]:
+    """Latitudes and longitudes [P] of the places, in degrees."""
+    ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
-  """A builder's source of series without images.
+  """A reader of series without images.
 
   Attributes:
-    weather: has `cells` and `series`, as `sources.gridded.Weather` and
+    weather: weather such as `sources.gridded.Weather` and
       `sources.stations.Stations`.
-    blocks: {split: Block}.
-    series: which series the examples have.
+    blocks: block of every split, by the name of the split.
+    series: names of the series of the examples.
   """
 
-  weather: Any
-  blocks: Mapping[str, Block]
+  weather: WeatherAtPlaces
+  blocks: Mapping[str, blocks_lib.Block]
   series: tuple[str, ...]
 
   def __post_init__(self):
@@ -99,41 +47,50 @@ class Windows:
       raise ValueError(
         f'No series are named; choose among {sorted(examples.SERIES)}.'
       )
-    check_apart(self.blocks)
+    blocks_lib.check_apart(self.blocks)
 
   @property
-  def schema(self):
+  def schema(self) -> examples.Schema:
+    """The fields: the series and no image."""
     return examples.Schema((), 0, self.series)
 
-  def parts(self):
+  def parts(self) -> dict[str, list[tuple[int, int]]]:
+    """Ranges of the acquisitions of every split, (first, last + 1).
+
+    Raises:
+      ValueError: if a block holds no window or no place.
+    """
     parts = {}
     for split, block in self.blocks.items():
-      total = len(block.times(self.series))
+      total = len(times(block, self.series))
       if not total:
         raise ValueError(
           f'Block {split!r}, {block.start} .. {block.end}, is shorter than '
-          f'a window of {", ".join(self.series)}.'
+          f'a window of {", ".join(self.series)}; make it longer.'
         )
       num_places = block.contains(*self.weather.cells).sum()
       if not num_places:
         raise ValueError(
           f'Block {split!r} (lat {block.lat}, lon {block.lon}) holds no '
-          'place of the weather.'
+          'place of the weather; make it larger.'
         )
       size = max(1, _WINDOWS_PER_PART // num_places)
       parts[split] = [(i, min(i + size, total)) for i in range(0, total, size)]
     return parts
 
-  def read(self, split, part):
+  def read(
+    self, split: str, part: tuple[int, int]
+  ) -> Iterator[source_lib.Example | examples.Skipped]:
+    """Yields the windows of a range of acquisitions, at all places."""
     block = self.blocks[split]
     lat, lon = self.weather.cells
     inside = block.contains(lat, lon)
-    times = block.times(self.series)[slice(*part)]
-    time, lat = map(np.ravel, np.meshgrid(times, lat[inside], indexing='ij'))
-    lon = np.tile(lon[inside], len(times))
-    found = self.weather.series(lat, lon, time)
+    chosen = times(block, self.series)[slice(*part)]
+    time, lat = map(np.ravel, np.meshgrid(chosen, lat[inside], indexing='ij'))
+    lon = np.tile(lon[inside], len(chosen))
+    series = self.weather.series(lat, lon, time)
     for i in range(len(time)):
-      example = {name: found[name][i] for name in self.series}
+      example = {name: series[name][i] for name in self.series}
       key = _key(lat[i], lon[i], int(time[i]))
       if all(np.isnan(values).all() for values in example.values()):
         yield examples.Skipped(key, 'all values are missing')
@@ -146,23 +103,23 @@ class Windows:
       }
 
 
-def check_apart(blocks):
-  """Raises a ValueError if two splits share a place and an hour."""
-  names = list(blocks)
-  for i, name in enumerate(names):
-    for other in names[:i]:
-      one, two = blocks[name], blocks[other]
-      if all(
-        low[0] <= high[1] and high[0] <= low[1]
-        for low, high in ((one.lat, two.lat), (one.lon, two.lon))
-      ) and (one.hours[0] < two.hours[1] and two.hours[0] < one.hours[1]):
-        raise ValueError(
-          f'The splits {other!r} and {name!r} share places and '
-          f'hours: {two} and {one}.'
-        )
+def times(block: blocks_lib.Block, series: tuple[str, ...]) -> np.ndarray:
+  """The acquisitions whose windows lie inside a block.
+
+  Args:
+    block: where and when the windows lie.
+    series: names of the series, which say how long a window is.
+
+  Returns:
+    [n] int64, seconds since 1970 UTC.
+  """
+  first, last = zip(*(_span(name) for name in series))
+  start, end = block.hours
+  hours = np.arange(start - min(first), end - max(last) + 1, block.every_h)
+  return hours * windows.HOUR
 
 
-def _span(name):
+def _span(name: str) -> tuple[int, int]:
   """Hours of a series before the acquisition (negative) and after it."""
   leads = modalities.MODALITIES[name].leads
   if leads == modalities.DAILY_LEADS:  # The acquisition may be at any hour.
@@ -170,6 +127,6 @@ def _span(name):
   return leads[0], leads[-1] + 1
 
 
-def _key(lat, lon, time):
+def _key(lat: float, lon: float, time: int) -> str:
   hour = datetime.datetime.fromtimestamp(time, datetime.UTC)
   return f'{lat:.4f}_{lon:.4f}_{hour:%Y-%m-%dT%H}'

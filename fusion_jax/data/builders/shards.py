@@ -8,49 +8,53 @@ process that finds the last note writes the metadata of the folder.
 
 import contextlib
 import dataclasses
-import datetime
 import json
 import os
 import pathlib
 import sys
-import uuid
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
-import tensorflow_datasets as tfds
 import tqdm
 from absl import logging
-from array_record.python import array_record_module
 
-from fusion_jax.data.builders import examples, statistics, workers
+from fusion_jax.data.builders import (
+  examples,
+  layout,
+  metadata,
+  skipped,
+  statistics,
+  workers,
+  writer,
+)
+from fusion_jax.data.builders import source as source_lib
 
-TEMPLATE = '{SPLIT}-{SHARD_X_OF_Y}.{FILEFORMAT}'
-VERSION = '1.0.0'  # Of the layout of examples and statistics.
 _MIN_SHARDS = 8
 
-
-class TooManyBadExamples(ValueError):
-  """More of an archive is unreadable than the caller accepts."""
+Note = dict[str, Any]  # What is known of a shard that is whole.
 
 
 @dataclasses.dataclass(frozen=True)
 class Indexed:
-  """The parts of a source of random access: ranges of its examples.
+  """The parts of examples of random access: ranges of their numbers.
 
   Attributes:
-    source: has `splits`, {name: number of examples}, and `example(split, i)`.
-    examples_per_shard: at most so many examples in one file; also, a split
+    source: the examples.
+    examples_per_shard: number of examples in one file, at most; also, a split
       has at least `_MIN_SHARDS` files, for as many processes.
   """
 
-  source: Any
+  source: source_lib.IndexedExamples
   examples_per_shard: int = 256
 
   @property
-  def schema(self):
+  def schema(self) -> source_lib.Schema:
+    """The fields of the first example, which all have."""
     split = next(iter(self.source.splits))
     return examples.schema_of(self.source.example(split, 0))
 
-  def parts(self):
+  def parts(self) -> dict[str, list[tuple[int, int]]]:
+    """Ranges of numbers, (first, last + 1), of every split."""
     parts = {}
     for split, total in self.source.splits.items():
       size = max(min(self.examples_per_shard, -(-total // _MIN_SHARDS)), 1)
@@ -59,7 +63,10 @@ class Indexed:
       ]
     return parts
 
-  def read(self, split, part):
+  def read(
+    self, split: str, part: tuple[int, int]
+  ) -> Iterator[source_lib.Example | examples.Skipped]:
+    """Yields the examples of a range."""
     for i in range(*part):
       yield self.source.example(split, i)
 
@@ -69,11 +76,11 @@ class Job:
   """One shard to write.
 
   Attributes:
-    out: the data set's folder.
-    split: 'train' or 'val'.
-    index: number of the shard, from 0.
-    total: shards of the split.
-    part: what the source calls it.
+    out: folder of the data set.
+    split: name of the split.
+    index: number of the shard, counted from 0.
+    total: number of shards of the split.
+    part: what the reader calls the content of the shard.
   """
 
   out: str
@@ -83,29 +90,32 @@ class Job:
   part: Any
 
   @property
-  def path(self):
-    name = f'{self.split}-{self.index:05d}-of-{self.total:05d}.array_record'
+  def path(self) -> pathlib.Path:
+    """The file of the shard."""
+    name = layout.shard_name(self.split, self.index, self.total)
     return pathlib.Path(self.out) / name
 
   def __str__(self):
     return str(self.path)
 
   @property
-  def note_path(self):
-    return self.path.parent / '.notes' / f'{self.path.name}.json'
+  def note_path(self) -> pathlib.Path:
+    """The file that says that the shard is whole."""
+    return self.path.parent / layout.NOTES / f'{self.path.name}.json'
 
   @property
-  def statistics_path(self):
+  def statistics_path(self) -> pathlib.Path:
+    """The file with the statistics of the shard."""
     return self.note_path.with_suffix('.statistics')
 
-  def note(self):
+  def note(self) -> Note | None:
     """What was noted when the shard was whole; None before."""
     if self.path.exists() and self.note_path.exists():
       return json.loads(self.note_path.read_text())
     return None
 
 
-def jobs(source, out):
+def jobs(source: source_lib.Reader, out: str | os.PathLike[str]) -> list[Job]:
   """All shards of a data set, in the order of their names."""
   return [
     Job(str(out), split, index, len(parts), part)
@@ -114,15 +124,21 @@ def jobs(source, out):
   ]
 
 
-def read(source, split, part, schema, note):
-  """The complete examples of a part; counts them into a note on the way.
+def read(
+  source: source_lib.Reader,
+  split: str,
+  part: Any,
+  schema: source_lib.Schema,
+  note: Note,
+) -> Iterator[source_lib.Example]:
+  """Yields the complete examples of a part; counts them on the way.
 
   Args:
-    source: see the package's docstring.
-    split: its name.
+    source: what is read, see the package's docstring.
+    split: name of the split.
     part: one of `source.parts()[split]`.
-    schema: of the data set; the same for every part.
-    note: dict, filled: 'num_examples', 'skipped', [[key, reason], ...], and,
+    schema: fields of the data set, which are those of every part.
+    note: filled with 'num_examples', 'skipped', [[key, reason], ...], and,
       when the last example is through, 'statistics' (of 'train' only).
   """
   codec = examples.Codec(schema)
@@ -140,58 +156,60 @@ def read(source, split, part, schema, note):
   note['statistics'] = counted.state()
 
 
-def write(job, source, schema, compression='uncompressed'):
+def write(
+  job: Job,
+  source: source_lib.Reader,
+  schema: source_lib.Schema,
+  compression: str = 'uncompressed',
+) -> None:
   """Writes one shard, then its note.
 
   Args:
     job: which shard.
-    source: see the package's docstring.
-    schema: of the data set; the same for every shard.
-    compression: of ArrayRecord: 'zstd:1', 'uncompressed', ...
+    source: what is read, see the package's docstring.
+    schema: fields of the data set, which are those of every shard.
+    compression: compression of ArrayRecord: 'zstd:1', 'uncompressed', ...
   """
   codec = examples.Codec(schema)
-  note = {'num_bytes': 0}
+  note: Note = {'num_bytes': 0}
   job.path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = _temporary(job.path)
-  # One record a group: what is asked for is all that is decompressed.
-  writer = array_record_module.ArrayRecordWriter(
-    temporary, f'group_size:1,{compression}'
-  )
+  temporary = layout.temporary_name(job.path)
+  file = writer.open_file(temporary, compression)
   try:
     for example in read(source, job.split, job.part, schema, note):
       record = codec.encode(example)
-      writer.write(record)
+      file.write(record)
       note['num_bytes'] += len(record)
-    writer.close()
+    file.close()
     os.replace(temporary, job.path)
   finally:
     pathlib.Path(temporary).unlink(missing_ok=True)
-  write_whole(job.statistics_path, json.dumps(note.pop('statistics')))
-  write_whole(job.note_path, json.dumps(note))
+  layout.write_whole(job.statistics_path, json.dumps(note.pop('statistics')))
+  layout.write_whole(job.note_path, json.dumps(note))
 
 
 def build(
-  source,
-  out,
+  source: source_lib.Reader,
+  out: str | os.PathLike[str],
   *,
-  schema=None,
-  num_workers=1,
-  share=(0, 1),
-  max_bad=0.01,
-  compression='uncompressed',
-  command='',
-):
+  schema: source_lib.Schema | None = None,
+  num_workers: int = 1,
+  share: tuple[int, int] = (0, 1),
+  max_bad: float = 0.01,
+  compression: str = 'uncompressed',
+  command: str = '',
+) -> bool:
   """Writes this process's share of the shards, and the metadata when all are.
 
   Args:
-    source: see the package's docstring.
-    out: folder of the data set; shards already there are kept.
-    schema: fields of the examples, by default the source's.
-    num_workers: processes on this machine.
+    source: what is read, see the package's docstring.
+    out: folder of the data set; shards that it has are kept.
+    schema: fields of the examples, by default the reader's.
+    num_workers: number of processes on this machine.
     share: (i, n): every n-th shard from the i-th, for job arrays.
     max_bad: share of the examples, 0..1, that may be unreadable.
-    compression: see `write`.
-    command: kept in `statistics.json`.
+    compression: compression of the records, see `write`.
+    command: command line that `statistics.json` keeps.
 
   Returns:
     Whether the data set is complete: False while other processes' shards are
@@ -202,36 +220,63 @@ def build(
     RuntimeError: if a worker fails. The same call continues after either.
   """
   schema = schema or source.schema
-  every = jobs(source, out)
-  mine = [job for job in every[share[0] :: share[1]] if job.note() is None]
+  all_jobs = jobs(source, out)
+  todo = [job for job in all_jobs[share[0] :: share[1]] if job.note() is None]
   done = workers.run(
-    write, mine, (source, schema, compression), min(num_workers, len(mine))
+    write, todo, (source, schema, compression), min(num_workers, len(todo))
   )
-  notes = _notes(every)
-  on_terminal = sys.stderr.isatty()
-  with contextlib.closing(done):  # Stops the workers if too much is bad.
-    for job in tqdm.tqdm(done, 'shards', len(mine), disable=not on_terminal):
-      notes[job] = job.note()
-      check_bad(notes.values(), len(every), max_bad)
-      if not on_terminal:
-        logging.info('Wrote %s.', job.path)
-  notes = _notes(every)
-  check_bad(notes.values(), len(every), max_bad)
-  if len(notes) < len(every):
+  _watch(done, todo, all_jobs, max_bad)
+  notes = _notes(all_jobs)
+  skipped.check(notes.values(), len(all_jobs), max_bad)
+  if len(notes) < len(all_jobs):
     logging.info(
       '%d of %d shards are written; the process that writes the '
       'last one finishes %s.',
       len(notes),
-      len(every),
+      len(all_jobs),
       out,
     )
     return False
+  _finish(out, schema, notes, command)
+  # Of killed processes. Other files may still be on their way: where the last
+  # shards are done at once, several processes finish the folder.
+  for leftover in pathlib.Path(out).glob(f'{layout.RECORDS}.tmp-*'):
+    leftover.unlink(missing_ok=True)
+  return True
+
+
+def _watch(
+  done: Generator[Job],
+  todo: Sequence[Job],
+  all_jobs: Sequence[Job],
+  max_bad: float,
+) -> None:
+  """Logs the shards that get done, and stops if too much of them is bad."""
+  notes = _notes(all_jobs)
+  on_terminal = sys.stderr.isatty()
+  with contextlib.closing(done):  # Stops the workers if too much is bad.
+    for job in tqdm.tqdm(done, 'shards', len(todo), disable=not on_terminal):
+      note = job.note()
+      assert note is not None  # It has just been written.
+      notes[job] = note
+      skipped.check(notes.values(), len(all_jobs), max_bad)
+      if not on_terminal:
+        logging.info('Wrote %s.', job.path)
+
+
+def _finish(
+  out: str | os.PathLike[str],
+  schema: source_lib.Schema,
+  notes: dict[Job, Note],
+  command: str,
+) -> None:
+  """Writes the metadata from the notes of all shards."""
   sizes = {}
   for job, note in notes.items():
     sizes.setdefault(job.split, []).append(
       (note['num_examples'], note['num_bytes'])
     )
-  finish(
+  metadata.finish(
     out,
     schema,
     sizes,
@@ -241,117 +286,9 @@ def build(
     ),
     command,
   )
-  # Of killed processes. Other files may still be on their way: where the last
-  # shards are done at once, several processes finish the folder.
-  for leftover in pathlib.Path(out).glob('*.array_record.tmp-*'):
-    leftover.unlink(missing_ok=True)
-  return True
 
 
-def _notes(every):
-  """{job: its note} of the shards that are whole."""
-  notes = {job: job.note() for job in every}
+def _notes(all_jobs: Sequence[Job]) -> dict[Job, Note]:
+  """The notes of the shards that are whole."""
+  notes = {job: job.note() for job in all_jobs}
   return {job: note for job, note in notes.items() if note}
-
-
-def check_bad(notes, total, max_bad):
-  """Stops a build that leaves out too much.
-
-  Args:
-    notes: of the parts so far.
-    total: parts in all; the archive's size is estimated from those so far.
-    max_bad: share of the archive, 0..1, that may be unreadable.
-
-  Raises:
-    TooManyBadExamples: if more of it is bad even should all that is still to
-      come be good.
-  """
-  notes = list(notes)
-  skipped = [bad for note in notes for bad in note['skipped']]
-  seen = sum(note['num_examples'] for note in notes) + len(skipped)
-  if len(skipped) > max_bad * seen * total / max(len(notes), 1):
-    raise TooManyBadExamples(
-      f'{len(skipped)} of {seen} examples could not be read, more than '
-      f'{max_bad:.1%} of the archive: '
-      + _name_some(skipped)
-      + '. Repair the files, or accept more with --max_bad.'
-    )
-
-
-def _name_some(skipped, limit=10):
-  named = '; '.join(f'{key} ({reason})' for key, reason in skipped[:limit])
-  more = len(skipped) - limit
-  return named + (f'; and {more} more' if more > 0 else '')
-
-
-def finish(out, schema, sizes, notes, command=''):
-  """Writes `dataset_info.json`, `features.json` and `statistics.json`.
-
-  Args:
-    out: the data set's folder.
-    schema: its fields.
-    sizes: {split: [(examples, bytes) of each shard]}.
-    notes: iterator over those of all parts, see `read`.
-    command: kept in `statistics.json`.
-  """
-  template = tfds.core.ShardedFileTemplate(
-    data_dir=out, template=TEMPLATE, filetype_suffix='array_record'
-  )
-  tfds.folder_dataset.write_metadata(
-    data_dir=out,
-    features=schema.features(),
-    version=VERSION,
-    filename_template=template,
-    check_data=False,
-    split_infos=[
-      tfds.core.SplitInfo(
-        name=split,
-        filename_template=template,
-        shard_lengths=[length for length, _ in shards],
-        num_bytes=sum(size for _, size in shards),
-      )
-      for split, shards in sizes.items()
-    ],
-  )
-  total = statistics.Statistics(schema)
-  skipped = []
-  for note in notes:
-    total.merge(statistics.Statistics.from_state(schema, note['statistics']))
-    skipped += note['skipped']
-  if skipped:
-    logging.warning(
-      'Left out %d unreadable examples: %s.', len(skipped), _name_some(skipped)
-    )
-  write_whole(
-    pathlib.Path(out) / 'statistics.json',
-    json.dumps(
-      {
-        'version': VERSION,
-        'command': command,
-        'created': datetime.datetime.now(datetime.UTC).isoformat(
-          'T', 'seconds'
-        ),
-        'num_examples': {
-          split: sum(length for length, _ in shards)
-          for split, shards in sizes.items()
-        },
-        'skipped': [{'key': key, 'reason': reason} for key, reason in skipped],
-      }
-      | getattr(schema, 'extra', {})
-      | total.summary(),
-      allow_nan=False,
-    ),
-  )
-
-
-def write_whole(path, text):
-  """Writes a file that is never seen half-written."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = pathlib.Path(_temporary(path))
-  temporary.write_text(text)
-  os.replace(temporary, path)
-
-
-def _temporary(path):
-  """A name of this call alone: hosts and containers share process ids."""
-  return f'{path}.tmp-{uuid.uuid4().hex}'

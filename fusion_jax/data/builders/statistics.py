@@ -5,16 +5,20 @@
 number of processes changes nothing but the last digits of the moments.
 """
 
+from collections.abc import Sequence
+from typing import Any, Self
+
 import numpy as np
 
 from fusion_jax import modalities
-from fusion_jax.data.builders import examples
+from fusion_jax.data.builders import examples, source
+from fusion_jax.data.builders import histogram as histogram_lib
 
 NUM_BINS = modalities.SERIES_BINS
 _BATCH = 256  # Series counted at once: a histogram merges slowly.
 WET_MM = 0.01  # ops.quantize.DRY_MM; importing it would import JAX.
 
-# Of `Histogram`: bins of 0.016 K at 300 K, and of 0.05 % of an amount.
+# Of histograms: bins of 0.016 K at 300 K, and of 0.05 % of an amount.
 _DROPPED_BITS = {'K': 9, 'mm': 12}
 
 # Bins of a series without a single value: they keep the vocabulary's size.
@@ -24,17 +28,22 @@ _UNFITTED = {'K': (200.0, 320.0), 'mm': (WET_MM, 100.0)}
 class Moments:
   """Count, mean and variance of each of C columns, NaN left out.
 
+  Attributes:
+    count: [C] int64, number of values.
+    mean: [C] float64, in the unit of the values.
+    scatter: [C] float64, sum of the squared deviations from the mean.
+
   Source: Chan, Golub, LeVeque 1979, "Updating formulae and a pairwise
   algorithm for computing sample variances".
   """
 
-  def __init__(self, count, mean, scatter):
-    self.count = np.asarray(count, np.int64)  # [C]
-    self.mean = np.asarray(mean, np.float64)  # [C]
-    self.scatter = np.asarray(scatter, np.float64)  # [C] sum of (x - mean)^2.
+  def __init__(self, count: Any, mean: Any, scatter: Any):
+    self.count = np.asarray(count, np.int64)
+    self.mean = np.asarray(mean, np.float64)
+    self.scatter = np.asarray(scatter, np.float64)
 
   @classmethod
-  def of(cls, values):
+  def of(cls, values: np.ndarray) -> 'Moments':
     """The moments of values [n, C]."""
     values = np.asarray(values, np.float64)
     finite = np.isfinite(values)
@@ -44,7 +53,8 @@ class Moments:
     deviation = np.where(finite, values - mean[None], 0)
     return cls(count, mean, (deviation**2).sum(0))
 
-  def merge(self, other):
+  def merge(self, other: 'Moments') -> 'Moments':
+    """The moments of both samples together."""
     count = self.count + other.count
     safe = np.maximum(count, 1)
     shift = other.mean - self.mean
@@ -55,102 +65,69 @@ class Moments:
     )
 
   @property
-  def std(self):
+  def std(self) -> np.ndarray:
+    """Standard deviations [C], in the unit of the values."""
     return np.sqrt(self.scatter / np.maximum(self.count, 1))
 
-  def state(self):
+  def state(self) -> list[Any]:
+    """The arguments that make these moments again, as JSON."""
     return [self.count.tolist(), self.mean.tolist(), self.scatter.tolist()]
 
 
-class Histogram:
-  """Counts of positive values in fixed bins, so many to the octave.
-
-  A bin is what the leading bits of a float32 leave open. Counts are integers,
-  so merging is exact in any order.
-  """
-
-  def __init__(self, dropped_bits, bins=(), counts=()):
-    self.dropped_bits = dropped_bits  # 2^(23 - dropped_bits) bins an octave.
-    self.bins = np.asarray(bins, np.int64)  # [n], ascending.
-    self.counts = np.asarray(counts, np.int64)  # [n]
-
-  @classmethod
-  def of(cls, values, dropped_bits):
-    """The histogram of positive finite values [n]."""
-    bits = np.asarray(values, np.float32).view(np.uint32)
-    return cls(
-      dropped_bits, *np.unique(bits >> dropped_bits, return_counts=True)
-    )
-
-  def merge(self, other):
-    bins, where = np.unique(
-      np.concatenate([self.bins, other.bins]), return_inverse=True
-    )
-    counts = np.zeros(len(bins), np.int64)
-    np.add.at(counts, where, np.concatenate([self.counts, other.counts]))
-    return Histogram(self.dropped_bits, bins, counts)
-
-  def quantiles(self, shares):
-    """The values below which `shares` [Q] of all lie, to within one bin."""
-    cumulative = np.concatenate([[0], np.cumsum(self.counts)])
-    wanted = np.asarray(shares) * cumulative[-1]
-    place = np.clip(
-      np.searchsorted(cumulative, wanted, side='left') - 1,
-      0,
-      len(self.bins) - 1,
-    )
-    inside = (wanted - cumulative[place]) / self.counts[place]
-    low, high = self._edge(self.bins[place]), self._edge(self.bins[place] + 1)
-    return low + inside * (high - low)
-
-  def _edge(self, bins):
-    bits = (bins << self.dropped_bits).astype(np.uint32)
-    return bits.view(np.float32).astype(np.float64)
-
-  def state(self):
-    return [self.dropped_bits, self.bins.tolist(), self.counts.tolist()]
-
-
 class Series:
-  """What `statistics.json` says of one weather series."""
+  """What `statistics.json` says of one weather series.
+
+  Attributes:
+    modality: the series, with its unit, K or mm.
+    leads: moments of the values at every lead time.
+    histogram: counts of the values that quantiles are fitted on: all
+      temperatures, and precipitation of wet hours or days.
+    low: smallest value.
+    high: largest value.
+    fitted_low: smallest value that quantiles are fitted on.
+    steps: number of values and gaps together.
+  """
 
   def __init__(
     self,
-    name,
-    leads=None,
-    histogram=None,
-    low=np.inf,
-    high=-np.inf,
-    fitted_low=np.inf,
-    steps=0,
+    name: str,
+    leads: Moments | None = None,
+    histogram: histogram_lib.Histogram | None = None,
+    low: float = np.inf,
+    high: float = -np.inf,
+    fitted_low: float = np.inf,
+    steps: int = 0,
   ):
     self.modality = modalities.MODALITIES[name]
     num_leads = len(self.modality.leads)
     self.leads = leads or Moments(*np.zeros((3, num_leads)))
-    self.histogram = histogram or Histogram(_DROPPED_BITS[self.modality.unit])
+    self.histogram = histogram or histogram_lib.Histogram(
+      _DROPPED_BITS[self.modality.unit]
+    )
     self.low, self.high = low, high
-    self.fitted_low = fitted_low  # Of precipitation: the driest wet value.
-    self.steps = steps  # Values and gaps together.
+    self.fitted_low = fitted_low
+    self.steps = steps
 
-  def add(self, values):
-    """Counts series [n, T] in."""
-    found = values[np.isfinite(values)]
+  def add(self, values: np.ndarray) -> None:
+    """Counts series [n, T] in, in the unit of the modality."""
+    finite = values[np.isfinite(values)]
     if self.modality.unit == 'mm':
-      fitted = found[found >= np.float32(WET_MM)]
+      fitted = finite[finite >= np.float32(WET_MM)]
     else:
-      fitted = found
+      fitted = finite
     part = Series(
       self.modality.name,
       Moments.of(values),
-      Histogram.of(fitted, self.histogram.dropped_bits),
-      float(found.min(initial=np.inf)),
-      float(found.max(initial=-np.inf)),
+      histogram_lib.Histogram.of(fitted, self.histogram.dropped_bits),
+      float(finite.min(initial=np.inf)),
+      float(finite.max(initial=-np.inf)),
       float(fitted.min(initial=np.inf)),
       values.size,
     )
     self.__dict__ = self.merge(part).__dict__
 
-  def merge(self, other):
+  def merge(self, other: 'Series') -> 'Series':
+    """The statistics of both samples together."""
     return Series(
       self.modality.name,
       self.leads.merge(other.leads),
@@ -161,7 +138,8 @@ class Series:
       self.steps + other.steps,
     )
 
-  def state(self):
+  def state(self) -> list[Any]:
+    """What `from_state` makes these statistics of again, as JSON."""
     return [
       self.leads.state(),
       self.histogram.state(),
@@ -172,12 +150,15 @@ class Series:
     ]
 
   @classmethod
-  def from_state(cls, name, state):
+  def from_state(cls, name: str, state: Sequence[Any]) -> 'Series':
+    """The statistics of the series `name` whose `state()` is given."""
     leads, histogram, *others = state
-    return cls(name, Moments(*leads), Histogram(*histogram), *others)
+    return cls(
+      name, Moments(*leads), histogram_lib.Histogram(*histogram), *others
+    )
 
-  def summary(self):
-    """The entry of `statistics.json`; numbers without a value are null."""
+  def summary(self) -> dict[str, Any]:
+    """The entry of `statistics.json`; a number that is not known is null."""
     total = Moments(*np.zeros((3, 1)))
     for lead in zip(self.leads.count, self.leads.mean, self.leads.scatter):
       total = total.merge(Moments(*([x] for x in lead)))
@@ -196,8 +177,8 @@ class Series:
       'fitted_on': int(self.histogram.counts.sum()),
     } | self._bins()
 
-  def _bins(self):
-    """Edges of equal width and of equal share, and the latter's medians."""
+  def _bins(self) -> dict[str, dict[str, list[float]]]:
+    """Edges of bins of equal width, and edges and medians of equal shares."""
     fitted = len(self.histogram.bins) > 0
     low, high = (
       (self.fitted_low, self.high) if fitted else _UNFITTED[self.modality.unit]
@@ -223,15 +204,21 @@ class Series:
 
 
 class Statistics:
-  """Accumulates the examples of a schema."""
+  """Statistics of the examples of a schema.
 
-  def __init__(self, schema):
+  Attributes:
+    schema: fields of the examples.
+    images: moments of the bands of every image, by its name.
+    series: statistics of every weather series, by its name.
+  """
+
+  def __init__(self, schema: source.Schema):
     self.schema = schema
-    self.images = {}
+    self.images: dict[str, Moments] = {}
     self.series = {name: Series(name) for name in schema.series}
     self._waiting = []  # Examples whose series are not yet counted in.
 
-  def add(self, example):
+  def add(self, example: source.Example) -> None:
     """Counts a complete example in."""
     for name in self.schema.images:
       values = example[name]
@@ -244,18 +231,20 @@ class Statistics:
     if len(self._waiting) >= _BATCH:
       self._count()
 
-  def _count(self):
+  def _count(self) -> None:
     """Counts in the series that wait."""
     if self._waiting:
       for name, series in self.series.items():
         series.add(np.stack([waiting[name] for waiting in self._waiting]))
     self._waiting = []
 
-  def _add_image(self, name, moments):
+  def _add_image(self, name: str, moments: Moments) -> None:
+    """Counts values of an image in."""
     known = self.images.get(name)
     self.images[name] = known.merge(moments) if known else moments
 
-  def merge(self, other):
+  def merge(self, other: 'Statistics') -> Self:
+    """Counts in what another part of the same split counted."""
     self._count()
     other._count()
     for name, moments in other.images.items():
@@ -264,7 +253,8 @@ class Statistics:
       self.series[name] = self.series[name].merge(series)
     return self
 
-  def state(self):
+  def state(self) -> dict[str, dict[str, list[Any]]]:
+    """What `from_state` makes these statistics of again, as JSON."""
     self._count()
     return {
       'images': {k: v.state() for k, v in self.images.items()},
@@ -272,7 +262,10 @@ class Statistics:
     }
 
   @classmethod
-  def from_state(cls, schema, state):
+  def from_state(
+    cls, schema: source.Schema, state: dict[str, dict[str, list[Any]]]
+  ) -> Self:
+    """The statistics whose `state()` is given."""
     statistics = cls(schema)
     statistics.images = {k: Moments(*v) for k, v in state['images'].items()}
     statistics.series = {
@@ -280,7 +273,7 @@ class Statistics:
     }
     return statistics
 
-  def summary(self):
+  def summary(self) -> dict[str, dict[str, Any]]:
     """The 'images' and 'series' entries of `statistics.json`."""
     self._count()
     return {

@@ -7,47 +7,57 @@ array, `shards` is faster and resumes shard by shard. Both read a part with
 """
 
 import json
+import os
 import pathlib
 import shutil
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import tensorflow_datasets as tfds
 
-from fusion_jax.data.builders import shards
+from fusion_jax.data.builders import layout, metadata, shards, skipped
+from fusion_jax.data.builders import source as source_lib
 
 
 class Fusion(tfds.core.GeneratorBasedBuilder):
-  """TFDS builder of any source; see the package's docstring.
+  """TFDS builder of any reader; see the package's docstring.
 
   Args:
-    source: a builder's source.
+    source: what is read.
     notes: folder that gets a note of each part.
+    data_dir: folder in which TFDS writes.
     beam: whether to make a Beam collection, one piece of work a part.
-    **kwargs: of `tfds.core.GeneratorBasedBuilder`.
   """
 
-  VERSION = tfds.core.Version(shards.VERSION)
+  VERSION = tfds.core.Version(layout.VERSION)
   url_infos = {}  # Nothing is downloaded; TFDS would look for checksums.
 
-  def __init__(self, source, notes, beam=False, **kwargs):
+  def __init__(
+    self,
+    source: source_lib.Reader,
+    notes: pathlib.Path,
+    data_dir: pathlib.Path,
+    beam: bool = False,
+  ):
     self._source, self._notes, self._beam = source, notes, beam
-    super().__init__(file_format='array_record', **kwargs)
+    super().__init__(file_format='array_record', data_dir=data_dir)
 
-  def _info(self):
+  def _info(self) -> tfds.core.DatasetInfo:
     return tfds.core.DatasetInfo(
       builder=self, features=self._source.schema.features()
     )
 
-  def _split_generators(self, dl_manager):
+  def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
     del dl_manager
     return {
       split: self._generate_examples(split, parts)
       for split, parts in self._source.parts().items()
     }
 
-  def _generate_examples(self, split, parts):
+  def _generate_examples(self, split: str, parts: Sequence[Any]) -> Any:
     read = _Read(self._source, self._source.schema, self._notes, split)
     if self._beam:
-      import apache_beam as beam  # A cluster's own extra.
+      import apache_beam as beam  # pyright: ignore[reportMissingImports]  # An extra of its own.
 
       return f'parts of {split}' >> beam.Create(
         list(enumerate(parts))
@@ -58,46 +68,59 @@ class Fusion(tfds.core.GeneratorBasedBuilder):
 class _Read:
   """Yields (key, example) of a numbered part, and writes its note."""
 
-  def __init__(self, source, schema, notes, split):
+  def __init__(
+    self,
+    source: source_lib.Reader,
+    schema: source_lib.Schema,
+    notes: pathlib.Path,
+    split: str,
+  ):
     self.source, self.schema = source, schema
     self.notes, self.split = str(notes), split
 
-  def __call__(self, numbered_part):
+  def __call__(
+    self, numbered_part: tuple[int, Any]
+  ) -> Iterator[tuple[str, source_lib.Example]]:
     number, part = numbered_part
-    note = {}
+    note: shards.Note = {}
     for example in shards.read(
       self.source, self.split, part, self.schema, note
     ):
       yield example['key'], example
-    shards.write_whole(
+    layout.write_whole(
       pathlib.Path(self.notes) / f'{self.split}-{number:05d}.json',
       json.dumps(note),
     )
 
 
 def build(
-  source, out, *, beam_runner='', beam_options=(), max_bad=0.01, command=''
-):
+  source: source_lib.Reader,
+  out: str | os.PathLike[str],
+  *,
+  beam_runner: str = '',
+  beam_options: Sequence[str] = (),
+  max_bad: float = 0.01,
+  command: str = '',
+) -> None:
   """Writes a whole data set through TFDS.
 
   Args:
-    source: see the package's docstring.
+    source: what is read, see the package's docstring.
     out: folder of the data set; every worker has to see it.
-    beam_runner: such as 'DirectRunner'; '' reads in this process, no Beam.
+    beam_runner: Beam runner, such as 'DirectRunner'; '' reads in this process,
+      without Beam.
     beam_options: flags of the runner, such as '--flink_master=host:8081'.
     max_bad: share of the examples, 0..1, that may be unreadable.
-    command: kept in `statistics.json`.
+    command: command line that `statistics.json` keeps.
 
   Raises:
-    shards.TooManyBadExamples: if more is; nothing is left behind then.
+    TooManyBadExamples: if more is unreadable; nothing is left behind then.
   """
   out = pathlib.Path(out)
   scratch = out / '.tfds'
   shutil.rmtree(scratch, ignore_errors=True)
   try:
-    builder = Fusion(
-      source, scratch / 'notes', bool(beam_runner), data_dir=scratch
-    )
+    builder = Fusion(source, scratch / 'notes', scratch, bool(beam_runner))
     builder.download_and_prepare(
       download_config=_config(beam_runner, beam_options)
     )
@@ -105,21 +128,23 @@ def build(
       json.loads(path.read_text())
       for path in sorted((scratch / 'notes').iterdir())
     ]
-    shards.check_bad(notes, len(notes), max_bad)
+    skipped.check(notes, len(notes), max_bad)
     sizes = {
       split: _move(info, split, out)
       for split, info in builder.info.splits.items()
     }
-    shards.finish(out, source.schema, sizes, notes, command)
+    metadata.finish(out, source.schema, sizes, notes, command)
   finally:
     shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _config(beam_runner, beam_options):
+def _config(
+  beam_runner: str, beam_options: Sequence[str]
+) -> tfds.download.DownloadConfig:
   """TFDS's settings: no network, and which Beam."""
   if not beam_runner:
     return tfds.download.DownloadConfig()
-  from apache_beam.options import pipeline_options
+  from apache_beam.options import pipeline_options  # pyright: ignore[reportMissingImports]  # An extra of its own.
 
   return tfds.download.DownloadConfig(
     beam_runner=beam_runner,
@@ -127,10 +152,10 @@ def _config(beam_runner, beam_options):
   )
 
 
-def _move(info, split, out):
-  """Gives a split's shards our names; [(examples, bytes) of each]."""
+def _move(info: Any, split: str, out: pathlib.Path) -> list[tuple[int, int]]:
+  """Gives a split's shards our names; returns (examples, bytes) of each."""
   paths = sorted(map(pathlib.Path, info.filepaths))
   for i, path in enumerate(paths):
-    path.rename(out / f'{split}-{i:05d}-of-{len(paths):05d}.array_record')
+    path.rename(out / layout.shard_name(split, i, len(paths)))
   share = info.num_bytes // len(paths)
   return [(length, share) for length in info.shard_lengths]

@@ -1,34 +1,58 @@
 """Joins a source of images with weather at their places and times."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol, cast
 
 import numpy as np
 
 from fusion_jax.data.builders import examples
+from fusion_jax.data.builders import source as source_lib
+
+
+class Weather(Protocol):
+  """Weather around places and times."""
+
+  def series(
+    self, lat: np.ndarray, lon: np.ndarray, time: np.ndarray
+  ) -> Mapping[str, np.ndarray]:
+    """{series: [P, T] float32, K or mm} around places and times.
+
+    Args:
+      lat: [P] degrees.
+      lon: [P] degrees.
+      time: [P] int64, seconds since 1970 UTC.
+    """
+    ...
 
 
 @dataclasses.dataclass(frozen=True)
 class WithWeather:
-  """A builder's source whose examples carry weather series.
+  """A reader whose examples carry weather series.
 
   Attributes:
-    source: a builder's source that has `places`.
-    weather: has `series(lat, lon, time)`, as `sources.gridded.Weather`; it is
-      asked once a part, so that each field is read once for all its places.
+    source: reader of the images, which knows their places.
+    weather: weather such as `sources.gridded.Weather`; it is asked once a
+      part, so that each field is read once for all its places.
   """
 
-  source: Any
-  weather: Any
+  source: source_lib.PlacedReader
+  weather: Weather
 
   @property
-  def schema(self):
-    return dataclasses.replace(self.source.schema, series=examples.SERIES)
+  def schema(self) -> examples.Schema:
+    """The fields of the images, and every weather series."""
+    schema = cast(examples.Schema, self.source.schema)
+    return dataclasses.replace(schema, series=examples.SERIES)
 
-  def parts(self):
+  def parts(self) -> Mapping[str, Sequence[Any]]:
+    """The parts of the reader of the images."""
     return self.source.parts()
 
-  def read(self, split, part):
+  def read(
+    self, split: str, part: Any
+  ) -> Iterator[source_lib.Example | examples.Skipped]:
+    """Yields the examples of a part with their series."""
     places = self.source.places(split, part)
     lat, lon, time = np.reshape(list(places.values()), (-1, 3)).T
     series = self.weather.series(lat, lon, time.astype(np.int64))
@@ -36,5 +60,8 @@ class WithWeather:
     for example in self.source.read(split, part):
       if not isinstance(example, examples.Skipped):
         row = rows[example['key']]
-        example |= {name: values[row] for name, values in series.items()}
+        example = {
+          **example,
+          **{name: values[row] for name, values in series.items()},
+        }
       yield example

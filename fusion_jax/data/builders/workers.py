@@ -8,16 +8,25 @@ import contextlib
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, TypeVar
+
+T = TypeVar('T')
 
 
-def run(function, items, arguments, num_workers):
+def run(
+  function: Callable[..., Any],
+  items: Sequence[T],
+  arguments: tuple[Any, ...],
+  num_workers: int,
+) -> Generator[T]:
   """Calls `function(item, *arguments)` for every item.
 
   Args:
-    function: of an importable module.
-    items: list; what is in it, and the arguments, can be pickled.
-    arguments: tuple, the same for all.
-    num_workers: processes; up to 1 runs everything in this one.
+    function: function of a module that a worker can import.
+    items: first arguments; they can be pickled.
+    arguments: other arguments of every call; they can be pickled.
+    num_workers: number of processes; up to 1 runs everything in this one.
 
   Yields:
     Each item when it is done, in the order of `items`.
@@ -39,6 +48,7 @@ def run(function, items, arguments, num_workers):
       _send(process, (function, items[i::num_workers], arguments))
     for i, item in enumerate(items):
       process = processes[i % num_workers]
+      assert process.stdout is not None  # It is a pipe.
       answer = process.stdout.readline().decode().strip()
       if answer != 'done':
         raise RuntimeError(
@@ -50,12 +60,18 @@ def run(function, items, arguments, num_workers):
     for process in processes:
       process.kill()
       process.wait()
-      process.stdout.close()
-      with contextlib.suppress(BrokenPipeError):
-        process.stdin.close()
+      for pipe in (process.stdout, process.stdin):
+        with contextlib.suppress(BrokenPipeError):
+          if pipe is not None:
+            pipe.close()
 
 
-def _check_importable(arguments):
+def _check_importable(arguments: tuple[Any, ...]) -> None:
+  """Checks that workers can import the classes of some arguments.
+
+  Raises:
+    ValueError: if one is defined in the main script.
+  """
   for part in arguments:
     if type(part).__module__ == '__main__':
       raise ValueError(
@@ -65,7 +81,7 @@ def _check_importable(arguments):
       )
 
 
-def _start():
+def _start() -> 'subprocess.Popen[bytes]':
   """A process that runs `work`."""
   return subprocess.Popen(
     [
@@ -80,16 +96,17 @@ def _start():
   )
 
 
-def _send(process, task):
+def _send(process: 'subprocess.Popen[bytes]', task: Any) -> None:
   """Gives a process its task; one that is dead is noticed by its answer."""
+  assert process.stdin is not None  # It is a pipe.
   with contextlib.suppress(BrokenPipeError), process.stdin:
     pickle.dump(task, process.stdin)
 
 
-def work():
-  """Main function of a worker: its task comes pickled on stdin.
+def work() -> None:
+  """Runs the task of a worker, which comes pickled on stdin.
 
-  It answers each item with one line, 'done' or the error.
+  Each item is answered on stdout with one line, 'done' or the error.
   """
   function, items, arguments = pickle.load(sys.stdin.buffer)
   for item in items:

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from absl import logging
 
-from fusion_jax import geo, modalities
+from fusion_jax import extras, geo, modalities
 from fusion_jax.data import windows
 from fusion_jax.data.sources import netcdf, xarray_fields
 
@@ -279,7 +279,7 @@ def _open(path, names, reset_hours):
     try:
       from fusion_jax.data.sources import grib
     except (ImportError, RuntimeError) as error:  # The latter: no C library.
-      raise ImportError(
+      raise extras.MissingExtraError(
         f'{error}: reading GRIB needs ecCodes; install it with pip install '
         "'fusion_jax[weather]'."
       ) from error

@@ -81,7 +81,7 @@ class Raster:
       raise ValueError(
         f'{self._path} has the value {int(value)}, which is no class index '
         f'(0 to {len(self._classes) - 1}); say what its values mean in a '
-        'table (--eunis_table).'
+        'table (--eunis-table).'
       )
     return self._classes.get(int(value), labels.NONE)
 

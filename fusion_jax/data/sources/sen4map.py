@@ -200,7 +200,7 @@ def _acquisitions(group, size, missing_bands):
   if lacking:
     raise ValueError(
       f'it lacks the bands {lacking}; it has {sorted(group)}. If the sensor '
-      f'has none, say so: --missing_bands {" ".join(lacking)}'
+      f'has none, say so: --missing-bands {" ".join(lacking)}'
     )
   if SCENE_CLASS not in group:
     raise ValueError(
@@ -308,7 +308,7 @@ def _band_order(group, dataset, missing_bands):
       + f'; wanted are {", ".join(wanted)}'
       + (f', of which it lacks {lacking}' if lacking else '')
       + '. Name them in an attribute `bands` if the order is another; if the '
-      'sensor lacks some, say so: --missing_bands NAME'
+      'sensor lacks some, say so: --missing-bands NAME'
     )
   return [
     names.index(band) if band in wanted else -1 for band in composites.BANDS

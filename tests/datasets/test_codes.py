@@ -1,10 +1,11 @@
-"""What `prepare tokenize` stores of series, and refuses before it starts."""
+"""Codes beside prepared data: what is stored of series, and what is refused."""
 
 import numpy as np
 import pytest
+from array_record.python import array_record_module
 
 import fusion_jax
-from fusion_jax import inference, modalities, prepare, tokenize
+from fusion_jax import datasets, inference, modalities
 from fusion_jax.data import records
 from fusion_jax.inference import image_codec, series_codec
 from fusion_jax.models import series_codes
@@ -13,14 +14,21 @@ from tests import trained, trained_series
 
 @pytest.fixture
 def data_dir(tmp_path):
-  return prepare.prepare(
-    'simulated',
-    tmp_path / 'data',
+  recipe = datasets.Simulated(
     image_size=16,
     images=('LULC',),
     splits=dict(train=8, val=2),
-    num_workers=1,
     examples_per_shard=4,
+    compression='zstd:1',
+  )
+  return datasets.prepare(
+    recipe, tmp_path / 'data', datasets.BuildSettings(num_workers=1)
+  )
+
+
+def write(data, workdir, **settings):
+  return datasets.write_codes(
+    datasets.Codes(data=str(data), tokenizers=(str(workdir),), **settings)
   )
 
 
@@ -35,46 +43,36 @@ def run(tmp_path):
 def test_codes_of_series_are_those_of_the_tokenizer(data_dir, run):
   before = records.Examples(data_dir, 'train')
   before = [before[i] for i in range(8)]
-  prepare.main(
-    [
-      'tokenize',
-      '--data',
-      str(data_dir),
-      '--tokenizers',
-      str(run),
-      '--batch_size',
-      '3',
-    ]
-  )
+  assert write(data_dir, run, batch_size=3)
   codec, examples = fusion_jax.load(run), records.Examples(data_dir, 'train')
   assert 'codes/corners' not in examples.fields
   for i, old in enumerate(before):
     for name, value in old.items():
       np.testing.assert_array_equal(examples[i][name], value)
     for name in codec.names:
-      found = examples[i][f'codes/{name}']
-      assert found.dtype == np.uint16 and found.shape == (60,)
-      np.testing.assert_array_equal(found, codec.encode(old[name], name))
+      ids = examples[i][f'codes/{name}']
+      assert ids.dtype == np.uint16 and ids.shape == (60,)
+      np.testing.assert_array_equal(ids, codec.encode(old[name], name))
   kept = series_codes.load(data_dir, 'tp_hourly')
   assert kept.fingerprint == codec.codes['tp_hourly'].fingerprint
 
 
 def test_another_tokenizer_needs_to_be_told(data_dir, run, tmp_path):
-  assert tokenize.tokenize(data_dir, [run])
+  assert write(data_dir, run)
   (tmp_path / 'other').mkdir()
   other = trained_series.write_workdir(tmp_path / 'other', seed=1)
   with pytest.raises(ValueError, match='codes of other tokenizers.*overwrite'):
-    tokenize.tokenize(data_dir, [other])
+    write(data_dir, other)
   new = fusion_jax.load(other).codes['t2m_hourly'].fingerprint
   assert series_codes.load(data_dir, 't2m_hourly').fingerprint != new
-  assert tokenize.tokenize(data_dir, [other], overwrite=True)
+  assert write(data_dir, other, overwrite=True)
   assert series_codes.load(data_dir, 't2m_hourly').fingerprint == new
 
 
 def test_what_is_no_tokenizer_is_refused(tmp_path):
   trained.write_workdir(tmp_path)
   with pytest.raises(ValueError, match="task 'pretrain', not one of"):
-    tokenize.tokenize(tmp_path, [tmp_path])
+    write(tmp_path, tmp_path)
 
 
 def test_a_tokenizer_with_more_codes_than_the_vocabulary_is_refused(
@@ -84,7 +82,7 @@ def test_a_tokenizer_with_more_codes_than_the_vocabulary_is_refused(
   codec.modality, codec.num_codes = modalities.get('tok_ndvi@224'), 32_768
   monkeypatch.setattr(inference, 'load', lambda workdir: codec)
   with pytest.raises(ValueError, match='ndvi.* 32768 codes.* 15360 of'):
-    tokenize.tokenize(tmp_path, [tmp_path / 'ndvi'])
+    write(tmp_path, tmp_path / 'ndvi')
 
 
 @pytest.mark.parametrize('stride, size', [(2, 300), (1, 70_000)])
@@ -95,4 +93,17 @@ def test_a_series_tokenizer_that_pretraining_cannot_read_is_refused(
   vars(codec).update(stride=stride, vocab_size=size, names=(), codes={})
   monkeypatch.setattr(inference, 'load', lambda workdir: codec)
   with pytest.raises(ValueError, match=f'{stride} steps, out of {size}'):
-    tokenize.tokenize(tmp_path, [tmp_path / 't2m'])
+    write(tmp_path, tmp_path / 't2m')
+
+
+def test_shards_keep_their_compression(data_dir, run):
+  assert write(data_dir, run)
+  path = next(data_dir.glob('train-*.array_record'))
+  reader = array_record_module.ArrayRecordReader(str(path))
+  assert 'zstd:1' in reader.writer_options_string()
+  reader.close()
+
+
+def test_no_tokenizers_are_refused():
+  with pytest.raises(ValueError, match='No tokenizers are named'):
+    datasets.Codes(data='data', tokenizers=())

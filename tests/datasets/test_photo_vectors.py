@@ -1,4 +1,4 @@
-"""`prepare photos`: files of photos to files of vectors, and what breaks."""
+"""Vectors of photos: from files to files, and what breaks."""
 
 import json
 import pathlib
@@ -8,13 +8,21 @@ import numpy as np
 import pytest
 
 import fusion_jax
-from fusion_jax import embed_photos, prepare
+from fusion_jax import datasets
 from fusion_jax.convert import torch_pickle, write_clip
-from fusion_jax.data.builders import shards
+from fusion_jax.data.builders import skipped
 from fusion_jax.data.sources import photo_vectors
 
-DATA = pathlib.Path(__file__).parent / 'testdata'
+DATA = pathlib.Path(__file__).parents[1] / 'testdata'
 PHOTO = DATA / 'lucas' / 'photos' / 'HR_46942420N.png'
+
+
+def write(source, out, clip='', **settings):
+  return datasets.write_photo_vectors(
+    datasets.PhotoVectors(
+      source=str(source), out=str(out), clip=clip, **settings
+    )
+  )
 
 
 @pytest.fixture(scope='module')
@@ -43,7 +51,7 @@ def test_vectors_are_those_of_clip_and_broken_photos_are_counted(
 ):
   out = tmp_path / 'vectors'
   options = dict(photos_per_file=3, batch_size=2, max_bad=0.3)
-  assert embed_photos.embed(photos, out, clip, **options) == 3
+  assert write(photos, out, clip, **options) == 3
   found = photo_vectors.PhotoVectors(out)
   assert len(found) == 3
   views = found.views('HR', 46942420)  # W, E, N, S.
@@ -58,8 +66,8 @@ def test_vectors_are_those_of_clip_and_broken_photos_are_counted(
 
 
 def test_too_many_broken_photos_stop(clip, photos, tmp_path):
-  with pytest.raises(shards.TooManyBadExamples, match='HR_46942420E'):
-    embed_photos.embed(photos, tmp_path / 'vectors', clip)
+  with pytest.raises(skipped.TooManyBadExamples, match='HR_46942420E'):
+    write(photos, tmp_path / 'vectors', clip)
 
 
 def test_interrupted_embedding_goes_on_and_job_arrays_share_the_files(
@@ -67,21 +75,21 @@ def test_interrupted_embedding_goes_on_and_job_arrays_share_the_files(
 ):
   out = tmp_path / 'vectors'
   options = dict(photos_per_file=1, max_bad=1)
-  assert embed_photos.embed(photos, out, clip, share=(1, 2), **options) == 2
+  assert write(photos, out, clip, shard=(1, 2), **options) == 2
   before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
-  assert embed_photos.embed(photos, out, clip, **options) == 3
+  assert write(photos, out, clip, **options) == 3
   assert before == {path: path.stat().st_mtime_ns for path in before}
   (photos / 'HR_46942420E.png').unlink()
   with pytest.raises(
     ValueError, match='holds vectors of 4 photos by .*now there are 3 by'
   ):
-    embed_photos.embed(photos, out, clip, **options)
+    write(photos, out, clip, **options)
 
 
 def test_torch_dictionary_becomes_a_table(tmp_path, monkeypatch):
   table = {'NL_40683280W': np.ones((1, 4)), 'NL_40683280N': np.zeros((1, 4))}
   monkeypatch.setattr(torch_pickle, 'load', lambda path: table)
-  prepare.main(['photos', '--source', 'vectors.pt', '--out', str(tmp_path)])
+  assert write('vectors.pt', tmp_path) == 2
   found = photo_vectors.PhotoVectors(tmp_path)
   np.testing.assert_array_equal(
     found.views('NL', 40683280)[[0, 2]], [[1] * 4, [0] * 4]
@@ -91,9 +99,9 @@ def test_torch_dictionary_becomes_a_table(tmp_path, monkeypatch):
 def test_torch_file_of_weights_is_no_dictionary_of_vectors(tmp_path):
   source = DATA / 'clip' / 'tiny' / 'openclip.pt'
   with pytest.raises(ValueError, match='openclip.pt is no dictionary of vect'):
-    embed_photos.embed(source, tmp_path)
+    write(source, tmp_path)
 
 
 def test_photos_without_clip_raise(photos, tmp_path):
   with pytest.raises(ValueError, match='name it with --clip'):
-    embed_photos.embed(photos, tmp_path / 'out')
+    write(photos, tmp_path / 'out')

@@ -1,4 +1,4 @@
-"""`prepare prompts`: class names and texts to files that evaluations read."""
+"""Vectors of prompts: class names and texts to files that evaluations read."""
 
 import json
 import types
@@ -6,9 +6,15 @@ import types
 import numpy as np
 import pytest
 
-from fusion_jax import embed_prompts, prepare
+from fusion_jax import datasets
 from fusion_jax.data import labels, prompt_files
 from fusion_jax.evals import zero_shot
+
+
+def write(out, clip='clip', **fields):
+  return datasets.write_prompt_vectors(
+    datasets.PromptVectors(out=str(out), clip=clip, **fields)
+  )
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +35,7 @@ def clip(monkeypatch):
 
 
 def test_names_of_classes_become_files_that_evaluations_read(tmp_path):
-  prepare.main(['prompts', '--clip', 'clip', '--out', str(tmp_path)])
+  write(tmp_path)
   assert len(list(tmp_path.iterdir())) == 3 * len(labels.TASKS)
   for task in labels.TASKS:
     for end, number in ('', 6), ('.class_names', 1), ('.paper', 1):
@@ -42,9 +48,7 @@ def test_names_of_classes_become_files_that_evaluations_read(tmp_path):
 
 
 def test_candidates_and_spelling_can_be_chosen(tmp_path):
-  embed_prompts.embed(
-    tmp_path, 'clip', tasks=('bioregion',), all_classes=True, pretty=True
-  )
+  write(tmp_path, tasks=('bioregion',), all_classes=True, pretty=True)
   found = prompt_files.read(tmp_path / 'bioregion.class_names.npz')
   assert found.classes == labels.classes('bioregion')
   assert found.texts[4] == 'Black Sea' and len(found.texts) == 12
@@ -53,8 +57,8 @@ def test_candidates_and_spelling_can_be_chosen(tmp_path):
 def test_texts_of_ones_own_are_embedded_anew(tmp_path):
   path = tmp_path / 'texts.json'
   path.write_text(json.dumps({'Water': ['a lake', 'a long river']}))
-  (written,) = embed_prompts.embed(
-    tmp_path, 'clip', source=path, tasks=('land_cover',), kind='descriptive'
+  (written,) = write(
+    tmp_path, source=str(path), tasks=('land_cover',), kind='descriptive'
   )
   assert written.name == 'land_cover.descriptive.npz'
   np.testing.assert_array_equal(
@@ -66,12 +70,10 @@ def test_what_does_not_fit_is_an_error(tmp_path):
   path = tmp_path / 'texts.json'
   path.write_text(json.dumps({'Lava': 'red'}))
   with pytest.raises(ValueError, match='texts.json: .Lava. is no class of'):
-    embed_prompts.embed(
-      tmp_path, 'clip', source=path, tasks=('land_cover',), kind='own'
-    )
-  with pytest.raises(ValueError, match='--task and --kind'):
-    embed_prompts.embed(tmp_path, 'clip', source=path)
+    write(tmp_path, source=str(path), tasks=('land_cover',), kind='own')
+  with pytest.raises(ValueError, match='--tasks and --kind'):
+    write(tmp_path, source=str(path))
   with pytest.raises(ValueError, match="no task 'soil'"):
-    embed_prompts.embed(tmp_path, 'clip', tasks=('soil',))
+    write(tmp_path, tasks=('soil',))
   with pytest.raises(ValueError, match='pixels is no CLIP'):
-    embed_prompts.embed(tmp_path, 'pixels')
+    write(tmp_path, 'pixels')

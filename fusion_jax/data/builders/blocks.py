@@ -1,0 +1,95 @@
+"""Blocks in space and time: where and when the windows of a split lie.
+
+Neighbouring cells and overlapping windows say nearly the same, so a split is a
+block in space and in time, and what lies between blocks is left out.
+"""
+
+import dataclasses
+import datetime
+from collections.abc import Mapping
+
+import numpy as np
+
+_HOUR = 3600  # Seconds.
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+  """Where and when the windows of a split lie.
+
+  Attributes:
+    start: first hour of the first window, ISO 8601 in UTC.
+    end: hour after the last hour of the last window, ISO 8601 in UTC.
+    lat: southern and northern limit in degrees, both included.
+    lon: western and eastern limit in degrees in [-180, 180), both included.
+    every_h: hours from one window to the next. A number that does not divide
+      24 gives windows of all hours of the day.
+  """
+
+  start: str
+  end: str
+  lat: tuple[float, float] = (-90.0, 90.0)
+  lon: tuple[float, float] = (-180.0, 180.0)
+  every_h: int = 24
+
+  def __post_init__(self):
+    for name in ('lat', 'lon'):
+      low, high = getattr(self, name)
+      object.__setattr__(self, name, (float(low), float(high)))
+      if low > high:
+        raise ValueError(
+          f'{name}={(low, high)} runs backwards; write the smaller value first.'
+        )
+    if self.every_h < 1:
+      raise ValueError(
+        f'every_h={self.every_h} is less than an hour; write 1 or more.'
+      )
+    if self.hours[0] >= self.hours[1]:
+      raise ValueError(
+        f'A block from {self.start} to {self.end} is empty; `end` must be '
+        'later than `start`.'
+      )
+
+  @property
+  def hours(self) -> tuple[int, int]:
+    """Hours since 1970 UTC of start and end."""
+    start, end = (
+      datetime.datetime.fromisoformat(text)
+      .replace(tzinfo=datetime.UTC)
+      .timestamp()
+      for text in (self.start, self.end)
+    )
+    return int(start) // _HOUR, int(end) // _HOUR
+
+  def contains(self, lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
+    """Bool [P]: which of the places at `lat`, `lon` [P] degrees lie in it."""
+    lat, lon = np.asarray(lat), np.asarray(lon)
+    return (
+      (lat >= self.lat[0])
+      & (lat <= self.lat[1])
+      & (lon >= self.lon[0])
+      & (lon <= self.lon[1])
+    )
+
+
+def check_apart(blocks: Mapping[str, Block]) -> None:
+  """Checks that no two splits share a place and an hour.
+
+  Args:
+    blocks: block of every split, by the name of the split.
+
+  Raises:
+    ValueError: if two of them overlap.
+  """
+  names = list(blocks)
+  for i, name in enumerate(names):
+    for other in names[:i]:
+      one, two = blocks[name], blocks[other]
+      if all(
+        low[0] <= high[1] and high[0] <= low[1]
+        for low, high in ((one.lat, two.lat), (one.lon, two.lon))
+      ) and (one.hours[0] < two.hours[1] and two.hours[0] < one.hours[1]):
+        raise ValueError(
+          f'The splits {other!r} and {name!r} share places and hours: {two} '
+          f'and {one}. Move them apart in space or in time.'
+        )

@@ -1,0 +1,188 @@
+"""Codes of tokenizers of the images and series of some examples.
+
+A random square of an image has no codes of its own: what a tokenizer says of a
+patch depends on all that it sees. So a few squares of every example are fixed,
+each tokenised just as it will be shown, and training draws one of them.
+"""
+
+import dataclasses
+import zlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from fusion_jax import modalities
+from fusion_jax.data.builders import examples, source
+from fusion_jax.data.transforms import crops
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+  """How images or series of one modality become codes.
+
+  Attributes:
+    modality: modality of the codes, with the size of their vocabulary.
+    fingerprint: digest of configuration and weights; other codes have another.
+    encode: function from images [B, Y, X, C] as stored to codes
+      [B, Y/16, X/16], or from series [B, T], in K or mm, to ids [B, T].
+  """
+
+  modality: modalities.Modality
+  fingerprint: str
+  encode: Callable[[np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Squares:
+  """Which squares of an example are tokenised.
+
+  Attributes:
+    size: pixels per side, a multiple of the patch.
+    count: number of squares; one where the images are no larger than that.
+  """
+
+  size: int
+  count: int
+
+  def __post_init__(self):
+    if self.size % modalities.PATCH or self.size < modalities.PATCH:
+      raise ValueError(
+        f'image_size={self.size} is not a multiple of the patch '
+        f'of {modalities.PATCH} pixels.'
+      )
+    if self.count < 1:
+      raise ValueError(f'{self.count} squares; there must be one or more.')
+
+  def corners(self, key: str, extent: Sequence[int]) -> np.ndarray:
+    """First row and column of every square of an example.
+
+    Args:
+      key: name of the example, which the random squares depend on.
+      extent: rows and columns of its images.
+
+    Returns:
+      [count, 2] int16, in pixels: the square at the centre, then random ones.
+
+    Raises:
+      ValueError: if the images are smaller than a square.
+    """
+    spare = np.subtract(extent, self.size)
+    if min(spare) < 0:
+      raise ValueError(
+        f'The images of example {key!r} have {extent[0]} x {extent[1]} '
+        f'pixels, fewer than image_size={self.size}.'
+      )
+    rng = np.random.default_rng(zlib.crc32(key.encode()))
+    drawn = rng.integers(spare + 1, size=(self.count - 1, 2))
+    return np.concatenate([spare[None] // 2, drawn]).astype(np.int16)
+
+
+def tokenise(
+  rows: Sequence[source.Example],
+  encoders: Sequence[Encoder],
+  squares: Squares | None,
+  batch_size: int,
+) -> list[dict[str, np.ndarray]]:
+  """Codes of some examples.
+
+  Args:
+    rows: the examples.
+    encoders: one encoder for each modality.
+    squares: which squares of the images get codes; None if no encoder is one
+      of images.
+    batch_size: number of squares or series that are encoded together.
+
+  Returns:
+    The fields of every example that hold its codes, `codes/<modality>`, and
+    the corners of the squares.
+
+  Raises:
+    ValueError: if the images of an example are of several sizes, or a code
+      does not lie in the vocabulary of its modality.
+  """
+  of_series = [e for e in encoders if e.modality.kind == 'series']
+  of_images = [e for e in encoders if e.modality.kind != 'series']
+  fields = (
+    [{} for _ in rows]
+    if squares is None
+    else _tokenise_images(rows, of_images, squares, batch_size)
+  )
+  for encoder in of_series:
+    name = encoder.modality.name
+    ids = _encode(encoder, np.stack([row[name] for row in rows]), batch_size)
+    for row_fields, row_ids in zip(fields, ids):
+      row_fields[f'codes/{name}'] = row_ids
+  return fields
+
+
+def _tokenise_images(
+  rows: Sequence[source.Example],
+  encoders: Sequence[Encoder],
+  squares: Squares,
+  batch_size: int,
+) -> list[dict[str, np.ndarray]]:
+  """The part of `tokenise` that is about images."""
+  fields = [
+    {crops.CORNERS: squares.corners(row['key'], _extent(row, squares.size))}
+    for row in rows
+  ]
+  side = squares.size // modalities.PATCH
+  for encoder in encoders:
+    field, name = encoder.modality.field, f'codes/{encoder.modality.name}'
+    present = [i for i, row in enumerate(rows) if row[field].size]
+    cut = [
+      rows[i][field][top : top + squares.size, left : left + squares.size]
+      for i in present
+      for top, left in fields[i][crops.CORNERS]
+    ]
+    for row_fields in fields:
+      row_fields[name] = np.zeros((0, side, side), np.uint16)
+    if present:
+      codes = _encode(encoder, np.stack(cut), batch_size)
+      codes = codes.reshape(len(present), squares.count, side, side)
+      for i, row_codes in zip(present, codes):
+        fields[i][name] = row_codes
+  return fields
+
+
+def _extent(row: source.Example, default: int) -> tuple[int, int]:
+  """Rows and columns of the images of an example; the default without any.
+
+  Raises:
+    ValueError: if its images are of several sizes.
+  """
+  extents = {
+    row[name].shape[:2]
+    for name in examples.IMAGE_TYPES
+    if name in row and row[name].size
+  }
+  if len(extents) > 1:
+    raise ValueError(
+      f'The images of example {row["key"]!r} are of several sizes: '
+      f'{sorted(extents)}.'
+    )
+  return extents.pop() if extents else (default, default)
+
+
+def _encode(
+  encoder: Encoder, inputs: np.ndarray, batch_size: int
+) -> np.ndarray:
+  """Codes uint16 of images or series [N, ...], by batches of one size.
+
+  Raises:
+    ValueError: if a code does not lie in the vocabulary.
+  """
+  modality = encoder.modality
+  parts = []
+  for start in range(0, len(inputs), batch_size):
+    part = inputs[start : start + batch_size]
+    spare = batch_size - len(part)
+    padded = np.concatenate([part, np.repeat(part[-1:], spare, 0)])
+    codes = np.asarray(encoder.encode(padded))[: len(part)]
+    if codes.min() < 0 or codes.max() >= modality.vocab_size:
+      raise ValueError(
+        f'Codes of {modality.name} run from {codes.min()} to {codes.max()}; '
+        f'its vocabulary is 0..{modality.vocab_size - 1}.'
+      )
+    parts.append(codes.astype(np.uint16))
+  return np.concatenate(parts)

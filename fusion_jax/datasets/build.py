@@ -1,0 +1,188 @@
+"""Writes the data set that a recipe describes."""
+
+import dataclasses
+import importlib
+import os
+import pathlib
+import shlex
+import sys
+
+from absl import logging
+
+from fusion_jax import extras
+from fusion_jax.data.builders import layout
+from fusion_jax.datasets import description, recipe
+
+# Files of a data set, in the order in which they may be deleted: first what
+# says that it is whole, last what says that it is one.
+_FILES = (
+  layout.STATISTICS,
+  layout.FEATURES,
+  layout.CODES,
+  '*_info.json',
+  f'{layout.NOTES}/*',
+  f'{layout.RECORDS}*',
+  'prompts/*.npz',
+  'scenicness/*',
+  'scores.json',
+  description.FILE,
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BuildSettings:
+  """How a data set is written; its bytes do not depend on this.
+
+  Attributes:
+    num_workers: Number of processes (default: one for each processor).
+    shard: Writes only every N-th shard from the I-th, I = 0 .. N-1, for a job
+      array (default: all).
+    max_bad: Stops if a larger share of the archive, 0 to 1, is unreadable.
+    overwrite: Replaces a data set that was made with other arguments.
+    beam_runner: Writes through TFDS and Apache Beam with this runner, such as
+      DirectRunner or FlinkRunner; --num-workers and --shard do nothing then
+      (default: own processes).
+    beam_options: Flags of the Beam runner without their leading dashes, such
+      as flink_master=host:8081.
+  """
+
+  num_workers: int = 0
+  shard: tuple[int, int] = (0, 1)
+  max_bad: float = 0.01
+  overwrite: bool = False
+  beam_runner: str = ''
+  beam_options: tuple[str, ...] = ()
+
+  def __post_init__(self):
+    if self.num_workers < 0:
+      raise ValueError(
+        f'num_workers={self.num_workers} is negative; write the number of '
+        'processes, or 0 for one for each processor.'
+      )
+    if not 0 <= self.max_bad <= 1:
+      raise ValueError(f'max_bad={self.max_bad} is no share from 0 to 1.')
+    check_shard(self.shard)
+    if self.beam_options and not self.beam_runner:
+      raise ValueError(
+        f'--beam-options {" ".join(self.beam_options)} need --beam-runner.'
+      )
+
+
+def check_shard(shard: tuple[int, int]) -> None:
+  """Checks the share (i, n) of a job array.
+
+  Raises:
+    ValueError: if it is not 0 <= i < n.
+  """
+  i, n = shard
+  if not 0 <= i < n:
+    raise ValueError(f'shard={shard} is not (i, n) with 0 <= i < n.')
+
+
+def prepare(
+  made: recipe.Recipe,
+  out: str | os.PathLike[str],
+  settings: BuildSettings | None = None,
+) -> pathlib.Path:
+  """Writes the data set of a recipe as ArrayRecord, or finds it written.
+
+  A build that was killed goes on with the first shard that is missing.
+
+  Args:
+    made: which data set, such as `datasets.Simulated(seed=0)`.
+    out: folder of the data set.
+    settings: how it is written; by default as `BuildSettings()`.
+
+  Returns:
+    Path of the folder.
+
+  Raises:
+    ValueError: if files do not fit the recipe, or the folder holds another
+      data set.
+    MissingExtraError: if optional packages are not installed.
+    TooManyBadExamples: if too much of the archive is unreadable.
+  """
+  settings = settings or BuildSettings()
+  out = pathlib.Path(out)
+  if _is_done(made, out, settings):
+    logging.info('%s is already prepared.', out)
+    return out
+  reader = made.open_reader()
+  out.mkdir(parents=True, exist_ok=True)
+  description.write(made, out)
+  made.write_beside(reader, out)
+  command = shlex.join(sys.argv)
+  if settings.beam_runner:
+    with extras.needed('beam', 'Writing through Apache Beam'):
+      importlib.import_module('apache_beam')
+    from fusion_jax.data.builders import tfds_builder
+
+    tfds_builder.build(
+      reader,
+      out,
+      beam_runner=settings.beam_runner,
+      max_bad=settings.max_bad,
+      command=command,
+      beam_options=[f'--{flag}' for flag in settings.beam_options],
+    )
+  else:
+    from fusion_jax.data.builders import shards
+
+    shards.build(
+      reader,
+      out,
+      num_workers=settings.num_workers or os.cpu_count() or 1,
+      share=settings.shard,
+      max_bad=settings.max_bad,
+      compression=made.compression,
+      command=command,
+    )
+  return out
+
+
+def _is_done(
+  made: recipe.Recipe, out: pathlib.Path, settings: BuildSettings
+) -> bool:
+  """Whether a folder holds just this data set; if not, makes it free.
+
+  Raises:
+    ValueError: if it holds another one, and `settings.overwrite` is false.
+  """
+  if not (out / description.FILE).exists():
+    if any(out.glob(layout.RECORDS)):
+      raise ValueError(
+        f'{out} holds records of unknown origin (there is no '
+        f'{description.FILE}); choose another folder.'
+      )
+    return False
+  if settings.overwrite:
+    if settings.shard != (0, 1):
+      raise ValueError(
+        '--overwrite and --shard together would delete what the other jobs '
+        f'write; delete {out} first.'
+      )
+    _remove(out)
+    return False
+  try:
+    changed = description.differences(description.read(out), made)
+  except ValueError as error:
+    raise ValueError(
+      f'{error} Choose another folder, or pass --overwrite to replace the '
+      'data set.'
+    ) from error
+  if changed:
+    listed = ', '.join(
+      f'{name}={old!r} (now {new!r})' for name, (old, new) in changed.items()
+    )
+    raise ValueError(
+      f'{out} holds a data set made with other arguments: {listed}. Choose '
+      'another folder, or pass --overwrite to replace it.'
+    )
+  return layout.is_complete(out)
+
+
+def _remove(out: pathlib.Path) -> None:
+  """Deletes the files of a data set, and nothing else."""
+  for pattern in _FILES:
+    for path in out.glob(pattern):
+      path.unlink()
