@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 from absl import logging
 
+from fusion_jax.data import bands as bands_lib
 from fusion_jax.data import composites
-from fusion_jax.mapping import bands as bands_lib
 
 _COUNTS = 10_000.0  # Encoders read reflectance x 10,000.
 _NO_DATA_CLASS = 0  # Of the scene classification.

@@ -11,7 +11,7 @@ import rasterio.errors
 from absl import logging
 from rasterio import vrt
 
-from fusion_jax.mapping import bands as bands_lib
+from fusion_jax.data import bands as bands_lib
 
 _DATE = re.compile(
   r'(?<!\d)((?:19|20)\d\d)[-_]?(0[1-9]|1[0-2])'

@@ -8,7 +8,7 @@ import pathlib
 
 import numpy as np
 
-from fusion_jax.mapping import bands as bands_lib
+from fusion_jax.data import bands as bands_lib
 from fusion_jax.mapping import raster_cubes
 
 # Assets that are no data, or data on a coarser grid.

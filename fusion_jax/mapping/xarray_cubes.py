@@ -5,8 +5,8 @@ import rasterio
 import xarray as xr
 from rasterio import crs as rasterio_crs
 
+from fusion_jax.data import bands as bands_lib
 from fusion_jax.data.sources import netcdf
-from fusion_jax.mapping import bands as bands_lib
 
 _AXES = {
   'time': ('t', 'time', 'date', 'month', 'step'),

@@ -10,8 +10,9 @@ import rasterio
 import zarr
 from h5netcdf import legacyapi
 
+from fusion_jax.data import bands
 from fusion_jax.inference import pixel_model
-from fusion_jax.mapping import bands, classify
+from fusion_jax.mapping import classify
 from fusion_jax.models import pixel_encoder
 
 SHAPE = (9, 7)

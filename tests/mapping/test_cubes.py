@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import rasterio
 
-from fusion_jax.mapping import bands, cube, open_cube
+from fusion_jax.data import bands
+from fusion_jax.mapping import cube, open_cube
 from tests.mapping import cubes
 
 WHOLE = slice(0, cubes.SHAPE[0]), slice(0, cubes.SHAPE[1])

@@ -1,6 +1,6 @@
 import pytest
 
-from fusion_jax.mapping import bands
+from fusion_jax.data import bands
 
 
 @pytest.mark.parametrize(
