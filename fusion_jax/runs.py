@@ -20,8 +20,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from fusion_jax import datasets, warm_start
-from fusion_jax.assembly import upgrade
+from fusion_jax import datasets
+from fusion_jax.assembly import upgrade, warm_start
 from fusion_jax.evals import (
   alignment,
   pretraining,

@@ -6,6 +6,8 @@ import jax
 import numpy as np
 from absl import logging
 
+from fusion_jax.assembly import backbone as backbone_assembly
+from fusion_jax.assembly import encoder as encoder_assembly
 from fusion_jax.assembly import upgrade
 from fusion_jax.convert import (
   checkpoints,
@@ -14,12 +16,9 @@ from fusion_jax.convert import (
   terramind_files,
   terramind_tokenizers,
 )
-from fusion_jax.inference import encoder_model
 from fusion_jax.models import coordinate_tokenizer
-from fusion_jax.tasks import pretrain
 
 DESCRIPTION = "TerraMind's backbones, encoders, tokenizers and coordinates"
-_COORDINATES = 'coords_tokenizer.json'
 
 
 def add_arguments(parser):
@@ -77,7 +76,7 @@ def convert(
   out = pathlib.Path(out)
   if path.suffix == '.json':
     out.mkdir(parents=True, exist_ok=True)
-    coordinate_tokenizer.load(path).save(out / _COORDINATES)
+    coordinate_tokenizer.load(path).save(out / backbone_assembly.VOCABULARY)
     logging.info('The vocabulary of coordinates is in %s.', out)
     return
   origin = {
@@ -113,8 +112,8 @@ def make_model(config):
   """The `Backbone` or `Encoder` of a configuration of `describe`."""
   config = upgrade.upgrade(config)
   if config.task == 'pretrain':
-    return pretrain.make_backbone(config)
-  return encoder_model.make_encoder(config)
+    return backbone_assembly.make_model(config)
+  return encoder_assembly.make_model(config)
 
 
 def _plan_backbone(part, variant, num_heads):
@@ -148,7 +147,7 @@ def _plan_tokenizer(part, name, num_heads):
 def _say_modalities(config, out):
   names = list(config['modalities'])
   logging.info('It has the modalities %s.', ', '.join(names))
-  if 'coords' in names and not (out / _COORDINATES).exists():
+  if 'coords' in names and not (out / backbone_assembly.VOCABULARY).exists():
     logging.warning(
       'The model reads places by the vocabulary it was trained with: '
       'convert %s into %s, too. Without it places mean nothing.',

@@ -1,91 +1,152 @@
-"""Trained models, ready to use: `fusion_jax.load(workdir)`.
+"""Trained models, ready to use: `fusion_jax.load(folder)`.
 
 Each carries its configuration, its tokenizers and its statistics, so nothing
 else has to be known to use it.
 """
 
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+from fusion_jax.assembly import backbone as backbone_assembly
+from fusion_jax.assembly import series_tokenizer as series_assembly
 from fusion_jax.assembly import upgrade
 from fusion_jax.data import normalize
-from fusion_jax.inference import (
-  backbone_model,
-  clip_model,
-  encoder_model,
-  image_codec,
-  pixel_model,
-  series_codec,
-)
-from fusion_jax.tasks import pretrain, series_tokenizer
+from fusion_jax.inference.backbone_model import BackboneModel
+from fusion_jax.inference.clip_model import ClipModel
+from fusion_jax.inference.encoder_model import EncoderModel
+from fusion_jax.inference.image_codec import ImageCodec
+from fusion_jax.inference.pixel_model import PixelModel
+from fusion_jax.inference.series_codec import SeriesCodec
 from fusion_jax.train import checkpoint
+from fusion_jax.types import Config, Params
+
+Model = (
+  BackboneModel
+  | EncoderModel
+  | ImageCodec
+  | SeriesCodec
+  | PixelModel
+  | ClipModel
+)
+
+AnyModel = TypeVar('AnyModel', bound=Model)
 
 
-def load(workdir, which='last'):
+def load(folder: str | os.PathLike[str], which: str | int = 'last') -> Model:
   """Loads what a run or `fusion_jax.convert` left behind.
 
   Args:
-    workdir: of the run: its checkpoints and `statistics.json`.
-    which: 'last', 'best' or a step.
+    folder: work directory of a run, or folder that `fusion_jax.convert` wrote:
+      it holds checkpoints and `statistics.json`.
+    which: which checkpoint: 'last', 'best' or the number of a step.
 
   Returns:
-    `backbone_model.Model` of a run of `configs/pretrain.py` or a converted
-    backbone;
-    `encoder_model.EncoderModel` of a converted encoder;
-    `image_codec.ImageCodec` of an image tokenizer, trained or converted;
-    `series_codec.SeriesCodec` of a run of `configs/series_tokenizer.py`;
-    `clip_model.ClipModel` of a converted CLIP;
-    `pixel_model.PixelModel` of a run of `configs/align_pixels.py` or a
-    converted encoder of pixels.
+    `BackboneModel` for a run of `configs/pretrain.py` or a converted backbone;
+    `EncoderModel` for a converted encoder;
+    `ImageCodec` for an image tokenizer, trained or converted;
+    `SeriesCodec` for a run of `configs/series_tokenizer.py`;
+    `PixelModel` for a run of `configs/align_pixels.py` or
+    `configs/worldcereal.py`, or a converted pixel encoder;
+    `ClipModel` for a converted CLIP.
 
   Raises:
     checkpoint.CheckpointError: if there is no such checkpoint, or it is
       damaged.
-    ValueError: if it is a checkpoint of another task.
+    ValueError: if its task is unknown, or this version cannot use it any more.
     FileNotFoundError: if the statistics are missing.
   """
-  params, metadata = checkpoint.restore_params(workdir, which)
-  config = upgrade.upgrade(metadata['config'], str(workdir))
-  return _LOADERS[config.task](config, params, workdir)
+  params, metadata = checkpoint.restore_params(folder, which)
+  config = upgrade.upgrade(metadata['config'], str(folder))
+  return _LOADERS[config.task](config, params, folder)
 
 
-def _load_backbone(config, params, workdir):
-  config.init_from = ''  # What it started from need not be here.
-  return backbone_model.Model(
-    config, params, pretrain.Pretrain(config, workdir)
-  )
+def load_as(
+  kind: type[AnyModel],
+  folder: str | os.PathLike[str],
+  which: str | int = 'last',
+) -> AnyModel:
+  """Loads a model that must be of one kind, see `load`.
+
+  Args:
+    kind: class of the model, such as `ClipModel`.
+    folder: folder of the model.
+    which: which checkpoint: 'last', 'best' or the number of a step.
+
+  Raises:
+    ValueError: if the folder holds a model of another kind; see also `load`.
+  """
+  model = load(folder, which)
+  if not isinstance(model, kind):
+    tasks = [task for task, kinds in _KINDS.items() if kinds is kind]
+    raise ValueError(
+      f'{folder} holds a model of the task {model.config.task!r}, loaded as '
+      f'{type(model).__name__}; wanted is a {kind.__name__}. Name a folder of '
+      f'the task {" or ".join(tasks)}.'
+    )
+  return model
 
 
-def _load_encoder(config, params, workdir):
-  return encoder_model.EncoderModel(
-    config, params, pretrain.find_tokenizer(workdir)
-  )
+def _load_backbone(
+  config: Config, params: Params, folder: str | os.PathLike[str]
+) -> BackboneModel:
+  assembly = backbone_assembly.assemble(config, folder)
+  return BackboneModel(config, params, assembly)
 
 
-def _load_clip(config, params, _):
-  return clip_model.ClipModel(config, params)
+def _load_encoder(
+  config: Config, params: Params, folder: str | os.PathLike[str]
+) -> EncoderModel:
+  tokenizer = backbone_assembly.find_tokenizer(folder)
+  return EncoderModel(config, params, tokenizer)
 
 
-def _load_pixels(config, params, workdir):
-  return pixel_model.PixelModel(
-    config, params, normalize.load_statistics(workdir)
-  )
+def _load_image_tokenizer(
+  config: Config, params: Params, folder: str | os.PathLike[str]
+) -> ImageCodec:
+  del folder  # Configuration and parameters are the whole tokenizer.
+  return ImageCodec(config, params)
 
 
-def _load_tokenizer(config, params, _):
-  return image_codec.ImageCodec(config, params)
+def _load_series_tokenizer(
+  config: Config, params: Params, folder: str | os.PathLike[str]
+) -> SeriesCodec:
+  assembly = series_assembly.assemble(config, folder)
+  return SeriesCodec(config, params, assembly)
 
 
-def _load_series_tokenizer(config, params, workdir):
-  return series_codec.SeriesCodec(
-    config, params, series_tokenizer.SeriesTokenizer(config, workdir)
-  )
+def _load_pixels(
+  config: Config, params: Params, folder: str | os.PathLike[str]
+) -> PixelModel:
+  return PixelModel(config, params, normalize.load_statistics(folder))
 
 
-_LOADERS = {
-  'image_tokenizer': _load_tokenizer,
-  'series_tokenizer': _load_series_tokenizer,
+def _load_clip(
+  config: Config, params: Params, folder: str | os.PathLike[str]
+) -> ClipModel:
+  del folder  # Configuration and parameters are the whole model.
+  return ClipModel(config, params)
+
+
+_LOADERS: dict[
+  str, Callable[[Config, Params, str | os.PathLike[str]], Model]
+] = {
   'pretrain': _load_backbone,
   'encoder': _load_encoder,
-  'clip': _load_clip,
-  'pixel_encoder': _load_pixels,
+  'image_tokenizer': _load_image_tokenizer,
+  'series_tokenizer': _load_series_tokenizer,
   'align_pixels': _load_pixels,
   'classify_pixels': _load_pixels,
+  'pixel_encoder': _load_pixels,
+  'clip': _load_clip,
+}
+_KINDS = {  # {task: class of the model}.
+  'pretrain': BackboneModel,
+  'encoder': EncoderModel,
+  'image_tokenizer': ImageCodec,
+  'series_tokenizer': SeriesCodec,
+  'align_pixels': PixelModel,
+  'classify_pixels': PixelModel,
+  'pixel_encoder': PixelModel,
+  'clip': ClipModel,
 }

@@ -1,21 +1,33 @@
-"""The masked encoder-decoder, ready to use; `inference.load` gives it."""
+"""The masked encoder-decoder, ready to use: features and generated series."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import grain
 import jax
 import numpy as np
 
 from fusion_jax import modalities as modality_table
+from fusion_jax.assembly import backbone as backbone_assembly
 from fusion_jax.data.transforms import crops
 from fusion_jax.generation import sequences
-from fusion_jax.inference import encoder_model
+from fusion_jax.inference import batches, encoder_model, xarray_inputs
+from fusion_jax.models import coordinate_tokenizer, series_codes
+from fusion_jax.models.backbone import Backbone
+from fusion_jax.ops import quantize
+from fusion_jax.types import (
+  Array,
+  Batch,
+  Config,
+  Example,
+  Key,
+  Params,
+  Statistics,
+)
 
-_PLACE = ('lat', 'lon')
-_AXES = ('y', 'x', 'band')  # Of an image, as xarray names them here.
 
-
-class Model:
+class BackboneModel:
   """A masked encoder-decoder with all that it was trained with.
 
   Inputs of its methods are a mapping (or an `xarray.Dataset`) from names to
@@ -23,33 +35,54 @@ class Model:
 
     images ('S2L2A', ...): [B, Y, X, C] in the sensor's unit, north up; of a
       larger image the centre is taken.
-    'lat', 'lon': [B] degrees.
-    series ('t2m_hourly', ...): [B, T] in K or mm, NaN = missing.
+    'lat', 'lon': [B] in degrees.
+    series ('t2m_hourly', ...): [B, T] in K or mm, NaN where one is missing.
 
-  From xarray objects come xarray objects; the axes of their images are called
-  'y', 'x' and 'band', in any order.
+  xarray objects give xarray objects; the axes of their images are called 'y',
+  'x' and 'band', in any order.
 
   Attributes:
-    config: of the run.
-    params: of the model.
-    modalities: that it knows, sorted by name.
-    image_size: pixels a side that it sees.
-    quantizers: {series: Quantizer}.
-    tokenizer: of coordinates.
-    statistics: of its training data.
+    config: configuration of the run.
+    params: parameters of the model.
+    modalities: modalities that it knows, sorted by name.
+    image_size: pixels per side that it sees.
+    quantizers: what encodes and decodes the values of each series, by name.
+    tokenizer: tokenizer of coordinates.
+    statistics: statistics of its training data.
+    backbone: the model.
   """
 
-  def __init__(self, config, params, task):
-    """Args: as the attributes; task: `Pretrain` of the configuration."""
+  config: Config
+  params: Params
+  modalities: tuple[modality_table.Modality, ...]
+  image_size: int
+  quantizers: Mapping[str, quantize.Quantizer | series_codes.SeriesCodes]
+  tokenizer: coordinate_tokenizer.CoordinateTokenizer
+  statistics: Statistics
+  backbone: Backbone
+
+  def __init__(
+    self,
+    config: Config,
+    params: Params,
+    assembly: backbone_assembly.BackboneAssembly,
+  ):
+    """Takes the parameters and all that goes with the model.
+
+    Args:
+      config: configuration with the task 'pretrain', up to date.
+      params: parameters of the model.
+      assembly: the model with all that its inputs pass through.
+    """
     self.config = config
     self.params = jax.device_put(params)
-    self.modalities = task.modalities
-    self.image_size = config.image_size
-    self.quantizers = task.quantizers
-    self.tokenizer = task.tokenizer
-    self.statistics = task.statistics
-    self.backbone = task.backbone
-    self._showing = functools.lru_cache(task.showing)
+    self.modalities = assembly.modalities
+    self.image_size = assembly.image_size
+    self.quantizers = assembly.quantizers
+    self.tokenizer = assembly.tokenizer
+    self.statistics = assembly.statistics
+    self.backbone = assembly.backbone
+    self._showing = functools.lru_cache(assembly.showing)
     self._encode = jax.jit(
       lambda params, slots: self.backbone.apply(
         {'params': params}, slots, method='encode'
@@ -57,42 +90,64 @@ class Model:
     )
     self._draw = jax.jit(self._draw_codes, static_argnums=(3, 4, 5))
 
-  def encode(self, inputs):
-    """Encoder tokens of the inputs, [B, N, D] float32 ([N, D] for one place).
+  def encode(self, inputs: Mapping[str, Any], *, batch_size: int = 64) -> Any:
+    """Computes the encoder's tokens of the inputs.
 
-    Tokens stand in order of modality, then position; images have one for each
-    16 x 16 pixels, row by row.
+    Args:
+      inputs: inputs of one or of B places, see the class.
+      batch_size: number of places at a time.
+
+    Returns:
+      Tokens, [B, N, D] float32; [N, D] for one place. They stand in the order
+      of the modalities, then of the positions; images have one token for each
+      16 x 16 pixels, row by row.
+
+    Raises:
+      ValueError: if the model cannot see an input, or it has a wrong shape.
     """
     slots, single = self._slots(inputs)
-    tokens = np.asarray(self._encode(self.params, slots), np.float32)
+    num_places = len(slots['modality'])
+    tokens = batches.run(
+      lambda rows: (jax.tree.map(lambda x: x[rows], slots),),
+      lambda slots: self._encode(self.params, slots),
+      num_places,
+      min(batch_size, num_places),
+    ).astype(np.float32)
     tokens = tokens[0] if single else tokens
-    return _like(inputs, tokens, single, ('token', 'feature'))
+    return xarray_inputs.like(inputs, tokens, single, ('token', 'feature'))
 
   def generate(
     self,
-    inputs,
-    target='t2m_hourly',
+    inputs: Mapping[str, Any],
+    target: str = 't2m_hourly',
     *,
-    num_samples=16,
-    temperature=1.0,
-    top_k=0,
-    top_p=0.0,
-    seed=0,
-  ):
+    num_samples: int = 16,
+    temperature: float = 1.0,
+    top_k: float = 0,
+    top_p: float = 0.0,
+    seed: int = 0,
+  ) -> Any:
     """Draws samples of a series, or of places.
 
+    All places are drawn together: which samples come out depends on how many
+    places there are, not only on the seed.
+
     Args:
-      inputs: see the class.
+      inputs: inputs of one or of B places, see the class.
       target: name of a series, or 'coords'.
-      num_samples: S.
-      temperature: 0 takes the most probable value at each step.
-      top_k: keep so many values (int) or such a share of them (float); 0: all.
-      top_p: keep the most probable values that hold this mass; 0: all.
-      seed: of the draws.
+      num_samples: number S of samples for each place.
+      temperature: divisor of the logits; 0 takes the most probable value at
+        each step.
+      top_k: keep only so many of the most probable values (an integer) or such
+        a share of them (a fraction); 0 keeps all.
+      top_p: keep only the most probable values that together have this
+        probability; 0 keeps all.
+      seed: seed of the random draws.
 
     Returns:
-      [B, S, T] in K or mm; for 'coords' [B, S, 2], latitude and longitude in
-      degrees, NaN where no place came out. Without B for one place.
+      Samples, [B, S, T] float32 in K or mm; for 'coords' [B, S, 2], latitude
+      and longitude in degrees, NaN where no place came out. Without B for one
+      place.
 
     Raises:
       ValueError: if the model lacks an input or the target.
@@ -110,21 +165,50 @@ class Model:
       )
     )
     if modality.kind == 'series':
-      values = self.quantizers[target].decode(codes)
+      values = np.asarray(self.quantizers[target].decode(codes))
     else:
       values = np.stack(self.tokenizer.decode(codes), axis=-1)
     values = values[0] if single else values
     axes = 'sample', ('lead' if modality.leads else 'coordinate')
-    return _like(inputs, values, single, axes, modality)
+    return xarray_inputs.like(inputs, values, single, axes, modality)
 
-  def predict(self, inputs, target='t2m_hourly', *, num_samples=16, seed=0):
-    """The point prediction, the mean of the samples: [B, T] or [T]."""
+  def predict(
+    self,
+    inputs: Mapping[str, Any],
+    target: str = 't2m_hourly',
+    *,
+    num_samples: int = 16,
+    seed: int = 0,
+  ) -> Any:
+    """Predicts a series by the mean of its samples.
+
+    Args:
+      inputs: inputs of one or of B places, see the class.
+      target: name of a series.
+      num_samples: number of samples to average.
+      seed: seed of the random draws.
+
+    Returns:
+      Predictions, [B, T] float32 in K or mm; [T] for one place.
+
+    Raises:
+      ValueError: if the model lacks an input or the target.
+    """
     samples = self.generate(inputs, target, num_samples=num_samples, seed=seed)
-    if _is_xarray(inputs):
+    if xarray_inputs.any_xarray(inputs):
       return samples.mean('sample', keep_attrs=True)
     return samples.mean(axis=-2)
 
-  def _draw_codes(self, params, slots, key, target, num_samples, sampling):
+  def _draw_codes(
+    self,
+    params: Params,
+    slots: Batch,
+    key: Key,
+    target: str,
+    num_samples: int,
+    sampling: sequences.Sampling,
+  ) -> Array:
+    """Returns drawn codes [B, S, L] of a target."""
     kind = self._target(target).kind
     draw = sequences.series if kind == 'series' else sequences.text
     return draw(
@@ -137,7 +221,8 @@ class Model:
       sampling=sampling,
     )
 
-  def _target(self, name):
+  def _target(self, name: str) -> modality_table.Modality:
+    """Returns a modality that the model can generate."""
     targets = {
       m.name: m for m in self.modalities if m.is_sequence and m.is_target
     }
@@ -147,24 +232,13 @@ class Model:
       )
     return targets[name]
 
-  def _slots(self, inputs):
-    """Encoder slots of all places, and whether there was one without axis."""
-    arrays, shown = {}, []
-    for name, values in inputs.items():
-      if name not in _PLACE:
-        shown.append(self._input(name))
-        arrays[shown[-1].name] = _plain(shown[-1], values)
-    if set(_PLACE) <= set(inputs):
-      shown.append(self._input('coords'))
-      arrays |= {name: np.asarray(inputs[name], np.float64) for name in _PLACE}
-    if not shown:
-      raise ValueError(
-        'Nothing was given; the model can see '
-        f'{[m.name for m in self.modalities if m.seen]}.'
-      )
-    single = all(x.ndim == self._rank(name) for name, x in arrays.items())
+  def _slots(self, inputs: Mapping[str, Any]) -> tuple[Batch, bool]:
+    """Returns the encoder's slots of B places, and whether B was left out."""
+    arrays, names = self._arrays(inputs)
+    num_axes = {name: _num_axes(name) for name in arrays}
+    single = all(x.ndim == num_axes[name] for name, x in arrays.items())
     arrays = {
-      name: x[None] if x.ndim == self._rank(name) else x
+      name: x[None] if x.ndim == num_axes[name] else x
       for name, x in arrays.items()
     }
     counts = {name: len(x) for name, x in arrays.items()}
@@ -172,55 +246,85 @@ class Model:
       raise ValueError(
         f'The inputs are of different numbers of places: {counts}.'
       )
-    steps = self._showing(tuple(sorted(m.name for m in shown)))
-    rows = [
-      _apply(steps, self._example(arrays, i))
+    steps = self._showing(tuple(sorted(names)))
+    places = [
+      _apply(steps, _example(arrays, i))
       for i in range(next(iter(counts.values())))
     ]
-    slots = jax.tree.map(lambda *x: np.stack(x), *rows)
-    shown = (slots['modality'] >= 0).any(axis=0)  # Not padding everywhere.
-    return jax.tree.map(lambda x: x[:, shown], slots), single
+    slots = jax.tree.map(lambda *x: np.stack(x), *places)
+    used = (slots['modality'] >= 0).any(axis=0)  # Not padding everywhere.
+    return jax.tree.map(lambda x: x[:, used], slots), single
 
-  def _input(self, name):
+  def _arrays(
+    self, inputs: Mapping[str, Any]
+  ) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Returns the inputs as checked arrays, and the modalities they show."""
+    arrays, names = {}, []
+    for name, values in inputs.items():
+      if name not in encoder_model.PLACE:
+        modality = self._input(name)
+        names.append(modality.name)
+        arrays[modality.name] = _plain(modality, values)
+    if set(encoder_model.PLACE) <= set(inputs):
+      names.append(self._input('coords').name)
+      arrays |= {
+        name: np.asarray(inputs[name], np.float64)
+        for name in encoder_model.PLACE
+      }
+    if not names:
+      raise ValueError(
+        'Nothing was given; the model can see '
+        f'{[m.name for m in self.modalities if m.seen]}.'
+      )
+    return arrays, names
+
+  def _input(self, name: str) -> modality_table.Modality:
+    """Returns a modality that the model can see, at the model's image size."""
     modality = modality_table.get(name)
     seen = [m.name for m in self.modalities if m.seen]
     if modality.name not in seen:
       raise ValueError(f'The model cannot see {name!r}; it can see {seen}.')
     return modality.at(self.image_size)
 
-  def _rank(self, name):
-    """Axes of one place's array."""
-    if name in _PLACE:
-      return 0
-    return {'image': 3, 'tokens': 2}.get(modality_table.get(name).kind, 1)
 
-  def _example(self, arrays, i):
-    """Place `i` as an example of a data set."""
-    example = {'key': f'place {i}', 'lat': np.nan, 'lon': np.nan}
-    for name, values in arrays.items():
-      modality = modality_table.MODALITIES.get(name)
-      if modality is not None and modality.kind in ('image', 'tokens'):
-        name = crops.field(modality)
-      example[name] = values[i]
-    return example
+def _num_axes(name: str) -> int:
+  """Returns the number of axes of one place's array of an input."""
+  if name in encoder_model.PLACE:
+    return 0
+  return encoder_model.NUM_AXES[modality_table.get(name).kind]
 
 
-def _apply(steps, example):
+def _example(arrays: Mapping[str, np.ndarray], i: int) -> Example:
+  """Returns place `i` as an example of a data set."""
+  example: dict[str, Any] = {
+    'key': f'place {i}',
+    'lat': np.nan,
+    'lon': np.nan,
+  }
+  for name, values in arrays.items():
+    field = name
+    if name in modality_table.MODALITIES:
+      modality = modality_table.MODALITIES[name]
+      if modality.kind in ('image', 'tokens'):
+        field = crops.field(modality)
+    example[field] = values[i]
+  return example
+
+
+def _apply(steps: Sequence[grain.transforms.Map], example: Example) -> Batch:
+  """Returns the encoder's slots of one place, dict of arrays [N, ...]."""
+  shown: Any = example
   for step in steps:
-    example = step.map(example)
-  return example['encoder']
+    shown = step.map(shown)
+  return shown['encoder']
 
 
-def _plain(modality, values):
-  """A NumPy array of one input, its axes in our order, checked."""
-  if hasattr(values, 'dims') and modality.kind == 'image':
-    missing = [axis for axis in _AXES if axis not in values.dims]
-    if missing:
-      raise ValueError(
-        f'{modality.name} has the axes {values.dims}, not '
-        f'{missing}; rename them.'
-      )
-    values = values.transpose(..., *_AXES)
+def _plain(modality: modality_table.Modality, values: Any) -> np.ndarray:
+  """Returns one input as a checked array, its axes in our order."""
+  if xarray_inputs.is_xarray(values) and modality.kind == 'image':
+    values = xarray_inputs.ordered(
+      values, xarray_inputs.IMAGE_AXES, modality.name
+    )
   values = np.asarray(values)
   if modality.kind == 'tokens':
     encoder_model.check_codes(modality, values)
@@ -239,23 +343,3 @@ def _plain(modality, values):
       f'{modality.leads[0]}..{modality.leads[-1]}.'
     )
   return values
-
-
-def _is_xarray(inputs):
-  values = inputs.values() if isinstance(inputs, Mapping) else ()
-  return any(hasattr(x, 'dims') for x in values)
-
-
-def _like(inputs, values, single, axes, modality=None):
-  """An xarray object where the inputs were some, else the array itself."""
-  if not _is_xarray(inputs):
-    return values
-  import xarray  # Whoever gives xarray objects has it.
-
-  coords, attrs, name = {}, {}, None
-  if modality is not None:
-    name, attrs = modality.name, {'units': modality.unit}
-    last = modality.leads or ('lat', 'lon')
-    coords = {axes[-1]: list(last)}
-  dims = axes if single else ('place', *axes)
-  return xarray.DataArray(values, coords, dims, name, attrs)

@@ -1,48 +1,63 @@
 """The encoder of a converted file alone, on images in the sensor's unit."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
 
 from fusion_jax import modalities as modality_table
-from fusion_jax.models import encoder
+from fusion_jax.assembly import encoder as encoder_assembly
+from fusion_jax.inference import batches
+from fusion_jax.models import coordinate_tokenizer
+from fusion_jax.models.encoder import Encoder
+from fusion_jax.types import Array, Config, Params
 
-_PLACE = ('lat', 'lon')
-
-
-def make_encoder(config):
-  """The `Encoder` that a configuration with task 'encoder' describes."""
-  selected = modality_table.select(config.modalities, config.image_size)
-  selected = tuple(
-    dataclasses.replace(m, vocab_size=config.coords_vocab_size)
-    if m.kind == 'text'
-    else m
-    for m in selected
-  )
-  return encoder.Encoder(
-    selected, image_size=config.image_size, merge=config.merge, **config.model
-  )
+PLACE = ('lat', 'lon')  # Inputs that together give the modality 'coords'.
+# Axes of one place's array, by kind of modality.
+NUM_AXES = {'image': 3, 'tokens': 2, 'series': 1, 'text': 1}
 
 
 class EncoderModel:
   """Features of images, codes and places, as downstream models read them.
 
   Attributes:
-    config: of the conversion.
-    params: of the encoder.
-    modalities: that it knows, sorted by name.
-    image_size: pixels a side that its positions were made for; others get
-      them resized.
+    config: configuration that `fusion_jax.convert` wrote.
+    params: parameters of the encoder.
+    modalities: modalities that it knows, sorted by name.
+    image_size: pixels per side that its positions were made for; for other
+      images they are resized.
     encoder: the model.
-    tokenizer: of coordinates.
+    tokenizer: tokenizer of coordinates.
   """
 
-  def __init__(self, config, params, tokenizer, model=None):
-    """Args: as the attributes; model: by default that of the config."""
+  config: Config
+  params: Params
+  modalities: tuple[modality_table.Modality, ...]
+  image_size: int
+  encoder: Encoder
+  tokenizer: coordinate_tokenizer.CoordinateTokenizer
+
+  def __init__(
+    self,
+    config: Config,
+    params: Params,
+    tokenizer: coordinate_tokenizer.CoordinateTokenizer,
+    model: Encoder | None = None,
+  ):
+    """Builds the model.
+
+    Args:
+      config: configuration with the task 'encoder', up to date.
+      params: parameters of the encoder.
+      tokenizer: tokenizer of coordinates.
+      model: the encoder; None for the one that the configuration describes.
+    """
     self.config = config
     self.params = jax.device_put(params)
-    self.encoder = make_encoder(config) if model is None else model
+    self.encoder = (
+      encoder_assembly.make_model(config) if model is None else model
+    )
     self.modalities = self.encoder.modalities
     self.image_size = config.image_size
     self.tokenizer = tokenizer
@@ -50,65 +65,60 @@ class EncoderModel:
       lambda params, inputs: self.encoder.apply({'params': params}, inputs)
     )
 
-  def encode(self, inputs, *, every_layer=False):
-    """Features of one place or, with one more leading axis, of B places.
+  def encode(
+    self,
+    inputs: Mapping[str, Array],
+    *,
+    every_layer: bool = False,
+    batch_size: int = 64,
+  ) -> np.ndarray | list[np.ndarray]:
+    """Computes features of one place or, with one more leading axis, of B.
 
     Args:
-      inputs: {name: array}: raw images ('S2L2A', ...) [B, Y, X, C] in the
-        sensor's unit, of any size that 16 divides, NaN = missing; codes
-        ('LULC', 'NDVI', 'tok_...') int [B, Y / 16, X / 16]; 'lat' and 'lon'
-        [B] degrees.
+      inputs: arrays by name: raw images ('S2L2A', ...) [B, Y, X, C] in the
+        sensor's unit, of any size that 16 divides, NaN where a value is
+        missing; codes ('LULC', 'NDVI', 'tok_...') int [B, Y / 16, X / 16];
+        'lat' and 'lon' [B] in degrees.
       every_layer: whether to return the output of every layer.
+      batch_size: number of places at a time.
 
     Returns:
-      [B, N, D] normalised features, merged over the image modalities as
-      `config.merge` says (see `models.encoder`); without B for one place.
-      With `every_layer` a list, the last of which these are.
+      Normalised features, [B, N, D] float32, merged over the image modalities
+      as `config.merge` says (see `models.encoder`); without B for one place.
+      With `every_layer` a list of them, one per layer, the last of which are
+      the features.
 
     Raises:
-      ValueError: for an input that the model does not know, or of a wrong
-        shape.
+      ValueError: if the model does not know an input, or it has a wrong shape.
     """
-    arrays = dict(
-      self._prepare(name, values)
-      for name, values in inputs.items()
-      if name not in _PLACE
+    arrays, single = self._arrays(inputs)
+    num_places = len(next(iter(arrays.values())))
+
+    def apply(arrays: Mapping[str, Array]) -> list[Array]:
+      layers = self._apply(self.params, arrays)
+      return layers if every_layer else layers[-1:]
+
+    layers = batches.run(
+      lambda rows: ({name: x[rows] for name, x in arrays.items()},),
+      apply,
+      num_places,
+      min(batch_size, num_places),
     )
-    if set(_PLACE) <= set(inputs):
-      self._find('coords')
-      arrays['coords'] = self.tokenizer.encode(
-        *(np.asarray(inputs[name], np.float64) for name in _PLACE)
-      )
-    single = all(x.ndim == self._rank(name) for name, x in arrays.items())
-    arrays = {
-      name: x[None] if x.ndim == self._rank(name) else x
-      for name, x in arrays.items()
-    }
-    if not arrays or len({len(x) for x in arrays.values()}) > 1:
-      counts = {name: len(x) for name, x in arrays.items()}
-      raise ValueError(
-        'Give at least one input, all of the same number of '
-        f'places; got {counts}.'
-      )
-    layers = self._apply(self.params, arrays)
-    layers = layers if every_layer else layers[-1:]
-    layers = jax.tree.map(
-      lambda x: np.asarray(x[0] if single else x, np.float32), layers
-    )
+    layers = [np.asarray(x[0] if single else x, np.float32) for x in layers]
     return layers if every_layer else layers[0]
 
-  def with_bands(self, name, bands):
-    """The same model for images that have only some of the bands.
+  def with_bands(self, name: str, bands: Sequence[str]) -> 'EncoderModel':
+    """Returns the same model for images that have only some of the bands.
 
     Args:
-      name: of a raw modality.
-      bands: names, some of the modality's, in the order of the images.
+      name: name of a modality of raw images.
+      bands: names of some of its bands, in the order of the images.
 
     Returns:
-      `EncoderModel` that takes [B, Y, X, len(bands)].
+      Model that takes images [B, Y, X, len(bands)] of this modality.
 
     Raises:
-      ValueError: for a band that the modality does not have.
+      ValueError: if the modality does not have one of the bands.
 
     Source: terrastackai/terratorch: the columns of the named bands.
     """
@@ -122,10 +132,9 @@ class EncoderModel:
     chosen = [modality.bands.index(band) for band in bands]
     fewer = dataclasses.replace(
       modality,
-      **{
-        field: tuple(getattr(modality, field)[i] for i in chosen)
-        for field in ('bands', 'mean', 'std')
-      },
+      bands=tuple(modality.bands[i] for i in chosen),
+      mean=tuple(modality.mean[i] for i in chosen),
+      std=tuple(modality.std[i] for i in chosen),
     )
     selected = tuple(
       fewer if m.name == modality.name else m for m in self.modalities
@@ -143,19 +152,49 @@ class EncoderModel:
       self.encoder.clone(modalities=selected),
     )
 
-  def _find(self, name):
+  def _arrays(
+    self, inputs: Mapping[str, Array]
+  ) -> tuple[dict[str, np.ndarray], bool]:
+    """Returns the encoder's inputs [B, ...], and whether B was left out."""
+    arrays = dict(
+      self._prepare(name, values)
+      for name, values in inputs.items()
+      if name not in PLACE
+    )
+    if set(PLACE) <= set(inputs):
+      self._find('coords')
+      arrays['coords'] = self.tokenizer.encode(
+        *(np.asarray(inputs[name], np.float64) for name in PLACE)
+      )
+    ranks = {name: NUM_AXES[self._find(name).kind] for name in arrays}
+    single = all(x.ndim == ranks[name] for name, x in arrays.items())
+    arrays = {
+      name: x[None] if x.ndim == ranks[name] else x
+      for name, x in arrays.items()
+    }
+    counts = {name: len(x) for name, x in arrays.items()}
+    if len(set(counts.values())) != 1:
+      raise ValueError(
+        'Give at least one input, all of the same number of '
+        f'places; got {counts}.'
+      )
+    return arrays, single
+
+  def _find(self, name: str) -> modality_table.Modality:
+    """Returns a modality of the encoder by its name or friendly name."""
     known = {m.name: m for m in self.modalities}
-    found = modality_table.get(name).name
-    if found not in known:
+    full_name = modality_table.get(name).name
+    if full_name not in known:
       raise ValueError(
         f'The encoder cannot see {name!r}; it can see {sorted(known)}.'
       )
-    return known[found]
+    return known[full_name]
 
-  def _rank(self, name):
-    return {'image': 3, 'tokens': 2}.get(self._find(name).kind, 1)
+  def _prepare(self, name: str, values: Array) -> tuple[str, np.ndarray]:
+    """Returns the full name of an input, and its array as the encoder reads it.
 
-  def _prepare(self, name, values):
+    Images are standardised, and 0 where a value is missing.
+    """
     modality = self._find(name)
     values = np.asarray(values)
     if modality.kind == 'tokens':
@@ -180,8 +219,13 @@ class EncoderModel:
     return modality.name, values.astype(np.float32)
 
 
-def check_codes(modality, codes):
-  """Raises a ValueError unless these are ids of the modality's tokenizer."""
+def check_codes(modality: modality_table.Modality, codes: np.ndarray) -> None:
+  """Raises a ValueError unless these are codes of the modality's tokenizer.
+
+  Args:
+    modality: modality of kind 'tokens'.
+    codes: [Y / 16, X / 16] or [B, Y / 16, X / 16] codes to check.
+  """
   if codes.dtype.kind not in 'iu' or codes.ndim not in (2, 3):
     raise ValueError(
       f'{modality.name} is {codes.dtype} {codes.shape}; wanted are integer '

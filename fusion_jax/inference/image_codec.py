@@ -1,4 +1,4 @@
-"""A trained image tokenizer, ready to use: `image_codec.load(workdir)`.
+"""A trained image tokenizer, ready to use: images to codes and back.
 
 It carries its configuration and standardisation, so what it makes of an image
 cannot differ from what it was trained on.
@@ -10,69 +10,63 @@ import json
 import jax
 import numpy as np
 
-from fusion_jax.assembly import upgrade
-from fusion_jax.data.transforms import image_tokenizer as tile_transforms
+from fusion_jax import modalities
+from fusion_jax.assembly import image_tokenizer as image_assembly
+from fusion_jax.inference import batches
 from fusion_jax.ops import noise
-from fusion_jax.tasks import image_tokenizer
-from fusion_jax.train import checkpoint, sharding
-
-
-def load(workdir, which='last'):
-  """Loads what a run of `configs/image_tokenizer.py`, or `convert`, wrote.
-
-  Args:
-    workdir: of the run.
-    which: 'last', 'best' or a step.
-
-  Returns:
-    `ImageCodec`.
-
-  Raises:
-    checkpoint.CheckpointError: if there is no such checkpoint, or it is
-      damaged.
-    ValueError: if it is a checkpoint of another task.
-  """
-  params, metadata = checkpoint.restore_params(workdir, which)
-  config = upgrade.upgrade(metadata['config'], str(workdir))
-  if config.task != 'image_tokenizer':
-    raise ValueError(
-      f'{workdir} holds a run of the task {config.task!r}; name the folder of '
-      'an image tokenizer, a run of configs/image_tokenizer.py or one that '
-      '`fusion_jax.convert` made.'
-    )
-  return ImageCodec(config, params)
+from fusion_jax.train import sharding
+from fusion_jax.types import Array, Config, Params
 
 
 class ImageCodec:
   """Images of one sensor <-> codes.
 
   Attributes:
-    config: of the run.
-    params: of the model.
-    modality: of the codes.
+    config: configuration of the run.
+    params: parameters of the tokenizer, a copy on every device.
+    modality: modality of the codes.
     num_codes: size of the codebook.
   """
 
-  def __init__(self, config, params):
-    self.config = config
-    self._task = image_tokenizer.ImageTokenizer(config)
-    self.modality = self._task.modality
-    self.num_codes = self._task.num_codes
-    self._mesh = sharding.make_mesh()
-    self.params = jax.device_put(params, sharding.replicated(self._mesh))
-    self._encode = jax.jit(self._task.encode)
-    self._decode = jax.jit(self._task.decode, static_argnums=3)
+  config: Config
+  params: Params
+  modality: modalities.Modality
+  num_codes: int
 
-  def encode(self, images):
-    """Codes [B, Y / 16, X / 16], uint16 (int32 if there are so many).
+  def __init__(self, config: Config, params: Params):
+    """Puts the tokenizer on all devices.
 
     Args:
-      images: [B, Y, X, C] in the sensor's unit, as `prepare` stores them;
-        their sides are multiples of 16. A pixel without a value (NaN) counts
-        as the mean.
+      config: configuration with the task 'image_tokenizer', up to date.
+      params: parameters of the tokenizer.
 
     Raises:
-      ValueError: for other bands, or sides that do not divide.
+      ValueError: if the modality has no tokens, or the standardisation is of
+        another number of bands.
+    """
+    self.config = config
+    self._assembly = image_assembly.assemble(config)
+    self.modality = self._assembly.modality
+    self.num_codes = self._assembly.num_codes
+    self._mesh = sharding.make_mesh()
+    self.params = jax.device_put(params, sharding.replicated(self._mesh))
+    self._encode = jax.jit(self._assembly.encode)
+    self._decode = jax.jit(self._assembly.decode, static_argnums=3)
+
+  def encode(self, images: np.ndarray) -> np.ndarray:
+    """Encodes images.
+
+    Args:
+      images: [B, Y, X, C] in the sensor's unit, as `prepare` stores them. Their
+        sides are multiples of 16. A pixel without a value (NaN) counts as the
+        mean.
+
+    Returns:
+      Codes, [B, Y / 16, X / 16] uint16, or int32 if the codebook is larger.
+
+    Raises:
+      ValueError: if the images have other bands, or sides that 16 does not
+        divide.
     """
     images = np.asarray(images)
     if images.ndim != 4 or not images.size:
@@ -80,61 +74,62 @@ class ImageCodec:
         f'{self.modality.field} is {images.shape}; wanted is '
         '[images, rows, columns, bands].'
       )
-    standard = self._task.standardise(images)['image']
-    with jax.set_mesh(self._mesh):
-      codes = self._encode(self.params, self._spread(standard))
-      return np.asarray(codes)[: len(images)].astype(
-        np.uint16 if self.num_codes <= 2**16 else np.int32
-      )
+    standardised = self._assembly.standardise(images)['image']
+    codes = self._on_all_devices(
+      lambda images: self._encode(self.params, images), standardised
+    )
+    return codes.astype(np.uint16 if self.num_codes <= 2**16 else np.int32)
 
-  def decode(self, codes, num_steps=1, seed=0, clip=np.inf):
-    """Images [B, Y, X, C] in the sensor's unit, float32; classes are uint8.
+  def decode(
+    self,
+    codes: np.ndarray,
+    num_steps: int = 1,
+    seed: int = 0,
+    clip: float = np.inf,
+  ) -> np.ndarray:
+    """Decodes codes to images.
 
     Args:
-      codes: [B, y, x].
-      num_steps: of the diffusion decoder, see `ImageTokenizer.decode`.
-      seed: of its noise; image i has a seed of its own.
+      codes: [B, Y / 16, X / 16] integer codes of `encode`.
+      num_steps: steps of the diffusion decoder; 1 gives its mean, more steps
+        draw details. See `ImageAssembly.decode`.
+      seed: seed of the noise that the diffusion starts with; every image draws
+        its own.
       clip: bound of every pixel at every step, in standard deviations. By
-        default, unlike in the published pipeline, nothing is cut off; that
-        pipeline's images are those of `num_steps=50, clip=1`.
+        default, unlike in the published pipeline, nothing is cut off; the
+        images of that pipeline are those of `num_steps=50, clip=1`.
+
+    Returns:
+      Images, [B, Y, X, C] float32 in the sensor's unit; of classes uint8.
 
     Raises:
-      ValueError: for anything but ids of the codebook, another number of
-        steps than 1..1000, or a bound that is not above 0.
+      ValueError: if the codes are not in the codebook, the number of steps is
+        not in 1..1000, or the bound is not above 0.
     """
-    codes = np.asarray(codes)
-    if codes.ndim != 3 or not codes.size or codes.dtype.kind not in 'iu':
-      raise ValueError(
-        f'The codes are {codes.dtype} {codes.shape}; wanted are '
-        'integers [images, rows, columns].'
-      )
+    codes = self._checked(codes)
     noise.time_steps(num_steps)  # Raises for a number that there is not.
     if not clip > 0:
       raise ValueError(f'clip={clip} is not above 0; inf cuts nothing off.')
-    codes = codes.astype(np.int32)
-    self._task.model.fsq.check(codes)
     seeds = np.random.default_rng(seed).integers(
       2**32, size=len(codes), dtype=np.uint32
     )
-    with jax.set_mesh(self._mesh):
-      found = self._decode(
-        self.params,
-        self._spread(codes),
-        self._spread(seeds),
-        num_steps,
-        np.float32(clip),
-      )
-      found = np.asarray(found)[: len(codes)]
-    if tile_transforms.is_classes(self.modality):
-      return found.astype(np.uint8)
-    mean, std = (
-      np.asarray(self.config.standards[name], np.float32)
-      for name in ('mean', 'std')
+    images = self._on_all_devices(
+      lambda codes, seeds: self._decode(
+        self.params, codes, seeds, num_steps, np.float32(clip)
+      ),
+      codes,
+      seeds,
     )
-    return found * std + mean
+    if self._assembly.is_classes:
+      return images.astype(np.uint8)
+    mean = np.asarray(self._assembly.mean, np.float32)
+    return images * np.asarray(self._assembly.std, np.float32) + mean
 
-  def fingerprint(self):
-    """Short text that stands for the encoder: other codes, another text."""
+  def fingerprint(self) -> str:
+    """Returns a short text that stands for the encoder.
+
+    Tokenizers that make other codes have another fingerprint.
+    """
     digest = hashlib.sha256(
       json.dumps(
         [
@@ -150,8 +145,27 @@ class ImageCodec:
         digest.update(np.asarray(leaf).tobytes())
     return digest.hexdigest()[:16]
 
-  def _spread(self, array):
-    """The rows over all devices, the last one repeated to fill them up."""
-    spare = -len(array) % self._mesh.size
-    padded = np.concatenate([array, np.repeat(array[-1:], spare, 0)])
-    return sharding.place(padded, self._mesh)
+  def _checked(self, codes: np.ndarray) -> np.ndarray:
+    """Returns codes [B, y, x] as int32; raises a ValueError for other ones."""
+    codes = np.asarray(codes)
+    if codes.ndim != 3 or not codes.size or codes.dtype.kind not in 'iu':
+      raise ValueError(
+        f'The codes are {codes.dtype} {codes.shape}; wanted are '
+        'integers [images, rows, columns].'
+      )
+    codes = codes.astype(np.int32)
+    self._assembly.model.fsq.check(codes)
+    return codes
+
+  def _on_all_devices(self, function, *arrays: Array) -> np.ndarray:
+    """Applies a function to rows that are spread over all devices."""
+    num_rows = len(arrays[0])
+    filled = num_rows + -num_rows % self._mesh.size
+
+    def on_mesh(*rows: Array) -> Array:
+      return function(*(sharding.place(x, self._mesh) for x in rows))
+
+    with jax.set_mesh(self._mesh):
+      return batches.run(
+        lambda rows: tuple(x[rows] for x in arrays), on_mesh, num_rows, filled
+      )

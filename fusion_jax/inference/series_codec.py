@@ -1,56 +1,89 @@
-"""A trained series tokenizer, ready to use: `fusion_jax.load(workdir)`."""
+"""A trained series tokenizer, ready to use: weather series to ids and back."""
 
+import numpy as np
+
+from fusion_jax.assembly import series_tokenizer as series_assembly
 from fusion_jax.models import series_codes
+from fusion_jax.types import Array, Config, Params, Statistics
 
 
 class SeriesCodec:
-  """Series in K or mm <-> ids of the weather vocabulary.
+  """Weather series in K or mm <-> ids of the weather vocabulary.
 
   Attributes:
-    config: of the run.
-    params: of the model.
-    names: of the series that it knows.
-    codes: {series: `SeriesCodes`}, which say what the ids are.
-    statistics: of its training data.
-    vocab_size: ids, specials included.
-    stride: steps of a series that share an id.
+    config: configuration of the run.
+    params: parameters of the tokenizer.
+    names: names of the series that it knows.
+    codes: the codes of every series, by name, which say what the ids are.
+    statistics: statistics of its training data.
+    vocab_size: number of ids, special ones included.
+    stride: time steps of a series that share an id.
   """
 
-  def __init__(self, config, params, task):
-    """Args: as the attributes; task: `SeriesTokenizer` of the configuration."""
+  config: Config
+  params: Params
+  names: tuple[str, ...]
+  codes: dict[str, series_codes.SeriesCodes]
+  statistics: Statistics
+  vocab_size: int
+  stride: int
+
+  def __init__(
+    self,
+    config: Config,
+    params: Params,
+    assembly: series_assembly.SeriesAssembly,
+  ):
+    """Takes a trained tokenizer apart into codes for each of its series.
+
+    Args:
+      config: configuration with the task 'series_tokenizer', up to date.
+      params: parameters of the tokenizer.
+      assembly: tokenizer and standardisation of its series.
+    """
     self.config = config
     self.params = params
-    self.names = task.names
-    self.statistics = task.statistics
-    self.codes = {
-      name: series_codes.SeriesCodes(name, task.model, params, mean, std)
-      for name, mean, std in zip(task.names, *task.standards)
-    }
+    self.names = assembly.names
+    self.statistics = assembly.statistics
+    self.codes = assembly.codes(params)
     first = self.codes[self.names[0]]
     self.vocab_size, self.stride = first.vocab_size, first.stride
 
-  def encode(self, values, name=''):
-    """Ids [..., S] int32 of a series [..., T], NaN = missing.
+  def encode(self, values: Array, name: str = '') -> np.ndarray:
+    """Encodes a series.
 
     Args:
-      values: in K or mm, of the series' own number of steps.
-      name: of the series; may be left out if the tokenizer knows only one.
+      values: [..., T] values in K or mm, NaN where one is missing. T is the
+        number of time steps of the series.
+      name: name of the series; may be left out if the tokenizer knows only one.
+
+    Returns:
+      Ids, [..., S] int32, one for every `stride` time steps.
 
     Raises:
-      ValueError: for another series, or another number of steps.
+      ValueError: if the tokenizer does not know the series, or the series has
+        another number of time steps.
     """
     return self.codes[self._name(name)].encode(values)
 
-  def decode(self, ids, name=''):
-    """Series [..., T] float32 in K or mm of ids [..., S]; NaN for specials.
+  def decode(self, ids: Array, name: str = '') -> np.ndarray:
+    """Decodes a series.
+
+    Args:
+      ids: [..., S] integer ids of `encode`.
+      name: name of the series; may be left out if the tokenizer knows only one.
+
+    Returns:
+      Values, [..., T] float32 in K or mm, NaN for special ids.
 
     Raises:
-      ValueError: for another series or number of ids, or what is no id of the
-        vocabulary.
+      ValueError: if the tokenizer does not know the series, the number of ids
+        is another one, or an id is not in the vocabulary.
     """
     return self.codes[self._name(name)].decode(ids)
 
-  def _name(self, name):
+  def _name(self, name: str) -> str:
+    """Returns the name of the series that is meant."""
     if name in self.names:
       return name
     if not name and len(self.names) == 1:

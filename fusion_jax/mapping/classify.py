@@ -87,14 +87,14 @@ class Classifier:
     self.classes = classes
     self.calibration = calibration
     self.missing_bands = tuple(model.config.missing_bands)
-    self.label = model.config.label if model.classes else ''
+    self.label = model.label
     self.comparable_with = 'each other' if model.classes else 'texts'
     self._mesh = sharding.make_mesh(devices=devices)
     platform = self._mesh.devices.flat[0].platform
     each = batch_size or _BATCH.get(platform, _BATCH_ELSEWHERE)
     self.batch_size = each * self._mesh.size
     self._encoder = model.encoder
-    self.setting = setting or model.config.get('setting', 'monthly')
+    self.setting = setting or model.setting
     self._scale = pixel_transforms.Scale(
       model.config.scaling, self.missing_bands
     )
@@ -105,7 +105,7 @@ class Classifier:
     self._params = jax.device_put(
       {
         'encoder': model.params['encoder'],
-        'classifier': model.params.get('classifier', {}),
+        'classifier': model.params['classifier'] if model.classes else {},
         'vectors': jnp.zeros(0)
         if classes.vectors is None
         else jnp.asarray(classes.vectors, jnp.float32),

@@ -1,0 +1,1 @@
+"""What is trained: the loss and the data of each kind of model."""

@@ -7,15 +7,27 @@ of the photos were computed with the data set. Source: TimeSenCLIP, Sec. 3.
 
 import math
 import pathlib
+from typing import Any, cast
 
+import grain
 import jax
 import jax.numpy as jnp
 
-from fusion_jax.data import labels, normalize, pipelines
+from fusion_jax.assembly import pixel_encoder as assembly_lib
+from fusion_jax.data import labels, normalize, pipelines, records
 from fusion_jax.data.transforms import pixels as pixel_transforms
 from fusion_jax.models import pixel_costs, pixel_encoder
 from fusion_jax.nn import pooling
 from fusion_jax.ops import calendar, contrastive, dropping
+from fusion_jax.types import (
+  Array,
+  Batch,
+  Config,
+  Key,
+  Metrics,
+  Params,
+  Statistics,
+)
 
 _NEGATIVES = ('queue', 'queue_and_batch')
 _WARM_UPS = ('noise', 'skip')
@@ -34,22 +46,28 @@ class AlignPixels:
   not what was published. Held-out batches never enter.
 
   Attributes:
-    encoder: `PixelEncoder`.
-    pool: `ViewPool`.
-    statistics: as stored with the data.
-    data_dir: folder of the data.
+    encoder: the pixel encoder that is trained.
+    pool: pooling of the photos of a place, trained with it.
+    statistics: statistics of the training split, as stored with the data.
+    data_dir: folder of the prepared data set.
   """
 
-  def __init__(self, config, data_dir):
-    """Checks the configuration; reads no examples.
+  encoder: pixel_encoder.PixelEncoder
+  pool: pooling.ViewPool
+  statistics: Statistics
+  data_dir: pathlib.Path
+
+  def __init__(self, config: Config, data_dir: str | pathlib.Path):
+    """Builds the model and checks the configuration; reads no examples.
 
     Args:
-      config: of configs/align_pixels.py.
+      config: configuration of configs/align_pixels.py.
       data_dir: folder of the prepared data set.
 
     Raises:
-      ValueError: for a choice that does not exist, or a queue that does not
-        hold whole batches.
+      ValueError: if a choice does not exist, or the queue does not hold whole
+        batches.
+      FileNotFoundError: if the statistics are missing.
     """
     loss = config.loss
     for name, value, allowed in (
@@ -66,26 +84,33 @@ class AlignPixels:
     )
     self._config = config
     self.data_dir = pathlib.Path(data_dir)
-    self.encoder = pixel_encoder.make(config.model)
-    self.pool = pooling.ViewPool(**config.pool)
     self.statistics = normalize.load_statistics(data_dir)
-    self._remembered = {}
+    self.encoder = assembly_lib.assemble(config, self.statistics).encoder
+    self.pool = pooling.ViewPool(**config.pool)
+    self._remembered: dict[str, pixel_transforms.Remembered] = {}
 
   @property
-  def tokens_per_step(self):
-    """Months of a global batch."""
+  def tokens_per_step(self) -> int:
+    """Returns the number of months of a global batch."""
     return self._config.batch_size * calendar.MONTHS
 
-  def keep(self, workdir):
-    """Nothing: the configuration and the parameters are the model."""
+  def keep(self, workdir: pathlib.Path) -> None:
+    """Does nothing: configuration and parameters are the whole model."""
 
-  def init(self, key, batch):
-    """Fresh parameters, and a queue of noise."""
+  def init(self, key: Key, batch: Batch) -> tuple[Params, Any]:
+    """Returns fresh parameters, and a queue of noise under 'queue'.
+
+    Args:
+      key: key of the random initial values.
+      batch: batch of `batches`, for its shapes.
+    """
     key_encoder, key_pool, key_queue = jax.random.split(key, 3)
     views = batch['views'][:1]
+    pool = self.pool.init(key_pool, views)
     params = {
       'encoder': pixel_encoder.init(self.encoder, key_encoder),
-      'pool': self.pool.init(key_pool, views).get('params', {}),
+      # Pooling of kind 'mean' has no parameters.
+      'pool': pool['params'] if pool else {},
     }
     if self._config.loss.learn_temperature:
       params['log_scale'] = jnp.float32(self._log_scale)
@@ -94,23 +119,48 @@ class AlignPixels:
     )
     return params, {'queue': queue}
 
-  def weigh(self, batch):
-    """Adds each row's part in the mean over the whole batch."""
-    there = batch['there'].any(axis=1)
+  def weigh(self, batch: Batch) -> Batch:
+    """Adds each place's share of the mean over the whole batch.
+
+    Args:
+      batch: global batch of `batches`.
+
+    Returns:
+      The batch with 'weight' [B], 0 for places without any photo.
+    """
+    counted = batch['there'].any(axis=1)
     if 'valid' in batch:  # Rows that fill up a held-out batch do not count.
-      there &= batch['valid']
-    return batch | {
-      'weight': there / jnp.maximum(there.sum(), 1).astype(jnp.float32)
+      counted &= batch['valid']
+    return {
+      **batch,
+      'weight': counted / jnp.maximum(counted.sum(), 1).astype(jnp.float32),
     }
 
-  def loss(self, params, extra, batch, key):
-    """InfoNCE; a held-out batch has 'valid', drops nothing, enters nothing."""
+  def loss(
+    self, params: Params, extra: Any, batch: Batch, key: Key
+  ) -> tuple[jax.Array, tuple[Metrics, Any]]:
+    """Computes the InfoNCE loss of a batch against the queue.
+
+    Args:
+      params: parameters of encoder, pooling and temperature.
+      extra: the queue, under 'queue'.
+      batch: batch of `weigh`, arrays [B, ...]. One with 'valid' is held out:
+        nothing is dropped from it, and its keys do not enter the queue.
+      key: key of the random draws of augmentations and dropout.
+
+    Returns:
+      The loss; the metrics; and the queue with the keys of the batch.
+    """
     config, train = self._config.loss, 'valid' not in batch
     queries = contrastive.normalise(
       self._embed(params, batch, key) if train else self.embed(params, batch)
     )
     keys = contrastive.normalise(self.pool_views(params, batch))
-    scale = jnp.exp(params.get('log_scale', jnp.float32(self._log_scale)))
+    scale = jnp.exp(
+      params['log_scale']
+      if config.learn_temperature
+      else jnp.float32(self._log_scale)
+    )
     logits = contrastive.logits(
       queries,
       keys,
@@ -142,26 +192,35 @@ class AlignPixels:
       }
     return jnp.sum(losses * batch['weight']), (metrics, extra)
 
-  def embed(self, params, batch, setting='monthly'):
-    """Vectors of pixels, [B, E], not normalised; drops nothing.
+  def embed(
+    self, params: Params, batch: Batch, setting: str = 'monthly'
+  ) -> Array:
+    """Returns the vectors of pixels [B, E], not normalised; drops nothing.
 
     Args:
-      params: of the state, `eval_params`.
-      batch: of `batches`: 'pixels', 'keep'.
-      setting: 'monthly', 'quarterly' or 'single'.
+      params: parameters of the state, `eval_params`.
+      batch: batch of `batches`, with 'pixels' and 'keep'.
+      setting: time steps that are made of the months: 'monthly', 'quarterly'
+        or 'single'.
     """
     return pixel_encoder.embed(
       self.encoder, params['encoder'], batch['pixels'], batch['keep'], setting
     )
 
-  def pool_views(self, params, batch):
-    """Vectors of the photos of each place, [B, E], not normalised."""
-    return self.pool.apply(
+  def pool_views(self, params: Params, batch: Batch) -> Array:
+    """Returns the vectors of the photos of places [B, E], not normalised.
+
+    Args:
+      params: parameters of the state, `eval_params`.
+      batch: batch of `batches`, with 'views' and 'there'.
+    """
+    vectors = self.pool.apply(
       {'params': params['pool']}, batch['views'], batch['there']
     )
+    return cast(jax.Array, vectors)
 
-  def _embed(self, params, batch, key):
-    """`embed` with augmentations and dropout."""
+  def _embed(self, params: Params, batch: Batch, key: Key) -> Array:
+    """Returns the vectors of `embed`, with augmentations and dropout."""
     return pixel_encoder.embed_augmented(
       self.encoder,
       params['encoder'],
@@ -172,20 +231,24 @@ class AlignPixels:
     )
 
   @property
-  def _log_scale(self):
+  def _log_scale(self) -> float:
+    """Returns the logarithm of the factor of cosines at the start."""
     return math.log(1 / self._config.loss.temperature)
 
-  def source(self, split):
-    """The examples of a split: `len`, and `[i]`."""
+  def source(self, split: str) -> records.Examples:
+    """Returns the examples of a split."""
     return pipelines.open_source(self.data_dir, split)
 
-  def batches(self, split):
-    """Batches of this process's share: endless and shuffled for 'train'.
+  def batches(self, split: str) -> grain.DatasetIterator:
+    """Returns batches of this process's share of a split.
 
     They hold 'pixels' [B, 12, C, k, k] in [0, 1], 'keep' bool [B, 12],
-    'views' [B, V, E], 'there' bool [B, V], 'id' int32 [B]; of any other split
-    every example once, with 'valid' bool [B] and all labels there are,
-    'label/...' int32 [B].
+    'views' [B, V, E], 'there' bool [B, V], 'id' int32 [B].
+
+    Args:
+      split: 'train' for endless shuffled batches. Any other split has every
+        example once, with 'valid' bool [B] and all labels of the data set,
+        'label/...' int32 [B].
     """
     config, train = self._config, split == 'train'
     source = self.source(split)
@@ -216,12 +279,12 @@ class AlignPixels:
       batch_size=config.batch_size if train else config.evals.batch_size,
     )
 
-  def class_names(self, label):
-    """Names of a label's classes, in the order of its values."""
+  def class_names(self, label: str) -> tuple[str, ...]:
+    """Returns the names of a label's classes, in the order of its values."""
     return pixel_transforms.class_names(self.statistics, label)
 
-  def flops(self, batch):
-    """Model FLOPs of a training step on a batch."""
+  def flops(self, batch: Batch) -> float:
+    """Returns the model FLOPs of a training step on a batch."""
     return (
       3 * 2 * len(batch['pixels']) * pixel_costs.macs(self.encoder, whole=False)
     )

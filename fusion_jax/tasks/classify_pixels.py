@@ -5,38 +5,57 @@ head, schedule and augmentation are not published. Here the classifier reads
 the un-normalised vector, and the optimizer is that of the alignment.
 """
 
+import pathlib
+from typing import Any, cast
+
+import grain
 import jax
 import jax.numpy as jnp
 
-from fusion_jax.data import labels, normalize, pipelines
+from fusion_jax.assembly import pixel_encoder as assembly_lib
+from fusion_jax.data import labels, normalize, pipelines, records
 from fusion_jax.data.transforms import pixels as pixel_transforms
 from fusion_jax.models import pixel_costs, pixel_encoder
 from fusion_jax.nn import post_norm
 from fusion_jax.ops import calendar, dropping, losses
+from fusion_jax.types import (
+  Array,
+  Batch,
+  Config,
+  Key,
+  Metrics,
+  Params,
+  Statistics,
+)
 
 
 class ClassifyPixels:
   """The task of `configs/align_pixels.py:supervised=...`.
 
   Attributes:
-    encoder: `PixelEncoder`.
-    classes: names, in the order of the label's values.
-    statistics: as stored with the data.
+    encoder: the pixel encoder that is trained.
+    classes: names of the classes, in the order of the label's values.
+    statistics: statistics of the training split, as stored with the data.
   """
 
-  def __init__(self, config, data_dir):
-    """Checks the configuration; reads no examples.
+  encoder: pixel_encoder.PixelEncoder
+  classes: tuple[str, ...]
+  statistics: Statistics
+
+  def __init__(self, config: Config, data_dir: str | pathlib.Path):
+    """Builds the model and checks the configuration; reads no examples.
 
     Args:
-      config: of configs/align_pixels.py with `label`, `setting` and
-        `augment`.
+      config: configuration of configs/align_pixels.py:supervised=..., or of
+        configs/worldcereal.py.
       data_dir: folder of the prepared data set. Where its statistics have
         `classes`, {label: names}, these are the classes, else those of
         `data.labels`.
 
     Raises:
-      ValueError: for a label, a setting or an augmentation that does not
-        exist, or one that does not go with the setting.
+      ValueError: if the label, the setting or the augmentation does not exist,
+        or the augmentation does not go with the setting.
+      FileNotFoundError: if the statistics are missing.
     """
     if config.setting not in calendar.SETTINGS:
       raise ValueError(
@@ -54,22 +73,28 @@ class ClassifyPixels:
     self._config = config
     self._data_dir = data_dir
     self._field = labels.FIELDS.get(config.label, f'label/{config.label}')
-    self.encoder = pixel_encoder.make(config.model)
     self.statistics = normalize.load_statistics(data_dir)
-    self.classes = pixel_transforms.class_names(self.statistics, config.label)
-    self._remembered = {}
+    assembly = assembly_lib.assemble(config, self.statistics)
+    self.encoder = assembly.encoder
+    self.classes = assembly.classes
+    self._remembered: dict[str, pixel_transforms.Remembered] = {}
     self._head = post_norm.Linear(len(self.classes))
 
   @property
-  def tokens_per_step(self):
-    """Time steps of a global batch."""
+  def tokens_per_step(self) -> int:
+    """Returns the number of time steps of a global batch."""
     return self._config.batch_size * calendar.SETTINGS[self._config.setting]
 
-  def keep(self, workdir):
-    """Nothing: the configuration and the parameters are the model."""
+  def keep(self, workdir: pathlib.Path) -> None:
+    """Does nothing: configuration and parameters are the whole model."""
 
-  def init(self, key, batch):
-    """Fresh parameters; no other arrays."""
+  def init(self, key: Key, batch: Batch) -> tuple[Params, Any]:
+    """Returns fresh parameters, and no other arrays.
+
+    Args:
+      key: key of the random initial values.
+      batch: not used: the configuration says all shapes.
+    """
     del batch
     key_encoder, key_head = jax.random.split(key)
     width = self.encoder.output_width
@@ -78,17 +103,38 @@ class ClassifyPixels:
       'classifier': self._head.init(key_head, jnp.zeros((1, width)))['params'],
     }, {}
 
-  def weigh(self, batch):
-    """Adds each row's part in the mean over the labelled rows."""
+  def weigh(self, batch: Batch) -> Batch:
+    """Adds each place's share of the mean over the labelled places.
+
+    Args:
+      batch: global batch of `batches`.
+
+    Returns:
+      The batch with 'weight' [B], 0 for places without a label.
+    """
     known = batch['label'] >= 0
     if 'valid' in batch:
       known &= batch['valid']
-    return batch | {
-      'weight': known / jnp.maximum(known.sum(), 1).astype(jnp.float32)
+    return {
+      **batch,
+      'weight': known / jnp.maximum(known.sum(), 1).astype(jnp.float32),
     }
 
-  def loss(self, params, extra, batch, key):
-    """Cross-entropy; a held-out batch has 'valid' and drops nothing."""
+  def loss(
+    self, params: Params, extra: Any, batch: Batch, key: Key
+  ) -> tuple[jax.Array, tuple[Metrics, Any]]:
+    """Computes the cross-entropy of a batch.
+
+    Args:
+      params: parameters of encoder and classifier.
+      extra: no arrays; returned as it is.
+      batch: batch of `weigh`, arrays [B, ...]. One with 'valid' is held out:
+        nothing is dropped from it.
+      key: key of the random draws of augmentations and dropout.
+
+    Returns:
+      The mean over labelled places, in nats; the metrics; and `extra`.
+    """
     logits = (
       self.logits(params, batch)
       if 'valid' in batch
@@ -104,8 +150,13 @@ class ClassifyPixels:
     }
     return jnp.sum(values * batch['weight']), (metrics, extra)
 
-  def logits(self, params, batch):
-    """Scores of the classes, [B, classes]; drops nothing."""
+  def logits(self, params: Params, batch: Batch) -> Array:
+    """Returns the scores of the classes [B, classes]; drops nothing.
+
+    Args:
+      params: parameters of the state, `eval_params`.
+      batch: batch of `batches`, with 'pixels' and 'keep'.
+    """
     return self._classify(
       params,
       pixel_encoder.embed(
@@ -117,9 +168,9 @@ class ClassifyPixels:
       ),
     )
 
-  def _train_logits(self, params, batch, key):
-    """`logits` with augmentations and dropout."""
-    encoder, mine = self.encoder, params['encoder']
+  def _train_logits(self, params: Params, batch: Batch, key: Key) -> Array:
+    """Returns the scores of `logits`, with augmentations and dropout."""
+    encoder, encoder_params = self.encoder, params['encoder']
     seen, keep = calendar.summarise(
       batch['pixels'], batch['keep'], self._config.setting
     )
@@ -127,45 +178,52 @@ class ClassifyPixels:
       return self._classify(
         params,
         pixel_encoder.embed_augmented(
-          encoder, mine, seen, keep, key, **self._config.augment
+          encoder, encoder_params, seen, keep, key, **self._config.augment
         ),
       )
-    return self._classify(
-      params,
-      encoder.apply(
-        {'params': mine}, seen, keep, train=True, rngs={'dropout': key}
-      ),
+    vectors = encoder.apply(
+      {'params': encoder_params},
+      seen,
+      keep,
+      train=True,
+      rngs={'dropout': key},
     )
+    return self._classify(params, cast(jax.Array, vectors))
 
-  def _classify(self, params, vectors):
-    return self._head.apply(
+  def _classify(self, params: Params, vectors: Array) -> Array:
+    """Returns the scores [B, classes] of vectors [B, E]."""
+    logits = self._head.apply(
       {'params': params['classifier']}, vectors.astype(jnp.float32)
     )
+    return cast(jax.Array, logits)
 
-  def source(self, split):
-    """The examples of a split: `len`, and `[i]`.
+  def source(self, split: str) -> records.Examples:
+    """Returns the examples of a split.
 
     Raises:
-      ValueError: if they have no such label.
+      ValueError: if they do not have the label.
     """
     source = pipelines.open_source(self._data_dir, split)
     if self._field not in source.fields:
-      found = [
+      labelled = [
         field.removeprefix('label/')
         for field in source.fields
         if field.startswith('label/')
       ]
       raise ValueError(
-        f'{source} has no {self._field}; set config.label to one of {found}.'
+        f'{source} has no {self._field}; set config.label to one of {labelled}.'
       )
     return source
 
-  def batches(self, split):
-    """Batches of this process's share: endless and shuffled for 'train'.
+  def batches(self, split: str) -> grain.DatasetIterator:
+    """Returns batches of this process's share of a split.
 
     They hold 'pixels' [B, 12, C, k, k] in [0, 1], 'keep' bool [B, 12] and
-    'label' int32 [B], -1 for none; of any other split every example once, with
-    'valid' bool [B].
+    'label' int32 [B], -1 for none.
+
+    Args:
+      split: 'train' for endless shuffled batches. Any other split has every
+        example once, with 'valid' bool [B].
     """
     config, train = self._config, split == 'train'
     steps = pixel_transforms.classifying(
@@ -190,8 +248,8 @@ class ClassifyPixels:
       batch_size=config.batch_size if train else config.evals.batch_size,
     )
 
-  def flops(self, batch):
-    """Model FLOPs of a training step on a batch."""
+  def flops(self, batch: Batch) -> float:
+    """Returns the model FLOPs of a training step on a batch."""
     return (
       3
       * 2

@@ -4,24 +4,29 @@ Source: the fusion paper, Sec. 3.3; what its code base does where the two
 differ is decided in configs/pretrain.py.
 """
 
-import dataclasses
 import pathlib
+from collections.abc import Mapping
+from typing import Any, cast
 
+import grain
+import jax
 import jax.numpy as jnp
 
-from fusion_jax import modalities
-from fusion_jax.data import budgets, normalize, pipelines
+from fusion_jax.assembly import backbone as assembly_lib
+from fusion_jax.data import pipelines, records
 from fusion_jax.data.transforms import pretrain as pretrain_transforms
 from fusion_jax.data.transforms import stored_codes
-from fusion_jax.models import (
-  backbone,
-  coordinate_tokenizer,
-  costs,
-  series_codes,
+from fusion_jax.models import costs, series_codes
+from fusion_jax.ops import losses, quantize
+from fusion_jax.types import (
+  Batch,
+  Config,
+  Key,
+  Metrics,
+  Params,
+  Statistics,
 )
-from fusion_jax.ops import losses
 
-VOCABULARY = 'coords_tokenizer.json'  # In a folder of weights or data.
 _WEIGHTS = {'mod': losses.modality_weights, 'token': losses.token_weights}
 
 
@@ -29,29 +34,29 @@ class Pretrain:
   """The task of `configs/pretrain.py`; see train/loop.py for its methods.
 
   Attributes:
-    modalities: of the model, sorted by name.
-    backbone: the model.
-    heads: `losses.Head` of every modality that is predicted.
-    tokenizer: of coordinates.
-    quantizers: {series: Quantizer}, fitted on the training split; of
-      `config.series_codes` the learned `SeriesCodes`.
-    statistics: of the training split, as stored with the data.
+    assembly: the backbone with everything that its inputs pass through.
+    backbone: the model that is trained.
+    modalities: modalities of the model, sorted by name.
+    heads: output head of every modality that is predicted.
+    quantizers: what encodes and decodes the values of each series, by name:
+      bins fitted on the training split, or learned codes.
+    statistics: statistics of the training split, as stored with the data.
   """
 
-  def __init__(self, config, data_dir):
+  def __init__(self, config: Config, data_dir: str | pathlib.Path):
     """Builds the model and checks the configuration; reads no examples.
 
     Args:
-      config: of configs/pretrain.py.
+      config: configuration of configs/pretrain.py.
       data_dir: folder of the prepared data set. A `coords_tokenizer.json` in
-        `config.init_from` or in it replaces our own vocabulary of coordinates;
-        the tokenizers of `config.series_codes` stand in it.
+        `config.init_from` or in this folder replaces our own vocabulary of
+        coordinates; the tokenizers of `config.series_codes` are read from it.
 
     Raises:
-      ValueError: for a modality, a weighting or a quantizer that does not
-        exist, statistics without one of the modalities, or a tokenizer with
-        another number of codes than configured.
-      FileNotFoundError: if a tokenizer is missing.
+      ValueError: if a modality, a weighting or a quantizer does not exist, the
+        statistics lack one of the modalities, or a tokenizer has another
+        number of codes than configured.
+      FileNotFoundError: if the statistics or a tokenizer are missing.
     """
     if config.init_from and not pathlib.Path(config.init_from).is_dir():
       raise ValueError(
@@ -64,51 +69,61 @@ class Pretrain:
         f'not one of {sorted(_WEIGHTS)}.'
       )
     self._config = config
-    self._data_dir = data_dir
-    self.backbone = make_backbone(config)
-    self.modalities = self.backbone.modalities
-    self.heads = self.backbone.heads
-    self.tokenizer = find_tokenizer(config.init_from, data_dir)
-    if self.tokenizer.num_words > config.coords_vocab_size:
-      raise ValueError(
-        f'config.coords_vocab_size={config.coords_vocab_size} has no room '
-        f'for the {self.tokenizer.num_words} words of the coordinate '
-        'tokenizer; set it to that, or to 30000.'
-      )
-    self.statistics = normalize.load_statistics(data_dir)
-    self._codes = find_codes(config, data_dir)
-    self._bins = normalize.quantizers(
-      [m for m in self.modalities if m.name not in self._codes],
-      self.statistics,
-      config.quantizer,
-    )
-    self.quantizers = self._bins | self._codes
-    self._standards = make_standards(
-      config.standardise, self.modalities, self.statistics
-    )
+    self._data_dir = pathlib.Path(data_dir)
+    self.assembly = assembly_lib.assemble(config, data_dir, config.init_from)
+    self.backbone = self.assembly.backbone
+    self.modalities = self.assembly.modalities
+    self.heads = self.assembly.heads
     self._weigh = _WEIGHTS[config.loss.weighting]
 
   @property
-  def tokens_per_step(self):
-    """Input and target slots of a global batch."""
+  def quantizers(
+    self,
+  ) -> Mapping[str, quantize.Quantizer | series_codes.SeriesCodes]:
+    """Returns what encodes and decodes the values of each series, by name."""
+    return self.assembly.quantizers
+
+  @property
+  def statistics(self) -> Statistics:
+    """Returns the statistics of the training split."""
+    return self.assembly.statistics
+
+  @property
+  def tokens_per_step(self) -> int:
+    """Returns the number of input and target slots of a global batch."""
     return self._config.batch_size * sum(self._config.slots.values())
 
-  def keep(self, workdir):
+  def keep(self, workdir: pathlib.Path) -> None:
     """Writes what using the model needs, besides its statistics.
+
+    Args:
+      workdir: work directory of the run.
 
     Raises:
       ValueError: if the run began with codes of another tokenizer.
     """
-    self.tokenizer.save(workdir / VOCABULARY)
-    for tokenizer in self._codes.values():
-      series_codes.keep(tokenizer, workdir)
+    self.assembly.tokenizer.save(workdir / assembly_lib.VOCABULARY)
+    for codes in self.assembly.codes.values():
+      series_codes.keep(codes, workdir)
 
-  def init(self, key, batch):
-    """Fresh parameters; no other arrays."""
+  def init(self, key: Key, batch: Batch) -> tuple[Params, Any]:
+    """Returns fresh parameters, and no other arrays.
+
+    Args:
+      key: key of the random initial values.
+      batch: batch of `batches`, for its shapes.
+    """
     return self.backbone.init(key, batch)['params'], {}
 
-  def weigh(self, batch):
-    """Adds the weight of every target, from counts over the whole batch."""
+  def weigh(self, batch: Batch) -> Batch:
+    """Adds the weight of every target, from counts over the whole batch.
+
+    Args:
+      batch: global batch of `batches`.
+
+    Returns:
+      The batch with 'ce_weight' and 'emd_weight' [B, M] under 'decoder'.
+    """
     slots = batch['decoder']
     ordinal = losses.ordinal_weights(
       slots['modality'], slots['trainable'], slots['target'], self.heads
@@ -119,12 +134,25 @@ class Pretrain:
       ),
       'emd_weight': ordinal * self._config.loss.emd_weight,
     }
-    return batch | {'decoder': slots | weights}
+    return {**batch, 'decoder': slots | weights}
 
-  def loss(self, params, extra, batch, key):
-    """Sum over weighed targets; cross-entropy and ordinal distance apart."""
-    del key  # Nothing is random: tokens are chosen on the host.
-    outputs = self.backbone.apply({'params': params}, batch)
+  def loss(
+    self, params: Params, extra: Any, batch: Batch, key: Key
+  ) -> tuple[jax.Array, tuple[Metrics, Any]]:
+    """Computes the loss of a batch.
+
+    Args:
+      params: parameters of the backbone.
+      extra: no arrays; returned as it is.
+      batch: batch of `weigh`, arrays [B, ...].
+      key: not used: tokens are chosen on the host, nothing is random here.
+
+    Returns:
+      The sum over weighed targets of cross-entropy (nats) and ordinal
+      distance; the metrics with both apart for every modality, and `extra`.
+    """
+    del key
+    outputs = cast(jax.Array, self.backbone.apply({'params': params}, batch))
     slots = {name: jnp.ravel(x) for name, x in batch['decoder'].items()}
     loss, sums = losses.grouped_cross_entropy(
       outputs.reshape(-1, outputs.shape[-1]),
@@ -143,28 +171,34 @@ class Pretrain:
     }
     return loss, (metrics, extra)
 
-  def source(self, split):
-    """The examples of a split: `len`, and `[i]`."""
-    stored_codes.check(pathlib.Path(self._data_dir), self._codes)
+  def source(self, split: str) -> records.Examples:
+    """Returns the examples of a split, such as 'train' or 'val'.
+
+    Raises:
+      ValueError: if the data set holds codes of other tokenizers.
+    """
+    stored_codes.check(self._data_dir, self.assembly.codes)
     return pipelines.open_source(self._data_dir, split, self.modalities)
 
-  def batches(self, split):
-    """Batches of this process's share: endless and shuffled for 'train'.
+  def batches(self, split: str) -> grain.DatasetIterator:
+    """Returns batches of this process's share of a split.
 
-    Of any other split every example once, cropped at the centre and always
-    with the same tokens hidden, see `pipelines.eval_batches`.
+    Args:
+      split: 'train' for endless shuffled batches. Any other split has every
+        example once, cropped at the centre and always with the same tokens
+        hidden, see `pipelines.eval_batches`.
     """
-    config = self._config
+    config, assembly = self._config, self.assembly
     train = split == 'train'
     steps = (
-      stored_codes.StoredCodes(self._codes),
+      stored_codes.StoredCodes(assembly.codes),
       *pretrain_transforms.pretraining(
         self.modalities,
         image_size=config.image_size,
-        mixture=make_mixture(config),
-        quantizers=self._bins,
-        tokenizer=self.tokenizer,
-        standards=self._standards,
+        mixture=assembly_lib.make_mixture(config),
+        quantizers=assembly.bins,
+        tokenizer=assembly.tokenizer,
+        standards=assembly.standards,
         num_inputs=config.slots.encoder,
         num_targets=config.slots.decoder,
         keep=config.keep,
@@ -177,121 +211,16 @@ class Pretrain:
       self.source(split), steps, batch_size=config.batch_size, seed=config.seed
     )
 
-  def flops(self, batch):
-    """Model FLOPs of a training step on a batch."""
+  def flops(self, batch: Batch) -> float:
+    """Returns the model FLOPs of a training step on a batch."""
     return costs.training_flops(self.backbone, batch)
 
-  def showing(self, inputs):
-    """Transforms from an example to encoder slots that show `inputs` whole."""
-    return stored_codes.StoredCodes(self._codes), *pretrain_transforms.showing(
-      self.modalities,
-      inputs,
-      image_size=self._config.image_size,
-      quantizers=self._bins,
-      tokenizer=self.tokenizer,
-      standards=self._standards,
-    )
+  def showing(
+    self, inputs: tuple[str, ...]
+  ) -> tuple[grain.transforms.Map, ...]:
+    """Returns the transforms from an example to slots that show `inputs` whole.
 
-
-def make_backbone(config):
-  """The model that a configuration describes.
-
-  A modality without alphas, (), has no embedding on that side.
-  """
-  settings = dict(config.model, dtype=jnp.dtype(config.model.dtype))
-  selected = modalities.select(config.modalities.keys(), config.image_size)
-  sides = {
-    modalities.get(name).name: alphas
-    for name, alphas in config.modalities.items()
-  }
-  selected = tuple(
-    dataclasses.replace(
-      m,
-      vocab_size=_vocab_size(m, config),
-      ordered=m.name not in config.series_codes,
-      seen=bool(sides[m.name].input_alphas),
-      predicted=bool(sides[m.name].target_alphas),
-    )
-    for m in selected
-  )
-  return backbone.Backbone(selected, image_size=config.image_size, **settings)
-
-
-def _vocab_size(modality, config):
-  if modality.kind == 'text':
-    return config.coords_vocab_size
-  if modality.name in config.series_codes:
-    return modalities.VALUE_OFFSET + config.num_series_codes
-  return modality.vocab_size
-
-
-def find_codes(config, folder):
-  """{series: `SeriesCodes`} of `config.series_codes`, kept in a folder.
-
-  Raises:
-    ValueError: if one is no series of the model, or has not
-      `config.num_series_codes` codes.
-    FileNotFoundError: if one is missing.
-  """
-  found = {}
-  for name in config.series_codes:
-    if name not in config.modalities or not modalities.get(name).leads:
-      raise ValueError(
-        f'config.series_codes names {name!r}, which is no '
-        f'series of {sorted(config.modalities)}.'
-      )
-    found[name] = series_codes.load(folder, name)
-    number = found[name].vocab_size - modalities.VALUE_OFFSET
-    if number != config.num_series_codes:
-      raise ValueError(
-        f'The tokenizer of {name} in {folder} has {number} codes; set '
-        f'config.num_series_codes={config.num_series_codes} to that.'
-      )
-  return found
-
-
-def make_standards(scheme, selected, statistics):
-  """Mean and standard deviation of raw bands, see `normalize.standards`.
-
-  Args:
-    scheme: 'terramind', its own, which its weights need; or 'data', those of
-      the training split.
-    selected: modalities.
-    statistics: of the training split.
-
-  Raises:
-    ValueError: if `scheme` is neither.
-  """
-  if scheme not in ('terramind', 'data'):
-    raise ValueError(
-      f"config.standardise={scheme!r} is neither 'terramind' nor 'data'."
-    )
-  return normalize.standards(selected, statistics if scheme == 'data' else None)
-
-
-def make_mixture(config):
-  """The mixture of Dirichlets that a configuration describes."""
-  table = {
-    modalities.get(name).name: alphas
-    for name, alphas in config.modalities.items()
-  }
-  return budgets.Mixture(
-    {name: alphas.input_alphas for name, alphas in table.items()},
-    {name: alphas.target_alphas for name, alphas in table.items()},
-    weights=config.mixture,
-    num_inputs=(config.slots.encoder,) * 2,
-    num_targets=(config.slots.decoder,) * 2,
-  )
-
-
-def find_tokenizer(*folders):
-  """The tokenizer of coordinates in the first folder that has one, or ours.
-
-  Args:
-    *folders: '' for none.
-  """
-  for folder in filter(None, folders):
-    path = pathlib.Path(folder) / VOCABULARY
-    if path.exists():
-      return coordinate_tokenizer.load(path)
-  return coordinate_tokenizer.build()
+    Args:
+      inputs: names of the modalities that the encoder sees without masking.
+    """
+    return self.assembly.showing(inputs)

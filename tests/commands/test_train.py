@@ -10,10 +10,10 @@ import ml_collections
 import pytest
 
 from fusion_jax import configurations, runs
+from fusion_jax.assembly import backbone as backbone_assembly
 from fusion_jax.commands import app
 from fusion_jax.configs import common
 from fusion_jax.configs import pretrain as pretrain_config
-from fusion_jax.tasks import pretrain
 from tests.train import harness
 
 ROOT = pathlib.Path(harness.ROOT)
@@ -24,8 +24,8 @@ SIZES = sorted(pretrain_config.SIZES)
 @pytest.mark.parametrize('size', SIZES)
 def test_every_configuration_describes_a_model(size, data):
   config = pretrain_config.get_config(f'size={size},data={data}')
-  backbone = pretrain.make_backbone(config)
-  mixture = pretrain.make_mixture(config)
+  backbone = backbone_assembly.make_model(config)
+  mixture = backbone_assembly.make_mixture(config)
   assert {m.name for m in backbone.modalities} == set(mixture.input_alphas)
   assert mixture.num_components == 2
 

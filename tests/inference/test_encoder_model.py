@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fusion_jax import modalities
+from fusion_jax.assembly import encoder as encoder_assembly
 from fusion_jax.inference import encoder_model
 from fusion_jax.models import coordinate_tokenizer, encoder
 
@@ -34,7 +35,7 @@ def model():
   rng = np.random.default_rng(0)
   params = jax.tree.map(
     lambda x: rng.normal(size=x.shape).astype(np.float32),
-    encoder.param_shapes(encoder_model.make_encoder(config)),
+    encoder.param_shapes(encoder_assembly.make_model(config)),
   )
   return encoder_model.EncoderModel(
     config, params, coordinate_tokenizer.build()

@@ -9,6 +9,7 @@ import pytest
 import fusion_jax
 from fusion_jax import datasets, modalities
 from fusion_jax import runs as runs_lib
+from fusion_jax.assembly import image_tokenizer as image_assembly
 from fusion_jax.configs import image_tokenizer as tokenizer_config
 from fusion_jax.configs import pretrain as pretrain_config
 from fusion_jax.data import records
@@ -98,7 +99,7 @@ def test_decoded_images_are_in_the_unit_of_the_sensor(dem):
 
 def test_the_published_sampling_can_be_asked_for(dem):
   codes = dem.encode(elevations(2) + np.int16(4_000))
-  model, stds = image_tokenizer.make_model(dem.config), (670.665, 951.272)
+  model, stds = image_assembly.make_model(dem.config), (670.665, 951.272)
   seeds = np.random.default_rng(5).integers(2**32, size=2, dtype=np.uint32)
   start = np.stack(
     [jax.random.normal(jax.random.key(seed), (32, 48, 1)) for seed in seeds]

@@ -23,7 +23,12 @@ def model():
     width=32, depth=2, num_heads=4, hidden=16, output_width=24, dtype='float32'
   )
   config = ml_collections.ConfigDict(
-    dict(model=settings, scaling='published', missing_bands=())
+    dict(
+      task='pixel_encoder',
+      model=settings,
+      scaling='published',
+      missing_bands=(),
+    )
   )
   params = golden.init(golden.tiny_encoder())
   positions = np.random.default_rng(1).normal(size=(12, 32))  # Else all 0.

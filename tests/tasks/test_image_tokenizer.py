@@ -7,6 +7,7 @@ import pytest
 
 from fusion_jax import modalities
 from fusion_jax import runs as runs_lib
+from fusion_jax.assembly import image_tokenizer as image_assembly
 from fusion_jax.configs import image_tokenizer as tokenizer_config
 from fusion_jax.models import image_tokenizer as models
 from fusion_jax.models import relief_tokenizer
@@ -134,13 +135,13 @@ def test_elevations_keep_their_level_from_the_first_step():
 def test_the_base_size_is_the_published_one(modality):
   config = tokenizer_config.get_config(f'modality={modality},size=base')
   published = models.make(modality)
-  made = image_tokenizer.make_model(config)
+  made = image_assembly.make_model(config)
   assert made == published
 
 
 def test_a_modality_without_codes_raises():
   with pytest.raises(ValueError, match='coords has no image tokenizer'):
-    image_tokenizer.token_modality('coords')
+    image_assembly.token_modality('coords')
 
 
 def test_unknown_arguments_list_the_choices():

@@ -126,6 +126,6 @@ def test_wrong_settings_are_named(data_dir, changes, message):
 
 
 def test_codes_of_another_tokenizer_are_refused(data_dir, task, monkeypatch):
-  monkeypatch.setattr(task._codes[CODED], 'fingerprint', 'other')
+  monkeypatch.setattr(task.assembly.codes[CODED], 'fingerprint', 'other')
   with pytest.raises(ValueError, match='t2m_hourly.* not of other'):
     task.source('train')

@@ -10,6 +10,7 @@ import pytest
 
 import fusion_jax
 from fusion_jax import modalities, runs
+from fusion_jax.assembly import series_tokenizer as series_assembly
 from fusion_jax.configs import series_tokenizer as config_lib
 from fusion_jax.data import records
 from fusion_jax.tasks import series_tokenizer
@@ -94,10 +95,10 @@ def evaluate(task, params, batch):
 @pytest.mark.parametrize('levels', config_lib.LEVELS)
 def test_every_configuration_describes_a_model(levels, data):
   config = config_lib.get_config(f'levels={levels},data={data}')
-  model = series_tokenizer.make_model(config.model)
+  model = series_assembly.make_model(config.model)
   assert '-'.join(map(str, model.fsq.levels)) == levels
   assert config.loss.commitment == 0.1 and config.model.stride == 1
-  assert series_tokenizer.check_names(config.series) == tuple(config.series)
+  assert series_assembly.check_names(config.series) == tuple(config.series)
   if data != 'own':
     assert set(config.data.prepare.blocks) == {'train', 'val', 'test'}
 
@@ -108,7 +109,7 @@ def test_bad_arguments_of_the_configuration_are_named():
   with pytest.raises(ValueError, match="data=mars is not one of.*'era5'"):
     config_lib.get_config('data=mars')
   with pytest.raises(ValueError, match='config.series=.*out of'):
-    series_tokenizer.check_names(['t2m_hurly'])
+    series_assembly.check_names(['t2m_hurly'])
 
 
 def test_a_run_ends_with_every_figure(run):
@@ -243,7 +244,7 @@ def test_series_that_share_a_tokenizer_keep_their_own_normalisation():
       for i, name in enumerate(names)
     }
   }
-  mean, std = series_tokenizer.make_standards(names, statistics)
+  mean, std = series_assembly.make_standards(names, statistics)
   np.testing.assert_array_equal([mean, std], [[280, 275], [2, 3]])
 
 
@@ -257,4 +258,4 @@ def test_series_that_share_a_tokenizer_keep_their_own_normalisation():
 )
 def test_constant_and_missing_series_raise_before_training(name, message):
   with pytest.raises(ValueError, match=message):
-    series_tokenizer.make_standards(('t2m_hourly', name), STATISTICS)
+    series_assembly.make_standards(('t2m_hourly', name), STATISTICS)

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from safetensors import numpy as safetensors
 
-from fusion_jax import modalities, runs, warm_start
+from fusion_jax import modalities, runs
+from fusion_jax.assembly import backbone as backbone_assembly
+from fusion_jax.assembly import warm_start
 from fusion_jax.configs import pretrain as pretrain_config
 from fusion_jax.convert import write_terramind
 from fusion_jax.models import backbone, coordinate_tokenizer
@@ -72,7 +74,7 @@ def start(config, workdir):
 
 def test_all_old_parameters_are_the_converted_ones(weights, tmp_path):
   config = config_of(weights)
-  model = pretrain.make_backbone(config)
+  model = backbone_assembly.make_model(config)
   given = start(config, tmp_path)
   own = jax.tree.map(
     lambda x: np.full(x.shape, np.nan, x.dtype), backbone.param_shapes(model)
@@ -218,11 +220,11 @@ def test_the_vocabulary_of_the_weights_is_taken(weights, tmp_path):
   small = 'tests/testdata/masking/small.coords_tokenizer.json'
   coordinate_tokenizer.load(small).save(weights / 'coords_tokenizer.json')
   try:
-    found = pretrain.find_tokenizer(weights, tmp_path)
+    found = backbone_assembly.find_tokenizer(weights, tmp_path)
   finally:
     (weights / 'coords_tokenizer.json').unlink()
   assert found.num_words == coordinate_tokenizer.load(small).num_words
-  assert pretrain.find_tokenizer('', tmp_path).num_words == 2_366
+  assert backbone_assembly.find_tokenizer('', tmp_path).num_words == 2_366
 
 
 @pytest.mark.slow

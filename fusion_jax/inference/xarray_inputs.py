@@ -1,0 +1,136 @@
+"""Reads inputs that are xarray objects, and returns results as such."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fusion_jax import modalities as modality_table
+from fusion_jax.data import bands
+from fusion_jax.ops import calendar
+
+IMAGE_AXES = ('y', 'x', 'band')
+PIXEL_AXES = ('time', 'band', 'y', 'x')
+
+
+def is_xarray(values: Any) -> bool:
+  """Returns whether an input is an `xarray.DataArray`."""
+  return hasattr(values, 'dims')  # Without importing xarray.
+
+
+def any_xarray(inputs: Any) -> bool:
+  """Returns whether any input of a mapping is an `xarray.DataArray`."""
+  arrays = inputs.values() if isinstance(inputs, Mapping) else ()
+  return any(map(is_xarray, arrays))
+
+
+def ordered(values: Any, axes: tuple[str, ...], name: str) -> Any:
+  """Returns a `DataArray` with its last axes in this order.
+
+  Args:
+    values: `xarray.DataArray`.
+    axes: names that the last axes must have, in the order to bring them to.
+    name: what the array is, for the message.
+
+  Raises:
+    ValueError: if it lacks one of the axes.
+  """
+  missing = [axis for axis in axes if axis not in values.dims]
+  if missing:
+    raise ValueError(
+      f'{name} has the axes {values.dims}, not {missing}; rename them.'
+    )
+  return values.transpose(..., *axes)
+
+
+def pixels(
+  values: Any, missing_bands: tuple[str, ...]
+) -> tuple[np.ndarray, Any, np.ndarray | None]:
+  """Reads years of pixels, as an array or as an `xarray.DataArray`.
+
+  Args:
+    values: [..., T, C, Y, X] array of reflectance x 10,000; or a `DataArray`
+      with the axes of `PIXEL_AXES` in any order, whose bands are taken by their
+      names and whose time steps by their dates, where it has such coordinates.
+    missing_bands: names of the bands that the model was trained without.
+
+  Returns:
+    The pixels, [..., T, C, Y, X] float32; the order in which their time steps
+    were taken, int [T] or a slice; and the days of the year of the time steps,
+    float [T], or None if these are months, quarters or a single composite.
+
+  Raises:
+    ValueError: if an axis or a band is missing.
+  """
+  if not is_xarray(values):
+    return np.asarray(values, np.float32), slice(None), None
+  values = _by_band(ordered(values, PIXEL_AXES, 'pixels'), missing_bands)
+  order, days = _order_of_dates(values)
+  array = np.asarray(values, np.float32)[..., order, :, :, :]
+  return array, order, days
+
+
+def like(
+  inputs: Any,
+  values: np.ndarray,
+  single: bool,
+  axes: tuple[str, ...],
+  modality: modality_table.Modality | None = None,
+) -> Any:
+  """Returns results as an xarray object where the inputs were some.
+
+  Args:
+    inputs: inputs that a user passed.
+    values: results, [B, ...] with the axes `axes` after that of places; [...]
+      if `single`.
+    single: whether there is one place, without an axis of places.
+    axes: names of the axes.
+    modality: modality that was generated, which gives name, unit and
+      coordinates; None for features.
+  """
+  if not any_xarray(inputs):
+    return values
+  import xarray  # Whoever passes xarray objects has it.
+
+  coords, attrs, name = {}, {}, None
+  if modality is not None:
+    name, attrs = modality.name, {'units': modality.unit}
+    coords = {axes[-1]: list(modality.leads or ('lat', 'lon'))}
+  dims = axes if single else ('place', *axes)
+  return xarray.DataArray(values, coords, dims, name, attrs)
+
+
+def _by_band(values: Any, missing_bands: tuple[str, ...]) -> Any:
+  """Returns a `DataArray` with the bands in order, where they have names."""
+  names = values.band.values if 'band' in values.coords else np.zeros(0)
+  if names.dtype.kind not in 'UO':
+    return values
+  read_bands = [bands.find(name) for name in names]
+  lacking = [
+    band
+    for band in bands.BANDS
+    if band not in read_bands and band not in missing_bands
+  ]
+  if lacking:
+    raise ValueError(
+      f'pixels lacks the bands {", ".join(lacking)}; it has '
+      f'{", ".join(map(str, names))}. Put NaN in the place of what the sensor'
+      ' does not have, as pixels.reindex(band=[...]) does.'
+    )
+  values = values.assign_coords(band=read_bands)
+  known = np.flatnonzero(read_bands)
+  return values.isel(band=known).reindex(band=[*bands.BANDS])
+
+
+def _order_of_dates(values: Any) -> tuple[Any, np.ndarray | None]:
+  """Returns the order of the time steps, and days of the year if they count."""
+  dates: Any = values.time.values if 'time' in values.coords else np.zeros(0)
+  if dates.dtype.kind != 'M':
+    return slice(None), None
+  months = dates.astype('datetime64[M]').astype(int) % calendar.MONTHS
+  if sorted(months) == [*range(calendar.MONTHS)]:
+    return np.argsort(months), None
+  if len(dates) in (4, 1):  # Quarters, or the year.
+    return slice(None), None
+  since_new_year: Any = dates - dates.astype('datetime64[Y]')
+  return slice(None), 1 + since_new_year / np.timedelta64(1, 'D')
