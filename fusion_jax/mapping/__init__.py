@@ -1,0 +1,1 @@
+"""Maps, embeddings and their index, made from cubes of satellite images."""
