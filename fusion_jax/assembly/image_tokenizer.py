@@ -9,7 +9,7 @@ import numpy as np
 
 from fusion_jax import modalities
 from fusion_jax.data.transforms import image_tokenizer as tile_transforms
-from fusion_jax.models import image_tokenizer, relief_tokenizer
+from fusion_jax.models import image_tokenizer
 from fusion_jax.types import Array, Config, Params
 
 
@@ -142,9 +142,6 @@ def make_model(config: Config) -> image_tokenizer.Tokenizer:
     for name, value in config.model.items()
   }
   settings['dtype'] = jnp.dtype(config.model.dtype)
-  if 'span' in settings:
-    bands = token_modality(config.modality).bands
-    return relief_tokenizer.ReliefTokenizer(len(bands), **settings)
   return image_tokenizer.make(config.modality, **settings)
 
 

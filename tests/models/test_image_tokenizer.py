@@ -80,7 +80,8 @@ def test_modalities_without_codes_have_no_tokenizer():
 @pytest.mark.slow
 def test_gradient_reaches_the_encoder_through_the_codes():
   model, params, images = small()
-  noisy, t = image_tokenizer.diffuse(images, jax.random.key(1))
+  noise = np.random.default_rng(1).normal(size=images.shape)
+  noisy, t = (images + noise).astype('f'), jnp.array([100, 900])
 
   @jax.jit
   def gradients(params):
@@ -93,17 +94,6 @@ def test_gradient_reaches_the_encoder_through_the_codes():
   flat = jax.tree_util.tree_leaves_with_path(gradients(params))
   encoder = [x for path, x in flat if path[0].key != 'decoder']
   assert encoder and all(np.any(x) for x in encoder)
-
-
-def test_noise_is_drawn_at_every_level_for_each_image_alone():
-  images = jnp.ones((2_000, 2, 2, 1))
-  noisy, t = image_tokenizer.diffuse(images, jax.random.key(0))
-  assert t.min() == 0 and t.max() == 999
-  assert (
-    abs(noisy[t > 900].mean()) < 0.1 and abs(noisy[t < 50].mean() - 1) < 0.1
-  )
-  spread = np.asarray(noisy).std((1, 2, 3))
-  assert np.corrcoef(spread, t)[0, 1] > 0.5
 
 
 def test_decoding_draws_from_its_key_and_clips_where_told():

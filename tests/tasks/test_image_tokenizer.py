@@ -10,12 +10,15 @@ from fusion_jax import runs as runs_lib
 from fusion_jax.assembly import image_tokenizer as image_assembly
 from fusion_jax.configs import image_tokenizer as tokenizer_config
 from fusion_jax.models import image_tokenizer as models
-from fusion_jax.models import relief_tokenizer
 from fusion_jax.tasks import image_tokenizer
 from fusion_jax.train import loop, optim, sharding, step
 
 TINY = dict(width=16, depth=1, num_heads=2, image_size=32, unroll=1)
 UNET = dict(unet_width=8, unet_multipliers=(1, 2), unet_groups=4)
+# What the model section of a run of ReliefTokenizer has besides.
+RELIEF = dict(
+  span=(-1.18756, 8.66199), num_digits=4, relief=0.005, head_width=64
+)
 
 
 def make_config(modality='NDVI', **changes):
@@ -119,16 +122,26 @@ def test_every_modality_and_data_set_has_a_configuration(modality):
       assert task.num_codes == task.modality.vocab_size
 
 
-@pytest.mark.slow
-def test_elevations_keep_their_level_from_the_first_step():
-  task = InMemory(make_config('DEM'))
-  assert isinstance(task.model, relief_tokenizer.ReliefTokenizer)
-  batch = next(task.batches('train'))
-  params = jax.jit(task.init)(jax.random.key(0), batch)[0]
-  images = batch['image'] / 100 + 3
-  codes = jax.jit(task.encode)(params, images)
-  found = jax.jit(task.decode)(params, codes, batch['noise'])
-  np.testing.assert_allclose(found.mean((1, 2)), images.mean((1, 2)), atol=0.01)
+def test_a_run_of_the_removed_relief_tokenizer_is_refused_by_name():
+  config = make_config('DEM')
+  with config.unlocked():
+    config.model.update(RELIEF)
+  with pytest.raises(
+    ValueError,
+    match='image_tokenizer_DEM_mini_samples is a run of ReliefTokenizer, which '
+    'was removed: train again with configs/image_tokenizer.py:modality=DEM',
+  ):
+    image_tokenizer.ImageTokenizer(config)
+
+
+def test_elevations_have_the_plain_image_tokenizer():
+  task = image_tokenizer.ImageTokenizer(
+    tokenizer_config.get_config('modality=DEM')
+  )
+  ndvi = image_tokenizer.ImageTokenizer(
+    tokenizer_config.get_config('modality=NDVI')
+  )
+  assert task.model == ndvi.model
 
 
 @pytest.mark.parametrize('modality', tokenizer_config.MODALITIES)
