@@ -61,16 +61,15 @@ def without_cache(backbone, params, slots, *, length):
 
 def with_cache(backbone, params, slots, *, length):
   """The same codes [B, length], one token at a time."""
-  target = [m.name for m in backbone.modalities].index(TARGET)
+  index = [m.name for m in backbone.modalities].index(TARGET)
+  allowed = sequences.series_codes(backbone.modalities[index])
   return sequences.decode(
     backbone,
     params,
     slots,
     jax.random.key(0),
-    target,
-    length=length,
+    sequences.Target(index, length, allowed=allowed),
     sampling=sequences.GREEDY,
-    allowed=sequences.series_codes(backbone.modalities[target]),
   )
 
 

@@ -49,9 +49,7 @@ def test_greedy_coordinates_equal_the_reference():
     functools.partial(
       sequences.decode,
       backbone,
-      index=0,
-      length=3,
-      stops=True,
+      target=sequences.Target(index=0, length=3, stops=True),
       sampling=sequences.GREEDY,
     )
   )
