@@ -2,38 +2,47 @@
 
 Source: TerraMind (terrastackai/terratorch, commit 85467a9, `terramind.py`),
 derived from 4M `fourm/models/fm.py`. Instead of masking full grids it takes
-slots, chosen on the host: numerically the same, without the hidden tokens.
+slots that are chosen on the host: outputs are equal, and hidden tokens are not
+computed.
 """
 
-from typing import Any
+from collections.abc import Mapping
 
-import flax
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax import struct
+from jax.typing import DTypeLike
 
 from fusion_jax import modalities as modality_table
+from fusion_jax.models import visibility
 from fusion_jax.nn import embeddings, layers, positions
 from fusion_jax.ops import losses
+from fusion_jax.types import Array, Batch, Params
+
+# What `encode` returns: tokens, their embeddings, and which tokens exist.
+Encoded = tuple[jax.Array, jax.Array, jax.Array]
 
 
-class DecodeCache(flax.struct.PyTreeNode):
-  """What autoregressive decoding carries from token to token.
+class DecodeCache(struct.PyTreeNode):
+  """State of autoregressive decoding between two tokens.
 
   Attributes:
-    keys: a layer each, [B, H, T, K]: of the decoder's own tokens.
-    values: likewise.
-    context: a layer each, [2, B, H, N, K]: keys and values of the context.
-    visible: bool [B, N], which part of the context exists.
-    weights: a layer each, its parameters: sliced once, not at every token.
-    length: int32, the number of tokens decoded so far.
+    keys: keys of the decoded tokens, one array [B, H, T, K] per layer.
+    values: values of the decoded tokens, one array [B, H, T, K] per layer.
+    context: keys and values of the context, one array [2, B, H, N, K] per
+      layer.
+    visible: bool [B, N], True where a token of the context exists.
+    weights: parameters of every layer, which are sliced from the stack once
+      and not at every token.
+    length: int32 scalar, number of tokens decoded so far.
   """
 
-  keys: Any
-  values: Any
-  context: Any
+  keys: tuple[jax.Array, ...]
+  values: tuple[jax.Array, ...]
+  context: tuple[jax.Array, ...]
   visible: jax.Array
-  weights: Any
+  weights: tuple[Params, ...]
   length: jax.Array
 
 
@@ -41,20 +50,22 @@ class Backbone(nn.Module):
   """Masked encoder-decoder with content, position and modality embeddings.
 
   Attributes:
-    modalities: sorted by name; a slot's modality is an index into it.
-    width: D.
-    encoder_depth: layers of the encoder.
-    decoder_depth: layers of the decoder.
-    num_heads: must divide D.
-    mlp: 'gelu' or 'swiglu'.
+    modalities: modalities, sorted by name; the modality of a slot is an index
+      into them.
+    width: D, width of the tokens.
+    encoder_depth: number of layers of the encoder.
+    decoder_depth: number of layers of the decoder.
+    num_heads: number of attention heads; must divide D.
+    mlp: kind of MLP, 'gelu' or 'swiglu'.
     use_bias: whether attention and MLPs have biases (norms never have).
-    dtype: of the computation; parameters, softmax and norm statistics are
-      float32.
-    image_size: pixels a side of the images that the positions were made for.
-    grid: (rows, columns) of patches of the images at hand; () for those of
-      `image_size`. Other grids get the table resized.
-    unroll: layers a loop iteration.
-    causal: whether decoder tokens see only themselves and earlier ones.
+    dtype: data type of the computation; parameters, softmax and statistics of
+      norms are float32.
+    image_size: pixels per side of the images that the position table was made
+      for.
+    grid: (rows, columns) of patches of the images that are used; () for those
+      of `image_size`. For other grids the table is resized.
+    unroll: layers per iteration of the loop over layers.
+    causal: whether decoder tokens see only themselves and earlier tokens.
     separate: whether decoder tokens see only tokens of their modality.
   """
 
@@ -65,14 +76,14 @@ class Backbone(nn.Module):
   num_heads: int
   mlp: str = 'swiglu'
   use_bias: bool = False
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
   image_size: int = 224
   grid: tuple[int, ...] = ()
   unroll: int = 1
   causal: bool = False
   separate: bool = True
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     super().__post_init__()
     check(self.width, self.num_heads, self.mlp)
     names = [m.name for m in self.modalities]
@@ -82,7 +93,7 @@ class Backbone(nn.Module):
         '`modalities.select` sorts them.'
       )
 
-  def setup(self):
+  def setup(self) -> None:
     block = (self.width, self.num_heads, self.mlp, self.use_bias, self.dtype)
     embedding = (self.modalities, self.width, self.dtype)
     self.encoder_embeddings = embeddings.EncoderEmbeddings(*embedding)
@@ -102,52 +113,69 @@ class Backbone(nn.Module):
     self.decoder_norm = layers.layer_norm(self.dtype)
 
   @property
-  def heads(self):
-    """`losses.Head` of every modality that can be predicted, in order."""
+  def heads(self) -> tuple[losses.Head, ...]:
+    """The heads of all modalities that can be predicted, in their order."""
     return tuple(
       losses.Head(m.name, i, m.vocab_size, *_value_range(m))
       for i, m in enumerate(self.modalities)
       if m.is_target
     )
 
-  def output_tables(self, params):
-    """Tables [V, D] that score the decoder's output, by modality name."""
-    return params['decoder_embeddings']
-
-  def __call__(self, batch):
-    """Output of every decoder slot, [B, M, D]; any value in padding."""
-    return self.decode(*self.encode(batch['encoder']), batch['decoder'])
-
-  def encode(self, slots):
-    """Runs the encoder over its slots.
+  def output_tables(self, params: Params) -> Mapping[str, Array]:
+    """Returns the tables [V, D] that score the decoder's output, by modality.
 
     Args:
-      slots: 'modality', 'position', 'code' int [B, N]; 'patches', for every
-        raw modality [B, N, 256 C] float, standardised, (row, column, channel)
-        in a patch, 0 in slots of other modalities.
+      params: parameters of the backbone.
+    """
+    return params['decoder_embeddings']
+
+  def __call__(self, batch: Batch) -> jax.Array:
+    """Returns the output of every decoder slot, [B, M, D].
+
+    Args:
+      batch: 'encoder', slots as in `encode`, and 'decoder', slots as in
+        `decode`. The output of padding may have any value.
+    """
+    return self.decode(*self.encode(batch['encoder']), batch['decoder'])
+
+  def encode(self, slots: Batch) -> Encoded:
+    """Runs the encoder on its slots.
+
+    Args:
+      slots: 'modality', 'position', 'code' int [B, N]; and 'patches', for every
+        raw modality [B, N, 256 C] float, standardised, in the order (row,
+        column, channel), 0 in slots of other modalities.
 
     Returns:
-      [B, N, D] normalised tokens; [B, N, D] their position and modality
-      vectors; bool [B, N], True where a slot is not padding.
+      [B, N, D], the normalised tokens; [B, N, D], the sum of their position and
+      modality vectors; bool [B, N], True where a slot is not padding.
     """
     emb, visible = self._embed_places(slots)
     content = self.encoder_embeddings(slots)
     tokens = self.encoder(content + emb, visible[:, None, None, :])
     return self.encoder_norm(tokens), emb, visible
 
-  def decode(self, encoded, emb, visible, slots):
-    """Runs the decoder over its slots.
+  def decode(
+    self,
+    encoded: jax.Array,
+    emb: jax.Array,
+    visible: jax.Array,
+    slots: Batch,
+  ) -> jax.Array:
+    """Runs the decoder on its slots.
 
     Args:
-      encoded: [B, N, D], emb: [B, N, D], visible: [B, N], all of `encode`.
+      encoded: [B, N, D], tokens that `encode` returned.
+      emb: [B, N, D], their embeddings that `encode` returned.
+      visible: bool [B, N], True where a slot of the encoder is not padding.
       slots: 'modality', 'position', 'code', 'attention' int [B, M];
-        'attention' is the compressed mask, see `decoder_mask`.
+        'attention' is the compressed mask, see `visibility`.
 
     Returns:
       [B, M, D], normalised.
     """
     tokens = self._embed_targets(slots)
-    attends = decoder_mask(
+    attends = visibility.decoder_mask(
       slots['modality'],
       slots['attention'],
       causal=self.causal,
@@ -161,14 +189,23 @@ class Backbone(nn.Module):
     )
     return self.decoder_norm(tokens)
 
-  def start_decoding(self, encoded, emb, visible, max_length, num_samples=1):
-    """A cache for decoding `max_length` tokens, one after the other.
+  def start_decoding(
+    self,
+    encoded: jax.Array,
+    emb: jax.Array,
+    visible: jax.Array,
+    max_length: int,
+    num_samples: int = 1,
+  ) -> DecodeCache:
+    """Returns a cache for decoding tokens one after the other.
 
     Args:
-      encoded: [B, N, D], emb: [B, N, D], visible: [B, N], all of `encode`.
-      max_length: T, the most tokens there will be.
-      num_samples: S, sequences a condition; they stand in a row, so that
-        `decode_step` takes B * S codes.
+      encoded: [B, N, D], tokens that `encode` returned.
+      emb: [B, N, D], their embeddings that `encode` returned.
+      visible: bool [B, N], True where a slot of the encoder is not padding.
+      max_length: T, largest number of tokens that will be decoded.
+      num_samples: S, number of sequences per example. Those of one example
+        follow each other, so that `decode_step` takes B * S codes.
     """
     context = self.project_context(encoded) + emb
     stacked = self.decoder.variables['params']['blocks']
@@ -190,17 +227,19 @@ class Backbone(nn.Module):
     empty = tuple(jnp.zeros(shape, self.dtype) for _ in weights)
     return DecodeCache(empty, empty, context, visible, weights, jnp.int32(0))
 
-  def decode_step(self, cache, code, position, modality):
-    """Decodes one more token, which sees itself and all earlier ones.
+  def decode_step(
+    self, cache: DecodeCache, code: Array, position: Array, modality: Array
+  ) -> tuple[jax.Array, DecodeCache]:
+    """Decodes one more token, which sees itself and all earlier tokens.
 
     Args:
-      cache: of `start_decoding` or of the step before.
+      cache: cache that `start_decoding` or the step before returned.
       code: int [B], the input code (not used for images).
-      position: int scalar or [B].
+      position: int scalar or [B], position of the token.
       modality: int scalar or [B], index into `modalities`.
 
     Returns:
-      [B, D], as one slot of `decode`; and the new cache.
+      [B, D], the output that `decode` has for such a slot; and the new cache.
     """
     slots = {'modality': modality, 'position': position, 'code': code}
     slots = {
@@ -227,17 +266,23 @@ class Backbone(nn.Module):
     cache = cache.replace(keys=keys, values=values, length=cache.length + 1)
     return self.decoder_norm(token)[:, 0], cache
 
-  def _embed_targets(self, slots):
-    """Input tokens of the decoder; sequences start over after their length."""
+  def _embed_targets(self, slots: Batch) -> jax.Array:
+    """Input tokens [B, M, D] of the decoder.
+
+    Positions of sequences start at 0 again after their longest length.
+    """
     longest = jnp.asarray([m.max_tokens for m in self.modalities])
     position = jnp.where(
       slots['position'] < longest[slots['modality']], slots['position'], 0
     )
-    emb, _ = self._embed_places(slots | {'position': position})
+    emb, _ = self._embed_places({**slots, 'position': position})
     return self.decoder_embeddings(slots, self.mask_token) + emb
 
-  def _embed_places(self, slots):
-    """Position plus modality vectors, 0 in padding; and what is not padding."""
+  def _embed_places(self, slots: Batch) -> tuple[jax.Array, jax.Array]:
+    """Sums [B, N, D] of position and modality vectors, and bool [B, N].
+
+    Vectors are 0 in padding; the second array is True outside of padding.
+    """
     built = self.image_size // modality_table.PATCH
     table = positions.resized_grid_table(
       built, self.grid or (built, built), self.width
@@ -247,7 +292,7 @@ class Backbone(nn.Module):
     emb = jnp.where(visible[..., None], emb, 0).astype(self.dtype)
     return emb + self.modality_embeddings(slots['modality']), visible
 
-  def _decoder_block(self):
+  def _decoder_block(self) -> layers.DecoderBlock:
     return layers.DecoderBlock(
       self.width,
       self.num_heads,
@@ -258,8 +303,8 @@ class Backbone(nn.Module):
     )
 
 
-def param_shapes(model):
-  """Nested dict of the shapes of a `Backbone`'s parameters; makes no array."""
+def param_shapes(model: Backbone) -> Params:
+  """Returns the shapes of a backbone's parameters, without making arrays."""
   slots = {
     name: jnp.zeros((1, 1), jnp.int32)
     for name in ('modality', 'position', 'code', 'attention')
@@ -269,12 +314,22 @@ def param_shapes(model):
     for m in model.modalities
     if m.kind == 'image'
   }
-  batch = {'encoder': slots | {'patches': patches}, 'decoder': slots}
+  batch = {'encoder': {**slots, 'patches': patches}, 'decoder': slots}
   return jax.eval_shape(model.init, jax.random.key(0), batch)['params']
 
 
-def check(width, num_heads, mlp):
-  """Raises ValueError for sizes that do not fit together."""
+def check(width: int, num_heads: int, mlp: str) -> None:
+  """Checks sizes of a model.
+
+  Args:
+    width: D, width of the tokens.
+    num_heads: number of attention heads.
+    mlp: kind of MLP.
+
+  Raises:
+    ValueError: if the width is not divisible by `num_heads` and by 4, or there
+      is no such MLP.
+  """
   if width % num_heads:
     raise ValueError(f'width={width} does not divide by num_heads={num_heads}.')
   if width % 4:
@@ -286,32 +341,8 @@ def check(width, num_heads, mlp):
     raise ValueError(f'mlp={mlp!r} is none of {sorted(layers.MLPS)}.')
 
 
-def decoder_mask(modality, attention, *, causal, separate):
-  """Which decoder slot may look at which, bool [B, M, M].
-
-  Slot i sees the slots before c_i, the sum of `attention` up to and with i:
-  images put the number of their targets on the first, so that all see all;
-  sequences put 1 on each, which is causal.
-
-  Args:
-    modality: int [B, M].
-    attention: int [B, M].
-    causal: whether to see up to itself instead.
-    separate: whether to see only slots of the same modality.
-  """
-  num_slots = modality.shape[1]
-  slot = jnp.arange(num_slots)
-  limit = jnp.cumsum(attention, axis=1)
-  if causal:
-    limit = jnp.broadcast_to(slot + 1, attention.shape)
-  attends = slot[None, None, :] < limit[:, :, None]
-  if separate:
-    attends &= modality[:, :, None] == modality[:, None, :]
-  return attends
-
-
-def _value_range(modality):
-  """First id and number of ordered value bins; only weather has some."""
+def _value_range(modality: modality_table.Modality) -> tuple[int, int]:
+  """First id and number of ordered value bins, (0, 0) of all but weather."""
   if modality.kind != 'series' or not modality.ordered:
     return 0, 0
   first = modality_table.VALUE_OFFSET

@@ -1,23 +1,31 @@
 """Places <-> two tokens of a Hugging Face `tokenizers` file.
 
-A place is rounded to the 0.25 degree grid and written
-`lat=47.25 lon=8.50 [EOS]`, one token a word. The ids come from the file, so
+A place is rounded to the 0.25 degree grid and written as
+`lat=47.25 lon=8.50 [EOS]`, one token per word. The ids come from the file, so
 TerraMind's own vocabulary (30,000 entries) can replace ours.
 Source: terrastackai/terratorch, `tokenizer/text/text_tokenizer.py`.
 """
+
+import os
+from collections.abc import Mapping
 
 import numpy as np
 import tokenizers
 from tokenizers import models, pre_tokenizers
 
 from fusion_jax import modalities
+from fusion_jax.types import Array
 
 STEP = 0.25  # Degrees.
-_LIMITS = {'lat': 90, 'lon': 180}
+_LIMITS = {'lat': 90, 'lon': 180}  # Degrees.
 
 
-def build():
-  """Our vocabulary: specials 0..203, 721 latitudes, then 1441 longitudes."""
+def build() -> 'CoordinateTokenizer':
+  """Returns the tokenizer of our vocabulary.
+
+  It has special tokens with the ids 0 to 203, then 721 latitudes and 1,441
+  longitudes.
+  """
   words = ['[PAD]', '[UNK]', '[SOS]', '[EOS]']
   words += [f'[S_{i}]' for i in range(modalities.NUM_SENTINELS)]
   words += [_word('lat', i) for i in range(-360, 361)]
@@ -31,11 +39,14 @@ def build():
   return CoordinateTokenizer(tokenizer)
 
 
-def load(path):
-  """The tokenizer in the `tokenizers` JSON file at `path`.
+def load(path: str | os.PathLike[str]) -> 'CoordinateTokenizer':
+  """Returns the tokenizer of a file.
+
+  Args:
+    path: JSON file of the library `tokenizers`.
 
   Raises:
-    ValueError: if it is no such file, or has no coordinates.
+    ValueError: if it is no such file, or its vocabulary has no coordinates.
   """
   try:
     return CoordinateTokenizer(tokenizers.Tokenizer.from_file(str(path)))
@@ -46,13 +57,22 @@ def load(path):
 
 
 class CoordinateTokenizer:
-  """Looks places up in a vocabulary of `lat=..` and `lon=..` words."""
+  """Looks places up in a vocabulary of `lat=..` and `lon=..` words.
 
-  def __init__(self, tokenizer):
-    """Reads the ids.
+  Attributes:
+    eos: id of [EOS], which ends a place.
+    num_words: number of ids, the highest one plus 1; at most the number of
+      rows of the model's embedding table.
+  """
+
+  eos: int
+  num_words: int
+
+  def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
+    """Reads the ids of all coordinates.
 
     Args:
-      tokenizer: `tokenizers.Tokenizer` with the words described above.
+      tokenizer: tokenizer whose vocabulary has the words described above.
 
     Raises:
       ValueError: if its vocabulary has no coordinates or no [EOS].
@@ -67,27 +87,27 @@ class CoordinateTokenizer:
       if (ids < 0).all() or '[EOS]' not in vocabulary:
         raise ValueError(
           f"The vocabulary has no word like '{axis}=0.25', or no [EOS]; it "
-          f'starts with {sorted(vocabulary, key=vocabulary.get)[:5]}. Is '
-          'this the file of a coordinate tokenizer?'
+          f'starts with {sorted(vocabulary, key=vocabulary.__getitem__)[:5]}. '
+          'Is this the file of a coordinate tokenizer?'
         )
     self.eos = vocabulary['[EOS]']
-    self.num_words = max(vocabulary.values()) + 1  # At most the table's size.
+    self.num_words = max(vocabulary.values()) + 1
     self._values = _values(vocabulary, self.num_words)
 
-  def save(self, path):
-    """Writes the `tokenizers` file that `load` reads."""
+  def save(self, path: str | os.PathLike[str]) -> None:
+    """Writes the JSON file that `load` reads."""
     self._tokenizer.save(str(path))
 
-  def to_json(self):
-    """The text of that file, to travel inside a checkpoint."""
+  def to_json(self) -> str:
+    """Returns the text of this file, to be stored inside a checkpoint."""
     return self._tokenizer.to_str()
 
-  def encode(self, lat, lon):
-    """Ids of the latitude, the longitude and [EOS].
+  def encode(self, lat: Array | float, lon: Array | float) -> np.ndarray:
+    """Returns the ids of latitudes, longitudes and [EOS].
 
     Args:
-      lat: [...] float, degrees north.
-      lon: [...] float, degrees east, in [-180, 180].
+      lat: [...] float, degrees north in [-90, 90].
+      lon: [...] float, degrees east in [-180, 180].
 
     Returns:
       [..., 3] int32. Half of a grid step is rounded to the even step; minus
@@ -99,14 +119,16 @@ class CoordinateTokenizer:
     ids = np.stack([self._look_up('lat', lat), self._look_up('lon', lon)], -1)
     return np.concatenate([ids, np.full_like(ids[..., :1], self.eos)], -1)
 
-  def decode(self, ids):
-    """Places of id sequences.
+  def decode(self, ids: Array) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the places of sequences of ids.
 
     Args:
-      ids: [..., n >= 2] int; only the first two are read, latitude first.
+      ids: [..., n] int, n >= 2; only the first two ids are read, that of the
+        latitude first.
 
     Returns:
-      lat, lon: [...] float64 degrees, NaN where an id is not of its axis.
+      Latitudes and longitudes, [...] float64 in degrees each; NaN where an id
+      does not stand for a coordinate of its axis.
     """
     ids = np.asarray(ids)
     known = (ids >= 0) & (ids < self.num_words)
@@ -114,16 +136,18 @@ class CoordinateTokenizer:
     values = np.where(known, values, np.nan)
     return values[0, ..., 0], values[1, ..., 1]
 
-  def _look_up(self, axis, degrees):
+  def _look_up(self, axis: str, degrees: Array | float) -> np.ndarray:
+    """Ids [...] int32 of coordinates [...] on the axis 'lat' or 'lon'."""
     degrees = np.asarray(degrees, np.float64)
     table = self._ids[axis]
     steps = np.round(degrees / STEP)  # Half to even.
     inside = np.abs(steps) <= len(table) // 2  # False for NaN.
     row = np.where(inside, steps, 0).astype(int) + len(table) // 2
     ids = np.where(inside, table[row], -1)
-    if self._negative_zeros[axis] is not None:
+    negative_zero = self._negative_zeros[axis]
+    if negative_zero is not None:
       below = np.signbit(steps) & (steps == 0)
-      ids = np.where(below, self._negative_zeros[axis], ids)
+      ids = np.where(below, negative_zero, ids)
     if (ids < 0).any():
       bad = np.atleast_1d(degrees)[np.atleast_1d(ids < 0)][0]
       raise ValueError(
@@ -133,20 +157,24 @@ class CoordinateTokenizer:
     return ids.astype(np.int32)
 
 
-def _word(axis, steps):
-  return f'{axis}={steps * STEP:.2f}'  # Whole numbers know no -0.00.
+def _word(axis: str, steps: int) -> str:
+  """The word of a grid step; as an integer, 0 has no sign."""
+  return f'{axis}={steps * STEP:.2f}'
 
 
-def _ids(axis, vocabulary):
-  """Id of every grid step from -limit to +limit, -1 where there is none."""
+def _ids(axis: str, vocabulary: Mapping[str, int]) -> np.ndarray:
+  """Id of every grid step from -limit to limit, -1 for steps without a word."""
   steps = int(_LIMITS[axis] / STEP)
   return np.array(
     [vocabulary.get(_word(axis, i), -1) for i in range(-steps, steps + 1)]
   )
 
 
-def _values(vocabulary, num_words):
-  """[2, num_words] degrees of each id as a latitude, as a longitude; or NaN."""
+def _values(vocabulary: Mapping[str, int], num_words: int) -> np.ndarray:
+  """Degrees [2, num_words] of every id, as a latitude and as a longitude.
+
+  They are NaN where an id does not stand for a coordinate of this axis.
+  """
   values = np.full((2, num_words), np.nan)
   for word, i in vocabulary.items():
     axis, _, number = word.partition('=')

@@ -1,18 +1,24 @@
-"""How many FLOPs a training step of the backbone needs at least.
+"""The FLOPs that a training step of the backbone needs at least.
 
-Matrix products only, 2 FLOPs a multiply-add: the blocks on all slots, every
-head on its own targets, times three for forward and backward.
+Only matrix products are counted, with 2 FLOPs per multiply-add: the blocks on
+all slots and every head on its own targets, times three for the forward and the
+backward pass.
 """
 
 import numpy as np
 
+from fusion_jax.models import backbone as backbone_lib
+from fusion_jax.types import Batch
 
-def training_flops(backbone, batch):
-  """FLOPs of one step on a batch of slots.
+
+def training_flops(backbone: backbone_lib.Backbone, batch: Batch) -> int:
+  """Returns the FLOPs of one training step.
 
   Args:
-    backbone: `Backbone`.
-    batch: of slots, NumPy; see tasks/pretrain.py.
+    backbone: the model.
+    batch: slots of the encoder and the decoder as NumPy arrays, see
+      tasks/pretrain.py: 'modality' int [B, N] and [B, M], 'trainable' bool
+      [B, M].
   """
   inputs = batch['encoder']['modality']
   slots = batch['decoder']
@@ -30,12 +36,20 @@ def training_flops(backbone, batch):
   return 3 * 2 * (blocks + heads)
 
 
-def block_products(backbone, num_inputs, num_targets):
-  """Multiply-adds of encoder and decoder on the slots of one example."""
+def block_products(
+  backbone: backbone_lib.Backbone, num_inputs: int, num_targets: int
+) -> int:
+  """Returns the multiply-adds of all blocks for the slots of one example.
+
+  Args:
+    backbone: the model.
+    num_inputs: N, number of slots of the encoder.
+    num_targets: M, number of slots of the decoder.
+  """
   width = backbone.width
   mlp = 3 * (8 * width // 3) if backbone.mlp == 'swiglu' else 8 * width
   encoder = (4 * width + mlp + 2 * num_inputs) * width * num_inputs
-  # Queries and keys of two attentions; keys of the second are the context's.
+  # Maps of two attentions; keys and values of the second are the context's.
   decoder = (
     (6 * width + mlp + 2 * (num_targets + num_inputs)) * num_targets
     + 2 * width * num_inputs

@@ -1,4 +1,4 @@
-"""The learned codes of one weather series, as a file and in use."""
+"""The learned codes of one weather series: use, file and fingerprint."""
 
 import dataclasses
 import functools
@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pathlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,35 +15,49 @@ from flax import serialization
 
 from fusion_jax import modalities
 from fusion_jax.models import series_tokenizer
+from fusion_jax.types import Array, Params
 
-FOLDER = 'series_codes'  # Of a data set, or of a run that reads its codes.
-_FIRST = modalities.VALUE_OFFSET
+# Subfolder of a data set, and of a run that reads the codes of a data set.
+FOLDER = 'series_codes'
+_FIRST = modalities.VALUE_OFFSET  # Id of the first code.
 
 
 class SeriesCodes:
-  """A series in K or mm <-> ids, as `ops.quantize.Quantizer`.
+  """A series in K or mm <-> ids, used as an `ops.quantize.Quantizer` is.
 
-  Differs from it: a series is encoded and decoded whole, and neighbouring ids
-  are no neighbouring values. 204 [NULL] is where nothing is known; from 206
-  stand the codes. `encode` makes no [ZERO]: a dry hour has a code. Of
-  precipitation `decode` takes it for 0.
+  Unlike there, a series is encoded and decoded as a whole, and neighbouring ids
+  do not stand for neighbouring values. Id 204 [NULL] means that no value is
+  known; codes have the ids from 206. `encode` never returns [ZERO], because a
+  dry hour has a code; `decode` reads [ZERO] of precipitation as 0 mm.
 
   Attributes:
-    name: of the series.
-    vocab_size: ids, specials included.
-    stride: steps that share an id.
-    fingerprint: short text; another tokenizer, another text.
+    name: name of the series.
+    vocab_size: number of ids, special ones included.
+    stride: number of time steps that share an id.
+    fingerprint: short text that identifies the tokenizer and its parameters.
   """
 
-  def __init__(self, name, model, params, mean, std):
-    """Takes a trained tokenizer apart for one of its series.
+  name: str
+  vocab_size: int
+  stride: int
+  fingerprint: str
+
+  def __init__(
+    self,
+    name: str,
+    model: series_tokenizer.SeriesTokenizer,
+    params: Params,
+    mean: float,
+    std: float,
+  ) -> None:
+    """Prepares a trained tokenizer for one of its series.
 
     Args:
-      name: of the series.
-      model: `models.series_tokenizer.SeriesTokenizer`.
-      params: of the model.
-      mean: of the series in the tokenizer's training data, K or mm.
-      std: deviation, likewise.
+      name: name of the series.
+      model: the tokenizer.
+      params: parameters of the tokenizer.
+      mean: mean of the series in the tokenizer's training data, K or mm.
+      std: standard deviation of the series in these data, K or mm.
     """
     self.name = name
     self.stride = model.stride
@@ -53,16 +68,23 @@ class SeriesCodes:
     self._steps = len(modalities.MODALITIES[name].leads)
     self.fingerprint = self._fingerprint()
 
-  def encode(self, values):
-    """Ids [..., S] int32 of a series [..., T], NaN = missing.
+  def encode(self, values: Array) -> np.ndarray:
+    """Returns the ids of series.
+
+    Args:
+      values: [..., T] float, K or mm; NaN where a value is missing.
+
+    Returns:
+      [..., S] int32, S = T / stride.
 
     Raises:
-      ValueError: for another number of steps.
+      ValueError: for another number of time steps.
     """
     values, steps = np.asarray(values, np.float32), self._steps
     if values.shape[-1:] != (steps,):
       raise ValueError(
-        f'{self.name} has {steps} steps, not the shape {values.shape}.'
+        f'A series of {self.name} has {steps} time steps; the values have the '
+        f'shape {values.shape}.'
       )
     shape = *values.shape[:-1], steps // self.stride
     if not values.size:
@@ -81,11 +103,17 @@ class SeriesCodes:
     )
     return ids.astype(np.int32).reshape(shape)
 
-  def decode(self, ids):
-    """Series [..., T] float32 in K or mm of ids [..., S]; NaN for specials.
+  def decode(self, ids: Array) -> np.ndarray:
+    """Returns the series of ids.
+
+    Args:
+      ids: [..., S] int.
+
+    Returns:
+      [..., T] float32, K or mm; NaN where an id is special.
 
     Raises:
-      ValueError: for another number of ids, or what is no id of the vocabulary.
+      ValueError: for another number of ids, or ids outside the vocabulary.
     """
     ids = self._checked(ids)
     shape = *ids.shape[:-1], self._steps
@@ -110,8 +138,14 @@ class SeriesCodes:
     values = np.where(known, values * std + mean, np.where(dry, 0, np.nan))
     return values.astype(np.float32).reshape(shape)
 
-  def save(self, folder):
-    """Writes it to a folder of codes, never seen half-written."""
+  def save(self, folder: str | os.PathLike[str]) -> None:
+    """Writes the codes to a data set or a run.
+
+    The file appears under its name only when it is complete.
+
+    Args:
+      folder: folder of the data set or the run.
+    """
     path = _path(folder, self.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'{path.name}.tmp-{os.getpid()}')
@@ -126,7 +160,7 @@ class SeriesCodes:
     )
     os.replace(temporary, path)
 
-  def _settings(self):
+  def _settings(self) -> dict[str, Any]:
     settings = {
       field.name: getattr(self._model, field.name)
       for field in dataclasses.fields(self._model)
@@ -134,7 +168,7 @@ class SeriesCodes:
     }
     return settings | {'dtype': jnp.dtype(self._model.dtype).name}
 
-  def _fingerprint(self):
+  def _fingerprint(self) -> str:
     digest = hashlib.sha256(
       json.dumps(
         [self.name, self._settings(), self._standard], sort_keys=True
@@ -144,27 +178,32 @@ class SeriesCodes:
       digest.update(leaf.tobytes())
     return digest.hexdigest()[:16]
 
-  def _checked(self, ids):
+  def _checked(self, ids: Array) -> np.ndarray:
     ids, count = np.asarray(ids), self._steps // self.stride
     if ids.dtype.kind not in 'iu':
       raise ValueError(f'The ids of {self.name} are {ids.dtype}, not integers.')
     if ids.shape[-1:] != (count,):
       raise ValueError(
-        f'{self.name} has {count} ids, not the shape {ids.shape}.'
+        f'A series of {self.name} has {count} ids; these have the shape '
+        f'{ids.shape}.'
       )
     if ids.size and (ids.min() < 0 or ids.max() >= self.vocab_size):
       raise ValueError(
         f'Ids run from {ids.min()} to {ids.max()}; the vocabulary of '
-        f'{self.name} has 0..{self.vocab_size - 1}.'
+        f'{self.name} has the ids 0 to {self.vocab_size - 1}.'
       )
     return ids
 
 
-def load(folder, name):
-  """The `SeriesCodes` of a series that a data set or run was given.
+def load(folder: str | os.PathLike[str], name: str) -> SeriesCodes:
+  """Returns the codes of a series that a data set or a run has.
+
+  Args:
+    folder: folder of the data set or the run.
+    name: name of the series.
 
   Raises:
-    FileNotFoundError: if it has none of this series.
+    FileNotFoundError: if it has no codes of this series.
   """
   path = _path(folder, name)
   if not path.exists():
@@ -173,39 +212,49 @@ def load(folder, name):
       '`python -m fusion_jax.prepare tokenize` with a tokenizer of '
       'configs/series_tokenizer.py stores them.'
     )
-  found = serialization.msgpack_restore(path.read_bytes())
-  settings = json.loads(found['settings'])
+  stored: Any = serialization.msgpack_restore(path.read_bytes())
+  settings = json.loads(stored['settings'])
   for field in ('levels', 'dilations'):
     settings[field] = tuple(settings[field])
   settings['dtype'] = jnp.dtype(settings['dtype'])
   model = series_tokenizer.SeriesTokenizer(**settings)
-  return SeriesCodes(name, model, found['params'], *found['standard'])
+  return SeriesCodes(name, model, stored['params'], *stored['standard'])
 
 
-def keep(codes, folder):
-  """Saves codes in a run's folder, unless the run began with others.
+def keep(codes: SeriesCodes, folder: str | os.PathLike[str]) -> None:
+  """Saves codes in the folder of a run, or checks those that it has.
+
+  Args:
+    codes: codes that the run reads.
+    folder: folder of the run.
 
   Raises:
-    ValueError: if it did.
+    ValueError: if the run was started with the codes of another tokenizer.
   """
   if _path(folder, codes.name).exists():
-    begun = load(folder, codes.name).fingerprint
-    if begun != codes.fingerprint:
+    stored = load(folder, codes.name).fingerprint
+    if stored != codes.fingerprint:
       raise ValueError(
         f'The run in {folder} began with codes of {codes.name} by the '
-        f'tokenizer {begun}, not by {codes.fingerprint}. Name the data that '
+        f'tokenizer {stored}, not by {codes.fingerprint}. Name the data that '
         'it began with, or another --workdir.'
       )
   else:
     codes.save(folder)
 
 
-def _path(folder, name):
+def _path(folder: str | os.PathLike[str], name: str) -> pathlib.Path:
   return pathlib.Path(folder) / FOLDER / f'{name}.msgpack'
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _encode(model, params, values, present):
+def _encode(
+  model: series_tokenizer.SeriesTokenizer,
+  params: Params,
+  values: Array,
+  present: Array,
+) -> jax.Array:
+  """Indices [B, S] int32 of standardised values [B, T]."""
   latents = model.apply(
     {'params': params}, values, present, jnp.ones_like(present), method='encode'
   )
@@ -213,7 +262,14 @@ def _encode(model, params, values, present):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
-def _decode(model, params, indices, known, steps):
+def _decode(
+  model: series_tokenizer.SeriesTokenizer,
+  params: Params,
+  indices: Array,
+  known: Array,
+  steps: int,
+) -> Any:
+  """Standardised values [B, T] of indices [B, S]."""
   inside = jnp.ones((len(known), steps), bool)
   return model.apply(
     {'params': params},

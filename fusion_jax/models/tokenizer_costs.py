@@ -1,14 +1,17 @@
-"""How many FLOPs the image tokenizers need at least.
+"""The FLOPs that image tokenizers need at least.
 
-Matrix products and convolutions only, 2 FLOPs a multiply-add; training costs
-three times the forward pass.
+Only matrix products and convolutions are counted, with 2 FLOPs per
+multiply-add. Training costs three times the forward pass.
 """
 
 from fusion_jax.models import image_tokenizer
+from fusion_jax.nn import unet
 
 
-def encoding_flops(model, height, width):
-  """FLOPs from one image of `height` x `width` pixels to its ids."""
+def encoding_flops(
+  model: image_tokenizer.Tokenizer, height: int, width: int
+) -> int:
+  """Returns the FLOPs from an image of `height` x `width` pixels to its ids."""
   patch = image_tokenizer.PATCH
   tokens = height * width // patch**2
   pixels = patch**2 * model.channels
@@ -23,8 +26,10 @@ def encoding_flops(model, height, width):
   )
 
 
-def decoding_flops(model, height, width):
-  """FLOPs from the ids of one image to logits, of a `ClassTokenizer`."""
+def decoding_flops(
+  model: image_tokenizer.ClassTokenizer, height: int, width: int
+) -> int:
+  """Returns the FLOPs from the ids of one image to logits of its classes."""
   patch = image_tokenizer.PATCH
   tokens = height * width // patch**2
   pixels = patch**2 * model.channels
@@ -39,44 +44,55 @@ def decoding_flops(model, height, width):
   )
 
 
-def denoising_flops(model, height, width):
-  """FLOPs of one UNet step on one image, of an `ImageTokenizer`."""
-  unet = model.unet
-  parts = unet.parts(len(model.levels))
-  time = 4 * unet.width
-  products = unet.width * time + time**2
-  pixels = first = height * width // unet.patch**2
+def denoising_flops(
+  model: image_tokenizer.ImageTokenizer, height: int, width: int
+) -> int:
+  """Returns the FLOPs of one step of the UNet on one image."""
+  decoder = model.unet
+  parts = decoder.parts(len(model.levels))
+  time = 4 * decoder.width
+  products = decoder.width * time + time**2
+  pixels = first = height * width // decoder.patch**2
   for block in parts['input'] + parts['middle'] + parts['output']:
     for part in block:
       if part.kind in ('down', 'up'):
         pixels = pixels // 4 if part.kind == 'down' else pixels * 4
       products += _part(part, pixels, time)
-  out = 9 * unet.width * unet.multipliers[0] * model.channels * unet.patch**2
+  finest = decoder.width * decoder.multipliers[0]
+  out = 9 * finest * model.channels * decoder.patch**2
   return 2 * (products + first * out)
 
 
-def training_flops(model, batch_size, height, width):
-  """FLOPs of a training step."""
-  decode = (
-    denoising_flops
-    if isinstance(model, image_tokenizer.ImageTokenizer)
-    else decoding_flops
-  )
-  return (
-    3
-    * batch_size
-    * (encoding_flops(model, height, width) + decode(model, height, width))
-  )
+def training_flops(
+  model: image_tokenizer.ImageTokenizer | image_tokenizer.ClassTokenizer,
+  batch_size: int,
+  height: int,
+  width: int,
+) -> int:
+  """Returns the FLOPs of a training step on images of `height` x `width`."""
+  if isinstance(model, image_tokenizer.ImageTokenizer):
+    decoding = denoising_flops(model, height, width)
+  else:
+    decoding = decoding_flops(model, height, width)
+  return 3 * batch_size * (encoding_flops(model, height, width) + decoding)
 
 
-def _transformer(model, depth, tokens):
-  """Multiply-adds of blocks and final MLP for one token."""
+def _transformer(
+  model: image_tokenizer.Tokenizer, depth: int, tokens: int
+) -> int:
+  """Multiply-adds of the blocks and the last MLP for one token."""
   width = model.width
   return depth * (12 * width**2 + 2 * tokens * width) + 8 * width**2
 
 
-def _part(part, pixels, time):
-  """Multiply-adds of one part of a UNet at `pixels` positions."""
+def _part(part: unet.Part, pixels: int, time: int) -> int:
+  """Multiply-adds of one layer of a UNet.
+
+  Args:
+    part: the layer.
+    pixels: number of positions of its output.
+    time: width of the embedding of noise levels.
+  """
   _, inputs, features = part
   if part.kind == 'attention':
     return pixels * (4 * features**2 + 2 * pixels * features)

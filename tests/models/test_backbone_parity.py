@@ -10,7 +10,7 @@ import pytest
 import scipy.special
 
 from fusion_jax.convert import terramind
-from fusion_jax.models import backbone
+from fusion_jax.models import visibility
 from fusion_jax.ops import losses
 from fusion_jax.train import optim
 from tests import golden_terramind as golden
@@ -34,7 +34,7 @@ def _intermediates(model, batch):
   last, encoder = model.encoder(content + emb, seen, keep_all=True)
   encoded = model.encoder_norm(last)
   context = model.project_context(encoded) + emb
-  attends = backbone.decoder_mask(
+  attends = visibility.decoder_mask(
     slots['modality'], slots['attention'], causal=False, separate=True
   )
   last, decoder = model.decoder(
@@ -114,7 +114,7 @@ def test_packed_slots_are_what_the_reference_selects(family):
 def test_decoder_mask_is_the_references(family, causal, separate):
   case = golden.load(f'encdec_{family}')
   slots = golden.make_batch(case)['decoder']
-  attends = backbone.decoder_mask(
+  attends = visibility.decoder_mask(
     slots['modality'], slots['attention'], causal=causal, separate=separate
   )
   hidden = case[f'attention_mask_causal{causal:d}_sep{separate:d}']
