@@ -34,6 +34,7 @@ import numpy as np
 import optax
 from absl import app, flags
 
+from fusion_jax.assembly import pixel_layout
 from fusion_jax.configs import align_pixels
 from fusion_jax.inference import pixel_model
 from fusion_jax.mapping import classify, open_cube, scene
@@ -246,6 +247,7 @@ def model_of(sizes):
         dropout=0.2,
         single='mean',
         kept='own',
+        factored_first_layer='auto',
         dtype='float32',
         unroll=_UNROLL.value,
       ),
@@ -253,7 +255,7 @@ def model_of(sizes):
   )
   params = jax.jit(
     lambda: pixel_encoder.init(
-      pixel_encoder.make(config.model), jax.random.key(0)
+      pixel_layout.make(config.model), jax.random.key(0)
     )
   )()
   model = pixel_model.PixelModel(config, {'encoder': params}, {})

@@ -143,6 +143,7 @@ def get_config(arg=''):
     activation='relu',
     single='mean',
     kept='own',
+    factored_first_layer='auto',  # Or True, False: see `PixelEncoder`.
     dtype='float32',
   )
   config.scaling = 'published'  # (x - low) / high; 'range': / (high - low).

@@ -45,6 +45,7 @@ def get_config(arg=''):
     dropout=0.2,
     single='mean',
     kept='own',
+    factored_first_layer='auto',
     unroll=1,
     dtype='float32',
   )

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from fusion_jax.assembly import pixel_layout
 from fusion_jax.data.transforms import pixels as pixel_transforms
 from fusion_jax.models import pixel_encoder
 from fusion_jax.nn import pooling
@@ -48,7 +49,7 @@ def assemble(config: Config, statistics: Statistics) -> PixelAssembly:
   """
   supervised = config.task == 'classify_pixels'
   return PixelAssembly(
-    encoder=pixel_encoder.make(config.model),
+    encoder=pixel_layout.make(config.model),
     scale=pixel_transforms.Scale(config.scaling, tuple(config.missing_bands)),
     setting=config.setting if supervised else 'monthly',
     label=config.label if supervised else '',

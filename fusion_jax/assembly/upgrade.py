@@ -48,6 +48,10 @@ class Refused:
   message: str
 
 
+_FIRST_LAYER = Added(
+  'model.factored_first_layer', 'auto', 'factors the first layer on CPU'
+)
+
 # Steps of every task, oldest first. The section `model` of image tokenizers is
 # left as stored: the fingerprint of stored codes is computed from it.
 STEPS: Mapping[str, tuple[Added | Refused, ...]] = {
@@ -64,6 +68,11 @@ STEPS: Mapping[str, tuple[Added | Refused, ...]] = {
     Added('num_series_codes', 4_096, 'has no effect without series_codes'),
   ),
   'image_tokenizer': (
+    Refused(
+      lambda config: 'span' in config['model'],
+      'This is a run of ReliefTokenizer, which was removed: train again with '
+      'configs/image_tokenizer.py:modality=DEM.',
+    ),
     Added('spread_weight', 0.0, 'does not spread the latents over the codes'),
   ),
   'series_tokenizer': (
@@ -77,14 +86,16 @@ STEPS: Mapping[str, tuple[Added | Refused, ...]] = {
     Added('evals.search_label', 'eunis', 'has no effect without search'),
     Added('evals.scenicness', '', 'predicts no scenicness'),
     Added('remember', False, 'scales the examples anew in every epoch'),
+    _FIRST_LAYER,
   ),
   'classify_pixels': (
     Added('evals.split', 'val', 'judges on the validation split'),
     Added('remember', False, 'scales the examples anew in every epoch'),
+    _FIRST_LAYER,
   ),
   'encoder': (),
   'clip': (),
-  'pixel_encoder': (),
+  'pixel_encoder': (_FIRST_LAYER,),
 }
 
 

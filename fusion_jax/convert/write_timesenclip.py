@@ -89,7 +89,7 @@ def convert(
   config = {
     'name': pathlib.Path(out).name,
     'task': 'pixel_encoder',
-    'model': model | {'dtype': 'float32'},
+    'model': model | {'dtype': 'float32', 'factored_first_layer': 'auto'},
     'scaling': 'published',
     'missing_bands': [],
   }

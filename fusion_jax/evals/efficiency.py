@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from fusion_jax.assembly import pixel_layout
 from fusion_jax.evals import paper_tables, tables
 from fusion_jax.models import clip, clip_costs, pixel_costs, pixel_encoder
 from fusion_jax.ops import calendar
@@ -123,7 +124,12 @@ def of_clip_image(model=None, repeats=0):
 def paper_sizes(repeats=0):
   """`Cost` of the paper's encoder for 1, 5 and 9 pixels a side."""
   return [
-    of_encoder(pixel_encoder.PixelEncoder(side=side), repeats=repeats)
+    of_encoder(
+      pixel_encoder.PixelEncoder(
+        side=side, factored_first_layer=pixel_layout.is_factored('auto')
+      ),
+      repeats=repeats,
+    )
     for side in SIDES
   ]
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn import ensemble
 
+from fusion_jax.assembly import pixel_layout
 from fusion_jax.experiments import labelled_problems as problems_lib
 from fusion_jax.models import pixel_encoder
 from fusion_jax.nn import post_norm
@@ -47,7 +48,7 @@ class Supervised:
     self.augment = config.augment
     self.regression = not problem.classes
     model = dict(config.model, num_bands=num_bands, dtype=jnp.float32)
-    self.encoder = pixel_encoder.PixelEncoder(**model)
+    self.encoder = pixel_layout.make(model)
     self.head = post_norm.Linear(1 if self.regression else len(problem.classes))
 
   def init(self, key: jax.Array) -> tuple[Params, dict[str, Any]]:

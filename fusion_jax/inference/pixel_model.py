@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fusion_jax.assembly import pixel_encoder as pixel_assembly
+from fusion_jax.assembly import pixel_layout
 from fusion_jax.inference import batches, xarray_inputs
 from fusion_jax.models import pixel_encoder
 from fusion_jax.nn import post_norm
@@ -48,16 +49,11 @@ class PixelModel:
       params: parameters, nested dict of arrays.
       statistics: statistics of the training data, with the names of classes.
 
-    Raises:
-      ValueError: if the parameters lie in a layout of earlier versions.
+    Parameters may have the layout of earlier versions.
     """
-    if config.model.depth > 1 and 'first' not in params['encoder']:
-      raise ValueError(
-        f'{config.name} was saved when the first layer was '
-        'not stored apart; convert its weights again, or train it again.'
-      )
+    encoder_params = pixel_layout.upgrade_params(params['encoder'])
     self.config = config
-    self.params = jax.device_put(params)
+    self.params = jax.device_put({**params, 'encoder': encoder_params})
     assembly = pixel_assembly.assemble(config, statistics)
     self.encoder = assembly.encoder
     self.setting, self.label = assembly.setting, assembly.label

@@ -1,24 +1,29 @@
 """Post-norm transformer layers with dropout, as torch's encoder layer.
 
-Source: PyTorch `nn.TransformerEncoderLayer` with `norm_first=False`;
-initial values as there.
+Source: PyTorch `nn.TransformerEncoderLayer` with `norm_first=False`, with the
+initial values of that class.
 """
 
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 from fusion_jax.nn import layers
+from fusion_jax.types import Array
 
-ACTIVATIONS = {
+# Scores [B, M, H, N] or [B, H, M, N] to attention weights of the same shape.
+_Weigh = Callable[[jax.Array], jax.Array]
+
+ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
   'relu': jax.nn.relu,
   'gelu': lambda x: jax.nn.gelu(x, approximate=False),
 }  # Exact: erf.
 _HIDDEN = jnp.finfo(jnp.float32).min  # Finite, so that no row becomes NaN.
 _FEW_KEYS = 16  # Twelve months and a class token are 13.
-_LEVELS = 2**16  # Of the random numbers that dropout compares.
+_LEVELS = 2**16  # Number of values of the random numbers of dropout.
 
 
 class Linear(nn.Module):
@@ -26,24 +31,24 @@ class Linear(nn.Module):
 
   Attributes:
     features: width of the output.
-    bound: kernel and bias start uniform in [-bound, bound); 0 takes
+    bound: kernel and bias are initially uniform in [-bound, bound); 0 takes
       1 / sqrt(width of the input).
-    zero_bias: start the bias at 0 instead.
-    dtype: of the computation; parameters are float32.
+    zero_bias: whether the bias is initially 0 instead.
+    dtype: data type of the computation; parameters are float32.
   """
 
   features: int
   bound: float = 0.0
   zero_bias: bool = False
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
-  def __call__(self, inputs):
-    """[..., C] to [..., features]."""
+  def __call__(self, inputs: Array) -> jax.Array:
+    """Maps inputs [..., C] to outputs [..., features]."""
     return _affine(inputs, *self.weights(inputs.shape[-1]))
 
   @nn.compact
-  def weights(self, width):
-    """The matrix [C, features] and the bias [features], for C = `width`."""
+  def weights(self, width: int) -> tuple[jax.Array, jax.Array]:
+    """Returns the matrix [C, features] and the bias [features], C = `width`."""
     start = layers.uniform(self.bound or width**-0.5)
     kernel = self.param('kernel', start, (width, self.features))
     bias = self.param(
@@ -54,8 +59,10 @@ class Linear(nn.Module):
     return kernel.astype(self.dtype), bias.astype(self.dtype)
 
 
-def _affine(inputs, kernel, bias=None):
-  """[..., C] to [..., features], as one product of two matrices."""
+def _affine(
+  inputs: Array, kernel: jax.Array, bias: jax.Array | None = None
+) -> jax.Array:
+  """Maps [..., C] to [..., features] by one product of two matrices."""
   *leading, width = inputs.shape
   outputs = inputs.reshape(-1, width).astype(kernel.dtype) @ kernel
   if bias is not None:
@@ -63,8 +70,8 @@ def _affine(inputs, kernel, bias=None):
   return outputs.reshape(*leading, -1)
 
 
-def layer_norm(dtype):
-  """Layer normalisation with scale and bias, torch's epsilon."""
+def layer_norm(dtype: DTypeLike) -> nn.LayerNorm:
+  """Returns a layer normalisation with scale, bias and torch's epsilon."""
   return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=dtype)
 
 
@@ -72,15 +79,23 @@ class Dropout(nn.Module):
   """Sets a share of the values to 0 and scales the others up.
 
   The share is a multiple of 2^-16: two values are drawn from one random word,
-  for drawing takes a good part of a step on CPU. Draws belong to the example,
-  so they do not depend on the mesh.
+  because drawing takes a good part of a step on CPU. Draws belong to the
+  example, so they do not depend on the mesh.
+
+  Attributes:
+    rate: share of the values that are set to 0.
   """
 
   rate: float
 
   @nn.compact
-  def __call__(self, x, train):
-    """[B, ...] to [B, ...]; the key is that of the stream 'dropout'."""
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """Drops values of x [B, ...]; the random stream is 'dropout'.
+
+    Args:
+      x: [B, ...] float.
+      train: whether to drop; False returns x.
+    """
     threshold = round(self.rate * _LEVELS)
     if not train or not threshold:
       return x
@@ -94,39 +109,56 @@ class Dropout(nn.Module):
 
 
 class Attention(nn.Module):
-  """Multi-head attention with one product for queries, keys and values."""
+  """Multi-head attention with one product for queries, keys and values.
+
+  Attributes:
+    width: D, width of the tokens.
+    num_heads: number of heads; must divide the width.
+    dropout: dropout rate of the attention weights.
+    dtype: data type of the computation.
+  """
 
   width: int
-  num_heads: int  # Must divide the width.
+  num_heads: int
   dropout: float
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
-  def setup(self):
+  def setup(self) -> None:
     self.qkv = Linear(
       3 * self.width,
       (6 / (4 * self.width)) ** 0.5,
       zero_bias=True,
       dtype=self.dtype,
-    )  # Xavier over all.
+    )  # Xavier's bound for the three matrices as one.
     self.out = Linear(self.width, zero_bias=True, dtype=self.dtype)
     self.drop = Dropout(self.dropout)
 
-  def __call__(self, tokens, visible, train, *, first_only=False, factors=None):
-    """Attention of tokens among themselves.
+  def __call__(
+    self,
+    tokens: jax.Array,
+    visible: jax.Array,
+    train: bool,
+    *,
+    first_only: bool = False,
+    factors: tuple[jax.Array, jax.Array] | None = None,
+  ) -> jax.Array:
+    """Computes the attention of tokens among themselves.
 
     Args:
       tokens: [B, N, D].
-      visible: bool [B or 1, 1, 1, N], the keys that exist.
-      train: whether to drop.
-      first_only: whether only the first token looks, M = 1; else M = N.
-      factors: ([B, N, F], [F, D]), whose product are the tokens; where F is
-        less than the width of a head, this is the shorter way.
+      visible: bool [B or 1, 1, 1, N], True where a key exists.
+      train: whether to apply dropout.
+      first_only: whether only the first token is a query, M = 1; else M = N.
+      factors: features [B, N, F] and rows [F, D], whose product are the tokens.
+        Attention is then computed with the features, which takes fewer
+        operations where F is less than the width of a head. The result is the
+        same up to rounding.
 
     Returns:
       [B, M, D].
     """
 
-    def weigh(scores):
+    def weigh(scores: jax.Array) -> jax.Array:
       weights = jax.nn.softmax(jnp.where(visible, scores, _HIDDEN))
       return self.drop(weights, train).astype(self.dtype)
 
@@ -136,8 +168,8 @@ class Attention(nn.Module):
       return self._factored(*factors, weigh)
     return self.out(self._all(tokens, weigh, train))
 
-  def _all(self, tokens, weigh, train):
-    """What every token gathers, [B, N, D]."""
+  def _all(self, tokens: jax.Array, weigh: _Weigh, train: bool) -> jax.Array:
+    """Weighted sums of values for every token, [B, N, D]."""
     queries, keys, values = layers.split_heads(
       self.qkv(tokens), 3, self.num_heads
     )
@@ -150,44 +182,46 @@ class Attention(nn.Module):
     mixed_BHNK = _mix(weigh(scores_BHNN), values, train)
     return mixed_BHNK.swapaxes(1, 2).reshape(tokens.shape)
 
-  def _factored(self, features, rows, weigh):
-    """The output for all tokens `features @ rows`, [B, N, D].
+  def _factored(
+    self, features: jax.Array, rows: jax.Array, weigh: _Weigh
+  ) -> jax.Array:
+    """The output [B, N, D] for the tokens `features @ rows`.
 
-    Matrices are multiplied with each other first, then with the features:
-    queries, keys, values and their sums stay as narrow as these.
+    Matrices are multiplied with each other first, then with the features
+    [B, N, F]: queries, keys, values and their sums are F + 1 wide, not D.
     """
-    batch, number, _ = features.shape
+    batch, num_tokens, _ = features.shape
     kernel, bias = self.qkv.weights(self.width)
     of_out, bias_out = self.out.weights(self.width)
-    # The biases are the row of one feature more, which is always 1.
+    # The biases are the row of one more feature, which is always 1.
     features = jnp.pad(features, ((0, 0), (0, 0), (0, 1)), constant_values=1)
     kernel = jnp.concatenate([rows @ kernel, bias[None]])
     of_query, of_key, of_value = jnp.moveaxis(
       kernel.reshape(len(kernel), 3, self.num_heads, -1), 1, 0
     )  # [F, H, K] each.
-    looks_BMF = _affine(
+    queries_BMF = _affine(
       features,
       jnp.einsum('fhk,ghk->fhg', of_query, of_key).reshape(len(kernel), -1)
       * of_query.shape[2] ** -0.5,
-    ).reshape(batch, number * self.num_heads, -1)
+    ).reshape(batch, num_tokens * self.num_heads, -1)
     scores_BMN = jnp.einsum(
-      'bmf,bnf->bmn', looks_BMF, features, preferred_element_type=jnp.float32
+      'bmf,bnf->bmn', queries_BMF, features, preferred_element_type=jnp.float32
     )
-    weights_BNHN = weigh(scores_BMN.reshape(batch, number, -1, number))
-    seen_BMF = jnp.einsum(
+    weights_BNHN = weigh(scores_BMN.reshape(batch, num_tokens, -1, num_tokens))
+    sums_BMF = jnp.einsum(
       'bmn,bnf->bmf', weights_BNHN.reshape(scores_BMN.shape), features
     )
-    of_seen = jnp.einsum(
+    of_sums = jnp.einsum(
       'fhk,hkd->hfd', of_value, of_out.reshape(*of_value.shape[1:], -1)
     ).reshape(-1, self.width)
-    return _affine(seen_BMF.reshape(batch, number, -1), of_seen, bias_out)
+    return _affine(sums_BMF.reshape(batch, num_tokens, -1), of_sums, bias_out)
 
-  def _first(self, tokens, weigh):
-    """What the first token gathers, [B, 1, D], without keys and values.
+  def _first(self, tokens: jax.Array, weigh: _Weigh) -> jax.Array:
+    """The weighted sum of values for the first token, [B, 1, D].
 
-    The matrices of keys and values are applied to the one query and to the one
-    sum of tokens, not to all tokens. The bias of the keys adds the same to all
-    scores, so it does nothing.
+    The matrices of keys and values are applied to the only query and to the
+    only sum of tokens, not to all tokens. The bias of the keys adds the same
+    number to all scores of the query, so it has no effect.
     """
     batch, _, width = tokens.shape
     shape = 3, self.num_heads, width // self.num_heads
@@ -200,32 +234,33 @@ class Attention(nn.Module):
     queries_BHK = (tokens[:, 0] @ of_query.reshape(width, width)).reshape(
       batch, *shape[1:]
     ) + bias_query[None]
-    looks_BHD = jnp.einsum(
+    moved_BHD = jnp.einsum(
       'bhk,dhk->bhd', queries_BHK * shape[2] ** -0.5, of_key
     )
     scores_BHN = jnp.einsum(
-      'bhd,bnd->bhn', looks_BHD, tokens, preferred_element_type=jnp.float32
+      'bhd,bnd->bhn', moved_BHD, tokens, preferred_element_type=jnp.float32
     )
     weights_BHN = weigh(scores_BHN[:, :, None])[:, :, 0]
-    seen_BHD = jnp.einsum('bhn,bnd->bhd', weights_BHN, tokens)
-    mixed_BHK = jnp.einsum('bhd,dhk->bhk', seen_BHD, of_value)
-    share = weights_BHN.sum(axis=-1)[..., None]  # 1, but for dropout.
-    return (mixed_BHK + share * bias_value[None]).reshape(batch, 1, width)
+    sums_BHD = jnp.einsum('bhn,bnd->bhd', weights_BHN, tokens)
+    mixed_BHK = jnp.einsum('bhd,dhk->bhk', sums_BHD, of_value)
+    total = weights_BHN.sum(axis=-1)[..., None]  # 1 without dropout.
+    return (mixed_BHK + total * bias_value[None]).reshape(batch, 1, width)
 
 
-def _mix(weights, values, train):
+def _mix(weights: jax.Array, values: jax.Array, train: bool) -> jax.Array:
   """Weighted sums of values: [B, H, M, N] and [B, H, N, K] to [B, H, M, K].
 
-  For few keys the sum is written out: on CPU such small products take a third
-  less time so, but their gradients more.
+  For few keys the sum is written out: on CPU such small products then take a
+  third less time, but their gradients take more.
   """
-  number = values.shape[2]
-  if train or number > _FEW_KEYS:
+  num_keys = values.shape[2]
+  if train or num_keys > _FEW_KEYS:
     return jnp.einsum('bhmn,bhnk->bhmk', weights, values)
-  total = sum(
-    weights[:, :, :, i, None].astype(jnp.float32) * values[:, :, None, i]
-    for i in range(number)
-  )
+  total = jnp.zeros((), jnp.float32)
+  for i in range(num_keys):
+    total = total + (
+      weights[:, :, :, i, None].astype(jnp.float32) * values[:, :, None, i]
+    )
   return total.astype(values.dtype)
 
 
@@ -233,13 +268,13 @@ class PostNormBlock(nn.Module):
   """Attention and MLP, each added, then normalised.
 
   Attributes:
-    width: D.
-    num_heads: must divide the width.
-    hidden: width inside the MLP.
-    activation: a key of ACTIVATIONS.
-    dropout: rate, in four places: weights and output of the attention, inside
-      and after the MLP.
-    dtype: of the computation.
+    width: D, width of the tokens.
+    num_heads: number of attention heads; must divide the width.
+    hidden: width of the hidden layer of the MLP.
+    activation: name of the activation, a key of ACTIVATIONS.
+    dropout: dropout rate in four places: weights and output of the attention,
+      inside and after the MLP.
+    dtype: data type of the computation.
   """
 
   width: int
@@ -247,9 +282,9 @@ class PostNormBlock(nn.Module):
   hidden: int
   activation: str
   dropout: float
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
-  def setup(self):
+  def setup(self) -> None:
     self.attention = Attention(
       self.width, self.num_heads, self.dropout, self.dtype
     )
@@ -259,8 +294,16 @@ class PostNormBlock(nn.Module):
     self.norm2 = layer_norm(self.dtype)
     self.drop = Dropout(self.dropout)
 
-  def __call__(self, tokens, visible, train, *, first_only=False, factors=None):
-    """[B, N, D] to [B, M, D]; arguments as of `Attention`."""
+  def __call__(
+    self,
+    tokens: jax.Array,
+    visible: jax.Array,
+    train: bool,
+    *,
+    first_only: bool = False,
+    factors: tuple[jax.Array, jax.Array] | None = None,
+  ) -> jax.Array:
+    """Maps tokens [B, N, D] to [B, M, D]; see `Attention` for the arguments."""
     mixed = self.attention(
       tokens, visible, train, first_only=first_only, factors=factors
     )

@@ -10,6 +10,7 @@ import rasterio
 import zarr
 from h5netcdf import legacyapi
 
+from fusion_jax.assembly import pixel_layout
 from fusion_jax.data import bands
 from fusion_jax.inference import pixel_model
 from fusion_jax.mapping import classify
@@ -201,6 +202,7 @@ def config(side=1, **changes):
         dropout=0.2,
         single='mean',
         kept='own',
+        factored_first_layer='auto',
         unroll=1,
         dtype='float32',
       ),
@@ -214,7 +216,7 @@ def params(settings, classifier=False):
   rng = np.random.default_rng(4)
   shapes = jax.eval_shape(
     lambda: pixel_encoder.init(
-      pixel_encoder.make(settings.model), jax.random.key(0)
+      pixel_layout.make(settings.model), jax.random.key(0)
     )
   )
 

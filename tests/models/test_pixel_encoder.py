@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fusion_jax.convert import timesenclip
-from fusion_jax.models import pixel_costs, pixel_encoder
+from fusion_jax.models import pixel_costs, pixel_encoder, pixel_sequence
 from fusion_jax.ops import calendar
 from tests import golden_timesenclip as golden
 
@@ -156,23 +156,48 @@ def test_a_masked_month_has_no_gradient_and_may_hold_anything():
 @pytest.mark.parametrize(
   'steps,months', [(12, None), (4, None), (1, None), (3, [[0.3, 4.8, 11.6]])]
 )
-def test_first_layer_by_factors_is_the_same(steps, months):
-  encoder, params = golden.converted('encoder_tiny_1x1')
-  encoder = encoder.clone(num_heads=1)  # Wider than a month has numbers.
-  assert encoder.attends_by_factors(24)
+def test_both_first_layers_have_the_same_outputs_and_gradients(steps, months):
+  tiny, params = golden.converted('encoder_tiny_1x1')
   rng = np.random.default_rng(0)
   pixels = rng.random((5, steps, 10, 1, 1), np.float32)
+  cotangent = rng.normal(size=(5, tiny.output_width)).astype(np.float32)
   keep = rng.random((5, steps)) < 0.6
   keep[:, 0] = True
   if months is not None:
     months = np.array(months, np.float32)
-  # Asking for a median nowhere takes the way of all tokens.
-  near(
-    *(
-      jitted(encoder)(params, pixels, keep, months=months, median=median)
-      for median in (None, np.zeros(1, bool))
-    )
+  results = []
+  for factored in (True, False):
+    # One head is wider than the 24 numbers of a month.
+    encoder = tiny.clone(num_heads=1, factored_first_layer=factored)
+    assert encoder.is_factored(24) == factored
+
+    @jax.jit
+    def value_and_grad(params, pixels, encoder=encoder):
+      def score(params, pixels):
+        vectors = encoder.apply({'params': params}, pixels, keep, months=months)
+        return jnp.sum(vectors * cotangent), vectors
+
+      return jax.grad(score, argnums=(0, 1), has_aux=True)(params, pixels)
+
+    results.append(value_and_grad(params, pixels))
+  (grads, vectors), (other_grads, other_vectors) = results
+  np.testing.assert_allclose(vectors, other_vectors, rtol=0, atol=1e-5)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(
+      a, b, rtol=0, atol=1e-5 * max(1, np.abs(b).max())
+    ),
+    grads,
+    other_grads,
   )
+
+
+def test_both_first_layers_have_the_same_parameters():
+  trees = [
+    golden.init(golden.tiny_encoder(depth=4, factored_first_layer=factored))
+    for factored in (True, False)
+  ]
+  assert {'first', 'blocks', 'last'} < set(trees[0])
+  jax.tree.map(np.testing.assert_array_equal, *trees)
 
 
 def test_dates_in_the_middle_of_the_months_are_the_months():
@@ -237,7 +262,7 @@ def test_number_of_steps_without_dates_is_an_error():
   pixels = np.zeros((1, 6, 10, 1, 1), np.float32)
   with pytest.raises(ValueError, match='6 time steps.*Pass `months`'):
     run('encoder_tiny_1x1', pixels)
-  with pytest.raises(ValueError, match=r'wanted is \[B, T, 10 bands, 1 rows'):
+  with pytest.raises(ValueError, match=r'expected is \[B, T, 10 bands, 1 rows'):
     run('encoder_tiny_1x1', np.zeros((1, 12, 10, 5, 5), np.float32))
   with pytest.raises(ValueError, match="activation='silu' is not one of"):
     run('encoder_tiny_1x1', activation='silu')
@@ -286,17 +311,18 @@ def test_costs_of_the_last_layer_are_those_of_one_token():
 
 @pytest.mark.parametrize('steps,features', [(12, 24), (4, 16), (1, 12)])
 def test_costs_count_the_features_that_there_are(steps, features):
-  encoder, params = golden.converted('encoder_tiny_1x1')
-  shapes = jax.eval_shape(
-    lambda: encoder.apply(
-      {'params': params},
-      jnp.zeros((1, steps, 10)),
-      method=lambda self, pixels: self._features(
-        pixels, *self._positions(jnp.ones((1, steps), bool), steps, None)
-      ),
-    )
+  positions = pixel_sequence.position_weights(
+    jnp.zeros((12, 32)), np.ones((1, steps), bool)
   )
-  assert shapes[1].shape[0] == features
+  of_tokens, rows = pixel_sequence.features_and_rows(
+    jnp.zeros((1, steps, 10)),
+    positions,
+    (jnp.zeros((10, 32)), jnp.zeros(32)),
+    jnp.zeros(32),
+    jnp.float32,
+  )
+  assert of_tokens.shape == (1, steps + 1, features)
+  assert rows.shape == (features, 32)
   narrow = pixel_encoder.PixelEncoder(
     width=64, depth=1, num_heads=8, hidden=4, output_width=6
   )
@@ -306,9 +332,14 @@ def test_costs_count_the_features_that_there_are(steps, features):
   )
 
 
-def test_costs_by_factors_are_those_of_the_narrow_products():
+def test_costs_of_a_factored_layer_are_those_of_the_narrow_products():
   encoder = pixel_encoder.PixelEncoder(
-    width=64, depth=2, num_heads=2, hidden=4, output_width=6
+    width=64,
+    depth=2,
+    num_heads=2,
+    hidden=4,
+    output_width=6,
+    factored_first_layer=True,
   )
   features = 10 + 12 + 2
   embed, head = 13 * features * 64, 64 * 6

@@ -15,10 +15,6 @@ from fusion_jax.train import loop, optim, sharding, step
 
 TINY = dict(width=16, depth=1, num_heads=2, image_size=32, unroll=1)
 UNET = dict(unet_width=8, unet_multipliers=(1, 2), unet_groups=4)
-# What the model section of a run of ReliefTokenizer has besides.
-RELIEF = dict(
-  span=(-1.18756, 8.66199), num_digits=4, relief=0.005, head_width=64
-)
 
 
 def make_config(modality='NDVI', **changes):
@@ -120,18 +116,6 @@ def test_every_modality_and_data_set_has_a_configuration(modality):
         )
       )
       assert task.num_codes == task.modality.vocab_size
-
-
-def test_a_run_of_the_removed_relief_tokenizer_is_refused_by_name():
-  config = make_config('DEM')
-  with config.unlocked():
-    config.model.update(RELIEF)
-  with pytest.raises(
-    ValueError,
-    match='image_tokenizer_DEM_mini_samples is a run of ReliefTokenizer, which '
-    'was removed: train again with configs/image_tokenizer.py:modality=DEM',
-  ):
-    image_tokenizer.ImageTokenizer(config)
 
 
 def test_elevations_have_the_plain_image_tokenizer():
