@@ -7,6 +7,7 @@ computed.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -213,9 +214,9 @@ class Backbone(nn.Module):
       jax.tree.map(lambda leaf, i=i: leaf[i], stacked)
       for i in range(self.decoder_depth)
     )
-    block = self._decoder_block()
-    context = tuple(
-      block.apply({'params': layer}, context, method='keys_values')
+    apply: Any = self._decoder_block().apply
+    pairs = tuple(
+      apply({'params': layer}, context, method='keys_values')
       for layer in weights
     )
     shape = (
@@ -225,7 +226,7 @@ class Backbone(nn.Module):
       self.width // self.num_heads,
     )
     empty = tuple(jnp.zeros(shape, self.dtype) for _ in weights)
-    return DecodeCache(empty, empty, context, visible, weights, jnp.int32(0))
+    return DecodeCache(empty, empty, pairs, visible, weights, jnp.int32(0))
 
   def decode_step(
     self, cache: DecodeCache, code: Array, position: Array, modality: Array

@@ -113,7 +113,7 @@ class Encoder(nn.Module):
 
   def embed(
     self, inputs: Mapping[str, Array]
-  ) -> dict[str, tuple[jax.Array, jax.Array]]:
+  ) -> dict[str, tuple[Array, jax.Array]]:
     """Returns the embedding of every input, by modality name.
 
     Args:
@@ -138,7 +138,7 @@ class Encoder(nn.Module):
 
   def _embed_one(
     self, modality: modality_table.Modality, values: Array
-  ) -> tuple[jax.Array, jax.Array]:
+  ) -> tuple[Array, jax.Array]:
     rows, columns = 1, values.shape[1]
     if modality.kind == 'image':
       rows, columns = (n // modality_table.PATCH for n in values.shape[1:3])

@@ -75,7 +75,7 @@ class Tokenizer(nn.Module):
     """The quantiser; its method `check` validates ids from a caller."""
     return fsq.FSQ(self.levels, **fsq.TERRAMIND)
 
-  def encode(self, images: Array) -> jax.Array:
+  def encode(self, images: Array) -> Array:
     """Returns ids [B, Y / 16, X / 16] int32 of images [B, Y, X, C]."""
     return self.fsq.to_indices(self.codes(images))
 
@@ -207,7 +207,7 @@ class ImageTokenizer(Tokenizer):
     codes: Array,
     start: Array,
     num_steps: int = 50,
-    clip: float | Array = 1.0,
+    clip: float = 1.0,
     keep_all: bool = False,
   ) -> Any:
     """Draws images [B, Y, X, C] of codes by DDIM, in one compiled loop.
@@ -239,7 +239,7 @@ class ImageTokenizer(Tokenizer):
       )
       return images, (images, clean) if keep_all else None
 
-    loop = nn.scan(
+    loop: Any = nn.scan(
       step, variable_broadcast='params', split_rngs={'params': False}
     )
     images, steps = loop(self.decoder, start, jnp.asarray(times))

@@ -253,9 +253,9 @@ def _encode(
   params: Params,
   values: Array,
   present: Array,
-) -> jax.Array:
+) -> Array:
   """Indices [B, S] int32 of standardised values [B, T]."""
-  latents = model.apply(
+  latents: Any = model.apply(
     {'params': params}, values, present, jnp.ones_like(present), method='encode'
   )
   return model.fsq.to_indices(model.fsq.quantize(latents))

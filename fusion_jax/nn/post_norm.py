@@ -64,7 +64,7 @@ def _affine(
 ) -> jax.Array:
   """Maps [..., C] to [..., features] by one product of two matrices."""
   *leading, width = inputs.shape
-  outputs = inputs.reshape(-1, width).astype(kernel.dtype) @ kernel
+  outputs = jnp.matmul(inputs.reshape(-1, width).astype(kernel.dtype), kernel)
   if bias is not None:
     outputs += bias[None, :]
   return outputs.reshape(*leading, -1)
