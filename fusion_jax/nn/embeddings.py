@@ -1,39 +1,45 @@
-"""Content, position and modality vectors of slots.
+"""Content, position and modality vectors of the slots of the backbone.
 
-A slot is (modality, position, code or patch); modality -1 marks padding.
-Source: 4M `fourm/models/encoder_embeddings.py`, `decoder_embeddings.py`.
+A slot is a modality, a position and a code or a patch; the modality -1 marks
+padding. Source: 4M `fourm/models/encoder_embeddings.py`,
+`decoder_embeddings.py`.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 from fusion_jax import modalities as modality_table
 from fusion_jax.nn import layers, positions
+from fusion_jax.types import Array
 
 _PATCH_PIXELS = modality_table.PATCH**2
 
 
 class EncoderEmbeddings(nn.Module):
-  """Content vectors of what the encoder sees: a table or a linear map each.
+  """Content vectors of encoder slots: a code table or a linear map of patches.
 
   Attributes:
-    modalities: `Modality` of every id, in order.
-    width: D.
-    dtype: of the vectors.
+    modalities: modalities of the model; the number of a modality is its place
+      in this tuple.
+    width: D, width of the vectors.
+    dtype: dtype of the vectors; parameters are float32.
   """
 
-  modalities: tuple[Any, ...]
+  modalities: tuple[modality_table.Modality, ...]
   width: int
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
-  def setup(self):
+  def setup(self) -> None:
     self.weights = {m.name: self._weight(m) for m in self.modalities if m.seen}
 
-  def _weight(self, modality):
+  def _weight(self, modality: modality_table.Modality) -> jax.Array:
+    """Returns the code table [V, D] or the linear map [256 C, D]."""
     if modality.vocab_size:
       return self.param(
         modality.name,
@@ -46,11 +52,19 @@ class EncoderEmbeddings(nn.Module):
       modality.name, layers.uniform(bound), (pixels, self.width)
     )
 
-  def embed(self, name, values):
-    """One modality: codes [...] or flattened patches [..., 256 C] to [..., D].
+  def embed(self, name: str, values: Array) -> jax.Array:
+    """Returns the content vectors of one modality.
+
+    Args:
+      name: name of the modality.
+      values: [...] int codes, or [..., 256 C] float flattened patches.
+
+    Returns:
+      [..., D].
 
     Raises:
-      ValueError: if patches have another number of values than the weight.
+      ValueError: if patches have another number of values than the bands of the
+        modality make.
     """
     (modality,) = (m for m in self.modalities if m.name == name)
     weight = self.weights[name]
@@ -62,11 +76,16 @@ class EncoderEmbeddings(nn.Module):
         f'Patches of {name!r} hold {pixels} values, but its '
         f'{len(modality.bands)} bands make {weight.shape[0]}.'
       )
-    patches = values.reshape(-1, pixels).astype(self.dtype)
+    patches = jnp.asarray(values.reshape(-1, pixels), self.dtype)
     return (patches @ weight.astype(self.dtype)).reshape(*leading, self.width)
 
-  def __call__(self, slots):
-    """Content of slots, [B, N, D]; 0 in padding."""
+  def __call__(self, slots: Mapping[str, Any]) -> jax.Array:
+    """Returns the content vectors [B, N, D] of slots; 0 in padding.
+
+    Args:
+      slots: 'modality' and 'code', [B, N] int each, and 'patches', {name of a
+        raw modality: [B, N, 256 C] float}.
+    """
     content = jnp.zeros((*slots['modality'].shape, self.width), self.dtype)
     for i, modality in enumerate(self.modalities):
       member = slots['modality'] == i
@@ -87,16 +106,20 @@ class EncoderEmbeddings(nn.Module):
 
 
 class DecoderEmbeddings(nn.Module):
-  """Code tables of the decoder. They embed sequences and score every head.
+  """Code tables of the decoder, which embed sequences and score every head.
 
-  Attributes: as of `EncoderEmbeddings`.
+  Attributes:
+    modalities: modalities of the model; the number of a modality is its place
+      in this tuple.
+    width: D, width of the vectors.
+    dtype: dtype of the vectors; parameters are float32.
   """
 
-  modalities: tuple[Any, ...]
+  modalities: tuple[modality_table.Modality, ...]
   width: int
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
-  def setup(self):
+  def setup(self) -> None:
     self.tables = {
       m.name: self.param(
         m.name,
@@ -107,11 +130,13 @@ class DecoderEmbeddings(nn.Module):
       if m.is_target
     }
 
-  def __call__(self, slots, mask_token):
-    """Content of slots, [B, M, D].
+  def __call__(
+    self, slots: Mapping[str, Array], mask_token: jax.Array
+  ) -> jax.Array:
+    """Returns the content vectors [B, M, D] of slots; 0 in padding.
 
     Args:
-      slots: 'modality' and 'code', [B, M] each.
+      slots: 'modality' and 'code', [B, M] int each.
       mask_token: [D], the content of every image slot.
     """
     content = jnp.zeros((*slots['modality'].shape, self.width), self.dtype)
@@ -135,20 +160,27 @@ class DecoderEmbeddings(nn.Module):
 
 
 class ModalityEmbeddings(nn.Module):
-  """One learned vector a modality, the same in encoder and decoder."""
+  """One learned vector for each modality, shared by encoder and decoder.
 
-  modalities: tuple[Any, ...]
+  Attributes:
+    modalities: modalities of the model; the number of a modality is its place
+      in this tuple.
+    width: D, width of the vectors.
+    dtype: dtype of the vectors; parameters are float32.
+  """
+
+  modalities: tuple[modality_table.Modality, ...]
   width: int
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
-  def setup(self):
+  def setup(self) -> None:
     self.vectors = [
       self.param(m.name, nn.initializers.normal(0.02), (self.width,))
       for m in self.modalities
     ]
 
-  def __call__(self, modality):
-    """Vectors [..., D] of modality ids [...]; 0 in padding."""
+  def __call__(self, modality: Array) -> jax.Array:
+    """Returns the vectors [..., D] of modalities [...] int; 0 in padding."""
     one_hot = jax.nn.one_hot(modality, len(self.modalities))
     vectors = jnp.matmul(
       one_hot.reshape(-1, len(self.modalities)),
@@ -157,19 +189,27 @@ class ModalityEmbeddings(nn.Module):
     )
     return vectors.reshape(*modality.shape, self.width).astype(self.dtype)
 
-  def vector(self, name):
-    """The vector [D] of one modality."""
+  def vector(self, name: str) -> jax.Array:
+    """Returns the vector [D] of one modality, given its name."""
     index = [m.name for m in self.modalities].index(name)
     return self.vectors[index].astype(self.dtype)
 
 
-def position_vectors(slots, modalities, grid_table):
-  """Fixed position vectors of slots, [B, N, D] float32; any value in padding.
+def position_vectors(
+  slots: Mapping[str, Array],
+  modalities: Sequence[modality_table.Modality],
+  grid_table: np.ndarray,
+) -> jax.Array:
+  """Returns the fixed position vectors of slots.
 
   Args:
-    slots: 'modality' and 'position', [B, N] each.
-    modalities: `Modality` of every id.
-    grid_table: [grid positions, D], the table of image modalities.
+    slots: 'modality' and 'position', [B, N] int each.
+    modalities: modalities of the model; the number of a modality is its place
+      in this sequence.
+    grid_table: [grid positions, D] float32, position vectors of images.
+
+  Returns:
+    [B, N, D] float32; the values in padding have no meaning.
   """
   grid_size, width = grid_table.shape
   table = np.concatenate([grid_table, positions.sequence_table(width)])
@@ -178,10 +218,16 @@ def position_vectors(slots, modalities, grid_table):
   return jnp.asarray(table)[slots['position'] + offset]
 
 
-def _look_up(table, codes, member, modality, dtype):
-  """Rows [..., D] of `table` where `member`, else 0.
+def _look_up(
+  table: jax.Array,
+  codes: Array,
+  member: Array | bool,
+  modality: modality_table.Modality,
+  dtype: DTypeLike,
+) -> jax.Array:
+  """Returns rows [..., D] of `table`, and 0 where `member` is False.
 
-  Code 0 of a sequence is padding: it has a row, and no gradient reaches the
+  Code 0 of a sequence is padding: it has a row, but no gradient reaches this
   row from here (the reference's `padding_idx`).
   """
   vocab_size = table.shape[0]
@@ -196,5 +242,6 @@ def _look_up(table, codes, member, modality, dtype):
   ).astype(dtype)
 
 
-def _rows(table, indices):
+def _rows(table: jax.Array, indices: jax.Array) -> jax.Array:
+  """Returns rows [..., D] of a table; 0 for an index that is out of range."""
   return jnp.asarray(table).at[indices].get(mode='fill', fill_value=0)

@@ -1,76 +1,89 @@
 """Transformer layers of the backbone: attention, MLPs, blocks, their stack.
 
-Two families, as in TerraMind v1: 'gelu' (tiny, small) and 'swiglu' (base,
-large). Source: 4M `fourm/models/fm_utils.py`.
+There are two families, as in TerraMind v1: 'gelu' (tiny, small) and 'swiglu'
+(base, large). Source: 4M `fourm/models/fm_utils.py`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
+
+from fusion_jax.types import Array, Key
 
 
 class Linear(nn.Module):
   """A linear map of the last axis, as one product of two matrices.
 
-  Leading axes are flattened before the product: on CPU a training step is 1.5
-  times as fast as with batched operands.
+  Leading axes are flattened before the product: on a CPU this makes a training
+  step 1.5 times as fast as batched operands.
 
   Attributes:
     features: width of the output.
     use_bias: whether to add a bias.
-    parts: equal parts of the output that are initialised as separate maps.
-    dtype: of the computation; parameters are float32.
+    parts: number of equal parts of the output that are initialised as if they
+      were separate maps.
+    dtype: dtype of the computation; parameters are float32.
   """
 
   features: int
   use_bias: bool = False
   parts: int = 1
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
-  def __call__(self, inputs):
+  def __call__(self, inputs: Array) -> jax.Array:
+    """Maps inputs [..., width] to [..., features]."""
     *leading, width = inputs.shape
     bound = (6 / (width + self.features // self.parts)) ** 0.5  # Xavier.
     kernel = self.param('kernel', uniform(bound), (width, self.features))
-    outputs = inputs.reshape(-1, width).astype(self.dtype) @ kernel.astype(
-      self.dtype
-    )
+    rows = jnp.asarray(inputs.reshape(-1, width), self.dtype)
+    outputs = rows @ kernel.astype(self.dtype)
     if self.use_bias:
       bias = self.param('bias', nn.initializers.zeros, (self.features,))
       outputs += bias.astype(self.dtype)[None, :]
     return outputs.reshape(*leading, self.features)
 
 
-def uniform(bound):
-  """Initialiser: uniform in [-bound, bound)."""
+def uniform(bound: float) -> Callable[..., jax.Array]:
+  """Returns an initialiser that draws uniformly from [-bound, bound)."""
 
-  def init(key, shape, dtype=jnp.float32):
+  def init(
+    key: Key, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32
+  ) -> jax.Array:
     return jax.random.uniform(key, shape, dtype, -bound, bound)
 
   return init
 
 
-def layer_norm(dtype):
-  """Layer normalisation with a scale and no bias, statistics in float32."""
+def layer_norm(dtype: DTypeLike) -> nn.LayerNorm:
+  """Returns a layer normalisation with a scale and without a bias.
+
+  Args:
+    dtype: dtype of the output; statistics are computed in float32.
+  """
   return nn.LayerNorm(
     epsilon=1e-6, use_bias=False, use_fast_variance=False, dtype=dtype
   )
 
 
-def attend(queries, keys, values, visible):
-  """Softmax attention of [B, H, N, K] queries to [B, H, M, K] keys and values.
+def attend(
+  queries: jax.Array, keys: jax.Array, values: jax.Array, visible: Array
+) -> jax.Array:
+  """Returns the softmax attention of queries to keys and values.
 
   Args:
-    queries: [B, H, N, K].
-    keys: [B, H, M, K].
-    values: [B, H, M, K].
-    visible: bool, True where a query may look, [B, 1, N or 1, M]. A query that
+    queries: [B, H, N, K] float.
+    keys: [B, H, M, K] float.
+    values: [B, H, M, K] float.
+    visible: [B, 1, N or 1, M] bool, True where a query may look. A query that
       may look nowhere gets the mean of all values.
 
   Returns:
-    [B, N, H * K], heads concatenated.
+    [B, N, H * K], heads concatenated, in the dtype of the values.
   """
   batch, num_heads, num_queries, head_width = queries.shape
   scores_BHNM = jnp.einsum(
@@ -89,8 +102,8 @@ def attend(queries, keys, values, visible):
   )
 
 
-def split_heads(tokens, parts, num_heads):
-  """[B, N, parts * D] to [parts, B, H, N, K]."""
+def split_heads(tokens: jax.Array, parts: int, num_heads: int) -> jax.Array:
+  """Splits tokens [B, N, parts * D] into heads, [parts, B, H, N, K]."""
   batch, num_tokens, width = tokens.shape
   tokens = tokens.reshape(
     batch, num_tokens, parts, num_heads, width // parts // num_heads
@@ -99,32 +112,52 @@ def split_heads(tokens, parts, num_heads):
 
 
 class SelfAttention(nn.Module):
-  """Multi-head attention of tokens among themselves."""
+  """Multi-head attention of tokens to each other.
+
+  Attributes:
+    width: D, width of the tokens.
+    num_heads: number of heads; must divide the width.
+    use_bias: whether the linear maps have biases.
+    dtype: dtype of the computation; parameters are float32.
+  """
 
   width: int
-  num_heads: int  # Must divide the width.
+  num_heads: int
   use_bias: bool
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
-  def setup(self):
+  def setup(self) -> None:
     self.qkv = Linear(3 * self.width, self.use_bias, 3, self.dtype)
     self.out = Linear(self.width, self.use_bias, dtype=self.dtype)
 
-  def __call__(self, tokens, visible):
-    """Tokens [B, N, D], visible bool [B, 1, N or 1, N]; returns [B, N, D]."""
+  def __call__(self, tokens: jax.Array, visible: Array) -> jax.Array:
+    """Returns the attention of tokens to each other.
+
+    Args:
+      tokens: [B, N, D].
+      visible: [B, 1, N or 1, N] bool, True where a token may look.
+
+    Returns:
+      [B, N, D].
+    """
     queries, keys, values = split_heads(self.qkv(tokens), 3, self.num_heads)
     return self.out(attend(queries, keys, values, visible))
 
-  def step(self, token, cache, index):
-    """Attends from one new token to itself and those before it.
+  def step(
+    self,
+    token: jax.Array,
+    cache: tuple[jax.Array, jax.Array],
+    index: Array | int,
+  ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    """Returns the attention of one new token to itself and those before it.
 
     Args:
-      token: [B, 1, D], the token number `index`.
-      cache: pair of [B, H, T, K], the keys and values of earlier tokens.
-      index: int32 scalar.
+      token: [B, 1, D], the new token.
+      cache: keys and values of earlier tokens, [B, H, T, K] each.
+      index: int32 scalar, position of the new token, counted from 0.
 
     Returns:
-      [B, 1, D], and the cache with this token's key and value in it.
+      [B, 1, D], and the cache with the new token's key and value in it.
     """
     query, key, value = split_heads(self.qkv(token), 3, self.num_heads)
     keys, values = (
@@ -137,41 +170,78 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-  """Multi-head attention from tokens to a context."""
+  """Multi-head attention of tokens to a context.
+
+  Attributes:
+    width: D, width of the tokens.
+    num_heads: number of heads; must divide the width.
+    use_bias: whether the linear maps have biases.
+    dtype: dtype of the computation; parameters are float32.
+  """
 
   width: int
-  num_heads: int  # Must divide the width.
+  num_heads: int
   use_bias: bool
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
-  def setup(self):
+  def setup(self) -> None:
     self.query = Linear(self.width, self.use_bias, dtype=self.dtype)
     self.kv = Linear(2 * self.width, self.use_bias, 2, self.dtype)
     self.out = Linear(self.width, self.use_bias, dtype=self.dtype)
 
-  def __call__(self, tokens, context, visible):
-    """Tokens [B, M, D], context [B, N, D], visible bool [B, 1, 1, N]."""
+  def __call__(
+    self, tokens: jax.Array, context: jax.Array, visible: Array
+  ) -> jax.Array:
+    """Returns the attention of tokens to a context.
+
+    Args:
+      tokens: [B, M, D].
+      context: [B, N, D].
+      visible: [B, 1, 1, N] bool, True for the parts of the context that exist.
+
+    Returns:
+      [B, M, D].
+    """
     return self.look(tokens, self.keys_values(context), visible)
 
-  def keys_values(self, context):
-    """The context's keys and values, [2, B, H, N, K]."""
+  def keys_values(self, context: jax.Array) -> jax.Array:
+    """Returns the keys and values of a context [B, N, D], [2, B, H, N, K]."""
     return split_heads(self.kv(context), 2, self.num_heads)
 
-  def look(self, tokens, keys_values, visible):
-    """Attention of tokens [B, M, D] to keys and values computed before."""
+  def look(
+    self, tokens: jax.Array, keys_values: jax.Array, visible: Array
+  ) -> jax.Array:
+    """Returns the attention of tokens to keys and values computed before.
+
+    Args:
+      tokens: [B, M, D].
+      keys_values: [2, B, H, N, K], as `keys_values` returns them.
+      visible: [B, 1, 1, N] bool, True for the parts of the context that exist.
+
+    Returns:
+      [B, M, D].
+    """
     (queries,) = split_heads(self.query(tokens), 1, self.num_heads)
-    return self.out(attend(queries, *keys_values, visible))
+    keys, values = keys_values
+    return self.out(attend(queries, keys, values, visible))
 
 
 class GeluMlp(nn.Module):
-  """Two linear maps with the exact (erf) GELU between, hidden width 4 D."""
+  """Two linear maps with the exact (erf) GELU between, hidden width 4 D.
+
+  Attributes:
+    width: D, width of the tokens.
+    use_bias: whether the linear maps have biases.
+    dtype: dtype of the computation; parameters are float32.
+  """
 
   width: int
   use_bias: bool
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
-  def __call__(self, tokens):
+  def __call__(self, tokens: jax.Array) -> jax.Array:
+    """Maps tokens [B, N, D] to [B, N, D]."""
     hidden = Linear(
       4 * self.width, self.use_bias, dtype=self.dtype, name='fc1'
     )(tokens)
@@ -182,14 +252,21 @@ class GeluMlp(nn.Module):
 
 
 class SwigluMlp(nn.Module):
-  """fc2(SiLU(fc1 x) * fc3 x), hidden width floor(8 D / 3)."""
+  """The MLP fc2(SiLU(fc1 x) * fc3 x), hidden width floor(8 D / 3).
+
+  Attributes:
+    width: D, width of the tokens.
+    use_bias: whether the linear maps have biases.
+    dtype: dtype of the computation; parameters are float32.
+  """
 
   width: int
   use_bias: bool
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
-  def __call__(self, tokens):
+  def __call__(self, tokens: jax.Array) -> jax.Array:
+    """Maps tokens [B, N, D] to [B, N, D]."""
     hidden_width = 8 * self.width // 3
     gate, linear = (
       Linear(hidden_width, self.use_bias, dtype=self.dtype, name=name)(tokens)
@@ -200,19 +277,30 @@ class SwigluMlp(nn.Module):
     )
 
 
-MLPS = {'gelu': GeluMlp, 'swiglu': SwigluMlp}
+MLPS: dict[str, type[GeluMlp] | type[SwigluMlp]] = {
+  'gelu': GeluMlp,
+  'swiglu': SwigluMlp,
+}
 
 
 class EncoderBlock(nn.Module):
-  """Pre-norm self-attention and MLP."""
+  """Self-attention and an MLP, each after a layer normalisation.
+
+  Attributes:
+    width: D, width of the tokens.
+    num_heads: number of heads; must divide the width.
+    mlp: kind of MLP, a key of MLPS.
+    use_bias: whether the linear maps have biases.
+    dtype: dtype of the computation; parameters are float32.
+  """
 
   width: int
   num_heads: int
-  mlp: str  # A key of MLPS.
+  mlp: str
   use_bias: bool
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
-  def setup(self):
+  def setup(self) -> None:
     self.norm1 = layer_norm(self.dtype)
     self.attention = SelfAttention(
       self.width, self.num_heads, self.use_bias, self.dtype
@@ -220,22 +308,38 @@ class EncoderBlock(nn.Module):
     self.norm2 = layer_norm(self.dtype)
     self.feed = MLPS[self.mlp](self.width, self.use_bias, self.dtype)
 
-  def __call__(self, tokens, visible):
-    """Tokens [B, N, D], visible bool [B, 1, 1, N]; returns [B, N, D]."""
+  def __call__(self, tokens: jax.Array, visible: Array) -> jax.Array:
+    """Runs the block.
+
+    Args:
+      tokens: [B, N, D].
+      visible: [B, 1, 1, N] bool, True for tokens that exist.
+
+    Returns:
+      [B, N, D].
+    """
     tokens += self.attention(self.norm1(tokens), visible)
     return tokens + self.feed(self.norm2(tokens))
 
 
 class DecoderBlock(nn.Module):
-  """Pre-norm self-attention, cross-attention to a context, and MLP."""
+  """Self-attention, attention to a context and an MLP, each after a norm.
+
+  Attributes:
+    width: D, width of the tokens.
+    num_heads: number of heads; must divide the width.
+    mlp: kind of MLP, a key of MLPS.
+    use_bias: whether the linear maps have biases.
+    dtype: dtype of the computation; parameters are float32.
+  """
 
   width: int
   num_heads: int
-  mlp: str  # A key of MLPS.
+  mlp: str
   use_bias: bool
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
-  def setup(self):
+  def setup(self) -> None:
     common = (self.width, self.num_heads, self.use_bias, self.dtype)
     self.norm1 = layer_norm(self.dtype)
     self.self_attention = SelfAttention(*common)
@@ -245,14 +349,20 @@ class DecoderBlock(nn.Module):
     self.norm2 = layer_norm(self.dtype)
     self.feed = MLPS[self.mlp](self.width, self.use_bias, self.dtype)
 
-  def __call__(self, tokens, context, attends, visible):
-    """One block.
+  def __call__(
+    self,
+    tokens: jax.Array,
+    context: jax.Array,
+    attends: Array,
+    visible: Array,
+  ) -> jax.Array:
+    """Runs the block.
 
     Args:
       tokens: [B, M, D].
       context: [B, N, D].
-      attends: bool [B, 1, M, M], which token may look at which.
-      visible: bool [B, 1, 1, N], which part of the context exists.
+      attends: [B, 1, M, M] bool, True where a token may look at another one.
+      visible: [B, 1, 1, N] bool, True for the parts of the context that exist.
 
     Returns:
       [B, M, D].
@@ -263,15 +373,35 @@ class DecoderBlock(nn.Module):
     )
     return tokens + self.feed(self.norm2(tokens))
 
-  def keys_values(self, context):
-    """This block's keys and values of the context, [2, B, H, N, K]."""
+  def keys_values(self, context: jax.Array) -> jax.Array:
+    """Returns this block's keys and values of a context, [2, B, H, N, K]."""
     return self.cross_attention.keys_values(self.context_norm(context))
 
-  def step(self, token, self_cache, keys_values, visible, index):
-    """`__call__` for one new token [B, 1, D]; also returns the cache.
+  def step(
+    self,
+    token: jax.Array,
+    self_cache: tuple[jax.Array, jax.Array],
+    keys_values: jax.Array,
+    visible: Array,
+    index: Array | int,
+  ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    """Runs the block for one new token.
 
-    Where the context has B / S rows, each belongs to S tokens in a row: the
-    samples of one condition look at it together, and it is never repeated.
+    The context may have fewer rows than the tokens, B / S. Then each of its
+    rows belongs to S consecutive tokens: the S samples of one condition look at
+      it
+    together, and it is never repeated.
+
+    Args:
+      token: [B, 1, D], the new token.
+      self_cache: keys and values of earlier tokens, [B, H, T, K] each.
+      keys_values: [2, B / S, H, N, K], as `keys_values` returns them.
+      visible: [B / S, 1, 1, N] bool, True for the parts of the context that
+        exist.
+      index: int32 scalar, position of the new token, counted from 0.
+
+    Returns:
+      [B, 1, D], and the cache with the new token's key and value in it.
     """
     mixed, self_cache = self.self_attention.step(
       self.norm1(token), self_cache, index
@@ -287,22 +417,31 @@ class DecoderBlock(nn.Module):
 
 
 class Stack(nn.Module):
-  """A block repeated `depth` times; parameters are stacked, [L, ...]."""
+  """A block repeated `depth` times; parameters are stacked, [L, ...].
 
-  blocks: nn.Module  # One block; every layer has its own parameters.
+  Attributes:
+    blocks: one block; every layer has parameters of its own.
+    depth: L, number of layers.
+    unroll: layers in one iteration of the loop; `depth` leaves no loop.
+  """
+
+  blocks: nn.Module
   depth: int
-  unroll: int = 1  # Layers a loop iteration; `depth` leaves no loop.
+  unroll: int = 1
 
-  def __call__(self, tokens, *args, keep_all=False):
+  def __call__(
+    self, tokens: jax.Array, *args: Any, keep_all: bool = False
+  ) -> Any:
     """Runs all layers.
 
     Args:
       tokens: [B, N, D].
-      *args: further arguments of the block, the same for every layer.
+      *args: further arguments of the block, which every layer receives.
       keep_all: whether to return the output of every layer as well.
 
     Returns:
-      [B, N, D], and with `keep_all` also [L, B, N, D].
+      [B, N, D]; with `keep_all` a pair of this and the outputs of all layers,
+      [L, B, N, D].
     """
 
     def body(block, tokens, *args):
@@ -313,7 +452,8 @@ class Stack(nn.Module):
       body,
       variable_axes={'params': 0},
       split_rngs={'params': True},
-      in_axes=(nn.broadcast,) * len(args),
+      # Flax documents pytrees of axes, but its default reads as an int.
+      in_axes=(nn.broadcast,) * len(args),  # pyright: ignore[reportArgumentType]
       length=self.depth,
       unroll=self.unroll,
     )

@@ -1,19 +1,22 @@
-"""The UNet that removes noise from an image, given its codes.
+"""The UNet that removes noise from an image, given the image's codes.
 
-Source: terrastackai/terratorch, commit 85467a9, `tokenizer/models/unet`, after
-Dhariwal and Nichol 2021, arXiv:2105.05233. It works on patches of 4 x 4 pixels
-and predicts the clean image.
+It works on patches of 4 x 4 pixels and predicts the clean image. Source:
+terrastackai/terratorch, commit 85467a9, `tokenizer/models/unet`, after
+Dhariwal and Nichol 2021, arXiv:2105.05233.
 """
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 from fusion_jax.nn import convolutions, layers
 from fusion_jax.ops import patches
+from fusion_jax.types import Array, ArrayT
 
 
 class Part(NamedTuple):
@@ -21,7 +24,7 @@ class Part(NamedTuple):
 
   Attributes:
     kind: 'convolution', 'residual', 'attention', 'down' or 'up'.
-    inputs: channels, skip connections included.
+    inputs: channels of the input, skip connections included.
     features: channels of the output.
   """
 
@@ -30,23 +33,31 @@ class Part(NamedTuple):
   features: int
 
 
-def layout(channels, width, multipliers, blocks, attention_rates):
-  """The layers of a UNet, as lists of `Part`s.
+def layout(
+  channels: int,
+  width: int,
+  multipliers: Sequence[int],
+  blocks: int,
+  attention_rates: Sequence[int],
+) -> dict[str, list[list[Part]]]:
+  """Returns the layers of a UNet.
 
   Args:
-    channels: of its input.
+    channels: channels of the input.
     width: channels of the finest level.
-    multipliers: of the width, one a level, fine to coarse.
-    blocks: residual blocks a level on the way down; up there is one more.
-    attention_rates: by how much an image is reduced where attention follows
-      every residual block.
+    multipliers: factors on the width, one for each level from fine to coarse.
+    blocks: residual blocks of a level on the way down; a level has one more on
+      the way up.
+    attention_rates: factors by which an image is reduced on levels where
+      attention follows every residual block.
 
   Returns:
-    {'input': list of blocks, 'middle': one block, in a list, 'output': list}.
-    The output of each input block is kept; each output block takes the last.
+    {'input': list of blocks, 'middle': list of one block, 'output': list of
+    blocks}; a block is a list of layers. The output of each input block is
+    kept, and each output block takes the last one that is still kept.
   """
 
-  def residual(inputs, features, rate):
+  def residual(inputs: int, features: int, rate: int) -> list[Part]:
     block = [Part('residual', inputs, features)]
     return block + (
       [Part('attention', features, features)] if rate in attention_rates else []
@@ -81,14 +92,17 @@ class UNet(nn.Module):
   """Predicts clean images from noisy ones.
 
   Attributes:
-    channels: of the images.
+    channels: channels of the images.
     width: channels of the finest level, a multiple of `groups`.
-    multipliers: see `layout`.
-    blocks: see `layout`.
-    attention_rates: see `layout`.
-    groups: of the group normalisation.
-    patch: pixels a side of what one position of the finest level holds.
-    dtype: of the computation.
+    multipliers: factors on the width, one for each level from fine to coarse.
+    blocks: residual blocks of a level on the way down; a level has one more on
+      the way up.
+    attention_rates: factors by which an image is reduced on levels where
+      attention follows every residual block.
+    groups: number of groups of the group normalisation.
+    patch: pixels per side of the patch that one position of the finest level
+      holds.
+    dtype: dtype of the computation; parameters are float32.
   """
 
   channels: int
@@ -98,15 +112,15 @@ class UNet(nn.Module):
   attention_rates: tuple[int, ...] = (4, 8)
   groups: int = 32
   patch: int = 4
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @property
-  def multiple(self):
-    """What the sides of an image must divide by."""
+  def multiple(self) -> int:
+    """Number of pixels that must divide the sides of an image."""
     return self.patch * 2 ** (len(self.multipliers) - 1)
 
-  def parts(self, code_channels):
-    """Its `layout` for codes of `code_channels`."""
+  def parts(self, code_channels: int) -> dict[str, list[list[Part]]]:
+    """Returns the layers for codes of `code_channels`, as `layout` does."""
     return layout(
       self.channels * self.patch**2 + code_channels,
       self.width,
@@ -116,22 +130,26 @@ class UNet(nn.Module):
     )
 
   @nn.compact
-  def __call__(self, noisy, t, codes):
-    """The clean images [B, Y, X, C] float32.
+  def __call__(self, noisy: Array, t: Array, codes: Array) -> jax.Array:
+    """Predicts the clean images.
 
     Args:
-      noisy: [B, Y, X, C].
-      t: [B] or [] int, the noise levels, 0..999.
-      codes: [B, rows, columns, channels]; one covers several pixels.
+      noisy: [B, Y, X, C] float, noisy images.
+      t: [B] or [] int in 0..999, noise levels.
+      codes: [B, rows, columns, channels] float; one code covers several pixels.
+
+    Returns:
+      [B, Y, X, C] float32.
 
     Raises:
-      ValueError: if the sides do not divide by `multiple`.
+      ValueError: if the sides of the images do not divide by `multiple`.
     """
     batch, height, width, channels = noisy.shape
     if height % self.multiple or width % self.multiple:
       raise ValueError(
         f'The UNet halves images {len(self.multipliers) - 1} times: sides of '
-        f'{height} x {width} pixels must be multiples of {self.multiple}.'
+        f'{height} x {width} pixels must be multiples of {self.multiple}; crop '
+        'or pad the images.'
       )
     grid = (height // self.patch, width // self.patch)
     pixels = patches.patchify(noisy, self.patch).reshape(batch, *grid, -1)
@@ -160,12 +178,18 @@ class UNet(nn.Module):
       self.patch,
     )
 
-  def _run(self, block, name, images, time):
+  def _run(
+    self, block: list[Part], name: str, images: jax.Array, time: jax.Array
+  ) -> jax.Array:
+    """Runs a block on images [B, Y, X, C] with time vectors [B, T]."""
     for i, part in enumerate(block):
       images = self._run_part(part, f'{name}_{i}', images, time)
     return images
 
-  def _run_part(self, part, name, images, time):
+  def _run_part(
+    self, part: Part, name: str, images: jax.Array, time: jax.Array
+  ) -> jax.Array:
+    """Runs one layer on images [B, Y, X, C] with time vectors [B, T]."""
     convolution = convolutions.Convolution
     if part.kind == 'residual':
       return Residual(part.features, self.groups, self.dtype, name=name)(
@@ -181,18 +205,24 @@ class UNet(nn.Module):
       images
     )
 
-  def _norm(self, name):
+  def _norm(self, name: str) -> convolutions.GroupNorm:
     return convolutions.GroupNorm(self.groups, self.dtype, name=name)
 
 
 class TimeEmbedding(nn.Module):
-  """Noise levels [B] int to vectors [B, 4 * width]."""
+  """Vectors of noise levels.
+
+  Attributes:
+    width: a quarter of the width of the vectors.
+    dtype: dtype of the computation; parameters are float32.
+  """
 
   width: int
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
-  def __call__(self, t):
+  def __call__(self, t: Array) -> jax.Array:
+    """Returns the vectors [B, 4 * width] of noise levels [B] int."""
     width = 4 * self.width
     hidden = convolutions.Projection(width, dtype=self.dtype, name='fc1')(
       waves(t, self.width)
@@ -203,15 +233,29 @@ class TimeEmbedding(nn.Module):
 
 
 class Residual(nn.Module):
-  """Two normalised 3 x 3 convolutions beside a direct way."""
+  """Two normalised 3 x 3 convolutions, added to their input.
+
+  Attributes:
+    features: channels of the output.
+    groups: number of groups of the group normalisation.
+    dtype: dtype of the computation; parameters are float32.
+  """
 
   features: int
   groups: int = 32
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
-  def __call__(self, images, time):
-    """Images [B, Y, X, C], time [B, T] after its SiLU."""
+  def __call__(self, images: jax.Array, time: jax.Array) -> jax.Array:
+    """Runs the layer.
+
+    Args:
+      images: [B, Y, X, C].
+      time: [B, T], vectors of the noise levels after a SiLU.
+
+    Returns:
+      [B, Y, X, features].
+    """
     hidden = jax.nn.silu(self._norm('norm1')(images))
     hidden = convolutions.Convolution(
       self.features, dtype=self.dtype, name='conv1'
@@ -229,18 +273,24 @@ class Residual(nn.Module):
       )(images)
     return images + hidden
 
-  def _norm(self, name):
+  def _norm(self, name: str) -> convolutions.GroupNorm:
     return convolutions.GroupNorm(self.groups, self.dtype, name=name)
 
 
 class Attention(nn.Module):
-  """Every position looks at every other one, with one head."""
+  """Attention of every position to every other one, with one head.
+
+  Attributes:
+    groups: number of groups of the group normalisation.
+    dtype: dtype of the computation; parameters are float32.
+  """
 
   groups: int = 32
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
-  def __call__(self, images):
+  def __call__(self, images: jax.Array) -> jax.Array:
+    """Maps images [B, Y, X, C] to [B, Y, X, C]."""
     batch, height, width, channels = images.shape
     tokens = convolutions.GroupNorm(self.groups, self.dtype, name='norm')(
       images
@@ -248,17 +298,24 @@ class Attention(nn.Module):
     qkv = convolutions.Projection(3 * channels, dtype=self.dtype, name='qkv')(
       tokens
     )
-    mixed = layers.attend(
-      *layers.split_heads(qkv, 3, 1), jnp.ones((1, 1, 1, 1), bool)
-    )
+    queries, keys, values = layers.split_heads(qkv, 3, 1)
+    mixed = layers.attend(queries, keys, values, jnp.ones((1, 1, 1, 1), bool))
     mixed = convolutions.Projection(
       channels, zero=True, dtype=self.dtype, name='out'
     )(mixed)
     return images + mixed.reshape(batch, height, width, channels)
 
 
-def waves(t, width):
-  """Cosines, then sines, of noise levels [B], [B, width] float32."""
+def waves(t: Array, width: int) -> jax.Array:
+  """Returns cosines, then sines, of noise levels.
+
+  Args:
+    t: [B] int, noise levels.
+    width: number of features, even.
+
+  Returns:
+    [B, width] float32.
+  """
   frequencies = jnp.exp(
     -math.log(10_000) * jnp.arange(width // 2) / (width // 2)
   )
@@ -266,7 +323,7 @@ def waves(t, width):
   return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], -1)
 
 
-def _enlarge(images, grid):
-  """Repeats the pixels of [B, rows, columns, C] up to `grid`."""
+def _enlarge(images: ArrayT, grid: tuple[int, int]) -> ArrayT:
+  """Repeats the pixels of images [B, rows, columns, C] up to `grid`."""
   _, rows, columns, _ = images.shape
   return images.repeat(grid[0] // rows, 1).repeat(grid[1] // columns, 2)
