@@ -1,25 +1,42 @@
 """Places on the globe and on latitude-longitude grids; NumPy only."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
+from numpy import typing as npt
 
 Alignment = Literal['nearest', 'bilinear']
 EARTH_RADIUS_KM = 6371.0
 
 
 class OutsideGridError(ValueError):
-  """A place lies outside a regional grid."""
+  """Raised when a place lies outside a regional grid."""
 
 
-def wrap_longitude(lon):
-  """The same longitude [...] in degrees, within [-180, 180)."""
+def wrap_longitude(lon: npt.ArrayLike) -> np.ndarray:
+  """Brings longitudes [...] in degrees into [-180, 180), as float64."""
   return (np.asarray(lon, np.float64) + 180) % 360 - 180
 
 
-def distance_km(lat, lon, other_lat, other_lon):
-  """Great-circle distance of places in degrees, broadcast; haversine."""
+def distance_km(
+  lat: npt.ArrayLike,
+  lon: npt.ArrayLike,
+  other_lat: npt.ArrayLike,
+  other_lon: npt.ArrayLike,
+) -> np.ndarray:
+  """Returns great-circle distances in km, by the haversine formula.
+
+  Args:
+    lat: [...] degrees, latitudes of the first places.
+    lon: [...] degrees, longitudes of the first places.
+    other_lat: [...] degrees, latitudes of the second places.
+    other_lon: [...] degrees, longitudes of the second places.
+
+  Returns:
+    [...] float64 in km; the arguments are broadcast against each other.
+  """
   lat, lon, other_lat, other_lon = (
     np.radians(np.asarray(x, np.float64))
     for x in (lat, lon, other_lat, other_lon)
@@ -36,41 +53,49 @@ class Grid:
   """The cell centres of a field [Y, X].
 
   Attributes:
-    lats: [Y] degrees, north to south or south to north, any spacing.
-    lons: [X] degrees, eastwards or westwards, -180..180 or 0..360; a grid
-      that goes once round the globe is closed across its ends.
+    lats: [Y] degrees, from north to south or from south to north, with any
+      spacing.
+    lons: [X] degrees, eastwards or westwards, in -180..180 or 0..360. A grid
+      that goes once around the globe is closed across its ends.
   """
 
   lats: np.ndarray
   lons: np.ndarray
 
-  def cells(self, lat, lon, alignment='nearest'):
-    """Where in the field places lie.
+  def cells(
+    self,
+    lat: npt.ArrayLike,
+    lon: npt.ArrayLike,
+    alignment: Alignment = 'nearest',
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the cells of the field that places lie in, and their weights.
 
     Args:
-      lat: [P] degrees.
-      lon: [P] degrees, any range.
-      alignment: 'nearest' takes the nearest cell centre; 'bilinear' the four
-        around, weighted linearly in latitude and longitude.
+      lat: [P] degrees, latitudes of the places.
+      lon: [P] degrees, longitudes of the places, in any range.
+      alignment: 'nearest' takes the nearest cell centre; 'bilinear' takes the
+        four around the place, weighted linearly in latitude and longitude.
 
     Returns:
-      index [P, K] into the field's ravelled cells and their weights [P, K],
-      K = 1 or 4, the weights NaN for a place outside: beyond the centres at
-      the edge (bilinear) or more than half a cell beyond them (nearest).
+      Indices [P, K] int into the ravelled field, and weights [P, K] float64,
+      with K = 1 for 'nearest' and 4 for 'bilinear'. The weights are NaN for a
+      place outside the grid: beyond the outermost centres ('bilinear') or more
+        than
+      half a cell beyond them ('nearest').
+
+    Raises:
+      ValueError: if there is no such alignment, or if the longitudes of the
+        grid neither rise nor fall throughout.
     """
     if alignment not in ('nearest', 'bilinear'):
       raise ValueError(
-        f'alignment={alignment!r} is neither nearest nor bilinear.'
+        f"alignment={alignment!r} is neither 'nearest' nor 'bilinear'."
       )
     rows, row_part = self._between_rows(np.asarray(lat, np.float64))
     cols, col_part = self._between_columns(np.asarray(lon, np.float64))
     margin = 0.5 if alignment == 'nearest' else 1e-6
-    outside = (
-      sum(
-        (part < -margin) | (part > 1 + margin) for part in (row_part, col_part)
-      )
-      > 0
-    )
+    outside = (row_part < -margin) | (row_part > 1 + margin)
+    outside |= (col_part < -margin) | (col_part > 1 + margin)
     if alignment == 'nearest':
       row_part, col_part = np.round(row_part), np.round(col_part)
     row_weights = np.stack([1 - row_part, row_part], -1)  # [P, 2]
@@ -84,21 +109,29 @@ class Grid:
       weights = np.ones(index.shape)
     return index, np.where(outside[:, None], np.nan, weights)
 
-  def _between_rows(self, lat):
-    """The rows [P, 2] around each latitude, and the share of the way [P]."""
+  def _between_rows(self, lat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the two rows around each latitude, and the position between them.
+
+    The rows are [P, 2]. The position [P] is 0 at the first one and 1 at the
+    second one.
+    """
     order = np.argsort(self.lats)
     lats = np.asarray(self.lats, np.float64)[order]
     low, part = _between(lats, lat)
     step = np.diff(lats).max(initial=0)
-    if lats[-1] + step >= 90:  # No row beyond it: the pole belongs to it.
+    if lats[-1] + step >= 90:  # No row lies beyond: the last one has the pole.
       part = np.where(lat > lats[-1], np.minimum(part, 1), part)
     if lats[0] - step <= -90:
       part = np.where(lat < lats[0], np.maximum(part, 0), part)
     high = np.minimum(low + 1, len(lats) - 1)
     return order[np.stack([low, high], -1)], part
 
-  def _between_columns(self, lon):
-    """The columns [P, 2] around each longitude, and the share [P]."""
+  def _between_columns(self, lon: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the two columns around each longitude, and the position between.
+
+    The columns are [P, 2]. The position [P] is 0 at the first one and 1 at the
+    second one.
+    """
     east, order = self._eastwards()
     start = self.lons[order[0]]
     step = np.diff(east).max(initial=0)
@@ -106,14 +139,14 @@ class Grid:
     if closed and east[-1] < 360 - step / 100:
       east, order = np.append(east, 360.0), np.append(order, order[0])
     offset = (lon - start) % 360
-    if not closed:  # A little to the west, rather than far to the east.
+    if not closed:  # A place just west of the grid is not far east of it.
       offset = np.where(offset > (east[-1] + 360) / 2, offset - 360, offset)
     low, part = _between(east, offset)
     high = np.minimum(low + 1, len(east) - 1)
     return order[np.stack([low, high], -1)], part
 
-  def _eastwards(self):
-    """Degrees east of the western end, ascending, and the columns' order."""
+  def _eastwards(self) -> tuple[np.ndarray, np.ndarray]:
+    """Returns degrees east of the western end, rising, and the column order."""
     steps = wrap_longitude(np.diff(np.asarray(self.lons, np.float64)))
     order = np.arange(len(self.lons))
     if (steps < 0).all() and len(steps):
@@ -125,7 +158,7 @@ class Grid:
       )
     return np.concatenate([[0.0], np.cumsum(steps)]), order
 
-  def __str__(self):
+  def __str__(self) -> str:
     return (
       f'{min(self.lats):g} .. {max(self.lats):g} N, '
       f'{self.lons[0]:g} .. {self.lons[-1]:g} E'
@@ -137,19 +170,41 @@ class Points:
   """The places of a list of stations or cities, a field [S].
 
   Attributes:
-    lats: [S] degrees.
-    lons: [S] degrees.
-    max_km: a place farther than this from all of them is outside.
+    lats: [S] degrees, latitudes of the stations.
+    lons: [S] degrees, longitudes of the stations.
+    max_km: distance in km to the nearest station from which on a place is
+      outside.
   """
 
   lats: np.ndarray
   lons: np.ndarray
   max_km: float = 25.0
 
-  def cells(self, lat, lon, alignment='nearest'):
-    """The nearest station, as `Grid.cells` has it with K = 1."""
+  def cells(
+    self,
+    lat: npt.ArrayLike,
+    lon: npt.ArrayLike,
+    alignment: Alignment = 'nearest',
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the nearest station of each place, and its weight.
+
+    Args:
+      lat: [P] degrees, latitudes of the places.
+      lon: [P] degrees, longitudes of the places, in any range.
+      alignment: only 'nearest'.
+
+    Returns:
+      Indices [P, 1] int of stations, and weights [P, 1] float64: 1, or NaN for
+      a place that is farther than `max_km` from every station.
+
+    Raises:
+      ValueError: for another alignment than 'nearest'.
+    """
     if alignment != 'nearest':
-      raise ValueError('Stations are no grid: alignment can only be nearest.')
+      raise ValueError(
+        f'alignment={alignment!r} needs a grid, but stations are none: '
+        "alignment can only be 'nearest'."
+      )
     far = distance_km(
       np.asarray(lat)[:, None],
       np.asarray(lon)[:, None],
@@ -160,33 +215,48 @@ class Points:
     outside = np.take_along_axis(far, index, -1) > self.max_km
     return index, np.where(outside, np.nan, 1.0)
 
-  def __str__(self):
+  def __str__(self) -> str:
     return f'{len(self.lats)} stations, each for {self.max_km:g} km around'
 
 
-def interpolate(field, index, weights):
-  """Values [P] of a ravelled field at the places of `cells`.
+def interpolate(
+  field: np.ndarray, index: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+  """Returns the values of a field at places.
 
-  A missing cell makes a place missing unless its weight is zero.
+  Args:
+    field: [Y * X] float, the ravelled field; NaN where missing.
+    index: [P, K] int, indices that `cells` returned.
+    weights: [P, K] float, weights that `cells` returned.
+
+  Returns:
+    [P] float. A place is missing (NaN) if it is outside the grid, or if one of
+    its cells is missing, unless the weight of this cell is 0.
   """
   values = np.where(weights == 0, 0, field[index] * weights)
   return values.sum(-1)
 
 
-def check_inside(grids, lat, lon, alignment):
-  """Raises if none of the grids reaches a place.
+def check_inside(
+  grids: Mapping[str, Grid | Points],
+  lat: np.ndarray,
+  lon: np.ndarray,
+  alignment: Alignment,
+) -> None:
+  """Raises an error if a place lies outside all grids.
 
   Args:
-    grids: {name of its file: `Grid` or `Points`}.
-    lat: [P] degrees.
-    lon: [P] degrees.
-    alignment: 'nearest' or 'bilinear'.
+    grids: {name of the file of a grid: the grid}.
+    lat: [P] degrees, latitudes of the places.
+    lon: [P] degrees, longitudes of the places.
+    alignment: 'nearest' or 'bilinear', as in `Grid.cells`.
 
   Raises:
-    OutsideGridError: naming the place, the grids and their files.
+    OutsideGridError: if a place lies outside all grids; the message names the
+      place, the grids and their files.
   """
   outside = np.ones(len(lat), bool)
-  for grid in grids.values():  # Of many files, the first mostly does.
+  for grid in grids.values():  # The first of many files usually has all places.
     if not outside.any():
       return
     outside &= np.isnan(grid.cells(lat, lon, alignment)[1]).any(-1)
@@ -201,13 +271,18 @@ def check_inside(grids, lat, lon, alignment):
     )
 
 
-def _between(ascending, x):
-  """Index [P] of the element at or below each x, and the way to the next."""
+def _between(
+  ascending: np.ndarray, x: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the index [P] of the element at or below x [P], and the position.
+
+  The position is 0 at this element and 1 at the next one.
+  """
   last = max(len(ascending) - 2, 0)
   low = np.clip(np.searchsorted(ascending, x, side='right') - 1, 0, last)
   high = np.minimum(low + 1, len(ascending) - 1)
   gap = np.where(high > low, ascending[high] - ascending[low], 1.0)
   part = (x - ascending[low]) / gap
-  if len(ascending) == 1:  # Half a degree to either side, not to the next one.
+  if len(ascending) == 1:  # A single row reaches half a degree to either side.
     part = np.where(part > 0.5, part + 1, part)
   return low, part

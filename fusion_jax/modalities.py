@@ -1,13 +1,15 @@
 """The table of modalities: what each one is, and how it becomes tokens.
 
-Keys are TerraMind's where it has one: they hash to ids and their alphabetical
-order decides which tokens are dropped when slots run out. Source of ids,
-vocabularies and statistics: TerraMind v1 (terrastackai/terratorch, commit
-85467a9, `terramind_register.py`); weather: this library, in the same scheme.
+Keys are TerraMind's where it has the modality: they are hashed to ids, and
+their alphabetical order decides which tokens are dropped when slots run out.
+Source of ids, vocabularies and statistics: TerraMind v1
+(terrastackai/terratorch, commit 85467a9, `terramind_register.py`). Weather is
+this library's own, in the same scheme.
 """
 
 import dataclasses
 import hashlib
+from collections.abc import Iterable
 from typing import Literal
 
 PATCH = 16  # Pixels per side of an image patch.
@@ -16,10 +18,11 @@ SERIES_BINS = 500  # Value bins of a uniform or quantile weather vocabulary.
 # Ids shared by every sequence vocabulary (4M, `fourm/utils/tokenizer`).
 PAD, UNK, SOS, EOS = 0, 1, 2, 3
 FIRST_SENTINEL, NUM_SENTINELS = 4, 200  # [S_0]..[S_199] are ids 4..203.
-NULL, ZERO = 204, 205  # Missing; precipitation below 0.01 mm. Series only.
+# Of series only: a missing value, and precipitation below 0.01 mm.
+NULL, ZERO = 204, 205
 VALUE_OFFSET = 206  # Id of the first value bin of a series.
 
-S2L2A_BANDS = (
+S2L2A_BANDS: tuple[str, ...] = (
   'B01',
   'B02',
   'B03',
@@ -33,10 +36,12 @@ S2L2A_BANDS = (
   'B11',
   'B12',
 )
-S2L1C_BANDS = S2L2A_BANDS[:10] + ('B10',) + S2L2A_BANDS[10:]
+S2L1C_BANDS: tuple[str, ...] = S2L2A_BANDS[:10] + ('B10',) + S2L2A_BANDS[10:]
 
-HOURLY_LEADS = tuple(range(-47, 13))  # Hours from the acquisition hour.
-DAILY_LEADS = tuple(range(-29, 11))  # UTC days from the acquisition day.
+# Offsets of hourly series from the hour of the acquisition, in hours.
+HOURLY_LEADS: tuple[int, ...] = tuple(range(-47, 13))
+# Offsets of daily series from the UTC day of the acquisition, in days.
+DAILY_LEADS: tuple[int, ...] = tuple(range(-29, 11))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,22 +49,26 @@ class Modality:
   """One kind of input or target.
 
   Attributes:
-    name: key, unique; decides the id and the order.
-    kind: 'image' raw pixels as linear patches (input only), 'tokens' a grid of
-      image-tokenizer codes, 'text' a short word sequence, 'series' a weather
-      sequence of binned values.
-    unit: of the stored values.
-    bands: names in storage order (images), or of the variable(s).
-    max_tokens: positions of the full grid, or longest sequence with its [EOS].
-    vocab_size: codes; 0 for raw pixels.
-    field: where the values stand in an example on disk.
-    mean: per band, subtracted before patches or tokenizer (TerraMind's own).
-    std: per band, divided by.
-    leads: offsets of a series from the acquisition, in hours or days.
-    seen: whether a model's encoder has an embedding of it.
-    predicted: whether its decoder has one; raw pixels never have.
-    ordered: of a series, whether its values stand in bins in ascending order,
-      with [ZERO] where it is dry; learned codes have neither.
+    name: unique key, which decides the id and the order.
+    kind: 'image' is raw pixels as linear patches (input only), 'tokens' a grid
+      of codes of an image tokenizer, 'text' a short sequence of words, 'series'
+      a weather sequence of codes.
+    unit: unit of the stored values.
+    bands: names of the bands in storage order, or of the variables.
+    max_tokens: number of positions of the full grid, or length of the longest
+      sequence with its [EOS].
+    vocab_size: number of codes; 0 for raw pixels.
+    field: name of the field of an example on disk that holds the values.
+    mean: mean of each band in the stored unit, subtracted before patches or
+      tokenizer (TerraMind's own).
+    std: standard deviation of each band in the stored unit, which values are
+      divided by.
+    leads: time steps of a series, as offsets from the acquisition in hours or
+      days.
+    seen: whether the encoder of a model has an embedding of this modality.
+    predicted: whether its decoder has one; raw pixels never have one.
+    ordered: whether the codes of a series are value bins in ascending order,
+      with [ZERO] for dry steps; learned codes have neither.
   """
 
   name: str
@@ -77,23 +86,31 @@ class Modality:
   ordered: bool = True
 
   @property
-  def id(self):
-    """SHA-256 of the name, as one big integer, modulo 2^15."""
+  def id(self) -> int:
+    """Number in TerraMind's checkpoints: SHA-256 of the name modulo 2^15."""
     return (
       int.from_bytes(hashlib.sha256(self.name.encode()).digest(), 'big') % 2**15
     )
 
   @property
-  def is_sequence(self):
+  def is_sequence(self) -> bool:
+    """Whether the tokens are a sequence, not a grid."""
     return self.kind in ('text', 'series')
 
   @property
-  def is_target(self):
-    """Whether a decoder can predict it: raw pixels are input only."""
+  def is_target(self) -> bool:
+    """Whether a decoder can predict the modality; raw pixels are input only."""
     return self.predicted and self.vocab_size > 0
 
-  def at(self, image_size):
-    """The same modality for square images of `image_size` pixels a side."""
+  def at(self, image_size: int) -> 'Modality':
+    """Returns the modality for square images of another size.
+
+    Args:
+      image_size: pixels per side of the images, a multiple of the patch.
+
+    Raises:
+      ValueError: if the images do not divide into patches.
+    """
     if self.is_sequence:
       return self
     if image_size % PATCH:
@@ -104,17 +121,32 @@ class Modality:
     return dataclasses.replace(self, max_tokens=(image_size // PATCH) ** 2)
 
 
-def _image(name, field, unit, bands, mean, std):
+def _image(
+  name: str,
+  field: str,
+  unit: str,
+  bands: tuple[str, ...],
+  mean: tuple[float, ...],
+  std: tuple[float, ...],
+) -> Modality:
   return Modality(name, 'image', unit, bands, 196, 0, field, mean, std)
 
 
-def _tokens(name, field, unit, bands, mean, std, vocab_size=15_360):
+def _tokens(
+  name: str,
+  field: str,
+  unit: str,
+  bands: tuple[str, ...],
+  mean: tuple[float, ...],
+  std: tuple[float, ...],
+  vocab_size: int = 15_360,
+) -> Modality:
   return Modality(
     name, 'tokens', unit, bands, 196, vocab_size, field, mean, std
   )
 
 
-def _series(name, unit, leads):
+def _series(name: str, unit: str, leads: tuple[int, ...]) -> Modality:
   return Modality(
     name,
     'series',
@@ -231,12 +263,13 @@ _ALL = (
   _series('tp_max_daily', 'mm', DAILY_LEADS),
   _series('tp_sum_daily', 'mm', DAILY_LEADS),
 )
-MODALITIES = {modality.name: modality for modality in _ALL}
-IMAGE_FIELDS = {
+MODALITIES: dict[str, Modality] = {modality.name: modality for modality in _ALL}
+# One modality for each field of an example that holds an image.
+IMAGE_FIELDS: dict[str, Modality] = {
   m.field: m for m in _ALL if m.kind in ('image', 'tokens')
-}  # One entry a sensor.
+}
 
-# Friendly names of raw inputs and of targets; exact keys work too.
+# Short names of raw inputs and of targets; exact keys work too.
 _INPUTS = {
   'S2L2A': 'untok_sen2l2a@224',
   'S2L1C': 'untok_sen2l1c@224',
@@ -259,34 +292,47 @@ _TARGETS = {
 }
 
 
-def get(name, role='input'):
-  """The modality called `name`, a key or a friendly name such as 'S2L2A'.
+def get(name: str, role: Literal['input', 'target'] = 'input') -> Modality:
+  """Returns the modality with a key, or with a short name such as 'S2L2A'.
 
   Args:
-    name: key of `MODALITIES`, or a sensor's name, any case.
-    role: 'input' reads a sensor's name as raw pixels, 'target' as its tokens.
+    name: key of `MODALITIES`, or name of a sensor in upper or lower case.
+    role: 'input' takes the name of a sensor for its raw pixels, 'target' for
+      its tokens.
 
   Raises:
-    ValueError: if there is none; the message lists what there is.
+    ValueError: if there is no such modality; the message lists all of them.
   """
   if name in MODALITIES:
     return MODALITIES[name]
-  friendly = _INPUTS if role == 'input' else _TARGETS
-  keys = {key.lower(): value for key, value in friendly.items()}
+  short_names = _INPUTS if role == 'input' else _TARGETS
+  keys = {key.lower(): value for key, value in short_names.items()}
   if name.lower() not in keys:
     raise ValueError(
       f'There is no {role} modality {name!r}; choose one of '
-      f'{sorted(MODALITIES)} or, by sensor, {sorted(friendly)}.'
+      f'{sorted(MODALITIES)} or, by sensor, {sorted(short_names)}.'
     )
   return MODALITIES[keys[name.lower()]]
 
 
-def select(names, image_size=224):
-  """The modalities of a model, sorted by name, for images of `image_size`."""
-  found = sorted((get(name) for name in names), key=lambda m: m.name)
-  if len({m.name for m in found}) != len(found):
-    raise ValueError(f'A modality is named twice in {sorted(names)}.')
-  return tuple(modality.at(image_size) for modality in found)
+def select(names: Iterable[str], image_size: int = 224) -> tuple[Modality, ...]:
+  """Returns the modalities of a model, sorted by their keys.
+
+  Args:
+    names: keys of `MODALITIES`, or names of sensors for their raw pixels.
+    image_size: pixels per side of the images, a multiple of the patch.
+
+  Raises:
+    ValueError: if there is no such modality, if one is named twice, or if the
+      images do not divide into patches.
+  """
+  names = tuple(names)
+  selected = sorted((get(name) for name in names), key=lambda m: m.name)
+  if len({m.name for m in selected}) != len(selected):
+    raise ValueError(
+      f'A modality is named twice in {sorted(names)}; name each one once.'
+    )
+  return tuple(modality.at(image_size) for modality in selected)
 
 
 assert len({m.id for m in _ALL}) == len(_ALL), 'Two modalities share an id.'
