@@ -36,6 +36,6 @@ class Source(Protocol):
     """Returns the number of examples."""
     ...
 
-  def __getitem__(self, index: int, /) -> Example:
+  def __getitem__(self, index: int) -> Example:
     """Returns example number `index`, counted from 0."""
     ...

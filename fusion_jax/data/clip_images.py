@@ -1,30 +1,38 @@
 """Photos as CLIP sees them: resized, cropped, standardised.
 
 Source: OpenAI CLIP, `clip.py` (`_transform`). Pillow's bicubic filter works on
-bytes and smooths when it shrinks; others differ by several grey levels.
+bytes and smooths when it shrinks; other filters differ by several grey levels.
 """
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
+from numpy import typing as npt
 from PIL import Image
+
+# A photo: the path of its file, a Pillow image, or uint8 [Y, X, 3].
+Photo = str | os.PathLike[str] | Image.Image | npt.ArrayLike
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # Of red, green, blue in [0, 1].
 STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-def preprocess(photos, size=224):
-  """Standardised pixels of photos.
+def preprocess(photos: Sequence[Photo], size: int = 224) -> np.ndarray:
+  """Returns the standardised pixels of photos.
 
   Args:
-    photos: B of what `resize` takes.
-    size: pixels a side.
+    photos: B photos, each of them a path, a Pillow image or uint8 [Y, X, 3].
+    size: pixels per side of the result.
 
   Returns:
     [B, size, size, 3] float32.
 
   Raises:
-    ValueError: as `read` and `resize`.
+    TypeError: if `photos` is one path and not a list of photos.
+    FileNotFoundError: if a file does not exist.
+    ValueError: if an array is not a photo of bytes, or if a file does not
+      decode.
   """
   if isinstance(photos, (str, os.PathLike)):
     raise TypeError(f'Give a list of photos, such as [{str(photos)!r}].')
@@ -34,18 +42,20 @@ def preprocess(photos, size=224):
   return pixels
 
 
-def resize(photo, size=224):
-  """A square photo: its shorter side becomes `size`, the centre is kept.
+def resize(photo: Photo, size: int = 224) -> np.ndarray:
+  """Returns the central square of a photo whose shorter side becomes `size`.
 
   Args:
-    photo: path, PIL image, or uint8 [Y, X, 3].
-    size: pixels a side.
+    photo: path, Pillow image or uint8 [Y, X, 3].
+    size: pixels per side of the result.
 
   Returns:
     [size, size, 3] uint8.
 
   Raises:
-    ValueError: if an array is no photo of bytes, or a file does not decode.
+    FileNotFoundError: if a file does not exist.
+    ValueError: if an array is not a photo of bytes, or if a file does not
+      decode.
   """
   image = _as_image(photo)
   width, height = image.size
@@ -56,19 +66,29 @@ def resize(photo, size=224):
   return np.asarray(image.crop((left, top, left + size, top + size)))
 
 
-def standardize(pixels):
-  """Bytes [..., 3] to float32 of mean 0 and deviation 1 over CLIP's photos."""
+def standardize(pixels: npt.ArrayLike) -> np.ndarray:
+  """Scales bytes [..., 3] to the mean 0 and deviation 1 of CLIP's photos.
+
+  Args:
+    pixels: [..., 3] uint8, red, green, blue.
+
+  Returns:
+    [..., 3] float32.
+  """
   shape = (1,) * (np.ndim(pixels) - 1) + (3,)
   mean, std = (np.asarray(x, np.float32).reshape(shape) for x in (MEAN, STD))
   return (np.asarray(pixels, np.float32) / np.float32(255) - mean) / std
 
 
-def read(path):
-  """The photo in a file as a PIL image in RGB; its EXIF turn is ignored.
+def read(path: str | os.PathLike[str]) -> Image.Image:
+  """Reads the photo in a file as RGB; its EXIF rotation is ignored.
+
+  Args:
+    path: path of the file.
 
   Raises:
-    FileNotFoundError: if there is no such file.
-    ValueError: if it does not decode, wholly; the file is named.
+    FileNotFoundError: if the file does not exist.
+    ValueError: if the file does not decode completely; the message names it.
   """
   try:
     with Image.open(path) as image:
@@ -82,7 +102,8 @@ def read(path):
     ) from error
 
 
-def _as_image(photo):
+def _as_image(photo: Photo) -> Image.Image:
+  """Returns a photo as a Pillow image in RGB."""
   if isinstance(photo, (str, os.PathLike)):
     return read(photo)
   if isinstance(photo, Image.Image):
@@ -90,7 +111,7 @@ def _as_image(photo):
   array = np.asarray(photo)
   if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != 3:
     raise ValueError(
-      f'A photo is {array.dtype} {array.shape}; wanted are bytes, uint8 '
-      '[rows, columns, 3] in red, green, blue.'
+      f'A photo is {array.dtype} {array.shape}, but must be uint8 [rows, '
+      'columns, 3] in the order red, green, blue.'
     )
   return Image.fromarray(array)

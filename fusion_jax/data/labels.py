@@ -1,9 +1,9 @@
 """Classes of places: what LUCAS surveyed, and where the place lies.
 
-A label is stored as the index into `classes(task)`, or -1 for none. The
+A label is stored as its index in `classes(task)`, or -1 for no class. The
 tables are in `labels/`.
-Differs from the paper (TimeSenCLIP): 16 land uses and 40 crops, as the public
-code and the published labels have, not 18 and 36.
+Differs from the paper (TimeSenCLIP): there are 16 land uses and 40 crops, as
+in the public code and the published labels, not 18 and 36.
 """
 
 import csv
@@ -12,9 +12,9 @@ import pathlib
 import re
 
 TASKS = ('land_cover', 'land_use', 'crops', 'eunis', 'bioregion', 'country')
-NONE = -1
-# Field of an example that holds a task's label, int32.
-FIELDS = {task: f'label/{task}' for task in TASKS}
+NONE = -1  # Label of a place without a class.
+# Name of the field of an example that holds the label of a task, int32.
+FIELDS: dict[str, str] = {task: f'label/{task}' for task in TASKS}
 
 _FOLDER = pathlib.Path(__file__).with_name('labels')
 _CLASSES = {
@@ -30,22 +30,22 @@ _CODES = {
   'land_use': 'lucas_lu1_codes.csv',
 }
 _NO_NAME = ('', 'na', 'nan', 'none')
-# Spellings of the second list that circulates.
-_OTHERWISE = {
+# Names as a second published list spells them.
+_OTHER_SPELLINGS = {
   'transport, communication, storage, protection': (
     'Transport, Communication Networks, Storage, Protection Works'
   )
 }
 
 
-def classes(task):
-  """Names of a task's classes, in the order of their indices.
+def classes(task: str) -> tuple[str, ...]:
+  """Returns the names of the classes of a task, in the order of their indices.
 
   Args:
     task: one of `TASKS`.
 
   Returns:
-    tuple of str: 8, 16, 40, 44, 12 and 28 names.
+    8, 16, 40, 44, 12 and 28 names for the six tasks.
 
   Raises:
     ValueError: if there is no such task.
@@ -53,11 +53,17 @@ def classes(task):
   return tuple(row['name'] for row in _rows(task))
 
 
-def in_paper(task):
-  """Names of the classes that TimeSenCLIP's paper has as candidates.
+def in_paper(task: str) -> tuple[str, ...]:
+  """Returns the names of the classes that TimeSenCLIP's paper scores.
 
-  Differs from `classes` for bioregions: the public code asks for 12, the
-  paper's places lie in 8, and 8 is the default of evaluations.
+  They differ from `classes` for bioregions: the public code scores 12, but the
+  places of the paper lie in 8, and these 8 are the default of evaluations.
+
+  Args:
+    task: one of `TASKS`.
+
+  Raises:
+    ValueError: if there is no such task.
   """
   return tuple(
     row['name']
@@ -67,8 +73,17 @@ def in_paper(task):
 
 
 @functools.cache
-def codes(task):
-  """{code: index}: LC1, LU1, LC1, number, number and NUTS 0 of the task."""
+def codes(task: str) -> dict[str, int]:
+  """Returns the index of the class of each code of a task.
+
+  Args:
+    task: one of `TASKS`. Their codes are LUCAS LC1 for 'land_cover' and
+      'crops', LUCAS LU1 for 'land_use', numbers for 'eunis' and 'bioregion',
+      and NUTS 0 for 'country'.
+
+  Raises:
+    ValueError: if there is no such task.
+  """
   _rows(task)
   if task in _CODES:
     return {
@@ -77,63 +92,75 @@ def codes(task):
   return {row['code']: int(row['index']) for row in _rows(task)}
 
 
-def of_code(task, code):
-  """Index of the class with a code; -1 where the code belongs to none.
+def of_code(task: str, code: str | int) -> int:
+  """Returns the index of the class with a code, or -1 if no class has it.
 
-  So the crop of 'C10' (woodland) is -1, as is the land use of '8', LUCAS' way
-  to write that something does not apply.
+  So the crop of 'C10' (woodland) is -1, as is the land use of '8', which is
+  LUCAS' code for "not applicable".
+
+  Args:
+    task: one of `TASKS`.
+    code: code of the task, in upper or lower case.
+
+  Raises:
+    ValueError: if there is no such task.
   """
   return codes(task).get(str(code).strip().upper(), NONE)
 
 
-def of_name(task, name):
-  """Index of the class with a name, in either published spelling.
+def of_name(task: str, name: str) -> int:
+  """Returns the index of the class with a name, in either published spelling.
 
   Args:
     task: one of `TASKS`.
-    name: capitals and spaces do not matter; 'NA' and '' are no class.
+    name: name of the class; case and spaces do not matter. 'NA', 'nan', 'none'
+      and '' mean no class.
 
   Returns:
-    int, -1 for no class.
+    Index of the class, or -1 for no class.
 
   Raises:
-    ValueError: if the task has no such class; the message lists them.
+    ValueError: if there is no such task, or if it has no such class; the
+      message lists its classes.
   """
   key = _key(name)
   if key in _NO_NAME:
     return NONE
-  found = _by_key(task).get(_key(_OTHERWISE.get(str(name).lower(), name)))
-  if found is None:
+  spelling = _OTHER_SPELLINGS.get(str(name).lower(), name)
+  index = _by_key(task).get(_key(spelling))
+  if index is None:
     raise ValueError(
-      f'{name!r} is no class of {task}; there are {", ".join(classes(task))}.'
+      f'{name!r} is no class of {task}; choose one of '
+      f'{", ".join(classes(task))}.'
     )
-  return found
+  return index
 
 
-def pretty(name):
-  """A class name as one would write it: 'BlackSea' is 'Black Sea'."""
+def pretty(name: str) -> str:
+  """Returns the name of a class with spaces: 'Black Sea' for 'BlackSea'."""
   return re.sub('(?<=[a-z])(?=[A-Z])', ' ', name)
 
 
-def _key(name):
-  """'Bare Land' and 'Bareland' alike."""
+def _key(name: str) -> str:
+  """Returns a name without spaces and case: 'bareland' for 'Bare Land'."""
   return re.sub(r'\s', '', str(name)).lower()
 
 
 @functools.cache
-def _by_key(task):
+def _by_key(task: str) -> dict[str, int]:
   return {_key(name): i for i, name in enumerate(classes(task))}
 
 
-def _rows(task):
+def _rows(task: str) -> tuple[dict[str, str], ...]:
+  """Returns the rows of a task's table of classes."""
   if task not in _CLASSES:
     raise ValueError(
-      f'There is no task {task!r}; there are {", ".join(TASKS)}.'
+      f'There is no task {task!r}; choose one of {", ".join(TASKS)}.'
     )
   return _read(_CLASSES[task])
 
 
 @functools.cache
-def _read(name):
+def _read(name: str) -> tuple[dict[str, str], ...]:
   with open(_FOLDER / name, newline='', encoding='utf-8') as file:
     return tuple(csv.DictReader(file))

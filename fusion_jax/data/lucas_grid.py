@@ -1,11 +1,12 @@
-"""The grid of LUCAS: a point's identifier is its place.
+"""The grid of LUCAS: the identifier of a point is its place.
 
-Easting and northing in whole kilometres of ETRS89-LAEA (EPSG:3035), four
-digits each: 40683280 is 4068 km east, 3280 km north.
+An identifier has easting and northing in whole kilometres of ETRS89-LAEA
+(EPSG:3035), four digits each: 40683280 is 4068 km east and 3280 km north.
 Source: EPSG Guidance Note 7-2, method 9820; Snyder 1987, pp. 187-190.
 """
 
 import numpy as np
+from numpy import typing as npt
 
 _A, _F = 6_378_137.0, 1 / 298.257222101  # GRS 80.
 _E2 = _F * (2 - _F)
@@ -14,7 +15,8 @@ _LAT0, _LON0 = np.deg2rad(52.0), np.deg2rad(10.0)
 _EAST0, _NORTH0 = 4_321_000.0, 3_210_000.0
 
 
-def _q(lat):
+def _q(lat: npt.ArrayLike) -> np.ndarray:
+  """Returns q of latitudes in radians (Snyder 1987, Eq. 3-12)."""
   sine = np.sin(lat)
   return (1 - _E2) * (
     sine / (1 - _E2 * sine**2)
@@ -33,38 +35,59 @@ _D = (
 )
 
 
-def coordinates(point_ids):
-  """(lat, lon) [...] in degrees of LUCAS points.
+def coordinates(point_ids: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the latitudes and longitudes of LUCAS points.
 
   Args:
-    point_ids: [...] int or str of eight digits.
+    point_ids: [...] int or str, identifiers of eight digits.
+
+  Returns:
+    Latitudes and longitudes in degrees, [...] float64 each.
 
   Raises:
-    ValueError: for an identifier that is no such number.
+    ValueError: if an identifier is not a number of eight digits.
   """
   try:
     ids = np.asarray(point_ids).astype(np.int64)
   except ValueError as error:
     raise ValueError(
-      f'{point_ids!r} is no LUCAS point; wanted are eight '
-      'digits, such as 40683280.'
+      f'{point_ids!r} is no LUCAS point; an identifier has eight digits, such '
+      'as 40683280.'
     ) from error
   if (bad := (ids < 10_000_000) | (ids > 99_999_999)).any():
     raise ValueError(
-      f'{ids[bad].flat[0]} is no LUCAS point; wanted are eight '
-      'digits, such as 40683280.'
+      f'{ids[bad].flat[0]} is no LUCAS point; an identifier has eight digits, '
+      'such as 40683280.'
     )
   return inverse(ids // 10_000 * 1000.0, ids % 10_000 * 1000.0)
 
 
-def identify(lat, lon):
-  """The LUCAS point [...] int64 nearest to latitudes and longitudes."""
+def identify(lat: npt.ArrayLike, lon: npt.ArrayLike) -> np.ndarray:
+  """Returns the identifiers of the LUCAS points nearest to places.
+
+  Args:
+    lat: [...] degrees, latitudes.
+    lon: [...] degrees, longitudes.
+
+  Returns:
+    [...] int64.
+  """
   east, north = (np.rint(x / 1000).astype(np.int64) for x in forward(lat, lon))
   return east * 10_000 + north
 
 
-def forward(lat, lon):
-  """(easting, northing) [...] in m of latitudes and longitudes in degrees."""
+def forward(
+  lat: npt.ArrayLike, lon: npt.ArrayLike
+) -> tuple[np.ndarray, np.ndarray]:
+  """Projects places to ETRS89-LAEA (EPSG:3035).
+
+  Args:
+    lat: [...] degrees, latitudes.
+    lon: [...] degrees, longitudes.
+
+  Returns:
+    Eastings and northings in m, [...] float64 each.
+  """
   lat, lon = np.deg2rad(lat), np.deg2rad(lon) - _LON0
   beta = np.arcsin(_q(lat) / _QP)
   scale = _RADIUS * np.sqrt(
@@ -87,8 +110,18 @@ def forward(lat, lon):
   )
 
 
-def inverse(east, north):
-  """(lat, lon) [...] in degrees of eastings and northings in m."""
+def inverse(
+  east: npt.ArrayLike, north: npt.ArrayLike
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the places of ETRS89-LAEA (EPSG:3035) coordinates.
+
+  Args:
+    east: [...] m, eastings.
+    north: [...] m, northings.
+
+  Returns:
+    Latitudes and longitudes in degrees, [...] float64 each.
+  """
   x, y = np.asarray(east) - _EAST0, np.asarray(north) - _NORTH0
   rho = np.hypot(x / _D, _D * y)
   angle = 2 * np.arcsin(rho / (2 * _RADIUS))

@@ -1,30 +1,43 @@
 """Which tokens an encoder sees and a decoder predicts, and their slots.
 
-The arithmetic and the order of the draws are 4M's (apple/ml-4m,
-`fourm/data/masking.py`), so that recorded draws give
-recorded masks. As there, **True in a mask means hidden**; `pack` turns such
-masks over full grids into slots, in which only what is used remains.
+The arithmetic and the order of the random draws are those of 4M (apple/ml-4m,
+`fourm/data/masking.py`), so that recorded draws give recorded masks. As in 4M,
+**True in a mask means hidden**. `pack` turns such masks over full grids into
+slots, which contain only the tokens that are used.
 """
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from fusion_jax import modalities
 
+# 'tensor', 'input_mask', 'target_mask' and 'decoder_attention_mask' of one
+# modality of an example.
+Grid = Mapping[str, np.ndarray]
+
 KEEP_SCHEMES = ('random', 'all', 'binary')
 
 
-def mask_image(num_tokens, input_budget, target_budget, rng):
-  """Masks over an image grid, never overlapping.
+def mask_image(
+  num_tokens: int,
+  input_budget: int,
+  target_budget: int | None,
+  rng: np.random.Generator,
+) -> dict[str, np.ndarray]:
+  """Draws the visible and the predicted tokens of an image; none is both.
 
   Args:
-    num_tokens: L of the grid.
-    input_budget: tokens seen.
-    target_budget: tokens predicted; None for all that are not seen.
-    rng: NumPy generator.
+    num_tokens: L, number of tokens of the grid.
+    input_budget: number of tokens seen.
+    target_budget: number of tokens predicted; None for all that are not seen.
+    rng: generator of the random draws.
 
   Returns:
-    {'input_mask', 'target_mask'} [L] bool, True where hidden, and
-    'decoder_attention_mask' [L] int: the number of targets, at the first one.
+    'input_mask' and 'target_mask', [L] bool each, True where hidden; and
+    'decoder_attention_mask' [L] int32, which has the number of targets at the
+    first target and is 0 elsewhere.
   """
   order = np.argsort(rng.random(num_tokens))
   if target_budget is None:
@@ -40,23 +53,26 @@ def mask_image(num_tokens, input_budget, target_budget, rng):
   }
 
 
-def mask_spans(ids, hidden):
+def mask_spans(
+  ids: np.ndarray, hidden: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Replaces every run of hidden tokens by a sentinel [S_1], [S_2], ...
 
   Args:
-    ids: [n] int, at least one.
-    hidden: [n] bool.
+    ids: [n] int, at least one token.
+    hidden: [n] bool, True for tokens that are hidden.
 
   Returns:
-    What is seen; what is to be predicted: sentinel, run, sentinel, run, ...,
-    and one more sentinel that closes; where in this the sentinels stand.
+    What is seen, [seen] int; what is to be predicted, [predicted] int: a
+    sentinel, its run, the next sentinel, its run, ..., and one more sentinel
+    that closes; and the positions of the sentinels in what is to be predicted.
   """
   starts = hidden.copy()
   starts[1:] &= ~hidden[:-1]
   runs = np.cumsum(starts)
   sentinels = modalities.FIRST_SENTINEL + runs
   seen = np.where(starts, sentinels, ids)[starts | ~hidden]
-  where = (np.cumsum(hidden) + runs)[starts] - 2  # Of hidden and sentinels.
+  where = (np.cumsum(hidden) + runs)[starts] - 2  # In hidden and sentinels.
   to_predict = np.empty(hidden.sum() + len(where) + 1, ids.dtype)
   is_sentinel = np.zeros(len(to_predict), bool)
   is_sentinel[where] = is_sentinel[-1] = True
@@ -66,29 +82,43 @@ def mask_spans(ids, hidden):
   return seen, to_predict, where
 
 
-def _hide(count, keep, rng):
-  """Hidden tokens [count] bool, and how many tokens remain with sentinels."""
+def _hide(
+  count: int, keep: float, rng: np.random.Generator
+) -> tuple[np.ndarray, int]:
+  """Draws hidden tokens [count] bool; returns how many tokens remain too.
+
+  The number includes the sentinels of hidden runs.
+  """
   hidden = rng.random(count) > keep
   kept = ~hidden
-  num_runs = hidden[0] + np.count_nonzero(hidden[1:] & kept[:-1])
-  return hidden, np.count_nonzero(kept) + num_runs
+  num_runs = int(hidden[0]) + int(np.count_nonzero(hidden[1:] & kept[:-1]))
+  return hidden, int(np.count_nonzero(kept)) + num_runs
 
 
-def mask_sequence(ids, max_tokens, input_budget, target_budget, keep, rng):
-  """Span-masks a sequence until what is seen fits its budget.
+def mask_sequence(
+  ids: np.ndarray,
+  max_tokens: int,
+  input_budget: int,
+  target_budget: int,
+  keep: str,
+  rng: np.random.Generator,
+) -> dict[str, np.ndarray]:
+  """Hides spans of a sequence until what is seen fits its budget.
 
   Args:
-    ids: [n] int with its [EOS], already cut to `max_tokens`.
-    max_tokens: of the modality.
-    input_budget: most tokens seen, at most `max_tokens`.
-    target_budget: most tokens predicted.
-    keep: 'random' share of tokens seen, 'all', or 'binary' all or none.
-    rng: NumPy generator.
+    ids: [n] int with its [EOS], n at most `max_tokens`.
+    max_tokens: length of the longest sequence of this modality.
+    input_budget: largest number of tokens seen, at most `max_tokens`.
+    target_budget: largest number of tokens predicted.
+    keep: share of tokens seen: 'random' draws it, 'all' shows all tokens,
+      'binary' draws all or none.
+    rng: generator of the random draws.
 
   Returns:
-    'tensor' [(max_tokens + 1) * 2] int32, what is seen from index 0, what is
-    to be predicted from index `input_budget`; masks as `mask_image`, with 1
-    in 'decoder_attention_mask' on every target.
+    'tensor' [(max_tokens + 1) * 2] int32: what is seen from index 0 on, what is
+    to be predicted from index `input_budget` on; 'input_mask' and
+    'target_mask', bool of this length, True where hidden; and
+    'decoder_attention_mask', int32 of this length, 1 at every target.
   """
   share = _keep(keep, input_budget, rng)
   hidden, count = _hide(len(ids), share, rng)
@@ -98,20 +128,22 @@ def mask_sequence(ids, max_tokens, input_budget, target_budget, keep, rng):
   seen, to_predict, sentinels = mask_spans(ids, hidden)
   seen = seen[:input_budget]
   to_predict = _cut_targets(to_predict, sentinels, target_budget, rng)
-  grid = {'tensor': np.zeros((max_tokens + 1) * 2, np.int32)}
-  grid['tensor'][: len(seen)] = seen
-  targets = slice(input_budget, input_budget + len(to_predict))
-  grid['tensor'][targets] = to_predict
-  positions = np.arange(len(grid['tensor']))
-  grid['input_mask'] = positions >= len(seen)
-  grid['target_mask'] = (positions < targets.start) | (
-    positions >= targets.stop
-  )
-  grid['decoder_attention_mask'] = (~grid['target_mask']).astype(np.int32)
-  return grid
+  tensor = np.zeros((max_tokens + 1) * 2, np.int32)
+  tensor[: len(seen)] = seen
+  last = input_budget + len(to_predict)
+  tensor[input_budget:last] = to_predict
+  positions = np.arange(len(tensor))
+  target_mask = (positions < input_budget) | (positions >= last)
+  return {
+    'tensor': tensor,
+    'input_mask': positions >= len(seen),
+    'target_mask': target_mask,
+    'decoder_attention_mask': (~target_mask).astype(np.int32),
+  }
 
 
-def _keep(scheme, input_budget, rng):
+def _keep(scheme: str, input_budget: int, rng: np.random.Generator) -> float:
+  """Draws the share of tokens that is seen."""
   if not input_budget:
     return 0.0
   if scheme == 'random':
@@ -122,38 +154,48 @@ def _keep(scheme, input_budget, rng):
   return 1.0
 
 
-def _cut_targets(ids, sentinels, budget, rng):
-  """At most `budget` targets, beginning with a sentinel drawn at random."""
+def _cut_targets(
+  ids: np.ndarray,
+  sentinels: np.ndarray,
+  budget: int,
+  rng: np.random.Generator,
+) -> np.ndarray:
+  """Returns at most `budget` targets, from a randomly drawn sentinel on."""
   if len(ids) <= budget:
     return ids
-  # The closing sentinel starts nothing, so it is not drawn.
+  # The closing sentinel starts no run, so it is not drawn.
   start = sentinels[rng.integers(max(1, len(sentinels) - 1))]
   if len(ids) - start >= budget:
     return ids[start : start + budget]
   return ids[sentinels[np.argmax(len(ids) - sentinels <= budget)] :]
 
 
-def pack(grids, selected, num_inputs, num_targets):
-  """Keeps what is seen and what is predicted, as slots.
+def pack(
+  grids: Mapping[str, Grid],
+  selected: Sequence[modalities.Modality],
+  num_inputs: int,
+  num_targets: int,
+) -> dict[str, dict[str, Any]]:
+  """Gathers the tokens that are seen and predicted into slots.
 
-  Slots stand in order of modality, then position: the reference's stable
-  partition of its concatenated grids. Slots beyond the sizes are lost.
+  Slots are ordered by modality, then position: the reference's stable
+  partition of its concatenated grids. Tokens that find no slot are lost.
 
   Args:
-    grids: {name: {'tensor', 'input_mask', 'target_mask',
-      'decoder_attention_mask'}} of one example. 'tensor' is [Y, X, C] for raw
-      pixels, else int, [L] or a grid of L. Modalities without an entry get no
-      slot; raw pixels need the input mask only.
-    selected: all modalities of the model, sorted by name. A slot's 'modality'
-      is an index into this.
-    num_inputs: N, encoder slots.
-    num_targets: M, decoder slots.
+    grids: {name of a modality: 'tensor', 'input_mask', 'target_mask' and
+      'decoder_attention_mask'} of one example. 'tensor' is [Y, X, C] for raw
+      pixels, and otherwise [L] or a grid of L tokens, int. A modality without
+      an entry gets no slot; raw pixels need the input mask only.
+    selected: all modalities of the model, sorted by name. The 'modality' of a
+      slot is an index into this sequence.
+    num_inputs: N, number of encoder slots.
+    num_targets: M, number of decoder slots.
 
   Returns:
-    'encoder': {'modality', 'position', 'code' [N], 'patches': {name of raw
-    modality: [N, 256 C], of the dtype of its tensor}}; 'decoder':
-    {'modality', 'position', 'code', 'target', 'attention', 'trainable' [M]}.
-    Padding is modality -1 and 0 elsewhere.
+    'encoder': 'modality', 'position' and 'code', [N] int32 each, and 'patches',
+    {name of a raw modality: [N, 256 C], of the dtype of its tensor}; 'decoder':
+    'modality', 'position', 'code', 'target' and 'attention', [M] int32 each,
+    and 'trainable' [M] bool. Padding has the modality -1, and 0 elsewhere.
   """
   return {
     'encoder': pack_inputs(grids, selected, num_inputs),
@@ -161,9 +203,24 @@ def pack(grids, selected, num_inputs, num_targets):
   }
 
 
-def pack_inputs(grids, selected, num_inputs):
-  """The 'encoder' part of `pack`."""
-  slots = {
+def pack_inputs(
+  grids: Mapping[str, Grid],
+  selected: Sequence[modalities.Modality],
+  num_inputs: int,
+) -> dict[str, Any]:
+  """Gathers the tokens that are seen into encoder slots.
+
+  Args:
+    grids: {name of a modality: 'tensor' and 'input_mask'} of one example, as
+      `pack` takes them.
+    selected: all modalities of the model, sorted by name.
+    num_inputs: N, number of encoder slots.
+
+  Returns:
+    'modality', 'position' and 'code', [N] int32 each, and 'patches', {name of a
+    raw modality: [N, 256 C], of the dtype of its tensor}.
+  """
+  slots: dict[str, Any] = {
     'modality': np.full(num_inputs, -1, np.int32),
     'position': np.zeros(num_inputs, np.int32),
     'code': np.zeros(num_inputs, np.int32),
@@ -187,7 +244,12 @@ def pack_inputs(grids, selected, num_inputs):
   return slots
 
 
-def _pack_targets(grids, selected, num_targets):
+def _pack_targets(
+  grids: Mapping[str, Grid],
+  selected: Sequence[modalities.Modality],
+  num_targets: int,
+) -> dict[str, np.ndarray]:
+  """Gathers the tokens that are predicted into decoder slots."""
   names = ('position', 'code', 'target', 'attention')
   slots = {'modality': np.full(num_targets, -1, np.int32)}
   slots |= {name: np.zeros(num_targets, np.int32) for name in names}
@@ -197,19 +259,22 @@ def _pack_targets(grids, selected, num_targets):
     grid = grids.get(modality.name)
     if grid is None or not modality.is_target:
       continue
-    made = (_sequence_targets if modality.is_sequence else _image_targets)(
+    targets = (_sequence_targets if modality.is_sequence else _image_targets)(
       grid, modality
     )
-    count = min(len(made['position']), num_targets - stop)
+    count = min(len(targets['position']), num_targets - stop)
     rows = slice(stop, stop := stop + count)
     slots['modality'][rows] = index
     slots['trainable'][rows] = True
-    for name, values in made.items():
+    for name, values in targets.items():
       slots[name][rows] = values[:count]
   return slots
 
 
-def _image_targets(grid, modality):
+def _image_targets(
+  grid: Grid, modality: modalities.Modality
+) -> dict[str, np.ndarray]:
+  """Returns position, target and attention of the targets of an image."""
   del modality
   chosen = _shown(grid, 'target_mask')
   return {
@@ -219,38 +284,50 @@ def _image_targets(grid, modality):
   }
 
 
-def _sequence_targets(grid, modality):
-  """Each target predicts the next one, so n targets make n - 1 slots."""
+def _sequence_targets(
+  grid: Grid, modality: modalities.Modality
+) -> dict[str, np.ndarray]:
+  """Returns the slots of a sequence.
+
+  Each target predicts the next one, so n targets make n - 1 slots.
+  """
   chosen = _shown(grid, 'target_mask')
   pairs = np.flatnonzero(np.diff(chosen) == 1)
-  here, following = chosen[pairs], chosen[pairs + 1]
+  current, following = chosen[pairs], chosen[pairs + 1]
   target = grid['tensor'][following]
-  made = {
+  slots = {
     'position': np.where(pairs < modality.max_tokens, pairs, 0),
-    'code': grid['tensor'][here],
+    'code': grid['tensor'][current],
     'target': target,
-    'attention': grid['decoder_attention_mask'][here],
+    'attention': grid['decoder_attention_mask'][current],
   }
-  if modality.kind == 'series':  # What was not measured teaches nothing.
-    made['trainable'] = target != modalities.NULL
-  return made
+  if modality.kind == 'series':  # A value that was not measured is no target.
+    slots['trainable'] = target != modalities.NULL
+  return slots
 
 
-def _shown(grid, mask):
+def _shown(grid: Grid | None, mask: str) -> np.ndarray:
+  """Returns the positions that a mask does not hide, int."""
   if grid is None:
     return np.zeros(0, int)
   return np.flatnonzero(~grid[mask])
 
 
-def _gather_patches(grid, visible, rows, num_slots, num_bands):
-  """[num_slots, 256 C]: the visible patches in their rows, 0 elsewhere.
+def _gather_patches(
+  grid: Grid | None,
+  visible: np.ndarray,
+  rows: slice,
+  num_slots: int,
+  num_bands: int,
+) -> np.ndarray:
+  """Returns the visible patches in their rows, 0 elsewhere, [slots, 256 C].
 
-  Within a patch: row, column, channel, the last one fastest.
+  Within a patch the order is row, column, channel, with the channel fastest.
   """
   size = modalities.PATCH
   dtype = np.float32 if grid is None else grid['tensor'].dtype
   patches = np.zeros((num_slots, size * size * num_bands), dtype)
-  if len(visible):
+  if grid is not None and len(visible):
     height, width, _ = grid['tensor'].shape
     tiles = grid['tensor'].reshape(
       height // size, size, width // size, size, num_bands

@@ -1,44 +1,59 @@
-"""What a data set's statistics say: standardisation and value bins."""
+"""What the statistics of a data set say: standardisation and value bins."""
 
 import json
+import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
 import numpy as np
 
+from fusion_jax import modalities
 from fusion_jax.ops import quantize
+from fusion_jax.types import Statistics
+
+# Name of a quantizer's kind of bins.
+Scheme = Literal['uniform', 'quantile']
 
 
-def load_statistics(path):
-  """The content of `statistics.json` in a data set's folder.
-
-  Raises:
-    FileNotFoundError: if the folder has none.
-  """
-  path = pathlib.Path(path) / 'statistics.json'
-  if not path.exists():
-    raise FileNotFoundError(
-      f'{path} is missing; `python -m fusion_jax.prepare` writes it with '
-      'the examples.'
-    )
-  return json.loads(path.read_text())
-
-
-def standards(selected, statistics=None):
-  """Mean and standard deviation of every band of the raw images.
+def load_statistics(path: str | os.PathLike[str]) -> dict[str, Any]:
+  """Reads `statistics.json` in the folder of a data set.
 
   Args:
-    selected: modalities.
-    statistics: of a data set; None for TerraMind's own, which its weights
-      need.
+    path: folder of the data set.
+
+  Raises:
+    FileNotFoundError: if the folder has no such file.
+  """
+  file = pathlib.Path(path) / 'statistics.json'
+  if not file.exists():
+    raise FileNotFoundError(
+      f'{file} is missing; `python -m fusion_jax.prepare` writes it with '
+      'the examples.'
+    )
+  return json.loads(file.read_text())
+
+
+def standards(
+  selected: Iterable[modalities.Modality],
+  statistics: Statistics | None = None,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+  """Returns the mean and standard deviation of every band of raw images.
+
+  Args:
+    selected: modalities of the model; those that are not raw images are
+      skipped.
+    statistics: statistics of a data set; None for TerraMind's own, which its
+      weights need.
 
   Returns:
-    {modality name: (mean, std)}, both [C] float32, in the stored unit.
+    {name of a modality: (mean, standard deviation)}, [C] float32 each, in the
+    stored unit. A deviation of 0 is replaced by 1.
 
   Raises:
     ValueError: if the statistics lack an image.
   """
-  found = {}
+  standards_of = {}
   for modality in selected:
     if modality.kind != 'image':
       continue
@@ -47,45 +62,58 @@ def standards(selected, statistics=None):
       images = statistics['images']
       if modality.field not in images:
         raise ValueError(
-          f'There are no statistics of {modality.field}, only '
-          f'of {sorted(images)}.'
+          f'There are no statistics of {modality.field}, only of '
+          f'{sorted(images)}; leave it out of the config, or prepare the data '
+          'with it.'
         )
       mean, std = (images[modality.field][key] for key in ('mean', 'std'))
     std = np.asarray(std, np.float32)
-    found[modality.name] = (
+    standards_of[modality.name] = (
       np.asarray(mean, np.float32),
       np.where(std > 0, std, np.float32(1)),
     )
-  return found
+  return standards_of
 
 
-def quantizers(selected, statistics, scheme='uniform'):
-  """The value bins of every series: {modality name: Quantizer}.
+def quantizers(
+  selected: Iterable[modalities.Modality],
+  statistics: Statistics,
+  scheme: Scheme | Mapping[str, Scheme] = 'uniform',
+) -> dict[str, quantize.Quantizer]:
+  """Returns the value bins of every series.
 
   Args:
-    selected: modalities.
-    statistics: of the training split, as `load_statistics` returns them.
-    scheme: 'uniform' or 'quantile', for all or as {modality name: scheme}.
+    selected: modalities of the model; those that are no series are skipped.
+    statistics: statistics of the training split, as `load_statistics` returns
+      them.
+    scheme: 'uniform' or 'quantile', for all series or as {name of a series:
+      scheme}.
+
+  Returns:
+    {name of a series: its quantizer}.
 
   Raises:
-    ValueError: if the statistics lack a series, or the scheme is neither.
+    ValueError: if the statistics lack a series, or if there is no such scheme.
   """
-  found = {}
+  quantizer_of = {}
   for modality in selected:
     if modality.kind != 'series':
       continue
     series = statistics['series']
     if modality.name not in series:
       raise ValueError(
-        f'There are no statistics of {modality.name}, only of {sorted(series)}.'
+        f'There are no statistics of {modality.name}, only of '
+        f'{sorted(series)}; leave it out of the config, or prepare the data '
+        'with it.'
       )
-    mine = scheme[modality.name] if isinstance(scheme, Mapping) else scheme
-    found[modality.name] = quantize.from_statistics(
-      series[modality.name], mine, has_zero=is_precipitation(modality)
+    quantizer_of[modality.name] = quantize.from_statistics(
+      series[modality.name],
+      scheme[modality.name] if isinstance(scheme, Mapping) else scheme,
+      has_zero=is_precipitation(modality),
     )
-  return found
+  return quantizer_of
 
 
-def is_precipitation(modality):
-  """Whether the series knows dry steps, [ZERO]."""
+def is_precipitation(modality: modalities.Modality) -> bool:
+  """Returns whether a series has dry steps, which become [ZERO]."""
   return modality.unit == 'mm'

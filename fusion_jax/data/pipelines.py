@@ -1,31 +1,46 @@
 """From a data set on disk to batches, in an order that the seed decides.
 
-Examples are read by threads; the iterators hold their place in `get_state`
-and take it back in `set_state`. The place counts batches, so it holds for any
-number of processes.
+Examples are read by threads. The iterators return their position in
+`get_state` and take it back in `set_state`. A position counts batches, so it is
+valid for any number of processes.
 """
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import grain
 import jax
 import numpy as np
 from absl import logging
 
+from fusion_jax import modalities
 from fusion_jax.data import records
+from fusion_jax.types import Example, Source
+
+Transform = grain.transforms.Map | grain.transforms.RandomMap
 
 
-def open_source(path, split, selected=()):
-  """The examples of a split: `len`, and `[i]`, a dict of NumPy arrays.
+def open_source(
+  path: str | os.PathLike[str],
+  split: str,
+  selected: Sequence[modalities.Modality] = (),
+) -> records.Examples:
+  """Opens the examples of one split of a data set.
 
   Args:
     path: folder of a data set that `prepare` wrote.
-    split: 'train' or 'val'.
-    selected: modalities that the examples should have. Tokenised images may
-      be missing, with a warning.
+    split: name of the split, 'train' or 'val'.
+    selected: modalities that the examples must have. Tokenised images may be
+      missing, with a warning.
+
+  Returns:
+    The examples: `len(source)` of them, `source[i]` is a dict of NumPy arrays.
 
   Raises:
     FileNotFoundError: if there is no such data set.
-    ValueError: if there is no such split, or if the data set has not what
-      `selected` needs; the message lists what it has.
+    ValueError: if there is no such split, or if the data set does not have
+      what `selected` needs; the message lists what it has.
   """
   source = records.Examples(path, split)
   missing = [
@@ -46,8 +61,8 @@ def open_source(path, split, selected=()):
   ]
   if untokenised:
     logging.warning(
-      'The data set in %s holds no codes of %s: they are '
-      'neither inputs nor targets.',
+      'The data set in %s holds no codes of %s: these modalities are neither '
+      'inputs nor targets.',
       path,
       untokenised,
     )
@@ -55,27 +70,32 @@ def open_source(path, split, selected=()):
 
 
 def train_batches(
-  source,
-  transforms,
+  source: Source,
+  transforms: Iterable[Transform],
   *,
-  batch_size,
-  seed,
-  process_index=None,
-  process_count=None,
-  num_threads=2,
-  prefetch=2,
-):
-  """Endless shuffled batches of this process's share, resumable anywhere.
+  batch_size: int,
+  seed: int,
+  process_index: int | None = None,
+  process_count: int | None = None,
+  num_threads: int = 2,
+  prefetch: int = 2,
+) -> grain.DatasetIterator:
+  """Returns endless shuffled batches of this process's share of the examples.
+
+  The iterator can be resumed at any batch.
 
   Args:
-    source: `len` and `[i]`.
-    transforms: Grain maps and random maps, in order.
-    batch_size: examples over all processes.
-    seed: decides order and draws. A draw belongs to (example, epoch).
-    process_index: of this process; JAX's by default.
+    source: examples of the training split.
+    transforms: Grain maps and random maps, in the order in which they are
+      applied.
+    batch_size: number of examples in a batch, over all processes.
+    seed: seed of the order and of the random draws. A draw belongs to an
+      example and an epoch.
+    process_index: number of this process; JAX's by default.
     process_count: number of processes; JAX's by default.
-    num_threads: that read; 0 for none, about the number of cores otherwise.
-    prefetch: batches held ready.
+    num_threads: number of threads that read; 0 reads in the caller's thread,
+      otherwise about the number of cores is best.
+    prefetch: number of batches that are read ahead.
 
   Returns:
     Iterator over dicts of arrays [batch_size / process_count, ...].
@@ -86,33 +106,48 @@ def train_batches(
   """
   share = _share(batch_size, process_index, process_count)
   if not len(source):
-    raise ValueError(f'{source} has no examples.')
+    raise ValueError(f'{source} has no examples; prepare the data set again.')
   examples = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
   examples = apply(examples, transforms)
   return _batches(examples, share, num_threads, prefetch)
 
 
 def eval_batches(
-  source,
-  transforms,
+  source: Source,
+  transforms: Iterable[Transform],
   *,
-  batch_size,
-  seed,
-  process_index=None,
-  process_count=None,
-  num_threads=2,
-  prefetch=2,
-  num_examples=None,
-):
-  """Every example once, in the order of the source, always the same draws.
+  batch_size: int,
+  seed: int,
+  process_index: int | None = None,
+  process_count: int | None = None,
+  num_threads: int = 2,
+  prefetch: int = 2,
+  num_examples: int | None = None,
+) -> grain.DatasetIterator:
+  """Returns batches of every example once, in order, with fixed random draws.
 
-  Arguments are those of `train_batches`, and `num_examples`: the first so
-  many; all by default.
+  Args:
+    source: examples of a split.
+    transforms: Grain maps and random maps, in the order in which they are
+      applied.
+    batch_size: number of examples in a batch, over all processes.
+    seed: seed of the random draws, which are the same in every evaluation.
+    process_index: number of this process; JAX's by default.
+    process_count: number of processes; JAX's by default.
+    num_threads: number of threads that read; 0 reads in the caller's thread,
+      otherwise about the number of cores is best.
+    prefetch: number of batches that are read ahead.
+    num_examples: number of examples to take from the start of the source; all
+      of them by default.
 
   Returns:
-    Iterable of dicts as in training, and 'valid' [batch] bool: False where the
-    last batch was filled up. There every 'modality' is -1 (padding), any other
-    value 0.
+    Iterator over dicts of arrays [batch_size / process_count, ...], and 'valid'
+    [batch_size / process_count] bool, False where the last batch was filled up.
+    A row that was filled up has -1 (padding) in every 'modality', and 0 in all
+    other arrays.
+
+  Raises:
+    ValueError: if the batch does not divide over the processes.
   """
   share = _share(batch_size, process_index, process_count)
   total = min(len(source), num_examples or len(source))
@@ -125,16 +160,22 @@ def eval_batches(
   return _batches(examples, share, num_threads, prefetch)
 
 
-def apply(examples, transforms):
-  """A Grain dataset with the transforms, random or not, applied in order."""
+def apply(
+  examples: grain.MapDataset, transforms: Iterable[Transform]
+) -> grain.MapDataset:
+  """Applies transforms, random or not, in order to a Grain dataset."""
   for transform in transforms:
-    random = isinstance(transform, grain.transforms.RandomMap)
-    examples = (examples.random_map if random else examples.map)(transform)
+    if isinstance(transform, grain.transforms.RandomMap):
+      examples = examples.random_map(transform)
+    else:
+      examples = examples.map(transform)
   return examples
 
 
-def _share(batch_size, index, count):
-  """Slice over examples of this process, and its examples a batch."""
+def _share(
+  batch_size: int, index: int | None, count: int | None
+) -> tuple[slice, int]:
+  """Returns the slice of examples of this process, and its share of a batch."""
   index = jax.process_index() if index is None else index
   count = jax.process_count() if count is None else count
   if batch_size % count or not batch_size:
@@ -145,21 +186,29 @@ def _share(batch_size, index, count):
   return slice(index, None, count), batch_size // count
 
 
-def _batches(examples, share, num_threads, prefetch):
-  mine, size = share
-  # Batched before the threads, so that each makes whole batches.
+def _batches(
+  examples: grain.MapDataset,
+  share: tuple[slice, int],
+  num_threads: int,
+  prefetch: int,
+) -> grain.DatasetIterator:
+  """Returns the batches of one process's share of the examples."""
+  rows, size = share
+  # Batched before the threads, so that each thread makes whole batches.
   options = grain.ReadOptions(
     num_threads=num_threads, prefetch_buffer_size=prefetch
   )
-  return iter(examples[mine].batch(size).to_iter_dataset(options))
+  return iter(examples[rows].batch(size).to_iter_dataset(options))
 
 
-def _mark(example, valid):
+def _mark(example: Example, valid: bool) -> dict[str, Any]:
+  """Adds 'valid', and blanks the example if it is not."""
   if not valid:
     example = jax.tree.map_with_path(_blank, example)
   return {**example, 'valid': np.bool_(valid)}
 
 
-def _blank(path, array):
+def _blank(path: tuple[Any, ...], array: Any) -> np.ndarray:
+  """Returns -1 (padding) for 'modality' arrays, and 0 for all others."""
   padding = getattr(path[-1], 'key', None) == 'modality'
   return np.full_like(array, -1 if padding else 0)

@@ -1,16 +1,19 @@
 """Files of prompts, and of prompts with vectors.
 
-.json         {class: text or [texts]}, or a list of texts, each its own
-              class; tables further inside are reached with `part`.
-.csv          columns `class` and `text`; or `name`, one class a row.
-.npz          `classes` [N], `texts` [N] strings, `vectors` [N, D] float.
+.json         {class: text or list of texts}, or a list of texts, each of them
+              its own class; tables inside tables are reached with `part`.
+.csv          columns `class` and `text`; or `name`, one class in each row.
+.npz          `classes` [N] and `texts` [N] strings, `vectors` [N, D] float.
 .safetensors  `vectors`; `classes` and `texts` as JSON lists in the metadata.
 """
 
 import csv
 import json
+import os
 import pathlib
 import zipfile
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -19,23 +22,22 @@ from safetensors import numpy as safetensors_numpy
 from fusion_jax.data import prompts as prompts_lib
 
 
-def read(path, *, part='', width=0):
-  """Prompts from a file, see above.
+def read(
+  path: str | os.PathLike[str], *, part: str = '', width: int = 0
+) -> prompts_lib.Prompts:
+  """Reads prompts from a file in one of the four formats above.
 
   Args:
-    path: of the file; its ending tells the format.
-    part: keys of a JSON file down to the table, joined by '/'; such as
+    path: path of the file; its ending tells the format.
+    part: keys of a JSON file that lead to the table, joined by '/', such as
       'tasks/land_cover'.
-    width: D that the vectors must have, where the file has some; 0 for any.
-
-  Returns:
-    `Prompts`.
+    width: D that the vectors must have if the file has vectors; 0 for any.
 
   Raises:
     FileNotFoundError: if there is no such file.
-    ValueError: if a class has no prompt, a prompt stands there twice, vectors
-      have another width or are not finite, or the file is of another form. The
-      message names the file.
+    ValueError: if a class has no prompt, if a prompt is listed twice, if
+      vectors have another width or are not finite, or if the file has another
+      format. The message names the file.
   """
   path = pathlib.Path(path)
   if path.suffix not in _READERS:
@@ -50,7 +52,8 @@ def read(path, *, part='', width=0):
     ):
       raise ValueError(
         f'its vectors have {prompts.vectors.shape[1]} dimensions, the model '
-        f'has {width}; embed the texts with the CLIP it was trained with.'
+        f'has {width}; embed the texts with the CLIP that the model was '
+        'trained with.'
       )
   except FileNotFoundError:
     raise
@@ -65,15 +68,23 @@ def read(path, *, part='', width=0):
   return prompts
 
 
-def write(path, prompts):
-  """Writes prompts with vectors as .npz or .safetensors.
+def write(path: str | os.PathLike[str], prompts: prompts_lib.Prompts) -> None:
+  """Writes prompts with vectors to a file.
+
+  Args:
+    path: path of the file, which must end in .npz or .safetensors.
+    prompts: prompts with vectors.
 
   Raises:
-    ValueError: if they have no vectors, or for another ending.
+    ValueError: if the prompts have no vectors, or if the path has another
+      ending.
   """
   path = pathlib.Path(path)
   if prompts.vectors is None:
-    raise ValueError(f'{path}: these prompts have no vectors to write.')
+    raise ValueError(
+      f'{path}: these prompts have no vectors to write; compute them with '
+      '`Prompts.with_vectors`.'
+    )
   classes = [prompts.classes[i] for i in prompts.class_of]
   if path.suffix == '.npz':
     np.savez(
@@ -92,10 +103,12 @@ def write(path, prompts):
     raise ValueError(f'{path}: vectors are written to .npz or .safetensors.')
 
 
-def _read_json(path, part):
-  def no_doubles(pairs):
+def _read_json(path: pathlib.Path, part: str) -> prompts_lib.Prompts:
+  def no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if doubled := prompts_lib.doubled_texts([key for key, _ in pairs]):
-      raise ValueError(f'keys that stand there twice: {doubled}.')
+      raise ValueError(
+        f'some keys are listed twice: {doubled}; list each one once.'
+      )
     return dict(pairs)
 
   table = json.loads(path.read_text('utf-8-sig'), object_pairs_hook=no_doubles)
@@ -116,8 +129,8 @@ def _read_json(path, part):
     )
   if not isinstance(table, dict):
     raise ValueError(
-      f'it holds a {type(table).__name__}; wanted is a table '
-      '{class: [texts]} or a list of texts.'
+      f'it holds a {type(table).__name__}, but must hold a table {{class: '
+      '[texts]} or a list of texts.'
     )
   return prompts_lib.from_texts(
     {
@@ -127,33 +140,40 @@ def _read_json(path, part):
   )
 
 
-def _strings(values, name):
+def _strings(values: Any, name: str) -> list[str]:
+  """Returns `values` after a check that they are different texts."""
   if not isinstance(values, list) or not all(
     isinstance(value, str) for value in values
   ):
-    raise ValueError(f'{name!r} holds {values!r}; wanted are texts.')
+    raise ValueError(
+      f'{name!r} holds {values!r}, but must hold a text or a list of texts.'
+    )
   if doubled := prompts_lib.doubled_texts(values):
-    raise ValueError(f'Prompts that stand there twice: {doubled}.')
+    raise ValueError(
+      f'some prompts are listed twice: {doubled}; list each one once.'
+    )
   return values
 
 
-def _read_csv(path, _):
+def _read_csv(path: pathlib.Path, _: str) -> prompts_lib.Prompts:
   with open(path, newline='', encoding='utf-8-sig') as file:
     rows = list(csv.DictReader(file))
   _check_columns(rows)
   columns = set(rows[0]) if rows else set()
   if {'class', 'text'} <= columns:
-    return _by_row(*([row[name] for row in rows] for name in ('class', 'text')))
+    return _by_row(
+      [row['class'] for row in rows], [row['text'] for row in rows]
+    )
   if 'name' in columns:
     names = [row['name'] for row in rows]
     return prompts_lib.from_classes(names)
   raise ValueError(
-    f'its columns are {sorted(columns)}; wanted are class and text, or name.'
+    f'its columns are {sorted(columns)}, but must be class and text, or name.'
   )
 
 
-def _check_columns(rows):
-  """Raises if a row has more or fewer values than there are columns."""
+def _check_columns(rows: list[dict[str | Any, Any]]) -> None:
+  """Raises an error if a row has more or fewer values than the columns."""
   for number, row in enumerate(rows, 2):  # The first line has the names.
     if None in row:
       raise ValueError(
@@ -162,15 +182,19 @@ def _check_columns(rows):
       )
     if None in row.values():
       raise ValueError(
-        f'row {number} has no {[name for name in row if row[name] is None]}.'
+        f'row {number} has no {[name for name in row if row[name] is None]}; '
+        'give a value for every column.'
       )
 
 
-def _read_npz(path, _):
+def _read_npz(path: pathlib.Path, _: str) -> prompts_lib.Prompts:
   with open(path, 'rb') as raw, np.load(raw, allow_pickle=False) as file:
     missing = {'classes', 'texts', 'vectors'} - set(file)
     if missing:
-      raise ValueError(f'it lacks the arrays {sorted(missing)}.')
+      raise ValueError(
+        f'it lacks the arrays {sorted(missing)}; it must have classes, texts '
+        'and vectors.'
+      )
     return _by_row(
       file['classes'].tolist(),
       file['texts'].tolist(),
@@ -178,14 +202,17 @@ def _read_npz(path, _):
     )
 
 
-def _read_safetensors(path, _):
+def _read_safetensors(path: pathlib.Path, _: str) -> prompts_lib.Prompts:
   with safetensors.safe_open(path, 'numpy') as file:
     lists = file.metadata() or {}
     missing = ({'classes', 'texts'} - set(lists)) | (
       {'vectors'} - set(file.keys())
     )
     if missing:
-      raise ValueError(f'it lacks {sorted(missing)}.')
+      raise ValueError(
+        f'it lacks {sorted(missing)}; it must have the tensor vectors, and '
+        'classes and texts as JSON lists in its metadata.'
+      )
     return _by_row(
       json.loads(lists['classes']),
       json.loads(lists['texts']),
@@ -193,22 +220,29 @@ def _read_safetensors(path, _):
     )
 
 
-def _by_row(names, texts, vectors=None):
-  """Prompts of rows (class, text, vector); classes in order of appearance."""
+def _by_row(
+  names: list[Any], texts: list[Any], vectors: np.ndarray | None = None
+) -> prompts_lib.Prompts:
+  """Returns the prompts of rows (class, text, vector).
+
+  Classes are numbered in the order in which they first appear.
+  """
   if len(names) != len(texts):
     raise ValueError(
-      f'{len(names)} classes for {len(texts)} texts; wanted is '
-      'the class of every text.'
+      f'there are {len(names)} classes for {len(texts)} texts; give the class '
+      'of every text.'
     )
-  if strange := [name for name in names if not isinstance(name, str)]:
-    raise ValueError(f'classes that are no text: {strange[:5]}.')
+  if not_texts := [name for name in names if not isinstance(name, str)]:
+    raise ValueError(
+      f'classes must be strings, but some are no text: {not_texts[:5]}.'
+    )
   order = {name: i for i, name in enumerate(dict.fromkeys(names))}
   return prompts_lib.Prompts(
     tuple(order), tuple(texts), tuple(order[name] for name in names), vectors
   )
 
 
-_READERS = {
+_READERS: dict[str, Callable[[pathlib.Path, str], prompts_lib.Prompts]] = {
   '.json': _read_json,
   '.csv': _read_csv,
   '.npz': _read_npz,

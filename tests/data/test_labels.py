@@ -74,7 +74,9 @@ def test_na_is_no_class_and_an_unknown_name_raises():
   assert labels.of_name('crops', 'NA') == -1
   with pytest.raises(ValueError, match="'Banana' is no class of crops; .*Rice"):
     labels.of_name('crops', 'Banana')
-  with pytest.raises(ValueError, match="no task 'soil'; there are land_cover"):
+  with pytest.raises(
+    ValueError, match="no task 'soil'; choose one of land_cover"
+  ):
     labels.classes('soil')
 
 

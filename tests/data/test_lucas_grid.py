@@ -37,5 +37,5 @@ def test_forward_undoes_inverse():
 
 @pytest.mark.parametrize('point', ['abc', 123, '4068328'])
 def test_no_identifier_raises(point):
-  with pytest.raises(ValueError, match='no LUCAS point; wanted are eight'):
+  with pytest.raises(ValueError, match='no LUCAS point; .* has eight digits'):
     lucas_grid.coordinates(point)

@@ -209,7 +209,7 @@ def test_targets_of_an_image_fit_beside_what_is_seen():
 
 
 def test_mixtures_that_do_not_fit_together_raise():
-  with pytest.raises(ValueError, match='one number a component'):
+  with pytest.raises(ValueError, match='one number for each component'):
     budgets.Mixture({'a': [1.0]}, {'a': [1.0, 2.0]})
   with pytest.raises(ValueError, match='same modalities'):
     budgets.Mixture({'a': [1.0]}, {'b': [1.0]})

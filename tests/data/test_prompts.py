@@ -37,8 +37,8 @@ def test_every_set_of_templates_serves_every_task():
   [
     ((['Water'], 'Fancy'), "no set of templates 'Fancy'.*LC_Generic"),
     ((['Water'], ['a lake']), "'a lake' has no {}"),
-    ((['Water', 'water'],), r"Classes that stand there twice: \['water'\]"),
-    (([],), 'no classes'),
+    ((['Water', 'water'],), r"classes are listed twice: \['water'\]"),
+    (([],), 'There are no classes'),
   ],
 )
 def test_wrong_templates_and_classes_are_refused(arguments, message):
@@ -108,10 +108,10 @@ def test_vectors_come_from_the_file_or_from_a_clip():
     ({'Water': ['a lake', 'A  lake']}, r"twice.*\['A  lake'\]"),
     ({'Water': ['a lake'], 'Lakes': ['a lake']}, r"twice.*\['a lake'\]"),
     (['a lake', 'a lake'], r"twice.*\['a lake'\]"),
-    ({'Water': 3}, "'Water' holds 3; wanted are texts"),
+    ({'Water': 3}, "'Water' holds 3, but must hold a text"),
     ({'a': TABLE, 'b': TABLE}, 'several tables; name one with part: a, b'),
     (7, 'holds a int'),
-    ({}, 'no classes'),
+    ({}, 'There are no classes'),
   ],
 )
 def test_wrong_json_files_are_named_and_explained(tmp_path, content, message):
@@ -186,7 +186,7 @@ def test_wrong_files_of_vectors_are_explained(tmp_path):
       prompt_files.read(path)
   for names in ([1, 2], np.array([b'a', b'b']), [['a', 'b'], ['c', 'd']]):
     np.savez(path, classes=names, texts=['x', 'y'], vectors=some_vectors(2))
-    with pytest.raises(ValueError, match='wrong.npz: .*that are no text: '):
+    with pytest.raises(ValueError, match='wrong.npz: .*are no text: '):
       prompt_files.read(path)
   for count in (100, 0):
     path.write_bytes(path.read_bytes()[:count])
