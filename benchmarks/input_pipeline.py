@@ -75,8 +75,7 @@ def steps(folder):
     quantizers=normalize.quantizers(selected, statistics),
     tokenizer=coordinate_tokenizer.build(),
     standards=normalize.standards(selected),
-    num_inputs=128,
-    num_targets=128,
+    num_slots=(128, 128),
   )
   return pipelines.open_source(folder, 'train', selected), made
 

@@ -19,6 +19,7 @@ from fusion_jax import modalities
 from fusion_jax.assembly import image_tokenizer as assembly_lib
 from fusion_jax.data import pipelines
 from fusion_jax.data.transforms import image_tokenizer as tile_transforms
+from fusion_jax.data.transforms import tiles as tile_sources
 from fusion_jax.models import image_tokenizer, tokenizer_costs
 from fusion_jax.ops import noise as noise_ops
 from fusion_jax.types import Array, Batch, Config, Key, Metrics, Params
@@ -202,9 +203,9 @@ class ImageTokenizer:
     if split != 'train':
       return self.tiles(split)[1]
     columns = (
-      tile_transforms.west
+      tile_sources.west
       if config.data.holdout == 'east'
-      else tile_transforms.everywhere
+      else tile_sources.everywhere
     )
     steps = [
       tile_transforms.RandomTile(
@@ -215,22 +216,20 @@ class ImageTokenizer:
       tile_transforms.DrawNoise(noise_ops.NUM_LEVELS, config.last_share),
       tile_transforms.Keep(('image', 'present', 'step', 'noise')),
     ]
-    source = tile_transforms.Having(self.source('train'), self.modality.field)
+    source = tile_sources.Having(self.source('train'), self.modality.field)
     return pipelines.train_batches(
       source, steps, batch_size=config.batch_size, seed=config.seed
     )
 
   def tiles(
     self, split: str
-  ) -> tuple[tile_transforms.Tiles, grain.DatasetIterator]:
+  ) -> tuple[tile_sources.Tiles, grain.DatasetIterator]:
     """Returns the squares of a split, side by side, and batches of them."""
     config = self._config
-    columns = tile_transforms.everywhere
+    columns = tile_sources.everywhere
     if config.data.holdout == 'east':
-      columns = (
-        tile_transforms.west if split == 'train' else tile_transforms.east
-      )
-    tiles = tile_transforms.Tiles(
+      columns = tile_sources.west if split == 'train' else tile_sources.east
+    tiles = tile_sources.Tiles(
       self.source(split),
       self.modality.field,
       config.image_size,
@@ -248,7 +247,7 @@ class ImageTokenizer:
       tiles, steps, batch_size=config.evals.batch_size, seed=config.seed
     )
 
-  def source(self, split: str) -> tile_transforms.Joined:
+  def source(self, split: str) -> tile_sources.Joined:
     """Returns the examples of a split.
 
     Where the east of every scene is held out, these are the examples of both
@@ -268,7 +267,7 @@ class ImageTokenizer:
         f'its fields are {sorted(sources[0].fields)}. Train another modality, '
         'or prepare the data with it.'
       )
-    return tile_transforms.Joined(*sources)
+    return tile_sources.Joined(*sources)
 
   def flops(self, batch: Batch) -> float:
     """Returns the model FLOPs of a training step on a batch."""

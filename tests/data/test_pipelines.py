@@ -72,8 +72,7 @@ def slots_steps(folder):
   return pretrain_transforms.pretraining(
     selected,
     image_size=32,
-    num_inputs=16,
-    num_targets=16,
+    num_slots=(16, 16),
     mixture=budgets.all_to_all(
       selected, num_inputs=(16, 16), num_targets=(16, 16)
     ),

@@ -12,6 +12,7 @@ import pytest
 from fusion_jax import modalities
 from fusion_jax.data import pipelines
 from fusion_jax.data.transforms import image_tokenizer as tile_transforms
+from fusion_jax.data.transforms import tiles as tile_sources
 from fusion_jax.evals import reconstruction, reconstruction_scores
 from fusion_jax.ops import image_metrics
 
@@ -29,10 +30,8 @@ class Rounded:
     ]
 
   def tiles(self, split):
-    columns = tile_transforms.east if split == 'val' else tile_transforms.west
-    found = tile_transforms.Tiles(
-      self._scenes, self.modality.field, 32, columns
-    )
+    columns = tile_sources.east if split == 'val' else tile_sources.west
+    found = tile_sources.Tiles(self._scenes, self.modality.field, 32, columns)
     mean, std = self.modality.mean, self.modality.std
     steps = [
       tile_transforms.Standardise(self.modality, mean, std),

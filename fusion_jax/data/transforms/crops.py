@@ -1,31 +1,44 @@
-"""Cuts the same square from all images and codes of an example."""
+"""Cuts the same square out of all images and codes of an example."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-import grain
+import numpy as np
 
 from fusion_jax import modalities as modality_table
+from fusion_jax.data.transforms import steps
+from fusion_jax.types import Example
 
 Modalities = Sequence[modality_table.Modality]
 _PATCH = modality_table.PATCH
-CORNERS = 'codes/corners'  # [squares, 2] pixels: where codes belong.
+# Field with the first row and column of every tokenised square, [squares, 2]
+# pixels.
+CORNERS = 'codes/corners'
 
 
 @dataclasses.dataclass(frozen=True)
-class RandomCrop(grain.transforms.RandomMap):
-  """Cuts the same square at random from all images of an example.
+class RandomCrop(steps.RandomMap):
+  """Cuts the same square at random out of all images of an example.
 
-  Reads and replaces the images and codes of `selected`. Codes stand for the
-  squares that were tokenised (see `data/builders/codes.py`): where an example
-  has some, one of these is drawn, and within it the square moves by whole
+  Reads and replaces the images and codes of `selected`. Codes belong to the
+  squares that were tokenised (see `data/builders/codes.py`): if an example has
+  such squares, one of them is drawn, and within it the crop moves by whole
   patches.
+
+  Attributes:
+    selected: modalities of the model.
+    size: pixels per side of the crop, a multiple of the patch.
   """
 
   selected: Modalities
-  size: int  # Pixels, a multiple of the patch.
+  size: int
 
-  def random_map(self, example, rng):
+  def random_map(self, example: Example, rng: np.random.Generator) -> Example:
+    """Returns the example with its images and codes cropped.
+
+    Raises:
+      ValueError: if the images or codes differ in size, or are too small.
+    """
     return _crop(
       example,
       self.selected,
@@ -36,16 +49,26 @@ class RandomCrop(grain.transforms.RandomMap):
 
 
 @dataclasses.dataclass(frozen=True)
-class CentreCrop(grain.transforms.Map):
-  """`RandomCrop` without the chance: the square at the centre.
+class CentreCrop(steps.Map):
+  """Cuts the same square out of the centre of all images of an example.
 
-  Of the squares that were tokenised the first is the one at the centre.
+  Reads and replaces the images and codes of `selected`. Of the squares that
+  were tokenised, the first one is at the centre.
+
+  Attributes:
+    selected: modalities of the model.
+    size: pixels per side of the crop, a multiple of the patch.
   """
 
   selected: Modalities
   size: int
 
-  def map(self, example):
+  def map(self, example: Example) -> Example:
+    """Returns the example with its images and codes cropped.
+
+    Raises:
+      ValueError: if the images or codes differ in size, or are too small.
+    """
     return _crop(
       example,
       self.selected,
@@ -55,29 +78,36 @@ class CentreCrop(grain.transforms.Map):
     )
 
 
-def field(modality):
-  """Where an example holds the pixels or codes of an image."""
+def field(modality: modality_table.Modality) -> str:
+  """Returns the field of an example that holds an image's pixels or codes."""
   if modality.kind == 'tokens':
     return f'codes/{modality.name}'
   return modality.field
 
 
-def is_there(example, modality):
-  """Whether the example has anything of the modality."""
+def is_there(example: Example, modality: modality_table.Modality) -> bool:
+  """Returns whether an example has any data of a modality."""
   if modality.is_sequence:
     return modality.name in example.get('ids', {})
   return field(modality) in example and example[field(modality)].size > 0
 
 
-def _crop(example, selected, size, choose, move):
-  """The example with the same square of all its images and codes.
+def _crop(
+  example: Example,
+  selected: Modalities,
+  size: int,
+  choose: Callable[[int], int],
+  move: Callable[[int], int],
+) -> Example:
+  """Returns an example with the same square of all its images and codes.
 
   Args:
-    example: see the transforms.
-    selected: modalities.
-    size: pixels of the square.
-    choose: from the number of squares that were tokenised to one of them.
-    move: from the room to move, in pixels or patches, to the offset.
+    example: example with images [Y, X, C] and codes [squares, rows, columns].
+    selected: modalities of the model.
+    size: pixels per side of the square.
+    choose: function from the number of tokenised squares to the one to use.
+    move: function from the number of spare pixels or patches along an axis to
+      the offset of the square.
   """
   images = [
     m.field for m in selected if m.kind == 'image' and is_there(example, m)
@@ -89,7 +119,7 @@ def _crop(example, selected, size, choose, move):
   }
   if not images and not codes:
     return example
-  cropped = {}
+  cropped, grid, square, offsets = {}, (0, 0), 0, [0, 0]
   if codes:
     grid = _common_size(
       example, {name: x.shape[1:] for name, x in codes.items()}, size // _PATCH
@@ -112,32 +142,49 @@ def _crop(example, selected, size, choose, move):
   return {**example, **cropped}
 
 
-def _by_square(codes):
-  """Codes [squares, rows, columns]; one grid alone is one square."""
+def _by_square(codes: np.ndarray) -> np.ndarray:
+  """Returns codes [squares, rows, columns]; a single grid is one square."""
   return codes[None] if codes.ndim == 2 else codes
 
 
-def _corner(example, square, extent, grid):
-  """First row and column of a tokenised square in the images.
+def _corner(
+  example: Example,
+  square: int,
+  extent: tuple[int, int],
+  grid: tuple[int, int],
+) -> list[int]:
+  """Returns the first row and column of a tokenised square, in pixels.
 
-  Without a note of it, it stands at the centre.
+  An example that does not store it has its square at the centre.
   """
   if CORNERS in example:
     return [int(start) for start in example[CORNERS][square]]
   return [(n - count * _PATCH) // 2 for n, count in zip(extent, grid)]
 
 
-def _window(offsets, size):
+def _window(offsets: Sequence[int], size: int) -> tuple[slice, ...]:
   return tuple(slice(start, start + size) for start in offsets)
 
 
-def _common_size(example, shapes, least):
-  """The shape that all `shapes`, {name: (rows, columns)}, share."""
+def _common_size(
+  example: Example, shapes: Mapping[str, tuple[int, ...]], least: int
+) -> tuple[int, int]:
+  """Returns the shape that all `shapes`, {name: (rows, columns)}, have.
+
+  Args:
+    example: example whose key an error names.
+    shapes: {name of a field: (rows, columns)}.
+    least: smallest number of rows and columns.
+
+  Raises:
+    ValueError: if the shapes differ, or if one is too small.
+  """
   sizes = set(shapes.values())
   if len(sizes) > 1 or min(min(sizes)) < least:
     raise ValueError(
       f'Example {example.get("key", "")!r}: '
       + ', '.join(f'{name} is {shape}' for name, shape in shapes.items())
-      + f'; all should be of one size, at least {least} a side.'
+      + f'; all of them must have one size, at least {least} per side.'
     )
-  return sizes.pop()
+  rows, columns = sizes.pop()
+  return rows, columns

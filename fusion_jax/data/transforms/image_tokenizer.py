@@ -1,177 +1,49 @@
-"""Squares of one sensor's images: at random to train, side by side to judge.
+"""Squares of one sensor's images, as an image tokenizer is trained on them.
 
-Some data sets are too few scenes to set any aside. There every scene's eastern
-third is held out: training sees no column of it, the evaluation nothing else.
+Every transform returns a new dict and leaves its input alone.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
-import grain
 import numpy as np
+from numpy import typing as npt
 
 from fusion_jax import modalities as modality_table
+from fusion_jax.data.transforms import steps, tiles
+from fusion_jax.types import Example
 
-_TRIES = 1_000
-
-
-def west(width):
-  """(first, end) of the columns that train where the east is held out."""
-  return 0, 2 * width // 3
-
-
-def east(width):
-  """(first, end) of the columns held out: the eastern third, rounded up."""
-  return 2 * width // 3, width
-
-
-def everywhere(width):
-  """(first, end) of all columns."""
-  return 0, width
-
-
-class Joined:
-  """Several sources one after the other: `len`, and `[i]`."""
-
-  def __init__(self, *sources):
-    self._sources = sources
-
-  def __len__(self):
-    return sum(map(len, self._sources))
-
-  def __getitem__(self, index):
-    for source in self._sources:
-      if index < len(source):
-        return source[index]
-      index -= len(source)
-    raise IndexError(index)
-
-  def __repr__(self):
-    return ' + '.join(map(repr, self._sources))
+NUM_CLASSES = 10  # Classes of LULC, 0 (no data) included.
 
 
 @dataclasses.dataclass(frozen=True)
-class Having:
-  """A source in which every example has the image: `len`, and `[i]`.
-
-  In place of an example without it, of Sentinel-1 for instance, stands another
-  that has it, always the same: drawn by its number. So nothing has to be
-  searched before training starts.
+class RandomTile(steps.RandomMap):
+  """Cuts a square out of an image at random; reads and replaces the image.
 
   Attributes:
-    source: examples, `len` and `[i]`.
-    field: of the image.
-  """
-
-  source: Any
-  field: str
-
-  def __len__(self):
-    return len(self.source)
-
-  def __getitem__(self, index):
-    example = self.source[index]
-    if not _lacks(example, self.field):
-      return example
-    rng = np.random.default_rng(index)
-    for other in rng.integers(len(self.source), size=_TRIES):
-      example = self.source[other]
-      if not _lacks(example, self.field):
-        return example
-    raise ValueError(
-      f'{_TRIES} examples of {self.source} have no '
-      f'{self.field}; prepare the data with it, or train '
-      'another modality.'
-    )
-
-
-class Tiles:
-  """Squares that cover some columns of every image: `len`, and `[i]`.
-
-  Where an image does not divide, the last square of a row or column lies over
-  the one before it; `counted` says which pixels are its own, so that each
-  pixel counts once.
-
-  Each is a dict: the image [Y, X, C] under its field, 'counted' [Y, X] bool,
-  'scene', the number of the example, and 'corner' [2], its first row and
-  column in it.
-  """
-
-  def __init__(
-    self, source, field, size, columns=everywhere, num_examples=None
-  ):
-    """Reads every example once, for its size.
-
-    Args:
-      source: examples, `len` and `[i]`; those without the image are left out.
-      field: of the image.
-      size: pixels a side of the squares.
-      columns: from the width of an image to (first, end) of what is covered.
-      num_examples: the first so many that have the image; all by default.
-
-    Raises:
-      ValueError: if an image is smaller than a square, or if none has it.
-    """
-    self._source, self._field, self._size = source, field, size
-    self.scenes = []  # (key, corner, shape) of what is covered, by scene.
-    self._places = []
-    for index in range(len(source)):
-      if len(self.scenes) == (num_examples or len(source)):
-        break
-      example = source[index]
-      if not _lacks(example, field):
-        self._cover(index, example, columns)
-    if not self._places:
-      raise ValueError(f'No example of {source} has {field}.')
-
-  def _cover(self, index, example, columns):
-    height, width = example[self._field].shape[:2]
-    first, end = columns(width)
-    check_room(example, self._field, (height, end - first), self._size)
-    scene = len(self.scenes)
-    self.scenes.append((example['key'], (0, first), (height, end - first)))
-    for top, from_row in _starts(height, self._size):
-      for left, from_column in _starts(end - first, self._size):
-        self._places.append(
-          (index, scene, top, left + first, from_row, from_column)
-        )
-
-  def __len__(self):
-    return len(self._places)
-
-  def __getitem__(self, i):
-    index, scene, top, left, from_row, from_column = self._places[i]
-    size = self._size
-    counted = np.zeros((size, size), bool)
-    counted[from_row:, from_column:] = True
-    image = self._source[index][self._field]
-    return {
-      self._field: image[top : top + size, left : left + size],
-      'counted': counted,
-      'scene': np.int32(scene),
-      'corner': np.array([top, left], np.int32),
-    }
-
-
-@dataclasses.dataclass(frozen=True)
-class RandomTile(grain.transforms.RandomMap):
-  """Cuts a square of the image at random. Reads and replaces it.
-
-  Attributes:
-    field: of the image.
-    size: pixels a side.
-    columns: from the width of an image to (first, end) of where it may lie.
+    field: name of the field that holds the image [Y, X, C].
+    size: pixels per side of the square.
+    columns: function from the width of an image to the columns in which the
+      square may lie.
   """
 
   field: str
   size: int
-  columns: Any = everywhere
+  columns: tiles.Columns = tiles.everywhere
 
-  def random_map(self, example, rng):
+  def random_map(
+    self, example: Example, rng: np.random.Generator
+  ) -> dict[str, Any]:
+    """Returns the example with a square of its image.
+
+    Raises:
+      ValueError: if the image is smaller than the square.
+    """
     image = example[self.field]
     height, width = image.shape[:2]
     first, end = self.columns(width)
-    check_room(example, self.field, (height, end - first), self.size)
+    tiles.check_room(example, self.field, (height, end - first), self.size)
     top = int(rng.integers(height - self.size + 1))
     left = first + int(rng.integers(end - first - self.size + 1))
     cut = image[top : top + self.size, left : left + self.size]
@@ -179,45 +51,54 @@ class RandomTile(grain.transforms.RandomMap):
 
 
 @dataclasses.dataclass(frozen=True)
-class Flip(grain.transforms.RandomMap):
+class Flip(steps.RandomMap):
   """Mirrors half of the images from west to east, as TerraMind does.
 
   Attributes:
-    field: of the image [Y, X, C], which is replaced.
+    field: name of the field that holds the image [Y, X, C], which is replaced.
     turn: whether to draw one of all eight flips and quarter turns instead.
   """
 
   field: str
   turn: bool = False
 
-  def random_map(self, example, rng):
+  def random_map(
+    self, example: Example, rng: np.random.Generator
+  ) -> dict[str, Any]:
+    """Returns the example with its image flipped or not."""
     image = example[self.field]
     if rng.integers(2):
       image = image[:, ::-1]
     if self.turn:
-      image = np.rot90(image, rng.integers(4))
+      image = np.rot90(image, int(rng.integers(4)))
     return {**example, self.field: np.ascontiguousarray(image)}
 
 
 @dataclasses.dataclass(frozen=True)
-class Standardise(grain.transforms.Map):
-  """Subtracts each band's mean and divides by its standard deviation.
+class Standardise(steps.Map):
+  """Subtracts the mean of each band and divides by its standard deviation.
 
-  Reads the image; adds 'image' [Y, X, C] float32, of classes [Y, X, 1] int32,
-  and 'present' [Y, X] bool, False where a band has no value (NaN), which
-  becomes its mean.
+  Reads the image. Adds 'image', [Y, X, C] float32, or [Y, X, 1] int32 for
+  classes; and 'present' [Y, X] bool, False where a band has no value (NaN).
+  Such a value becomes the mean of its band.
 
   Attributes:
-    modality: `Modality` of the tokens.
-    mean: [C], of the stored values.
-    std: [C].
+    modality: modality whose image is read.
+    mean: [C], mean of each band in the stored unit.
+    std: [C], standard deviation of each band in the stored unit.
   """
 
   modality: modality_table.Modality
   mean: tuple[float, ...]
   std: tuple[float, ...]
 
-  def map(self, example):
+  def map(self, example: Example) -> dict[str, Any]:
+    """Returns the example with 'image' and 'present'.
+
+    Raises:
+      ValueError: if the image has another number of bands, or a class that does
+        not exist.
+    """
     return {
       **example,
       **standardise(
@@ -227,26 +108,33 @@ class Standardise(grain.transforms.Map):
 
 
 @dataclasses.dataclass(frozen=True)
-class DrawNoise(grain.transforms.RandomMap):
-  """Draws how much noise the diffusion decoder is shown, and which.
+class DrawNoise(steps.RandomMap):
+  """Draws how much noise, and which noise, the diffusion decoder is shown.
 
-  Adds 'step', int32 in 0 .. num_steps - 1, and 'noise', uint32, the seed of
-  the noise: so both belong to example and epoch, on any number of devices and
-  in any micro-batches.
+  Adds 'step', int32 in 0 .. num_steps - 1, and 'noise', uint32, the seed of the
+  noise. Both thus belong to an example and an epoch, on any number of devices
+  and in any micro-batches.
 
   Attributes:
-    num_steps: of the noise schedule.
-    last_share: of the examples that are shown the last step, noise alone.
+    num_steps: number of steps of the noise schedule.
+    last_share: fraction of the examples that are shown the last step, which is
+      pure noise, 0..1.
   """
 
   num_steps: int
   last_share: float = 0.0
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if not 0 <= self.last_share <= 1:
-      raise ValueError(f'last_share={self.last_share} is not a share, 0..1.')
+      raise ValueError(
+        f'last_share={self.last_share} is not a share; give a number from 0 to '
+        '1.'
+      )
 
-  def random_map(self, example, rng):
+  def random_map(
+    self, example: Example, rng: np.random.Generator
+  ) -> dict[str, Any]:
+    """Returns the example with 'step' and 'noise'."""
     step = int(rng.integers(self.num_steps))
     if rng.uniform() < self.last_share:
       step = self.num_steps - 1
@@ -258,31 +146,52 @@ class DrawNoise(grain.transforms.RandomMap):
 
 
 @dataclasses.dataclass(frozen=True)
-class Keep(grain.transforms.Map):
-  """Drops every field but these."""
+class Keep(steps.Map):
+  """Drops every field but some; an example may lack some of these.
+
+  Attributes:
+    fields: names of the fields to keep.
+  """
 
   fields: tuple[str, ...]
 
-  def map(self, example):
+  def map(self, example: Example) -> dict[str, Any]:
+    """Returns the example with these fields only."""
     return {field: example[field] for field in self.fields if field in example}
 
 
-def standardise(image, modality, mean, std):
-  """The 'image' and 'present' of `Standardise`, from [..., Y, X, C].
+def standardise(
+  image: npt.ArrayLike,
+  modality: modality_table.Modality,
+  mean: Sequence[float] | np.ndarray,
+  std: Sequence[float] | np.ndarray,
+) -> dict[str, np.ndarray]:
+  """Standardises images, as `Standardise` does.
+
+  Args:
+    image: [..., Y, X, C] in the stored unit; NaN where missing.
+    modality: modality of the image.
+    mean: [C], mean of each band in the stored unit.
+    std: [C], standard deviation of each band in the stored unit.
+
+  Returns:
+    'image', [..., Y, X, C] float32 (int32 for classes), and 'present',
+    [..., Y, X] bool.
 
   Raises:
-    ValueError: for another number of bands, or a class that does not exist.
+    ValueError: if the image has another number of bands, or a class that does
+      not exist.
   """
   image = np.asarray(image)
   if image.ndim < 3 or image.shape[-1] != len(modality.bands):
     raise ValueError(
-      f'{modality.field} is {image.shape}; wanted is [rows, columns, '
-      f'{len(modality.bands)}], the bands {", ".join(modality.bands)}.'
+      f'{modality.field} is {image.shape}, but must be [rows, columns, '
+      f'{len(modality.bands)}] with the bands {", ".join(modality.bands)}.'
     )
   if is_classes(modality):
     if image.size and image.max() >= NUM_CLASSES:
       raise ValueError(
-        f'{modality.field} has a class {image.max()}; there are '
+        f'{modality.field} has a class {image.max()}, but classes must be in '
         f'0..{NUM_CLASSES - 1}.'
       )
     return {
@@ -293,36 +202,10 @@ def standardise(image, modality, mean, std):
   finite = np.isfinite(values)
   return {
     'image': np.where(finite, values, 0).astype(np.float32),
-    'present': finite.all(-1),
+    'present': np.asarray(finite.all(-1)),
   }
 
 
-NUM_CLASSES = 10  # Of LULC, 0 (no data) included.
-
-
-def is_classes(modality):
-  """Whether pixels are classes, not quantities."""
+def is_classes(modality: modality_table.Modality) -> bool:
+  """Returns whether the pixels of a modality are classes, not quantities."""
   return modality.field == 'LULC'
-
-
-def check_room(example, field, shape, size):
-  """Raises a ValueError if squares of `size` do not fit into `shape`."""
-  if min(shape) < size:
-    raise ValueError(
-      f'{field} of example {example["key"]!r} has {shape[0]} x {shape[1]} '
-      f'pixels for squares of {size}; set config.image_size to '
-      f'{max(min(shape) // 32 * 32, 32)} or less.'
-    )
-
-
-def _starts(length, size):
-  """(start, first pixel not covered before) of the squares along one side."""
-  covered = 0
-  while covered < length:
-    start = min(covered, length - size)
-    yield start, covered - start
-    covered = start + size
-
-
-def _lacks(example, field):
-  return not example[field].size

@@ -6,6 +6,7 @@ import pytest
 
 from fusion_jax import modalities
 from fusion_jax.data.transforms import image_tokenizer as tile_transforms
+from fusion_jax.data.transforms import tiles
 
 DEM = modalities.get('DEM', role='target')
 LULC = modalities.get('LULC', role='target')
@@ -23,13 +24,13 @@ def draw(transform, example, seed):
 
 @pytest.mark.parametrize('width, first', [(224, 149), (264, 176), (9, 6)])
 def test_the_eastern_third_is_held_out(width, first):
-  assert tile_transforms.west(width) == (0, first)
-  assert tile_transforms.east(width) == (first, width)
+  assert tiles.west(width) == (0, first)
+  assert tiles.east(width) == (first, width)
   assert width - first >= width / 3
 
 
 def test_training_squares_never_touch_the_held_out_columns():
-  tile = tile_transforms.RandomTile('DEM', 32, tile_transforms.west)
+  tile = tile_transforms.RandomTile('DEM', 32, tiles.west)
   columns, rows = set(), set()
   for seed in range(400):
     image = draw(tile, make_example(), seed)['DEM'][..., 0]
@@ -46,7 +47,7 @@ def test_held_out_squares_cover_the_rest_and_count_each_pixel_once():
     {'key': 'b', 'DEM': np.zeros((0, 90, 1))},
     make_example('c', (64, 96)),
   ]
-  found = tile_transforms.Tiles(examples, 'DEM', 16, tile_transforms.east)
+  found = tiles.Tiles(examples, 'DEM', 16, tiles.east)
   assert [scene[0] for scene in found.scenes] == ['a', 'c']
   seen = [np.zeros((80, 90), int), np.zeros((64, 96), int)]
   for i in range(len(found)):
@@ -62,17 +63,15 @@ def test_held_out_squares_cover_the_rest_and_count_each_pixel_once():
 
 def test_the_number_of_judged_scenes_can_be_limited():
   examples = [make_example(key) for key in 'abc']
-  assert (
-    len(tile_transforms.Tiles(examples, 'DEM', 16, num_examples=2).scenes) == 2
-  )
+  assert len(tiles.Tiles(examples, 'DEM', 16, num_examples=2).scenes) == 2
 
 
 def test_squares_larger_than_the_columns_raise():
   with pytest.raises(ValueError, match="'a' has 80 x 30.*image_size to 32"):
-    tile_transforms.Tiles([make_example()], 'DEM', 64, tile_transforms.east)
+    tiles.Tiles([make_example()], 'DEM', 64, tiles.east)
   with pytest.raises(ValueError, match='80 x 60 pixels for squares of 64'):
     draw(
-      tile_transforms.RandomTile('DEM', 64, tile_transforms.west),
+      tile_transforms.RandomTile('DEM', 64, tiles.west),
       make_example(),
       0,
     )
@@ -85,7 +84,7 @@ def test_an_example_without_the_image_is_replaced_by_one_that_has_it():
     else {'key': str(i), 'DEM': np.zeros((0, 90, 1))}
     for i in range(30)
   ]
-  source = tile_transforms.Having(examples, 'DEM')
+  source = tiles.Having(examples, 'DEM')
   keys = [source[i]['key'] for i in range(30)]
   assert all(int(key) % 3 == 0 for key in keys) and len(set(keys)) > 7
   assert keys[::3] == [str(i) for i in range(0, 30, 3)]
@@ -95,13 +94,13 @@ def test_an_example_without_the_image_is_replaced_by_one_that_has_it():
 def test_a_modality_that_no_example_has_raises():
   nothing = [{'key': 'a', 'DEM': np.zeros((0, 90, 1))}]
   with pytest.raises(ValueError, match='DEM'):
-    tile_transforms.Having(nothing, 'DEM')[0]
+    tiles.Having(nothing, 'DEM')[0]
   with pytest.raises(ValueError, match='DEM'):
-    tile_transforms.Tiles(nothing, 'DEM', 16)
+    tiles.Tiles(nothing, 'DEM', 16)
 
 
 def test_joined_sources_follow_one_another():
-  joined = tile_transforms.Joined(list('ab'), list('c'))
+  joined = tiles.Joined(list('ab'), list('c'))
   assert [joined[i] for i in range(len(joined))] == list('abc')
   with pytest.raises(IndexError):
     joined[3]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fusion_jax.data.transforms import pixels as pixel_transforms
-from fusion_jax.data.transforms import pretrain as pretrain_transforms
+from fusion_jax.data.transforms import steps as steps_lib
 from tests import pixel_data
 
 
@@ -87,11 +87,11 @@ def test_bad_pixels_are_named():
     ValueError, match='train1 has 1 x 1 pixels, the model reads 5 x 5'
   ):
     pixel_transforms.Crop(5).map(example())
-  with pytest.raises(ValueError, match='has 9 bands; wanted are B2, B3'):
+  with pytest.raises(ValueError, match='has 9 bands, but must have B2, B3'):
     scaled(pixels=np.ones((12, 9, 1, 1)))
   with pytest.raises(
     ValueError,
-    match='train1 has reflectance up to 0.4; wanted is reflectance x 10,000',
+    match='train1 has reflectance up to 0.4, but must have reflectance x 10',
   ):
     scaled(pixels=np.full((12, 10, 1, 1), 0.4))
   with pytest.raises(ValueError, match=r"no band \['B9'\]"):
@@ -143,7 +143,7 @@ def test_remembered_examples_are_read_once():
 
   made = pixel_transforms.Remembered(
     Source([{'key': f'p{i}', 'pixels': i} for i in range(3)]),
-    (pixel_transforms.Number(), pretrain_transforms.Keep(('id', 'pixels'))),
+    (pixel_transforms.Number(), steps_lib.Keep(('id', 'pixels'))),
   )
   assert len(made) == 3
   first, again = made[np.int64(2)], made[2]

@@ -7,7 +7,7 @@ import pytest
 
 from fusion_jax import modalities
 from fusion_jax.data import budgets, normalize
-from fusion_jax.data.transforms import crops
+from fusion_jax.data.transforms import crops, slots
 from fusion_jax.data.transforms import pretrain as pretrain_transforms
 from fusion_jax.models import coordinate_tokenizer
 from fusion_jax.ops import patches as patch_lib
@@ -56,8 +56,7 @@ def make_steps(
     quantizers=QUANTIZERS,
     tokenizer=TOKENIZER,
     standards=normalize.standards(selected),
-    num_inputs=num_inputs,
-    num_targets=num_targets,
+    num_slots=(num_inputs, num_targets),
     train=train,
     word_dropout=word_dropout,
     mixture=budgets.all_to_all(
@@ -155,7 +154,7 @@ def test_images_that_do_not_fit_together_raise():
   with pytest.raises(ValueError, match="'place 0'.*S1GRD is .40, 40."):
     example = make_example() | {'S1GRD': np.zeros((40, 40, 2), np.float16)}
     crops.CentreCrop(SELECTED, 32).map(example)
-  with pytest.raises(ValueError, match='at least 80 a side'):
+  with pytest.raises(ValueError, match='at least 80 per side'):
     example = make_example()
     del example['codes/tok_lulc@224']
     crops.CentreCrop(SELECTED, 80).map(example)
@@ -348,18 +347,18 @@ def test_mistakes_in_a_config_raise_at_construction():
     modalities.select(['untok_sen2l2b@224'])
   mixture = budgets.all_to_all(SELECTED)
   with pytest.raises(ValueError, match='alphas for just these'):
-    pretrain_transforms.SampleTokenBudgets(SELECTED[:-1], mixture)
+    slots.SampleTokenBudgets(SELECTED[:-1], mixture)
   alphas = dict(mixture.target_alphas) | {IMAGES[0]: (0.5, 0.5)}
   with pytest.raises(ValueError, match='cannot be predicted'):
-    pretrain_transforms.SampleTokenBudgets(
+    slots.SampleTokenBudgets(
       SELECTED, budgets.Mixture(mixture.input_alphas, alphas)
     )
   with pytest.raises(ValueError, match="keep scheme 'some'.*'binary'"):
-    pretrain_transforms.MaskSequences(SELECTED, 'some')
+    slots.MaskSequences(SELECTED, 'some')
   with pytest.raises(ValueError, match='word_dropout=1.5'):
-    pretrain_transforms.DropWords(SELECTED, 1.5)
+    slots.DropWords(SELECTED, 1.5)
   with pytest.raises(ValueError, match="cannot see .'dem'"):
-    pretrain_transforms.ShowInputs(SELECTED, ('dem',))
+    slots.ShowInputs(SELECTED, ('dem',))
 
 
 def test_statistics_give_standards_and_quantizers():
