@@ -36,12 +36,15 @@ from fusion_jax.tasks import (
   pretrain,
   series_tokenizer,
 )
-from fusion_jax.train import checkpoint, loop, optim, sharding
+from fusion_jax.train import checkpoint, loop, optim, retention, sharding
 from fusion_jax.train import state as state_lib
+from fusion_jax.train import task as task_lib
 from fusion_jax.types import Config, Example
 
 # {task: (its class, the class of its evaluations)}.
-TASKS = {
+TASKS: dict[
+  str, tuple[Callable[..., task_lib.Task], Callable[..., task_lib.Evals]]
+] = {
   'pretrain': (pretrain.Pretrain, pretraining.Pretraining),
   'align_pixels': (align_pixels.AlignPixels, alignment.Alignment),
   'classify_pixels': (classify_pixels.ClassifyPixels, supervised.Supervised),
@@ -80,13 +83,14 @@ def run(
     )
   config = upgrade.upgrade(config)
   make_task, make_evals = TASKS[config.task]
+  settings = loop_settings(config)
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
   mesh = sharding.make_mesh(config.mesh.fsdp)
   sharding.check_batch_size(config.batch_size, mesh, config.accumulate)
   data_dir, oracle = prepare_data(config.data, workdir)
   task = make_task(config, data_dir)
-  tx, schedule = optim.make(
+  optimizer = optim.make(
     config.optimizer, config.num_steps, task.tokens_per_step
   )
   keep_for_use(task, config, data_dir, workdir)
@@ -102,26 +106,11 @@ def run(
     initial = warm_start.initial_params(config, workdir, mesh)
   state, history = loop.train(
     task,
-    tx,
+    optimizer,
+    settings,
     workdir=workdir,
-    num_steps=config.num_steps,
-    batch_size=config.batch_size,
-    seed=config.seed,
     mesh=mesh,
-    schedule=schedule,
-    accumulate=config.accumulate,
-    ema_decay=config.ema_decay,
     evals=evals.hooks(),
-    log_every=config.log_every,
-    checkpoint_every=config.checkpoint.every,
-    checkpoints=dict(
-      keep_last=config.checkpoint.keep,
-      best=config.checkpoint.best,
-      best_mode=config.checkpoint.best_mode,
-    ),
-    config=json.loads(config.to_json()),
-    tokens_per_step=task.tokens_per_step,
-    flops=task.flops,
     initial_params=initial,
   )
   if jax.process_index() == 0:
@@ -130,6 +119,29 @@ def run(
     with jax.set_mesh(mesh):
       evals.write(state, history, duration_s=time.perf_counter() - start)
   return state
+
+
+def loop_settings(config: Config) -> loop.Settings:
+  """Reads the settings of the loop from a configuration.
+
+  Args:
+    config: configuration of a run.
+  """
+  return loop.Settings(
+    num_steps=config.num_steps,
+    batch_size=config.batch_size,
+    seed=config.seed,
+    accumulate=config.accumulate,
+    ema_decay=config.ema_decay,
+    log_every=config.log_every,
+    checkpoint_every=config.checkpoint.every,
+    keep=retention.Keep(
+      last=config.checkpoint.keep,
+      best=config.checkpoint.best,
+      best_mode=config.checkpoint.best_mode,
+    ),
+    config=json.loads(config.to_json()),
+  )
 
 
 def prepare_data(

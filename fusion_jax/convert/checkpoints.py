@@ -7,7 +7,7 @@ import jax
 import optax
 
 import fusion_jax
-from fusion_jax.train import checkpoint, log, sharding
+from fusion_jax.train import checkpoint, description, sharding
 from fusion_jax.train import state as state_lib
 
 
@@ -40,7 +40,7 @@ def write(out, params, config, source):
     {'next_index': 0},
     {
       'config': config,
-      'versions': log.versions(),
+      'versions': description.versions(),
       'log': {},
       'source': source
       | {'converted_by': f'fusion_jax {fusion_jax.__version__}'},

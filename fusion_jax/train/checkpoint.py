@@ -7,86 +7,97 @@ when it is whole.
 """
 
 import contextlib
-import errno
 import json
 import math
 import os
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import grain
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from fusion_jax.train import data_position, sharding
+from fusion_jax.train import data_position, disk, retention, sharding
+from fusion_jax.train import state as state_lib
+from fusion_jax.train import task as task_lib
+from fusion_jax.types import Params
 
 DIRECTORY = 'checkpoints'
-_policies = ocp.checkpoint_managers
+Folder = str | os.PathLike[str]
 
 
 class CheckpointError(ValueError):
-  """A checkpoint that cannot be read or written; the message says the fix."""
+  """A checkpoint cannot be read or written; the message tells what to do."""
 
 
 class Checkpoints:
-  """The checkpoints of one run: keeps the last ones and the best ones."""
+  """The checkpoints of one run: keeps the latest ones and the best ones.
 
-  def __init__(
-    self, workdir, *, keep_last=1, keep_best=1, best='', best_mode='min'
-  ):
+  Attributes:
+    directory: absolute path of the folder `<workdir>/checkpoints`.
+  """
+
+  directory: str
+
+  def __init__(self, workdir: Folder, keep: retention.Keep | None = None):
     """Opens or creates `<workdir>/checkpoints`; removes torn folders.
 
     Args:
-      workdir: of the run.
-      keep_last: how many of the latest are kept, at least 1.
-      keep_best: how many of the best by `best` are kept besides.
-      best: metric path of an evaluation, or '' to keep none for being good.
-      best_mode: 'min' or 'max', which values are good.
-
-    Raises:
-      ValueError: for a `keep_last` below 1 or an unknown `best_mode`.
+      workdir: folder of the run.
+      keep: which checkpoints are kept; by default the latest one.
     """
-    if keep_last < 1 or best_mode not in ('min', 'max'):
-      raise ValueError(
-        f'keep_last={keep_last}, best_mode={best_mode!r}: keep_last must be '
-        "at least 1 and best_mode 'min' or 'max'."
-      )
+    keep = keep or retention.Keep()
     self.directory = os.path.join(os.path.abspath(workdir), DIRECTORY)
-    self._best = {'metric': best, 'mode': best_mode}
+    self._best = {'metric': keep.best, 'mode': keep.best_mode}
+    # Grain's handler has the interface of Orbax's without inheriting from it.
+    handlers: dict[str, Any] = {
+      'state': ocp.StandardCheckpointHandler(),
+      'batches': grain.checkpoint.CheckpointHandler(),
+      'metadata': ocp.JsonCheckpointHandler(),
+    }
     self._manager = ocp.CheckpointManager(
-      self.directory,
-      options=_options(keep_last, keep_best, best, best_mode),
-      item_handlers={
-        'state': ocp.StandardCheckpointHandler(),
-        'batches': grain.checkpoint.CheckpointHandler(),
-        'metadata': ocp.JsonCheckpointHandler(),
-      },
+      self.directory, options=keep.options(), item_handlers=handlers
     )
 
-  def latest_step(self):
-    """The step of the latest whole checkpoint, or None."""
+  def latest_step(self) -> int | None:
+    """Returns the step of the latest whole checkpoint, or None."""
     return self._manager.latest_step()
 
-  def reached_preemption(self, step):
-    """Whether all processes, warned by one's SIGTERM, are to stop here."""
+  def reached_preemption(self, step: int) -> bool:
+    """Tells whether all processes are to stop at a step.
+
+    They are once a SIGTERM has reached one of them.
+
+    Args:
+      step: number of steps done.
+    """
     return self._manager.reached_preemption(step)
 
-  def save(self, step, state, data_state, metadata, metrics=None):
+  def save(
+    self,
+    step: int,
+    state: state_lib.TrainState,
+    data_state: Any,
+    metadata: Mapping[str, Any],
+    metrics: Mapping[str, float] | None = None,
+  ) -> None:
     """Starts to save; returns when the state is copied to host memory.
 
     Args:
-      step: int, steps done.
-      state: `TrainState`.
+      step: number of steps done.
+      state: state after this step.
       data_state: `get_state` of the data iterator, taken after the batch of
         this step and before the next.
       metadata: JSON-like dict with 'config'.
-      metrics: {path: float} of the evaluations at this step.
+      metrics: {path: number} of the evaluations at this step.
 
     Raises:
       CheckpointError: if this save or an earlier one failed, such as on a full
         disk. The last good checkpoint is still there.
     """
     metrics = metrics or {}
-    metadata = metadata | {'best': self._best, 'metrics': metrics}
+    metadata = dict(metadata) | {'best': self._best, 'metrics': metrics}
     ranked = metrics if self._best['metric'] in metrics else None
     with self._explain_failed_save():
       self._manager.save(
@@ -102,37 +113,44 @@ class Checkpoints:
         ),
       )
 
-  def wait(self):
+  def wait(self) -> None:
     """Returns when the running save is whole; raises as `save` does."""
     with self._explain_failed_save():
       self._manager.wait_until_finished()
 
-  def close(self):
-    """Waits, then ends Orbax's threads."""
+  def close(self) -> None:
+    """Waits for the running save, then ends Orbax's threads."""
     with self._explain_failed_save():
       self._manager.close()
 
-  def restore(self, shapes, batches, step=None):
-    """Reads one checkpoint onto the mesh of today.
+  def restore(
+    self,
+    shapes: state_lib.TrainState,
+    batches: task_lib.Batches,
+    step: int | None = None,
+  ) -> tuple[state_lib.TrainState, dict[str, Any]]:
+    """Reads one checkpoint onto the mesh of this run.
 
     Args:
       shapes: `TrainState` of `jax.ShapeDtypeStruct` with shardings.
-      batches: data iterator; it continues behind the batch of `step`.
-      step: by default the latest.
+      batches: data iterator; it goes to the place after the batch of `step`.
+      step: step of the checkpoint; by default the latest.
 
     Returns:
-      (state, metadata).
+      (state, metadata): arrays with the shapes and shardings of `shapes`, and
+      the dict that was saved with them.
 
     Raises:
-      CheckpointError: if it belongs to another model (lists what differs) or
-        is damaged.
+      CheckpointError: if there is none, if it belongs to another model (lists
+        what differs), or if it is damaged.
     """
     step = self.latest_step() if step is None else step
+    if step is None:
+      raise CheckpointError(f'{self.directory} holds no checkpoint.')
     path = os.path.join(self.directory, str(step))
     with explain_damage(path):
-      saved = self._manager.item_metadata(step).state
-      _check_same_model(path, saved, shapes)
-      restored = self._manager.restore(
+      _check_same_model(path, self._manager.item_metadata(step), shapes)
+      restored: Any = self._manager.restore(
         step,
         args=_composite(
           state=ocp.args.StandardRestore(shapes),
@@ -143,7 +161,7 @@ class Checkpoints:
     return restored.state, restored.metadata
 
   @contextlib.contextmanager
-  def _explain_failed_save(self):
+  def _explain_failed_save(self) -> Iterator[None]:
     try:
       yield
     except Exception as error:
@@ -155,7 +173,7 @@ class Checkpoints:
       )
       reason = (
         'the disk is full; free some space'
-        if _is_full(error)
+        if disk.is_full(error)
         else ('see the error above')
       )
       raise CheckpointError(
@@ -164,20 +182,24 @@ class Checkpoints:
       ) from error
 
 
-def list_steps(workdir):
-  """The steps of the whole checkpoints in a work directory, ascending."""
+def list_steps(workdir: Folder) -> list[int]:
+  """Lists the steps of the whole checkpoints of a run, ascending.
+
+  Args:
+    workdir: folder of a run.
+  """
   directory = os.path.join(workdir, DIRECTORY)
   names = os.listdir(directory) if os.path.isdir(directory) else ()
   return sorted(int(name) for name in names if name.isdigit())
 
 
-def find_step(workdir, which='last'):
-  """The step of a checkpoint.
+def find_step(workdir: Folder, which: str | int = 'last') -> int:
+  """Finds the step of a checkpoint.
 
   Args:
-    workdir: of a run.
-    which: 'last', 'best' (by the metric the run was told; the last if there
-      was none), or a step.
+    workdir: folder of a run.
+    which: 'last', 'best' (by the metric that the run was told; the last one if
+      it was told none), or a step.
 
   Raises:
     CheckpointError: if there is no such checkpoint.
@@ -197,24 +219,43 @@ def find_step(workdir, which='last'):
   return steps[-1]
 
 
-def read_metadata(workdir, step):
-  """The JSON saved with a checkpoint: 'config', 'best', 'metrics', 'log'."""
+def read_metadata(workdir: Folder, step: int) -> dict[str, Any]:
+  """Reads what was saved beside the arrays of a checkpoint.
+
+  Args:
+    workdir: folder of a run.
+    step: step of the checkpoint.
+
+  Returns:
+    A dict with 'config', 'best', 'metrics' and 'log'.
+
+  Raises:
+    CheckpointError: if it cannot be read.
+  """
   path = os.path.join(workdir, DIRECTORY, str(step))
   with explain_damage(path):
     with open(os.path.join(path, 'metadata', 'metadata')) as file:
       return json.load(file)
 
 
-def restore_params(workdir, which='last', mesh=None):
+def restore_params(
+  workdir: Folder,
+  which: str | int = 'last',
+  mesh: jax.sharding.Mesh | None = None,
+) -> tuple[Params, dict[str, Any]]:
   """Reads only the parameters: the running mean where the run kept one.
 
   Args:
-    workdir: of a run; the model need not be known.
-    which: see `find_step`.
-    mesh: where to put them; by default they are NumPy arrays.
+    workdir: folder of a run; the model need not be known.
+    which: checkpoint, see `find_step`.
+    mesh: mesh to put the parameters on; by default they are NumPy arrays.
 
   Returns:
-    (params, metadata): a nested dict, and what `read_metadata` gives.
+    (params, metadata): a nested dict of arrays with the shapes of the model,
+    and the dict of `read_metadata`.
+
+  Raises:
+    CheckpointError: if there is no such checkpoint, or if it is damaged.
   """
   step = find_step(workdir, which)
   path = os.path.join(os.path.abspath(workdir), DIRECTORY, str(step))
@@ -223,7 +264,8 @@ def restore_params(workdir, which='last', mesh=None):
     ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader,
   ):
     folder = os.path.join(path, 'state')
-    tree = reader.metadata(folder).item_metadata.tree
+    stored: Any = reader.metadata(folder)
+    tree = stored.item_metadata.tree
     name = 'ema' if tree['ema'] else 'params'
     shapes = {
       name: jax.tree.map(
@@ -240,8 +282,15 @@ def restore_params(workdir, which='last', mesh=None):
 
 
 @contextlib.contextmanager
-def explain_damage(path):
-  """Turns what Orbax raises for an unreadable folder into the way out."""
+def explain_damage(path: str) -> Iterator[None]:
+  """Turns what Orbax raises for an unreadable folder into a `CheckpointError`.
+
+  Args:
+    path: folder of one checkpoint.
+
+  Raises:
+    CheckpointError: tells what to do.
+  """
   try:
     yield
   except (CheckpointError, data_position.ProcessCountError):
@@ -254,15 +303,11 @@ def explain_damage(path):
     ) from error
 
 
-def _check_same_model(path, saved, shapes):
-  """Raises if the saved arrays are not those of `shapes`."""
-  saved, wanted = _leaf_shapes(saved.tree), _leaf_shapes(shapes)
-  different = [
-    f'{name}: saved {saved.get(name, "nothing")}, '
-    f'this model {wanted.get(name, "nothing")}'
-    for name in sorted(saved.keys() | wanted.keys())
-    if saved.get(name) != wanted.get(name)
-  ]
+def _check_same_model(
+  path: str, stored: Any, shapes: state_lib.TrainState
+) -> None:
+  """Raises if the saved arrays do not have the names and shapes of a model."""
+  different = state_lib.differences(stored.state.tree, shapes)
   if different:
     shown = '\n  '.join(different[:10])
     raise CheckpointError(
@@ -272,47 +317,14 @@ def _check_same_model(path, saved, shapes):
     )
 
 
-def _leaf_shapes(tree):
-  leaves = jax.tree_util.tree_leaves_with_path(tree)
-  return {
-    jax.tree_util.keystr(path, simple=True, separator='/'): tuple(leaf.shape)
-    for path, leaf in leaves
-  }
-
-
-def _options(keep_last, keep_best, best, best_mode):
-  policies = [_policies.LatestN(keep_last)]
-  ranking = {}
-  if best and keep_best:
-    worst = math.inf if best_mode == 'min' else -math.inf
-
-    def rank(metrics):
-      return metrics[best] if math.isfinite(metrics[best]) else worst
-
-    policies.append(
-      _policies.BestN(
-        get_metric_fn=rank,
-        reverse=best_mode == 'min',
-        n=keep_best,
-        keep_checkpoints_without_metrics=False,
-      )
-    )
-    ranking = {'best_fn': rank, 'best_mode': best_mode}
-  return ocp.CheckpointManagerOptions(
-    preservation_policy=_policies.AnyPreservationPolicy(policies),
-    cleanup_tmp_directories=True,
-    **ranking,
-  )
-
-
-def _score(metadata):
-  """Higher is better; -inf without a finite value."""
+def _score(metadata: Mapping[str, Any]) -> float:
+  """Returns how good a checkpoint is; -inf without a finite value."""
   value = metadata['metrics'].get(metadata['best']['metric'], math.nan)
   sign = -1 if metadata['best']['mode'] == 'min' else 1
   return sign * value if math.isfinite(value) else -math.inf
 
 
-def _restore_args(shapes, mesh):
+def _restore_args(shapes: Any, mesh: jax.sharding.Mesh | None) -> Any:
   if mesh is None:
     return jax.tree.map(
       lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes
@@ -323,18 +335,5 @@ def _restore_args(shapes, mesh):
   )
 
 
-def _composite(**items):
+def _composite(**items: Any) -> Any:
   return ocp.args.Composite(**items)
-
-
-def _is_full(error):
-  """Whether a write failed for want of space, wherever it is in the chain."""
-  full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-  while error is not None:
-    text = str(error)
-    if getattr(error, 'errno', None) in full or any(
-      os.strerror(code) in text for code in full
-    ):
-      return True
-    error = error.__cause__ or error.__context__
-  return False

@@ -1,33 +1,44 @@
-"""Where the data iterator stands, as saved with a checkpoint."""
+"""The position of the data iterator, as it is saved with a checkpoint."""
 
 import json
 import os
+from typing import Any
 
 import jax
 
 
 class ProcessCountError(ValueError):
-  """Another number of processes cannot go on from here."""
+  """The run cannot be resumed with another number of processes."""
 
 
 class Saved:
-  """Hands a saved iterator state to Grain's checkpoint handler."""
+  """Hands the position of an iterator to Grain's checkpoint handler."""
 
-  def __init__(self, state):
+  def __init__(self, state: Any):
+    """Takes a position.
+
+    Args:
+      state: JSON-like result of the iterator's `get_state`.
+    """
     self._state = state
 
-  def get_state(self):
+  def get_state(self) -> bytes:
+    """Returns the position as JSON text."""
     return json.dumps(self._state).encode()
 
 
-def read(path):
-  """This process's state of the iterator, or all's if their number changed.
+def read(path: str) -> Any:
+  """Reads the position that this process saved.
+
+  If the number of processes has changed, it is the position that all of them
+  had: batches are global, so position n means the same for any number.
 
   Args:
     path: folder of one checkpoint.
 
   Raises:
-    ProcessCountError: if their number changed and their states differ.
+    ProcessCountError: if the number of processes has changed and the saved
+      positions differ.
   """
   folder = os.path.join(path, 'batches')
   states = {}
@@ -44,4 +55,4 @@ def read(path):
       f'{folder} was written by {len(states)} processes whose positions in '
       f'the data differ; resume with {len(states)} processes.'
     )
-  return first  # Batches are global: position n is the same for any number.
+  return first

@@ -1,44 +1,34 @@
-"""What a run says: progress, speed, metrics.jsonl, TensorBoard."""
+"""What a run reports: progress, speed, metrics.jsonl, TensorBoard."""
 
 import contextlib
 import json
 import logging as py_logging
 import os
 import pathlib
-import platform
 import sys
-from importlib import metadata
+from collections.abc import Iterable, Mapping
+from typing import IO, Any
 
 import jax
-import numpy as np
 import tqdm
 from absl import logging
-from clu import parameter_overview
 
 from fusion_jax.train import speed, tensorboard
+from fusion_jax.train import task as task_lib
 
 METRICS_FILE = 'metrics.jsonl'
 _MOST_SHOWN = 20  # Numbers of one step on the console.
-PACKAGES = (
-  'jax',
-  'jaxlib',
-  'flax',
-  'optax',
-  'orbax-checkpoint',
-  'grain',
-  'numpy',
-)
 _LOUD = {'orbax', 'grain', 'etils'}  # Packages that log a lot.
 
 
-def show_progress():
-  """Makes absl show progress, without the thirty lines of Orbax a checkpoint.
+def show_progress() -> None:
+  """Makes absl show progress, without Orbax's thirty lines per checkpoint.
 
-  For the commands to call. Errors of other libraries are still shown.
+  Commands call it. Errors of other libraries are still shown.
   """
   logging.set_verbosity(logging.INFO)
 
-  def is_ours(record):
+  def is_ours(record: py_logging.LogRecord) -> bool:
     parts = pathlib.PurePath(record.pathname).parts
     return record.levelno >= py_logging.ERROR or not _LOUD & set(parts)
 
@@ -49,24 +39,37 @@ class Log:
   """Gathers the metrics of steps and writes their means.
 
   Every process keeps the history; only the first one writes.
+
+  Attributes:
+    history: records of metrics.jsonl, [{'step': int, path: number}].
+    window: {name: [sum, count]} of the steps since the last line.
   """
 
+  history: list[task_lib.Record]
+  window: dict[str, list[float]]
+
   def __init__(
-    self, workdir, *, num_steps, every, tokens_per_step=0, flops_per_step=0
+    self,
+    workdir: str | os.PathLike[str],
+    *,
+    num_steps: int,
+    every: int,
+    tokens_per_step: int = 0,
+    flops_per_step: float = 0,
   ):
-    """Settings; nothing is written before `start`.
+    """Takes the settings; nothing is written before `start`.
 
     Args:
-      workdir: of the run.
-      num_steps: of the whole run.
-      every: steps between two lines; 0 writes one at the end only.
-      tokens_per_step: input and target slots of the global batch; 0 leaves
+      workdir: folder of the run.
+      num_steps: length of the whole run in steps.
+      every: steps between two lines; 0 writes one line, at the end.
+      tokens_per_step: input and target tokens of the global batch; 0 leaves
         tokens/s out.
-      flops_per_step: model FLOPs of a step over all devices; 0 leaves the
-        utilisation out.
+      flops_per_step: floating-point operations of a step over all devices; 0
+        leaves the utilisation out.
     """
     self.history = []
-    self.window = {}  # {name: [sum, count]} since the last line.
+    self.window = {}
     self._path = os.path.join(workdir, METRICS_FILE)
     self._workdir = workdir
     self._num_steps = num_steps
@@ -76,11 +79,20 @@ class Log:
     self._peak = speed.peak_flops() if flops_per_step else 0
     self._clock = speed.Clock()
     self._main = jax.process_index() == 0
-    self._file = self._writer = self._bar = None
+    self._file: IO[str] | None = None
+    self._writer: tensorboard.TensorBoardWriter | None = None
+    self._bar: tqdm.tqdm | None = None
 
-  def start(self, step=0, window=None):
-    """Opens the outputs; after a restart drops what lies behind `step`."""
-    self.window = window or {}
+  def start(
+    self, step: int = 0, window: Mapping[str, list[float]] | None = None
+  ) -> None:
+    """Opens the outputs; drops records of steps that are done again.
+
+    Args:
+      step: number of steps done so far.
+      window: `window` of the log at that step, as a checkpoint has it.
+    """
+    self.window = dict(window or {})
     self.history = [r for r in read_history(self._path) if r['step'] <= step]
     if self._main:
       _rewrite(self._path, self.history)
@@ -91,19 +103,19 @@ class Log:
       if sys.stderr.isatty():
         self._bar = tqdm.tqdm(total=self._num_steps, initial=step, unit='step')
 
-  def pause(self):
-    """Stops the clock: what follows is no training step."""
+  def pause(self) -> None:
+    """Stops the clock, because what follows is no training step."""
     self._clock.pause()
 
-  def resume(self):
+  def resume(self) -> None:
     """Starts the clock again."""
     self._clock.resume()
 
-  def step(self, step, metrics):
-    """Adds the metrics of one step; writes a line when due.
+  def step(self, step: int, metrics: Mapping[str, tuple[float, float]]) -> None:
+    """Adds the metrics of one step; writes a line when one is due.
 
     Args:
-      step: int, steps done.
+      step: number of steps done.
       metrics: {name: (sum, count)} on the host.
     """
     self._clock.tick()
@@ -123,12 +135,20 @@ class Log:
       self.window = {}
       self.write(step, values | self._speed())
 
-  def write(self, step, values):
-    """Writes {path: number} of one step everywhere."""
+  def write(self, step: int, values: Mapping[str, Any]) -> None:
+    """Writes numbers to the screen, to metrics.jsonl and to TensorBoard.
+
+    Args:
+      step: number of steps done.
+      values: {path: number}.
+
+    Raises:
+      OSError: if the disk is full; tells the step.
+    """
     record = {'step': step} | {k: float(v) for k, v in values.items()}
     self.history.append(record)
-    if not self._main:
-      return
+    if self._file is None or self._writer is None:
+      return  # Only the first process has opened them.
     self._say(step, values)
     try:
       self._file.write(json.dumps(record) + '\n')
@@ -143,12 +163,17 @@ class Log:
         self._workdir,
       ) from error
 
-  def texts(self, step, texts):
-    """Writes {name: Markdown} to TensorBoard."""
+  def texts(self, step: int, texts: Mapping[str, str]) -> None:
+    """Writes texts to TensorBoard.
+
+    Args:
+      step: number of steps done.
+      texts: {name: Markdown}.
+    """
     if self._writer is not None:
       self._writer.write_texts(step, texts)
 
-  def close(self):
+  def close(self) -> None:
     """Closes what `start` opened."""
     for output in (self._file, self._writer, self._bar):
       if output is not None:
@@ -156,7 +181,7 @@ class Log:
           output.close()
     self._file = self._writer = self._bar = None
 
-  def _speed(self):
+  def _speed(self) -> dict[str, float]:
     seconds = self._clock.step_seconds()
     if not seconds:
       return {}
@@ -167,7 +192,7 @@ class Log:
       values['perf/mfu'] = self._flops / seconds / self._peak
     return values
 
-  def _say(self, step, values):
+  def _say(self, step: int, values: Mapping[str, Any]) -> None:
     shown = {k.removeprefix('train/'): f'{v:.4g}' for k, v in values.items()}
     if len(shown) > _MOST_SHOWN:
       rest = len(shown) - _MOST_SHOWN
@@ -192,9 +217,17 @@ class Log:
       )
 
 
-def read_history(path):
-  """The records of a `metrics.jsonl`; a torn last line is left out."""
-  records = []
+def read_history(path: str | os.PathLike[str]) -> list[task_lib.Record]:
+  """Reads the records of a `metrics.jsonl`.
+
+  Args:
+    path: path of the file.
+
+  Returns:
+    [{'step': int, path: number}], without a torn last line; [] if there is no
+    such file.
+  """
+  records: list[task_lib.Record] = []
   if os.path.exists(path):
     with open(path) as file:
       for line in file:
@@ -203,88 +236,8 @@ def read_history(path):
   return records
 
 
-def versions():
-  """{package: version} of what decides the numbers."""
-  return {'python': platform.python_version()} | {
-    name: metadata.version(name) for name in PACKAGES
-  }
-
-
-def describe_run(mesh, batch_size, accumulate):
-  """Logs versions, devices, mesh and the batch of a device."""
-  devices = list(mesh.devices.flat)
-  _info('Versions: %s', versions())
-  _info(
-    '%d x %s in %d processes, mesh %s.',
-    len(devices),
-    devices[0].device_kind,
-    jax.process_count(),
-    dict(mesh.shape),
-  )
-  _info(
-    'Batch: %d examples a step, %d a device%s.',
-    batch_size,
-    batch_size // len(devices),
-    f' in {accumulate} micro-batches' if accumulate > 1 else '',
-  )
-
-
-def describe_params(params):
-  """Logs a table of the parameters: path, shape, size."""
-  _info(
-    'Parameters:\n%s',
-    parameter_overview.get_parameter_overview(params, include_stats=False),
-  )
-
-
-def describe_batch(batch):
-  """Logs shape, type and range of every array of a batch of NumPy arrays."""
-  lines = []
-  for path, x in jax.tree_util.tree_leaves_with_path(batch):
-    name = jax.tree_util.keystr(path, simple=True, separator='/')
-    x = np.asarray(x)
-    lines.append(f'  {name} {x.dtype} {list(x.shape)}: {_range(x)}')
-  _info("One batch, this process's share:\n%s", '\n'.join(lines))
-
-
-def describe_config_changes(saved, config):
-  """Warns of every field that differs from what the checkpoint holds."""
-  old, new = _flatten(saved), _flatten(config)
-  for name in sorted(old.keys() | new.keys()):
-    if old.get(name) != new.get(name):
-      logging.warning(
-        'config.%s was %r in the checkpoint and is now %r.',
-        name,
-        old.get(name),
-        new.get(name),
-      )
-
-
-def _range(x):
-  finite = x[np.isfinite(x)]
-  span = f'{finite.min():.4g} .. {finite.max():.4g}' if finite.size else 'none'
-  missing = x.size - finite.size
-  return span + (f', {missing} not finite' if missing else '')
-
-
-def _info(*args):
-  """Logs once, not on every process."""
-  if jax.process_index() == 0:
-    logging.info(*args)
-
-
-def _rewrite(path, records):
+def _rewrite(path: str, records: Iterable[task_lib.Record]) -> None:
   """Replaces the file in one go, so that a kill leaves the old or the new."""
   with open(path + '.tmp', 'w') as file:
     file.writelines(json.dumps(record) + '\n' for record in records)
   os.replace(path + '.tmp', path)
-
-
-def _flatten(tree, prefix=''):
-  if not isinstance(tree, dict):
-    return {prefix[:-1]: tree}
-  return {
-    name: value
-    for key, child in tree.items()
-    for name, value in _flatten(child, f'{prefix}{key}.').items()
-  }

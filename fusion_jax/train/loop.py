@@ -1,335 +1,303 @@
-"""The loop that trains every task.
-
-A task has
-
-  init(key, batch) -> params, extra
-  weigh(batch) -> batch: adds what depends on the whole global batch, such as
-    counts; runs inside jit, before the split into micro-batches
-  loss(params, extra, batch, key) -> loss, (metrics, extra): metrics are
-    {name: (sum, count)}; loss and metrics add up over micro-batches. The loss
-    of one modality is called 'loss/<modality>'.
-  batches(split) -> iterator of dicts of NumPy arrays, this process's share of
-    each batch, with `get_state` and `set_state` (Grain)
-
-and knows nothing of what is here.
-"""
+"""The loop that trains every task; `task.Task` says what it needs of one."""
 
 import contextlib
+import dataclasses
 import os
-import signal
-import threading
 import time
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import numpy as np
 from absl import logging
 
-from fusion_jax.train import checkpoint, rng, sharding
+from fusion_jax.train import (
+  checkpoint,
+  description,
+  optim,
+  preemption,
+  retention,
+  rng,
+  sharding,
+  supervision,
+)
 from fusion_jax.train import log as log_lib
 from fusion_jax.train import state as state_lib
 from fusion_jax.train import step as step_lib
+from fusion_jax.train import task as task_lib
+from fusion_jax.types import Batch, Params
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """How long, on how much and from which seed a run trains.
+
+  Attributes:
+    num_steps: length of the whole run in steps.
+    batch_size: examples of a step, over all devices and processes.
+    seed: seed of the parameters and of everything drawn within a step.
+    accumulate: micro-batches of a step.
+    ema_decay: decay of a running mean of the parameters; 0 keeps none.
+    log_every: steps between two lines of the log, which are means over the
+      steps in between; 0 writes one line, at the end.
+    checkpoint_every: steps between two checkpoints; 0 saves at the end only.
+    keep: which checkpoints are kept.
+    config: configuration of the run as a JSON-like dict. It is stored with
+      every checkpoint and compared when the run is resumed; the loop reads
+      none of its fields.
+  """
+
+  num_steps: int
+  batch_size: int
+  seed: int
+  accumulate: int = 1
+  ema_decay: float = 0.0
+  log_every: int = 100
+  checkpoint_every: int = 1000
+  keep: retention.Keep = retention.Keep()
+  config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+  def __post_init__(self) -> None:
+    """Checks every field by itself.
+
+    Raises:
+      ValueError: names the field of the configuration, its value and what it
+        may be.
+    """
+    for field, value, least in (
+      ('num_steps', self.num_steps, 1),
+      ('batch_size', self.batch_size, 1),
+      ('accumulate', self.accumulate, 1),
+      ('log_every', self.log_every, 0),
+      ('checkpoint.every', self.checkpoint_every, 0),
+    ):
+      if value < least:
+        raise ValueError(f'config.{field}={value}; set it to {least} or more.')
+    if not 0 <= self.ema_decay < 1:
+      raise ValueError(
+        f'config.ema_decay={self.ema_decay} is not in [0, 1); 0 keeps no '
+        'running mean, 0.999 averages over about 1,000 steps.'
+      )
 
 
 def train(
-  task,
-  tx,
+  task: task_lib.Task,
+  optimizer: optim.Optimizer,
+  settings: Settings,
   *,
-  workdir,
-  num_steps,
-  batch_size,
-  seed,
-  mesh,
-  schedule=None,
-  accumulate=1,
-  ema_decay=0.0,
-  evals=None,
-  log_every=100,
-  checkpoint_every=1000,
-  checkpoints=None,
-  config=None,
-  tokens_per_step=0,
-  flops=None,
-  initial_params=None,
-  stop_after=0,
-):
-  """Trains, or goes on where the run in `workdir` stopped.
+  workdir: str | os.PathLike[str],
+  mesh: jax.sharding.Mesh,
+  evals: Mapping[str, task_lib.Hook] | None = None,
+  initial_params: Params | None = None,
+) -> tuple[state_lib.TrainState, list[task_lib.Record]]:
+  """Trains, or resumes the run in `workdir` where it stopped.
 
-  Stopped by SIGTERM, or by `stop_after`, it saves and returns early: then
-  `state.step < num_steps`, and the same call goes on, bit for bit as if it had
+  Stopped by SIGTERM it saves and returns early: then `state.step` is below
+  `settings.num_steps`, and the same call continues bit for bit as if it had
   not stopped. The same holds after a kill, from the last checkpoint.
 
   Args:
-    task: see the head of this file.
-    tx: `optax.GradientTransformation`.
-    workdir: gets checkpoints, metrics.jsonl and the TensorBoard files.
-    num_steps: of the whole run.
-    batch_size: examples of a step, over all devices and processes.
-    seed: int.
-    mesh: of `sharding.make_mesh`.
-    schedule: step -> learning rate, to report it.
-    accumulate: micro-batches of a step.
-    ema_decay: of a running mean of the parameters; 0 keeps none.
-    evals: {name: (every, run)}; run(state, step) -> {path: number}, called
-      after every `every` steps (0: never) and at the end, by all processes.
-    log_every: steps between two lines; their metrics are means over the steps
-      in between.
-    checkpoint_every: steps between two checkpoints; 0 saves only at the end.
-    checkpoints: arguments of `checkpoint.Checkpoints`: keep_last, keep_best,
-      best, best_mode.
-    config: JSON-like dict, stored with every checkpoint.
-    tokens_per_step: input and target slots of the global batch, for tokens/s.
-    flops: function from this process's share of a batch to its model FLOPs,
-      for the utilisation.
-    initial_params: start from these instead of the task's; what they lack
-      of its tree stays the task's.
-    stop_after: save and stop once this many steps are done; 0 does not.
+    task: what is trained.
+    optimizer: optimizer and its learning rate.
+    settings: length, batch size, seed, and what happens how often.
+    workdir: folder that gets checkpoints, metrics.jsonl and the TensorBoard
+      files.
+    mesh: mesh of devices, see `sharding.make_mesh`.
+    evals: {name: (every, evaluation)}; an evaluation is called as
+      `evaluation(state, step)` after every `every` steps (0: never) and at the
+      end, by all processes, and returns {path: number}.
+    initial_params: nested dict of arrays to start from; what it lacks of the
+      model's parameters is what `task.init` makes.
 
   Returns:
-    (state, history): the final `TrainState`, and the records of
-    metrics.jsonl, [{'step': int, path: number}].
+    (state, history): the final state, and the records of metrics.jsonl,
+    [{'step': int, path: number}].
 
   Raises:
     ValueError: if the batch does not divide over the devices.
-    step.NonFiniteError: names the step and the modality.
-    checkpoint.CheckpointError: a checkpoint of another model, a damaged one,
-      or a full disk.
+    step.NonFiniteError: for a loss or gradient that is not finite; tells the
+      step and the modality.
+    checkpoint.CheckpointError: for a checkpoint of another model, a damaged
+      one, or a full disk.
   """
-  evals, config, kept = evals or {}, config or {}, checkpoints or {}
-  sharding.check_batch_size(batch_size, mesh, accumulate)
-  if kept.get('best') and not evals:
-    raise ValueError(
-      f'checkpoints.best={kept["best"]!r} names a metric, but there is no '
-      "evaluation; set it to '' or add one."
-    )
+  evals = evals or {}
+  sharding.check_batch_size(settings.batch_size, mesh, settings.accumulate)
+  _check_best(settings.keep.best, evals)
   os.makedirs(workdir, exist_ok=True)
   batches = task.batches('train')
-  first = _peek(batches, batch_size)
-  log_lib.describe_run(mesh, batch_size, accumulate)
-  log_lib.describe_batch(first)
-  log = log_lib.Log(
-    workdir,
-    num_steps=num_steps,
-    every=log_every,
-    tokens_per_step=tokens_per_step,
-    flops_per_step=flops(first) * jax.process_count() if flops else 0,
-  )
+  first = _peek(batches, settings.batch_size)
+  description.log_run(mesh, settings.batch_size, settings.accumulate)
+  description.log_batch(first)
+  log = _make_log(task, settings, workdir, first)
   with contextlib.ExitStack() as stack:
     stack.enter_context(jax.set_mesh(mesh))
     stack.callback(_close, batches)
     stack.callback(log.close)
-    saver = checkpoint.Checkpoints(workdir, **kept)
+    saver = checkpoint.Checkpoints(workdir, settings.keep)
     stack.push(lambda *error: _close_saver(saver, error[1]))
-    state, shardings = _start(
-      task,
-      tx,
-      seed,
-      sharding.place(first, mesh),
-      mesh,
-      ema_decay,
-      initial_params,
-      saver,
-      batches,
-      log,
-      config,
-    )
-    run = _Run(
-      evals,
-      config,
-      saver,
-      log,
-      num_steps,
-      checkpoint_every,
-      stack.enter_context(_stop_signal(saver)),
-      stop_after,
-    )
-    train_step = step_lib.make_train_step(
-      task,
-      tx,
-      seed,
-      schedule=schedule,
-      accumulate=accumulate,
-      ema_decay=ema_decay,
-    )
-    train_step = jax.jit(
-      train_step,
-      donate_argnums=0,
-      out_shardings=(shardings, sharding.replicated(mesh)),
-    )
-    state = _steps(run, state, train_step, batches, mesh)
+    run = _Run(task, optimizer, settings, mesh, batches, saver, log)
+    state, shardings = run.start(first, initial_params)
+    stop_requested = stack.enter_context(preemption.stop_requests(saver))
+    state = run.steps(state, shardings, run.supervisor(evals, stop_requested))
   return state, log.history
 
 
-def _steps(run, state, train_step, batches, mesh):
-  """All steps that are left."""
-  step = int(state.step)
-  if step >= run.num_steps:
-    logging.info('The run is complete: %d steps.', step)
-    return state
-  batch, data_state = _draw(batches, mesh)
-  train_step = _compile(train_step, state, batch)
-  pending = None
-  run.log.resume()
-  while step < run.num_steps:
-    with jax.transfer_guard('disallow'):
-      state, metrics = train_step(state, batch)
-    jax.tree.map(lambda x: x.copy_to_host_async(), metrics)
-    step += 1
-    done = data_state
-    # While the device computes: the next batch, the metrics of the last step.
-    if step < run.num_steps:
-      batch, data_state = _draw(batches, mesh)
-    if pending is not None:
-      run.consume(*pending)
-    pending = (step, metrics)
-    stop = run.should_stop(step)
-    if stop or run.is_due(step):
-      run.consume(*pending)
-      pending = None
-      run.log.pause()
-      run.after_step(step, state, done, stop)
-      run.log.resume()
-    if stop:
-      logging.warning(
-        'Stopped at step %d of %d; the same command goes on.',
-        step,
-        run.num_steps,
-      )
-      break
-  return state
-
-
+@dataclasses.dataclass(frozen=True)
 class _Run:
-  """What happens between steps: metrics, evaluations, checkpoints."""
+  """The parts that a run is made of."""
 
-  def __init__(
+  task: task_lib.Task
+  optimizer: optim.Optimizer
+  settings: Settings
+  mesh: jax.sharding.Mesh
+  batches: task_lib.Batches
+  saver: checkpoint.Checkpoints
+  log: log_lib.Log
+
+  def start(
+    self, first: Batch, initial_params: Params | None
+  ) -> tuple[state_lib.TrainState, Any]:
+    """Makes the first state, or reads the latest checkpoint; opens the log.
+
+    Args:
+      first: this process's share of the first batch, [B / process_count, ...].
+      initial_params: nested dict of arrays to start from, or None.
+
+    Returns:
+      (state, shardings), two trees of the same structure.
+    """
+
+    def init(batch: Batch, params: Params | None) -> state_lib.TrainState:
+      key = rng.key_for(self.settings.seed, 'init', 0)
+      own, extra = self.task.init(key, batch)
+      return state_lib.create(
+        own if params is None else state_lib.merge(own, params),
+        extra,
+        self.optimizer.tx,
+        use_ema=bool(self.settings.ema_decay),
+      )
+
+    batch = sharding.place(first, self.mesh)
+    shapes = jax.eval_shape(init, batch, initial_params)
+    description.log_parameters(shapes.params)
+    shardings = sharding.state_shardings(shapes, self.mesh)
+    if self.saver.latest_step() is None:
+      self.log.start()
+      create = jax.jit(init, out_shardings=shardings)
+      return create(batch, initial_params), shardings
+    state, metadata = self.saver.restore(
+      sharding.with_shardings(shapes, shardings), self.batches
+    )
+    description.log_config_changes(metadata['config'], self.settings.config)
+    logging.info(
+      'Resumed from step %d in %s.', int(state.step), self.saver.directory
+    )
+    self.log.start(int(state.step), metadata['log'])
+    return state, shardings
+
+  def supervisor(
     self,
-    evals,
-    config,
-    saver,
-    log,
-    num_steps,
-    checkpoint_every,
-    stop_signal,
-    stop_after,
-  ):
-    self.num_steps = num_steps
-    self.log = log
-    self._evals = evals
-    self._config = config
-    self._saver = saver
-    self._checkpoint_every = checkpoint_every
-    self._stop_signal = stop_signal
-    self._stop_after = stop_after
-
-  def consume(self, step, metrics):
-    """Fetches the metrics of a step, checks them, hands them to the log."""
-    metrics = {
-      name: (float(total), float(count))
-      for name, (total, count) in jax.device_get(metrics).items()
-    }
-    step_lib.check_finite(step, metrics)
-    self.log.step(step, metrics)
-
-  def should_stop(self, step):
-    """Whether to save and stop at this step; the same on all processes."""
-    asked = self._stop_signal(step)
-    return step < self.num_steps and (asked or step == self._stop_after)
-
-  def is_due(self, step):
-    """Whether an evaluation or a checkpoint follows this step."""
-    return self._save_due(step) or any(
-      self._eval_due(every, step) for every, _ in self._evals.values()
+    evals: Mapping[str, task_lib.Hook],
+    stop_requested: Callable[[int], bool],
+  ) -> supervision.Supervisor:
+    """Returns what logs, evaluates and saves between the steps."""
+    return supervision.Supervisor(
+      self.log,
+      self.saver,
+      evals,
+      num_steps=self.settings.num_steps,
+      checkpoint_every=self.settings.checkpoint_every,
+      config=self.settings.config,
+      stop_requested=stop_requested,
     )
 
-  def after_step(self, step, state, data_state, stop):
-    """Evaluates and saves, each when due."""
-    values = {}
-    for name, (every, evaluate) in self._evals.items():
-      if self._eval_due(every, step):
-        start = time.perf_counter()
-        values |= {
-          path: float(value) for path, value in evaluate(state, step).items()
-        }
-        logging.info(
-          'Evaluation %s took %.1f s.', name, time.perf_counter() - start
+  def steps(
+    self,
+    state: state_lib.TrainState,
+    shardings: Any,
+    supervisor: supervision.Supervisor,
+  ) -> state_lib.TrainState:
+    """Takes all steps that are left, or those until a stop is requested."""
+    num_steps, step = self.settings.num_steps, int(state.step)
+    if step >= num_steps:
+      logging.info('The run is complete: %d steps.', step)
+      return state
+    batch, data_state = self._draw()
+    train_step = self._compile(state, batch, shardings)
+    pending = None
+    self.log.resume()
+    while step < num_steps:
+      with jax.transfer_guard('disallow'):
+        state, metrics = train_step(state, batch)
+      jax.tree.map(lambda x: x.copy_to_host_async(), metrics)
+      step += 1
+      position = data_state
+      # While the device computes: the next batch, the metrics of the last step.
+      if step < num_steps:
+        batch, data_state = self._draw()
+      if pending is not None:
+        supervisor.consume(*pending)
+      pending = (step, metrics)
+      stop = supervisor.should_stop(step)
+      if stop or supervisor.is_due(step):
+        supervisor.consume(*pending)
+        pending = None
+        self.log.pause()
+        supervisor.after_step(step, state, position, stop)
+        self.log.resume()
+      if stop:
+        logging.warning(
+          'Stopped at step %d of %d; run the same command to resume.',
+          step,
+          num_steps,
         )
-    if values:
-      self.log.write(step, values)
-    if stop or self._save_due(step):
-      self._saver.save(
-        step,
-        state,
-        data_state,
-        {
-          'config': self._config,
-          'versions': log_lib.versions(),
-          'log': self.log.window,
-        },
-        values,
+        break
+    return state
+
+  def _compile(
+    self, state: state_lib.TrainState, batch: Batch, shardings: Any
+  ) -> step_lib.TrainStep:
+    start = time.perf_counter()
+    train_step = step_lib.make_train_step(
+      self.task,
+      self.optimizer.tx,
+      self.settings.seed,
+      schedule=self.optimizer.schedule,
+      accumulate=self.settings.accumulate,
+      ema_decay=self.settings.ema_decay,
+    )
+    compiled = (
+      jax.jit(
+        train_step,
+        donate_argnums=0,
+        out_shardings=(shardings, sharding.replicated(self.mesh)),
       )
+      .lower(state, batch)
+      .compile()
+    )
+    logging.info('The step compiled in %.1f s.', time.perf_counter() - start)
+    return compiled
 
-  def _eval_due(self, every, step):
-    return step == self.num_steps or bool(every and step % every == 0)
-
-  def _save_due(self, step):
-    return self._eval_due(self._checkpoint_every, step)
-
-
-def _start(
-  task,
-  tx,
-  seed,
-  batch,
-  mesh,
-  ema_decay,
-  initial_params,
-  saver,
-  batches,
-  log,
-  config,
-):
-  """The first state, or that of the latest checkpoint; opens the log."""
-
-  def init(batch, params):
-    own, extra = task.init(rng.key_for(seed, 'init', 0), batch)
-    params = own if params is None else state_lib.merge(own, params)
-    return state_lib.create(params, extra, tx, use_ema=bool(ema_decay))
-
-  shapes = jax.eval_shape(init, batch, initial_params)
-  log_lib.describe_params(shapes.params)
-  shardings = sharding.state_shardings(shapes, mesh)
-  if saver.latest_step() is None:
-    log.start()
-    create = jax.jit(init, out_shardings=shardings)
-    return create(batch, initial_params), shardings
-  state, metadata = saver.restore(
-    sharding.with_shardings(shapes, shardings), batches
-  )
-  log_lib.describe_config_changes(metadata['config'], config)
-  logging.info('Resumed from step %d in %s.', int(state.step), saver.directory)
-  log.start(int(state.step), metadata['log'])
-  return state, shardings
+  def _draw(self) -> tuple[Batch, Any]:
+    """The next batch on the devices, and the position of the data after it."""
+    try:
+      batch = next(self.batches)
+    except StopIteration:
+      raise ValueError(
+        'The training data ended; end the pipeline with .repeat().'
+      ) from None
+    return sharding.place(batch, self.mesh), self.batches.get_state()
 
 
-def _compile(train_step, state, batch):
-  start = time.perf_counter()
-  compiled = train_step.lower(state, batch).compile()
-  logging.info('The step compiled in %.1f s.', time.perf_counter() - start)
-  return compiled
-
-
-def _draw(batches, mesh):
-  """The next batch on the devices, and where the iterator then stands."""
-  try:
-    batch = next(batches)
-  except StopIteration:
+def _check_best(best: str, evals: Mapping[str, task_lib.Hook]) -> None:
+  if best and not evals:
     raise ValueError(
-      'The training data ended; end the pipeline with .repeat().'
-    ) from None
-  return sharding.place(batch, mesh), batches.get_state()
+      f'config.checkpoint.best={best!r} names a metric, but there is no '
+      "evaluation; set it to '' or add one."
+    )
 
 
-def _peek(batches, batch_size):
+def _peek(batches: task_lib.Batches, batch_size: int) -> Batch:
   """The first batch, without moving the iterator."""
   start = batches.get_state()
   batch = next(batches)
@@ -338,39 +306,36 @@ def _peek(batches, batch_size):
   if rows != {batch_size // jax.process_count()}:
     raise ValueError(
       f'The data give batches of {sorted(rows)} examples on each of '
-      f'{jax.process_count()} processes, but batch_size={batch_size}; set '
-      f'it to {max(rows) * jax.process_count()}.'
+      f'{jax.process_count()} processes, but config.batch_size={batch_size}; '
+      f'set it to {max(rows) * jax.process_count()}.'
     )
   return batch
 
 
-@contextlib.contextmanager
-def _stop_signal(saver):
-  """Yields step -> whether a SIGTERM asks to stop.
-
-  With several processes, JAX's preemption service takes the signal and finds a
-  step that no process has passed; it wants to be asked after every step.
-  """
-  if jax.process_count() > 1:
-    yield saver.reached_preemption
-    return
-  if threading.current_thread() is not threading.main_thread():
-    yield lambda step: False  # Python takes signals in the main thread only.
-    return
-  asked = threading.Event()
-  before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
-  try:
-    yield lambda step: asked.is_set()
-  finally:
-    signal.signal(signal.SIGTERM, before)
+def _make_log(
+  task: task_lib.Task,
+  settings: Settings,
+  workdir: str | os.PathLike[str],
+  first: Batch,
+) -> log_lib.Log:
+  return log_lib.Log(
+    workdir,
+    num_steps=settings.num_steps,
+    every=settings.log_every,
+    tokens_per_step=task.tokens_per_step,
+    flops_per_step=task.flops(first) * jax.process_count(),
+  )
 
 
-def _close(batches):
-  if hasattr(batches, 'close'):
-    batches.close()
+def _close(batches: task_lib.Batches) -> None:
+  close: Callable[[], None] | None = getattr(batches, 'close', None)
+  if close is not None:  # Not every iterator has threads to end.
+    close()
 
 
-def _close_saver(saver, error):
+def _close_saver(
+  saver: checkpoint.Checkpoints, error: BaseException | None
+) -> None:
   """Waits for the last save; after an error, without hiding it."""
   try:
     saver.close()

@@ -4,99 +4,150 @@ Source: apple/ml-4m (commit cda590f), `fourm/utils/optim_factory.py` and
 `fourm/utils/scheduler.py`.
 """
 
-import math
+import dataclasses
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-# Fields of the section `optimizer` that a configuration may leave out.
-_OPTIONS = {'decay': 'matrices', 'half_period_steps': 0, 'bounds': {}}
+from fusion_jax.train import schedules
+from fusion_jax.types import Array, Params
+
 _NORM = re.compile(r'^norm|norm[_\d]*$', re.IGNORECASE)  # norm1, query_norm.
 
 
-def make(config, num_steps, tokens_per_step=0):
-  """The optimizer and its learning rate.
+class Optimizer(NamedTuple):
+  """An optimizer and the learning rate that it uses.
 
-  Args:
-    config: the section `optimizer` of a config, with the fields
-      peak_lr: of the schedule, reached at the last warm-up step.
-      min_lr: at the end of the cosine.
-      warmup_steps, warmup_tokens: length of the warm-up, one of them 0.
-      b1, b2, eps, weight_decay: of AdamW (0.9, 0.95, 1e-8, 0.05).
-      clip_norm: bound of the global gradient norm; 0 is none.
-      skip_norm: a step whose norm before clipping exceeds it, or is not
-        finite, leaves parameters and moments alone; 0 is none.
-      and, where it has them,
-      decay: 'matrices' (see `decayed`) or 'all' parameters.
-      half_period_steps: steps from the peak to `min_lr`, after which the rate
-        rises again, as torch's cosine annealing; there is no warm-up then.
-      bounds: {path of a parameter: (lowest, highest)}, kept at every step.
-    num_steps: length of the schedule, warm-up included.
-    tokens_per_step: input and target slots of the global batch; needed for
-      `warmup_tokens`.
-
-  Returns:
-    (tx, schedule): an `optax.GradientTransformation`; step -> learning rate.
-
-  Raises:
-    ValueError: if the warm-up is given twice, or is longer than the run.
+  Attributes:
+    tx: gradient transformation.
+    schedule: function from the number of steps done to the learning rate.
   """
-  options = {
-    name: config[name] if name in config else default
-    for name, default in _OPTIONS.items()
-  }
-  if options['decay'] not in ('matrices', 'all'):
-    raise ValueError(
-      f'config.optimizer.decay={options["decay"]!r} is neither '
-      "'matrices' nor 'all'."
-    )
-  warmup_steps = _warmup_steps(config, tokens_per_step)
-  if options['half_period_steps']:
-    if warmup_steps:
+
+  tx: optax.GradientTransformation
+  schedule: schedules.Schedule
+
+
+@dataclasses.dataclass(frozen=True)
+class AdamW:
+  """The section `optimizer` of a configuration.
+
+  Attributes:
+    peak_lr: learning rate at the end of the warm-up.
+    min_lr: learning rate at the end of the cosine.
+    warmup_steps: length of the warm-up in steps; 0 if `warmup_tokens` tells it.
+    warmup_tokens: length of the warm-up in input and target tokens; 0 if
+      `warmup_steps` tells it.
+    b1: decay of the first moment.
+    b2: decay of the second moment.
+    eps: number added to the root of the second moment.
+    weight_decay: share of a parameter, times the learning rate, that a step
+      subtracts.
+    clip_norm: bound of the global norm of the gradient; 0 for none.
+    skip_norm: a step whose gradient norm before clipping exceeds this bound,
+      or is not finite, changes neither parameters nor moments; 0 for none.
+    decay: which parameters decay: 'matrices' (see `decayed`) or 'all'.
+    half_period_steps: steps from the peak to `min_lr`, after which the rate
+      rises again, as in torch's cosine annealing, without a warm-up; 0 for a
+      single cosine over the whole run.
+    bounds: {path of a parameter: (lowest, highest)}, kept at every step.
+  """
+
+  peak_lr: float
+  min_lr: float
+  warmup_steps: int
+  warmup_tokens: int
+  b1: float
+  b2: float
+  eps: float
+  weight_decay: float
+  clip_norm: float
+  skip_norm: float
+  decay: str = 'matrices'
+  half_period_steps: int = 0
+  bounds: Mapping[str, tuple[float, float]] = dataclasses.field(
+    default_factory=dict
+  )
+
+  def __post_init__(self) -> None:
+    """Checks fields that exclude each other.
+
+    Raises:
+      ValueError: for an unknown `decay`, a warm-up that is given twice, or one
+        beside `half_period_steps`.
+    """
+    if self.decay not in ('matrices', 'all'):
+      raise ValueError(
+        f'config.optimizer.decay={self.decay!r} is neither '
+        "'matrices' nor 'all'."
+      )
+    if self.warmup_steps and self.warmup_tokens:
+      raise ValueError(
+        f'config.optimizer.warmup_steps={self.warmup_steps} and '
+        f'warmup_tokens={self.warmup_tokens} are both given; set one to 0.'
+      )
+    if self.half_period_steps and (self.warmup_steps or self.warmup_tokens):
       raise ValueError(
         'config.optimizer.half_period_steps has no warm-up; set '
         'warmup_steps and warmup_tokens to 0.'
       )
-    schedule = periodic_schedule(
-      config.peak_lr, config.min_lr, options['half_period_steps']
-    )
-  else:
-    schedule = cosine_schedule(
-      config.peak_lr, config.min_lr, num_steps, warmup_steps
-    )
-  adam = optax.chain(
-    optax.clip_by_global_norm(config.clip_norm)
-    if config.clip_norm
-    else optax.identity(),
-    optax.scale_by_adam(config.b1, config.b2, config.eps),
-    optax.add_decayed_weights(
-      config.weight_decay, decayed if options['decay'] == 'matrices' else None
-    ),
-  )
-  if config.skip_norm:
-    adam = skip_large(adam, config.skip_norm)
-  # Outside the skipping: a skipped step still advances the schedule.
-  tx = optax.chain(adam, optax.scale_by_learning_rate(schedule))
-  return bounded(tx, options['bounds']), schedule
 
 
-def bounded(tx, bounds):
-  """`tx` with some parameters clamped right after each of its updates.
+def make(
+  config: Mapping[str, Any], num_steps: int, tokens_per_step: int = 0
+) -> Optimizer:
+  """Makes the optimizer of a run and its learning rate.
 
   Args:
-    tx: `optax.GradientTransformation`.
-    bounds: {path, joined by '/': (lowest, highest)}; none changes nothing.
+    config: section `optimizer` of a configuration, the fields of `AdamW`.
+    num_steps: length of the schedule in steps, warm-up included.
+    tokens_per_step: input and target tokens of the global batch; needed for
+      `warmup_tokens`.
 
   Raises:
-    ValueError: at the first use, if there is no such parameter.
+    ValueError: for settings that `AdamW` refuses, or a warm-up that is longer
+      than the run.
+    TypeError: for a field that `AdamW` lacks, or one without a value.
+  """
+  settings = AdamW(**config)
+  schedule = _schedule(settings, num_steps, tokens_per_step)
+  adam = optax.chain(
+    optax.clip_by_global_norm(settings.clip_norm)
+    if settings.clip_norm
+    else optax.identity(),
+    optax.scale_by_adam(settings.b1, settings.b2, settings.eps),
+    optax.add_decayed_weights(
+      settings.weight_decay, decayed if settings.decay == 'matrices' else None
+    ),
+  )
+  if settings.skip_norm:
+    adam = skip_large(adam, settings.skip_norm)
+  # Outside the skipping: a skipped step still advances the schedule.
+  tx = optax.chain(adam, optax.scale_by_learning_rate(schedule))
+  return Optimizer(bounded(tx, settings.bounds), schedule)
+
+
+def bounded(
+  tx: optax.GradientTransformation, bounds: Mapping[str, tuple[float, float]]
+) -> optax.GradientTransformation:
+  """Clamps some parameters right after each update of an optimizer.
+
+  Args:
+    tx: optimizer.
+    bounds: {path of a parameter, joined by '/': (lowest, highest)}; with {},
+      `tx` itself is returned.
+
+  Returns:
+    A transformation whose `init` raises ValueError if there is no such
+    parameter.
   """
   if not bounds:
     return tx
 
-  def init(params):
+  def init(params: optax.Params) -> optax.OptState:
     unknown = set(bounds) - {
       _path(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)
     }
@@ -107,7 +158,11 @@ def bounded(tx, bounds):
       )
     return tx.init(params)
 
-  def update(updates, state, params=None):
+  def update(
+    updates: optax.Updates,
+    state: optax.OptState,
+    params: optax.Params | None = None,
+  ) -> tuple[optax.Updates, optax.OptState]:
     updates, state = tx.update(updates, state, params)
 
     def clamp(path, change, value):
@@ -120,86 +175,59 @@ def bounded(tx, bounds):
   return optax.GradientTransformation(init, update)
 
 
-def periodic_schedule(peak_lr, min_lr, half_period):
-  """Torch's cosine annealing: down to `min_lr`, up again, and so on.
-
-  Differs from torch's use by the epoch: the rate changes at every step.
-  """
-
-  def schedule(step):
-    angle = jnp.pi * jnp.asarray(step, jnp.float32) / half_period
-    return min_lr + 0.5 * (peak_lr - min_lr) * (1 + jnp.cos(angle))
-
-  return schedule
-
-
-def cosine_schedule(peak_lr, min_lr, num_steps, warmup_steps):
-  """Linear warm-up from 0 to the peak, both included, then half a cosine.
-
-  Step 0 has rate 0; the peak is reached at the last warm-up step and used
-  again at the next. Steps past the end keep the last rate.
-
-  Raises:
-    ValueError: if the warm-up is longer than the run.
-  """
-  if not 0 <= warmup_steps <= num_steps:
-    raise ValueError(
-      f'A warm-up of {warmup_steps} steps does not fit into a run of '
-      f'{num_steps}; lower config.optimizer.warmup_steps (or '
-      'warmup_tokens).'
-    )
-  length = max(1, num_steps - warmup_steps)
-
-  def schedule(step):
-    step = jnp.asarray(step, jnp.float32)
-    warm = peak_lr * step / max(1, warmup_steps - 1)
-    angle = jnp.pi * jnp.clip(step - warmup_steps, 0, length - 1) / length
-    cosine = min_lr + 0.5 * (peak_lr - min_lr) * (1 + jnp.cos(angle))
-    return jnp.where(step < warmup_steps, warm, cosine)
-
-  return schedule
-
-
-def decayed(params):
-  """Which parameters decay: all but norms (scale and bias) and biases.
+def decayed(params: Params) -> Any:
+  """Tells which parameters decay: all but norms (scale and bias) and biases.
 
   Args:
-    params: nested dict; norms are known by 'norm' at the start or end of a
-      module's name.
+    params: nested dict of arrays of any shape; norms are known by 'norm' at
+      the start or end of a module's name.
 
   Returns:
-    The same tree of bools. Token and modality embeddings and the mask token
-    do decay, as in the reference.
+    A nested dict of bools with the keys of `params`. Token and modality
+    embeddings and the mask token do decay, as in the reference.
   """
 
-  def one(path, _):
+  def decays(path, _):
     *modules, name = [str(getattr(key, 'key', key)) for key in path]
     return not (
       name in ('bias', 'scale', 'gamma')
       or any(_NORM.search(module) for module in modules)
     )
 
-  return jax.tree_util.tree_map_with_path(one, params)
+  return jax.tree_util.tree_map_with_path(decays, params)
 
 
 class SkipState(NamedTuple):
-  """How many updates were skipped, and the state of what was wrapped."""
+  """State of `skip_large`.
 
-  skipped: Any
+  Attributes:
+    skipped: int32 scalar, the number of updates that were skipped.
+    inner: state of the wrapped optimizer.
+  """
+
+  skipped: Array
   inner: Any
 
 
-def skip_large(tx, max_norm):
-  """Wraps `tx`: no update where the norm of its input exceeds `max_norm`.
+def skip_large(
+  tx: optax.GradientTransformation, max_norm: float
+) -> optax.GradientTransformation:
+  """Wraps an optimizer so that gradients with a large norm change nothing.
 
-  Its state then stays as it was, too. A norm that is not finite counts as
-  large.
+  The state of the optimizer then stays as it was, too. A norm that is not
+  finite counts as large.
+
+  Args:
+    tx: optimizer.
+    max_norm: largest global norm of a gradient that is used.
   """
 
-  def init(params):
+  def init(params: optax.Params) -> SkipState:
     return SkipState(jnp.zeros((), jnp.int32), tx.init(params))
 
-  def update(updates, state, params=None):
+  def update(
+    updates: optax.Updates, state: Any, params: optax.Params | None = None
+  ) -> tuple[optax.Updates, SkipState]:
     keep = optax.tree.norm(updates) <= max_norm  # False for nan.
     updates, inner = tx.update(updates, state.inner, params)
     updates = jax.tree.map(lambda x: jnp.where(keep, x, 0), updates)
@@ -211,50 +239,40 @@ def skip_large(tx, max_norm):
   return optax.GradientTransformation(init, update)
 
 
-def num_skipped(opt_state):
-  """Updates skipped so far, int32 scalar; None if none can be."""
-  found = optax.tree_utils.tree_get_all_with_path(opt_state, 'skipped')
-  return found[0][1] if found else None
-
-
-def steps_for_tokens(tokens, tokens_per_step):
-  """Steps that see at least `tokens` input and target slots.
+def num_skipped(opt_state: Any) -> Array | None:
+  """Returns the number of updates skipped so far, an int32 scalar.
 
   Args:
-    tokens: of the whole run, or of the warm-up.
-    tokens_per_step: (input + target slots) x examples of the global batch.
+    opt_state: state of an optimizer.
+
+  Returns:
+    None if the optimizer skips nothing.
   """
-  return math.ceil(tokens / tokens_per_step)
+  counts = optax.tree_utils.tree_get_all_with_path(opt_state, 'skipped')
+  return counts[0][1] if counts else None
 
 
-def steps_for_epochs(total_tokens, tokens_per_example, epoch_size, batch_size):
-  """Steps of a run that is counted in whole epochs, as 4M counts.
-
-  Args:
-    total_tokens: input and target slots to see.
-    tokens_per_example: input and target slots of one example.
-    epoch_size: examples of an epoch; its incomplete last batch is dropped.
-    batch_size: examples of one step, over all devices.
-  """
-  epochs = math.ceil(total_tokens / (tokens_per_example * epoch_size))
-  return epochs * (epoch_size // batch_size)
-
-
-def _warmup_steps(config, tokens_per_step):
-  if not config.warmup_tokens:
-    return config.warmup_steps
-  if config.warmup_steps:
-    raise ValueError(
-      f'config.optimizer.warmup_steps={config.warmup_steps} and '
-      f'warmup_tokens={config.warmup_tokens} are both given; set one to 0.'
+def _schedule(
+  settings: AdamW, num_steps: int, tokens_per_step: int
+) -> schedules.Schedule:
+  if settings.half_period_steps:
+    return schedules.periodic(
+      settings.peak_lr, settings.min_lr, settings.half_period_steps
     )
-  if not tokens_per_step:
-    raise ValueError(
-      f'config.optimizer.warmup_tokens={config.warmup_tokens} needs '
-      'tokens_per_step; pass it to optim.make.'
+  warmup_steps = settings.warmup_steps
+  if settings.warmup_tokens:
+    if not tokens_per_step:
+      raise ValueError(
+        f'config.optimizer.warmup_tokens={settings.warmup_tokens} needs '
+        'tokens_per_step; pass it to optim.make.'
+      )
+    warmup_steps = schedules.steps_for_tokens(
+      settings.warmup_tokens, tokens_per_step
     )
-  return steps_for_tokens(config.warmup_tokens, tokens_per_step)
+  return schedules.cosine(
+    settings.peak_lr, settings.min_lr, num_steps, warmup_steps
+  )
 
 
-def _path(path):
+def _path(path: Any) -> str:
   return jax.tree_util.keystr(path, simple=True, separator='/')

@@ -4,14 +4,19 @@ import zlib
 
 import jax
 
+from fusion_jax.types import Array, Key
 
-def key_for(seed, stream, step):
-  """The key of one named stream at one step, the same on every host.
+
+def key_for(seed: int, stream: str, step: int | Array) -> Key:
+  """Returns the key of one named stream at one step, equal on every host.
 
   Args:
-    seed: int, the run's.
+    seed: seed of the run.
     stream: name of what draws, such as 'train' or 'init'.
     step: int or int32 scalar array, traced or not.
+
+  Returns:
+    A scalar array of a JAX key type.
   """
   name = zlib.crc32(stream.encode())  # Python's hash() differs between hosts.
   key = jax.random.fold_in(jax.random.key(seed), name)

@@ -1,19 +1,24 @@
 """Devices: the mesh, where the state lies on it, how batches enter it."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import jax
 import numpy as np
-from jax.sharding import AxisType, NamedSharding
+from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+
+from fusion_jax.types import Array, Batch
 
 BATCH_AXES = ('data', 'fsdp')
 
 
-def make_mesh(fsdp=1, devices=None):
-  """A mesh of axes ('data', 'fsdp') over all devices, or over those given.
+def make_mesh(fsdp: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
+  """Makes a mesh of axes ('data', 'fsdp').
 
   Args:
-    fsdp: devices that share one copy of the parameters.
-    devices: list of devices; by default all of every process.
+    fsdp: number of devices that share one copy of the parameters.
+    devices: JAX devices of the mesh; by default all devices of every process.
 
   Raises:
     ValueError: if `fsdp` does not divide the number of devices.
@@ -30,13 +35,13 @@ def make_mesh(fsdp=1, devices=None):
   )
 
 
-def check_batch_size(batch_size, mesh, accumulate=1):
+def check_batch_size(batch_size: int, mesh: Mesh, accumulate: int = 1) -> None:
   """Raises unless the batch splits into equal parts.
 
   Args:
     batch_size: examples of one step, over all devices and processes.
-    mesh: of `make_mesh`.
-    accumulate: micro-batches a step.
+    mesh: mesh of the run.
+    accumulate: micro-batches of a step.
 
   Raises:
     ValueError: with the nearest size that fits.
@@ -52,40 +57,53 @@ def check_batch_size(batch_size, mesh, accumulate=1):
     )
 
 
-def replicated(mesh):
-  """The sharding of an array that every device holds whole."""
+def replicated(mesh: Mesh) -> NamedSharding:
+  """Returns the sharding of an array that every device holds whole.
+
+  Args:
+    mesh: mesh of the run.
+  """
   return NamedSharding(mesh, P())
 
 
-def batch_sharding(mesh):
-  """The sharding of a batch: its leading axis over all devices."""
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+  """Returns the sharding of a batch: its leading axis over all devices.
+
+  Args:
+    mesh: mesh of the run.
+  """
   return NamedSharding(mesh, P(BATCH_AXES))
 
 
-def state_shardings(state, mesh, min_size=2**18):
+def state_shardings(state: Any, mesh: Mesh, min_size: int = 2**18) -> Any:
   """Splits big arrays over 'fsdp' on their longest divisible axis.
 
   Args:
-    state: tree of arrays or of `jax.ShapeDtypeStruct`.
-    mesh: of `make_mesh`.
-    min_size: arrays of fewer elements are copied to every device.
+    state: tree of arrays of any shape, or of `jax.ShapeDtypeStruct`.
+    mesh: mesh of the run.
+    min_size: arrays with fewer elements are copied to every device.
 
   Returns:
     A tree of `NamedSharding`, one for every leaf, counters included: a leaf
-    without comes back on a single device from a checkpoint.
+    without one comes back on a single device from a checkpoint.
   """
 
-  def one(x):
+  def choose(x):
     for axis in sorted(range(x.ndim), key=lambda i: -x.shape[i]):
       if x.size >= min_size and x.shape[axis] % mesh.shape['fsdp'] == 0:
         return NamedSharding(mesh, P(*[None] * axis, 'fsdp'))
     return replicated(mesh)
 
-  return jax.tree.map(one, state)
+  return jax.tree.map(choose, state)
 
 
-def with_shardings(shapes, shardings):
-  """The `jax.ShapeDtypeStruct`s of `shapes`, each with its sharding."""
+def with_shardings(shapes: Any, shardings: Any) -> Any:
+  """Adds to each `jax.ShapeDtypeStruct` of a tree its sharding.
+
+  Args:
+    shapes: tree of `jax.ShapeDtypeStruct` of any shape.
+    shardings: tree of `NamedSharding` with the same structure.
+  """
   return jax.tree.map(
     lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
     shapes,
@@ -93,42 +111,50 @@ def with_shardings(shapes, shardings):
   )
 
 
-def place(batch, mesh):
+def place(batch: Batch, mesh: Mesh) -> Any:
   """Turns this process's share of a batch into global arrays.
 
   Args:
-    batch: tree of NumPy arrays, leading axis batch_size / process_count.
-    mesh: of `make_mesh`.
+    batch: tree of NumPy arrays [B / process_count, ...].
+    mesh: mesh of the run.
 
   Returns:
-    The same tree of `jax.Array`, leading axis batch_size, split over the mesh.
+    A tree of `jax.Array` [B, ...] with the structure of `batch`, split over
+    the mesh.
   """
   target = batch_sharding(mesh)
   processes = len({d.process_index for d in mesh.devices.flat})
 
-  def one(x):
+  def place_array(x):
     x = np.asarray(x)
     shape = (x.shape[0] * processes, *x.shape[1:])
     return jax.make_array_from_process_local_data(target, x, shape)
 
-  return jax.tree.map(one, batch)
+  return jax.tree.map(place_array, batch)
 
 
-def split_batch(batch, parts):
-  """Splits a batch [B, ...] into micro-batches [parts, B / parts, ...].
+def split_batch(batch: Batch, parts: int) -> Any:
+  """Splits a batch into micro-batches.
 
   Rows are dealt out in turn, so that every device keeps the rows it has.
+
+  Args:
+    batch: tree of arrays [B, ...].
+    parts: number of micro-batches; it divides B.
+
+  Returns:
+    A tree of arrays [parts, B / parts, ...] with the structure of `batch`.
   """
 
-  def one(x):
+  def split(x: Array) -> Array:
     x = x.reshape(x.shape[0] // parts, parts, *x.shape[1:]).swapaxes(0, 1)
     if jax.sharding.get_abstract_mesh().empty:
       return x
     return jax.lax.with_sharding_constraint(x, P(None, BATCH_AXES))
 
-  return jax.tree.map(one, batch)
+  return jax.tree.map(split, batch)
 
 
-def _nearest_divisor(count, wanted):
+def _nearest_divisor(count: int, number: int) -> int:
   divisors = [i for i in range(1, count + 1) if count % i == 0]
-  return min(divisors, key=lambda i: abs(i - wanted))
+  return min(divisors, key=lambda i: abs(i - number))

@@ -1,4 +1,4 @@
-"""Speed: seconds a step, and the FLOP/s that the devices could reach."""
+"""Speed: seconds of a step, and the FLOP/s that the devices could reach."""
 
 import statistics
 import time
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 # Dense bfloat16 FLOP/s of one device, by what `device_kind` contains; the
-# first that fits. Source: data sheets of NVIDIA and Google Cloud.
+# first entry that fits counts. Source: data sheets of NVIDIA and Google Cloud.
 PEAK_FLOPS = {
   'A100': 312e12,
   'H100 PCIe': 756e12,
@@ -24,41 +24,45 @@ PEAK_FLOPS = {
 
 
 class Clock:
-  """Mean seconds of a step since the last question, pauses left out."""
+  """Measures the mean seconds of a step, with pauses left out."""
 
-  def __init__(self):
-    self._last = None
+  def __init__(self) -> None:
+    """Makes a clock that stands still until `resume`."""
+    self._last: float | None = None
     self._seconds = 0.0
     self._steps = 0
 
-  def tick(self):
-    """A step is done."""
+  def tick(self) -> None:
+    """Counts one step that has just ended."""
     now = time.perf_counter()
     if self._last is not None:
       self._seconds += now - self._last
       self._steps += 1
       self._last = now
 
-  def pause(self):
+  def pause(self) -> None:
     """Leaves out the time until `resume`."""
     self._last = None
 
-  def resume(self):
-    """Counts from now on."""
+  def resume(self) -> None:
+    """Measures from now on."""
     self._last = time.perf_counter()
 
-  def step_seconds(self):
-    """Mean seconds a step, 0 if there was none; starts anew."""
+  def step_seconds(self) -> float:
+    """Returns the mean seconds of a step since the last call, then restarts.
+
+    It is 0 if no step was counted.
+    """
     mean = self._seconds / self._steps if self._steps else 0.0
     self._seconds, self._steps = 0.0, 0
     return mean
 
 
-def peak_flops():
-  """FLOP/s that all devices reach at best; 0 where it is not known.
+def peak_flops() -> float:
+  """Returns the FLOP/s that all devices reach at best; 0 if it is not known.
 
-  By the table for accelerators; on CPU, whose virtual devices share the cores,
-  by a float32 product of 2048^3 for each process.
+  It comes from the table for accelerators. On CPU, whose virtual devices share
+  the cores, it is that of a float32 product of 2048^3 for each process.
   """
   device = jax.devices()[0]
   if device.platform == 'cpu':
@@ -69,8 +73,13 @@ def peak_flops():
   return 0
 
 
-def measure_product(size=2048, repeats=5):
-  """FLOP/s of a float32 product [size, size] x [size, size], the median."""
+def measure_product(size: int = 2048, repeats: int = 5) -> float:
+  """Measures the FLOP/s of a float32 product [size, size] x [size, size].
+
+  Args:
+    size: rows and columns of the matrices.
+    repeats: number of products, whose median time counts.
+  """
   x = jax.device_put(
     np.random.default_rng(0).random((size, size), np.float32),
     jax.local_devices()[0],

@@ -1,39 +1,58 @@
 """One training step: gradients of k micro-batches, one update."""
 
 import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from fusion_jax.train import optim, rng, sharding
+from fusion_jax.train import optim, rng, schedules, sharding
+from fusion_jax.train import state as state_lib
+from fusion_jax.train import task as task_lib
+from fusion_jax.types import Array, Batch, Key, Metrics, Params
+
+TrainStep = Callable[
+  [state_lib.TrainState, Batch], tuple[state_lib.TrainState, Metrics]
+]
 
 
 class NonFiniteError(FloatingPointError):
-  """The loss or the gradient is not finite; names the step and modality."""
+  """The loss or the gradient is not finite; tells the step and modality."""
 
 
 def make_train_step(
-  task, tx, seed, *, schedule=None, accumulate=1, ema_decay=0.0
-):
+  task: task_lib.Objective,
+  tx: optax.GradientTransformation,
+  seed: int,
+  *,
+  schedule: schedules.Schedule | None = None,
+  accumulate: int = 1,
+  ema_decay: float = 0.0,
+) -> TrainStep:
   """Binds what never changes; returns `(state, batch) -> state, metrics`.
 
   Args:
-    task: has `weigh` and `loss`; see loop.py.
-    tx: `optax.GradientTransformation`.
-    seed: int, the run's.
-    schedule: step -> learning rate, only to report it.
-    accumulate: micro-batches a step. The batch is weighed whole, then split,
-      so losses, gradients and metrics add up to those of one batch.
-    ema_decay: of the running mean of the parameters; used where the state
-      keeps one.
+    task: what is trained.
+    tx: optimizer.
+    seed: seed of the run.
+    schedule: function from the number of steps done to the learning rate, only
+      to report it.
+    accumulate: micro-batches of a step. The batch [B, ...] is weighed whole,
+      then split, so losses, gradients and metrics add up to those of one batch.
+    ema_decay: decay of the running mean of the parameters; used where the
+      state keeps one.
 
   Returns:
-    A function for `jax.jit`. Its metrics are {name: (sum, count)}, those of
-    the task and 'loss', 'grad_norm' (before clipping), 'lr' and 'skipped'.
+    A function for `jax.jit`. Its metrics are {name: (sum, count)}, scalars:
+    those of the task and 'loss', 'grad_norm' (before clipping), 'lr' and
+    'skipped'.
   """
 
-  def train_step(state, batch):
+  def train_step(
+    state: state_lib.TrainState, batch: Batch
+  ) -> tuple[state_lib.TrainState, Metrics]:
     key = rng.key_for(seed, 'train', state.step)
     grads, loss, metrics, extra = gradients(
       task, state.params, state.extra, batch, key, accumulate
@@ -65,11 +84,28 @@ def make_train_step(
   return train_step
 
 
-def gradients(task, params, extra, batch, key, accumulate=1):
-  """Gradients, loss and metrics of a batch in `accumulate` parts.
+def gradients(
+  task: task_lib.Objective,
+  params: Params,
+  extra: Params,
+  batch: Batch,
+  key: Key,
+  accumulate: int = 1,
+) -> tuple[Params, Array, dict[str, Any], Params]:
+  """Computes gradients, loss and metrics of a batch.
+
+  Args:
+    task: what is trained.
+    params: nested dict of float32 arrays of any shape.
+    extra: nested dict of arrays that the task carries from step to step.
+    batch: nested dict of arrays [B, ...].
+    key: random key of the step.
+    accumulate: number of micro-batches; it divides B.
 
   Returns:
-    (grads, loss, metrics, extra); `extra` is what the last part returned.
+    (grads, loss, metrics, extra): gradients with the shapes of `params`, a
+    float32 scalar, {name: (sum, count)} of scalars, and what the task returned
+    for the last micro-batch.
   """
   batch = task.weigh(batch)  # On the whole batch: counts are global.
   grad_fn = jax.value_and_grad(task.loss, has_aux=True)
@@ -98,15 +134,15 @@ def gradients(task, params, extra, batch, key, accumulate=1):
   return grads, loss, metrics, extra
 
 
-def check_finite(step, metrics):
+def check_finite(step: int, metrics: Mapping[str, tuple[float, float]]) -> None:
   """Raises if the loss or the gradient norm is not finite.
 
   Args:
-    step: steps done.
+    step: number of steps done.
     metrics: {name: (sum, count)} on the host.
 
   Raises:
-    NonFiniteError: names the step and the modalities.
+    NonFiniteError: tells the step and the modalities.
   """
   bad = {
     name: total
@@ -126,12 +162,12 @@ def check_finite(step, metrics):
     if loss_is_bad
     else {}
   )
-  what = ', '.join(f'{name} = {total}' for name, total in causes.items()) or (
+  named = ', '.join(f'{name} = {total}' for name, total in causes.items()) or (
     f'all modalities = {bad["loss"]}' if loss_is_bad else ''
   )
-  what = f'loss of {what}' if what else f'gradient norm {bad["grad_norm"]}'
+  cause = f'loss of {named}' if named else f'gradient norm {bad["grad_norm"]}'
   raise NonFiniteError(
-    f'Step {step}: {what} is not finite. Nothing was saved since the last '
+    f'Step {step}: {cause} is not finite. Nothing was saved since the last '
     'checkpoint. Look at the data of this step; a lower peak_lr, clip_norm '
     'or skip_norm in config.optimizer, or dtype float32, may help.'
   )

@@ -3,14 +3,14 @@ import numpy as np
 import pytest
 
 from fusion_jax.evals import selection
-from fusion_jax.train import checkpoint
+from fusion_jax.train import checkpoint, retention
 from fusion_jax.train import state as state_lib
 
 
 @pytest.mark.parametrize('mode, best_step', [('max', 4), ('min', 2)])
 def test_the_best_checkpoint_is_judged(tmp_path, mode, best_step):
   saver = checkpoint.Checkpoints(
-    tmp_path, keep_last=1, best='val/accuracy', best_mode=mode
+    tmp_path, retention.Keep(last=1, best='val/accuracy', best_mode=mode)
   )
   for step, score in (2, 0.3), (4, 0.6), (6, 0.5):
     state = state_lib.TrainState(

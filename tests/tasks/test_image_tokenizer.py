@@ -304,17 +304,14 @@ def test_any_mesh_gives_the_same_losses(tmp_path):
   for devices, fsdp in ((1, 1), (8, 4)):
     config = make_config()
     task = InMemory(config)
-    tx, _ = optim.make(config.optimizer, 4)
     _, history = loop.train(
       task,
-      tx,
+      optim.make(config.optimizer, 4),
+      loop.Settings(
+        num_steps=4, batch_size=8, seed=0, log_every=1, checkpoint_every=0
+      ),
       workdir=tmp_path / str(devices),
-      num_steps=4,
-      batch_size=8,
-      seed=0,
       mesh=sharding.make_mesh(fsdp, jax.devices()[:devices]),
-      log_every=1,
-      checkpoint_every=0,
     )
     losses.append([record['train/loss'] for record in history])
   assert len(set(losses[0])) == 4

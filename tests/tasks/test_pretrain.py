@@ -152,18 +152,14 @@ def train(data_dir, workdir, devices, fsdp, **changes):
   """Losses, step by step, of a run on some of the devices."""
   config = runner.config(data_dir, **changes)
   task = pretrain.Pretrain(config, data_dir)
-  tx, schedule = optim.make(config.optimizer, config.num_steps)
   _, history = loop.train(
     task,
-    tx,
+    optim.make(config.optimizer, config.num_steps),
+    loop.Settings(
+      num_steps=4, batch_size=16, seed=0, log_every=1, checkpoint_every=0
+    ),
     workdir=workdir,
-    num_steps=4,
-    batch_size=16,
-    seed=0,
     mesh=sharding.make_mesh(fsdp, jax.devices()[:devices]),
-    schedule=schedule,
-    log_every=1,
-    checkpoint_every=0,
   )
   return [record['train/loss'] for record in history]
 

@@ -135,6 +135,19 @@ def signal_when(condition, process, number=signal.SIGKILL, timeout=240):
   return False
 
 
+def terminate_at(step):
+  """An evaluation that sends this process a SIGTERM after a step."""
+  assert step >= 1, step
+
+  def terminate(state, done):
+    del state
+    if done == step:
+      os.kill(os.getpid(), signal.SIGTERM)
+    return {}
+
+  return terminate
+
+
 def steps_logged(workdir, at_least):
   """A condition: the run has logged a step >= `at_least`."""
   path = os.path.join(workdir, log.METRICS_FILE)

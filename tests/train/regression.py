@@ -18,7 +18,7 @@ from absl import flags
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), '..', '..'))
 
-from fusion_jax.train import loop, optim, sharding
+from fusion_jax.train import loop, optim, retention, sharding
 from tests.train import harness
 
 FEATURES = 16
@@ -55,6 +55,17 @@ class Regression:
     self._seed = seed
     self._noise = noise
     self._bad_step = bad_step  # Its loss of modality 'rain' is not finite.
+
+  @property
+  def tokens_per_step(self):
+    return 0  # Reports no tokens/s.
+
+  def flops(self, batch):
+    del batch
+    return 0  # Reports no utilisation.
+
+  def keep(self, workdir):
+    pass
 
   def init(self, key, batch):
     del batch
@@ -123,7 +134,7 @@ def _examples(count=100):
 
 
 def optimizer(num_steps, **changes):
-  """(tx, schedule) of `OPTIMIZER` with some fields changed."""
+  """Makes the optimizer of `OPTIMIZER` with some fields changed."""
   section = OPTIMIZER.copy_and_resolve_references()
   section.update(changes)
   return optim.make(section, num_steps)
@@ -139,25 +150,32 @@ def run(
   seed=0,
   noise=0.1,
   bad_step=None,
-  **kwargs,
+  evals=None,
+  initial_params=None,
+  stop_after=None,
+  **settings,
 ):
-  """Trains the task in this process; arguments of `loop.train` pass on."""
-  tx, schedule = optimizer(num_steps, warmup_steps=min(2, num_steps))
-  kwargs = {
+  """Trains the task in this process; fields of `loop.Settings` pass on.
+
+  With `stop_after`, this process sends itself a SIGTERM so that the run saves
+  and stops once that many steps, at least 2, are done.
+  """
+  settings = {
     'log_every': 1,
     'checkpoint_every': 2,
-    'checkpoints': {'keep_last': 3},
-  } | kwargs
+    'keep': retention.Keep(last=3),
+  } | settings
+  if stop_after is not None:
+    # The evaluation after a step runs when the next step is not yet asked for.
+    evals = (evals or {}) | {'stop': (1, harness.terminate_at(stop_after - 1))}
   return loop.train(
     Regression(batch_size, seed, noise, bad_step),
-    tx,
-    schedule=schedule,
+    optimizer(num_steps, warmup_steps=min(2, num_steps)),
+    loop.Settings(num_steps, batch_size, seed, **settings),
     workdir=str(workdir),
-    num_steps=num_steps,
-    batch_size=batch_size,
-    seed=seed,
     mesh=sharding.make_mesh(fsdp, devices),
-    **kwargs,
+    evals=evals,
+    initial_params=initial_params,
   )
 
 

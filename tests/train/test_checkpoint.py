@@ -15,7 +15,14 @@ import optax
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from fusion_jax.train import checkpoint, data_position, log, sharding, state
+from fusion_jax.train import (
+  checkpoint,
+  data_position,
+  description,
+  retention,
+  sharding,
+  state,
+)
 from tests.train import harness
 
 pytestmark = [
@@ -64,7 +71,7 @@ def shapes_of(value, mesh=None):
 
 def save(workdir, steps, value=None, metrics=None, **kept):
   value = new_state() if value is None else value
-  saver = checkpoint.Checkpoints(workdir, **kept)
+  saver = checkpoint.Checkpoints(workdir, retention.Keep(**kept))
   for step in steps:
     saver.save(
       step,
@@ -105,9 +112,7 @@ def test_last_and_best_are_kept(tmp_path):
     5: {'x': 2.0},
     6: {},
   }
-  save(
-    tmp_path, range(1, 7), metrics=metrics, keep_last=2, keep_best=1, best='x'
-  )
+  save(tmp_path, range(1, 7), metrics=metrics, last=2, num_best=1, best='x')
   assert checkpoint.list_steps(tmp_path) == [2, 5, 6]
   assert checkpoint.find_step(tmp_path, 'best') == 2
   assert checkpoint.find_step(tmp_path) == 6
@@ -122,15 +127,20 @@ def test_best_can_be_the_highest(tmp_path):
 
 
 def test_best_of_a_run_without_metric_is_the_last(tmp_path):
-  save(tmp_path, [1, 2], keep_last=2)
+  save(tmp_path, [1, 2], last=2)
   assert checkpoint.find_step(tmp_path, 'best') == 2
 
 
-def test_wrong_settings_are_errors(tmp_path):
-  with pytest.raises(ValueError, match='keep_last=0'):
-    checkpoint.Checkpoints(tmp_path, keep_last=0)
-  with pytest.raises(ValueError, match="best_mode='low'"):
-    checkpoint.Checkpoints(tmp_path, best_mode='low')
+def test_wrong_settings_name_the_field_of_the_config():
+  with pytest.raises(ValueError, match=r'config\.checkpoint\.keep=0.* set it'):
+    retention.Keep(last=0)
+  with pytest.raises(ValueError, match=r"config\.checkpoint\.best_mode='low'"):
+    retention.Keep(best_mode='low')
+
+
+def test_restoring_without_a_checkpoint_is_an_error(tmp_path):
+  with pytest.raises(checkpoint.CheckpointError, match='holds no checkpoint'):
+    restore(tmp_path)
 
 
 def test_missing_checkpoint_is_an_error(tmp_path):
@@ -190,7 +200,7 @@ def truncate(path):
   'damage', ['data', 'structure', 'metadata', 'position', 'state']
 )
 def test_half_written_checkpoint_names_folder_and_fix(tmp_path, damage):
-  save(tmp_path, [1, 2], keep_last=2)
+  save(tmp_path, [1, 2], last=2)
   folder = tmp_path / 'checkpoints' / '2'
   if damage == 'data':
     for file in (folder / 'state').rglob('d/*'):
@@ -245,7 +255,7 @@ def check_survivor(workdir, value):
 
 def test_full_disk_leaves_the_last_good_checkpoint(small_disk):
   small_disk = small_disk(2)
-  saver = checkpoint.Checkpoints(small_disk, keep_last=1)
+  saver = checkpoint.Checkpoints(small_disk, retention.Keep(last=1))
   saver.save(1, noisy(1), {}, {})
   saver.wait()
   with pytest.raises(checkpoint.CheckpointError) as caught:
@@ -260,7 +270,7 @@ def test_full_disk_leaves_the_last_good_checkpoint(small_disk):
 
 def test_failed_write_leaves_the_last_good_checkpoint(tmp_path):
   """The same without root: files may not grow beyond 100 kB."""
-  saver = checkpoint.Checkpoints(tmp_path, keep_last=1)
+  saver = checkpoint.Checkpoints(tmp_path, retention.Keep(last=1))
   saver.save(1, noisy(1), {}, {})
   saver.wait()
   limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -307,7 +317,7 @@ def test_any_number_of_processes_goes_on_at_the_same_batch(tmp_path):
 
 
 def test_changed_config_is_said(caplog):
-  log.describe_config_changes(
+  description.log_config_changes(
     {'a': {'b': 1, 'c': 2}}, {'a': {'b': 1, 'c': 3}, 'd': 4}
   )
   assert [r.getMessage() for r in caplog.records] == [

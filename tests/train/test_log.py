@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tensorboardX.proto import event_pb2
 
-from fusion_jax.train import log, sharding, speed, tensorboard
+from fusion_jax.train import description, log, sharding, speed, tensorboard
 
 
 def read_events(folder):
@@ -169,9 +169,9 @@ def test_peak_of_a_cpu_is_measured():
 @pytest.mark.multi_device
 def test_start_says_versions_devices_parameters_and_ranges(caplog):
   with caplog.at_level(logging.INFO):
-    log.describe_run(sharding.make_mesh(2), 16, 2)
-    log.describe_params({'dense': {'kernel': np.zeros((3, 4))}})
-    log.describe_batch(
+    description.log_run(sharding.make_mesh(2), 16, 2)
+    description.log_parameters({'dense': {'kernel': np.zeros((3, 4))}})
+    description.log_batch(
       {
         'x': {'y': np.array([-1.5, 2.0])},
         'gaps': np.array([np.nan, 3.0]),

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from fusion_jax.train import checkpoint, log, loop, sharding, step
+from fusion_jax.train import checkpoint, log, loop, retention, sharding, step
 from tests.train import harness, regression
 
 pytestmark = pytest.mark.multi_device
@@ -138,7 +138,7 @@ def test_micro_batches_train_as_one_batch(tmp_path):
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
 def test_run_goes_on_after_a_full_disk(tmp_path, small_disk):
   """A checkpoint takes 3 MB, and the one before is still there meanwhile."""
-  kwargs = {'checkpoints': {'keep_last': 1}}
+  kwargs = {'keep': retention.Keep(last=1)}
   _, whole = regression.run(tmp_path / 'whole', **kwargs)
   with pytest.raises(
     checkpoint.CheckpointError,
@@ -189,18 +189,33 @@ def test_batches_of_another_size_are_an_error(tmp_path):
   with pytest.raises(ValueError, match=r'batches of \[24\].*set it to 24'):
     loop.train(
       task,
-      None,
+      regression.optimizer(2),
+      loop.Settings(num_steps=1, batch_size=16, seed=0),
       workdir=str(tmp_path),
-      num_steps=1,
-      batch_size=16,
-      seed=0,
       mesh=sharding.make_mesh(),
     )
 
 
+@pytest.mark.parametrize(
+  'field, value, message',
+  [
+    ('num_steps', 0, r'config\.num_steps=0; set it to 1 or more'),
+    ('batch_size', -8, r'config\.batch_size=-8; set it to 1'),
+    ('accumulate', 0, r'config\.accumulate=0; set it to 1'),
+    ('log_every', -1, r'config\.log_every=-1; set it to 0'),
+    ('checkpoint_every', -2, r'config\.checkpoint\.every=-2; set it to 0'),
+    ('ema_decay', 1.0, r'config\.ema_decay=1\.0 is not in \[0, 1\)'),
+  ],
+)
+def test_wrong_settings_name_the_field_of_the_config(field, value, message):
+  right = {'num_steps': 1, 'batch_size': 8, 'seed': 0}
+  with pytest.raises(ValueError, match=message):
+    loop.Settings(**right | {field: value})
+
+
 def test_best_metric_without_evaluation_is_an_error(tmp_path):
   with pytest.raises(ValueError, match="best='eval/x' .* no evaluation"):
-    regression.run(tmp_path, checkpoints={'best': 'eval/x'})
+    regression.run(tmp_path, keep=retention.Keep(best='eval/x'))
 
 
 def test_end_of_data_is_an_error(tmp_path):
@@ -219,15 +234,12 @@ def test_end_of_data_is_an_error(tmp_path):
 
       return Two(super().batches(split))
 
-  tx, _ = regression.optimizer(5)
   with pytest.raises(ValueError, match='data ended.*repeat'):
     loop.train(
       Short(),
-      tx,
+      regression.optimizer(5),
+      loop.Settings(num_steps=5, batch_size=16, seed=0),
       workdir=str(tmp_path),
-      num_steps=5,
-      batch_size=16,
-      seed=0,
       mesh=sharding.make_mesh(),
     )
 

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from fusion_jax.train import optim
+from fusion_jax.train import optim, schedules
 
 
 def section(**changes):
@@ -42,7 +42,7 @@ def reference_schedule(peak, low, num_steps, warmup):
   'num_steps, warmup', [(6, 2), (100, 10), (50, 0), (7, 1), (9, 9)]
 )
 def test_schedule_is_the_closed_form(num_steps, warmup):
-  schedule = optim.cosine_schedule(2e-5, 1e-7, num_steps, warmup)
+  schedule = schedules.cosine(2e-5, 1e-7, num_steps, warmup)
   rates = np.asarray(jax.vmap(schedule)(jnp.arange(num_steps)))
   np.testing.assert_allclose(
     rates,
@@ -53,14 +53,14 @@ def test_schedule_is_the_closed_form(num_steps, warmup):
 
 
 def test_schedule_reaches_the_peak_twice_and_keeps_its_end():
-  schedule = optim.cosine_schedule(1.0, 0.0, 10, 4)
+  schedule = schedules.cosine(1.0, 0.0, 10, 4)
   assert schedule(0) == 0
   assert schedule(3) == schedule(4) == 1
   assert schedule(10) == schedule(9) == schedule(1000) > 0
 
 
 def test_long_schedules_do_not_lose_precision():
-  schedule = optim.cosine_schedule(1.0, 0.0, 500_000, 10_000)
+  schedule = schedules.cosine(1.0, 0.0, 500_000, 10_000)
   steps = np.array([1, 9_999, 10_000, 123_457, 499_999])
   wanted = reference_schedule(1.0, 0.0, 500_000, 10_000)[steps]
   np.testing.assert_allclose(schedule(steps), wanted, rtol=1e-5, atol=1e-7)
@@ -90,8 +90,8 @@ def test_warmup_given_twice_or_without_tokens_is_an_error():
 )
 def test_steps_of_the_papers_run(batch_size, steps, warmup):
   """10 B tokens are 78,124 steps of 512, of which 7,630 warm up."""
-  assert optim.steps_for_epochs(10e9, 256, 10_000_000, batch_size) == steps
-  assert optim.steps_for_tokens(1e9, 256 * batch_size) == warmup
+  assert schedules.steps_for_epochs(10e9, 256, 10_000_000, batch_size) == steps
+  assert schedules.steps_for_tokens(1e9, 256 * batch_size) == warmup
 
 
 def test_decay_spares_norms_and_biases_only():
