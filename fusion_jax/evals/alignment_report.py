@@ -1,29 +1,49 @@
 """All evaluations of an alignment run on held-out places, as sections."""
 
+import pathlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from fusion_jax.data import labels, prompt_files
+from fusion_jax.data import prompts as prompts_lib
 from fusion_jax.data.sources import scenicness as votes_lib
 from fusion_jax.evals import (
   alignment_tables,
   efficiency,
+  place_vectors,
+  report,
   retrieval,
   scenicness,
   tables,
   text_retrieval,
   zero_shot,
 )
+from fusion_jax.types import Config
+
+if TYPE_CHECKING:
+  from fusion_jax.tasks import align_pixels
+
+Part = tuple[dict[str, float], report.Section]  # ({path: number}, section).
+_BESIDE = (
+  'In brackets: the paper, on Sen4Map, with the same augmentation; '
+  'other data, so no comparison of models.'
+)
 
 
 class AlignmentReport:
   """Zero-shot, retrieval, search by text, scenicness and cost."""
 
-  def __init__(self, task, config):
+  def __init__(self, task: 'align_pixels.AlignPixels', config: Config):
     """Reads the files of texts, so that a wrong one is found before training.
 
     Args:
-      task: `tasks.align_pixels.AlignPixels`.
-      config: of configs/align_pixels.py.
+      task: task of the run.
+      config: configuration of configs/align_pixels.py.
+
+    Raises:
+      ValueError: if a file of texts has other classes or another width.
     """
     self._task = task
     self._config = config
@@ -50,53 +70,56 @@ class AlignmentReport:
       self._rated = votes_lib.read_prompts(folder / 'prompts.npz')
       self._votes = votes_lib.read_votes(folder / 'votes.tsv')
 
-  def __call__(self, places, classes, pictures, learned_scale=None):
-    """Evaluates.
+  def __call__(
+    self,
+    places: place_vectors.PlaceVectors,
+    classes: Mapping[str, zero_shot.Classes],
+    pictures: pathlib.Path,
+    learned_scale: float | None = None,
+  ) -> tuple[dict[str, float], list[report.Section]]:
+    """Evaluates the places of a split.
 
     Args:
-      places: `PlaceVectors` of the split.
-      classes: {label: `zero_shot.Classes`} that select models.
+      places: vectors [P, E] of the places.
+      classes: {label: classes} whose prompts select models.
       pictures: folder to draw in.
-      learned_scale: of the model's cosines; None if it has none.
+      learned_scale: learned factor of the cosines; None if there is none.
 
     Returns:
       ({path: number}, sections for `report.write`).
     """
     parts = [self._zero_shot(places, classes), self._retrieval(places)]
     if self._queries is not None:
-      parts.append(self._search(places, pictures))
+      parts.append(self._search(self._queries, places, pictures))
     if self._rated is not None:
-      parts.append(self._scenicness(places, learned_scale))
+      parts.append(self._scenicness(self._rated, places, learned_scale))
     parts.append(self._efficiency())
     numbers, sections = {}, []
-    for found, section in parts:
-      numbers |= found
+    for part, section in parts:
+      numbers |= part
       sections.append(section)
     return numbers, sections
 
-  @property
-  def _beside(self):
-    return (
-      'In brackets: the paper, on Sen4Map, with the same augmentation; '
-      'other data, so no comparison of models.'
-    )
-
-  def _zero_shot(self, places, classes):
+  def _zero_shot(
+    self,
+    places: place_vectors.PlaceVectors,
+    classes: Mapping[str, zero_shot.Classes],
+  ) -> Part:
     numbers, split = {}, self._split
     for setting, vectors in places.pixels.items():
-      every = {(label, ''): of for label, of in classes.items()} | self._kinds
-      for (label, kind), of in every.items():
+      selecting = {(label, ''): choices for label, choices in classes.items()}
+      for (label, kind), choices in (selecting | self._kinds).items():
         numbers |= zero_shot.metrics(
           alignment_tables.zero_shot_path(split, setting, label, kind),
-          zero_shot.evaluate(vectors, places.labels[label], of),
+          zero_shot.evaluate(vectors, places.labels[label], choices),
         )
     blocks = [
-      'Prompts that select models (six templates), one vector a class.',
+      'Prompts that select models (six templates), one vector for each class.',
       alignment_tables.zero_shot_details(numbers, split, list(classes)),
     ]
     if self._config.evals.kinds:
       blocks += [
-        f'As Table 2, top-1 accuracy in percent. {self._beside}',
+        f'As Table 2, top-1 accuracy in percent. {_BESIDE}',
         alignment_tables.zero_shot(
           numbers,
           split,
@@ -107,7 +130,7 @@ class AlignmentReport:
       ]
     return numbers, (f'Zero-shot classification ({split})', blocks)
 
-  def _retrieval(self, places):
+  def _retrieval(self, places: place_vectors.PlaceVectors) -> Part:
     numbers, split = {}, self._split
     chosen = [
       label for label in self._config.evals.retrieval if label in places.labels
@@ -127,32 +150,40 @@ class AlignmentReport:
         'Months; a query does not find its own place. Chance: a random other '
         'place has the label.',
         alignment_tables.recall_details(numbers, split, chosen),
-        f'As Table 3, Recall@1, own places included. {self._beside}',
+        f'As Table 3, Recall@1, own places included. {_BESIDE}',
         alignment_tables.recall(
           numbers, split, chosen, self._config.augment.kind
         ),
       ],
     )
 
-  def _search(self, places, pictures):
+  def _search(
+    self,
+    queries: prompts_lib.Prompts,
+    places: place_vectors.PlaceVectors,
+    pictures: pathlib.Path,
+  ) -> Part:
     split, label = self._split, self._config.evals.search_label
     names = self._task.class_names(label)
-    found = text_retrieval.search(
-      places.pixels['monthly'], self._queries, places.labels[label], names
+    answers = text_retrieval.search(
+      places.pixels['monthly'], queries, places.labels[label], names
     )
     source, field = (
       self._task.source(split),
       labels.FIELDS.get(label, f'label/{label}'),
     )
-    shown = found[:8]
-    examples = {int(i): source[int(i)] for one in shown for i in one.places}
+    shown = answers[:8]
+    examples = {
+      int(i): source[int(i)] for answer in shown for i in answer.places
+    }
     path = pictures / 'text_retrieval.png'
     text_retrieval.picture(path, shown, examples, names, field)
     rows = [
-      (one.text, one.wanted, one.right, float(one.cosines[0])) for one in found
+      (answer.text, answer.expected, answer.right, float(answer.cosines[0]))
+      for answer in answers
     ]
     return {
-      f'{split}/text_retrieval/{label}@5': (text_retrieval.precision(found))
+      f'{split}/text_retrieval/{label}@5': text_retrieval.precision(answers)
     }, (
       f'Pixels found by text ({split})',
       [
@@ -168,30 +199,36 @@ class AlignmentReport:
       ],
     )
 
-  def _scenicness(self, places, learned_scale):
-    numbers, split = {}, self._split
+  def _scenicness(
+    self,
+    rated: votes_lib.RatedPrompts,
+    places: place_vectors.PlaceVectors,
+    learned_scale: float | None,
+  ) -> Part:
+    split = self._split
+    numbers: dict[str, float] = {}
     votes = self._votes_of(split)
     for setting, vectors in places.pixels.items():
       path = alignment_tables.scenic_path(split, setting)
       numbers |= scenicness.metrics(
-        path, scenicness.evaluate(vectors, votes, self._rated)
+        path, scenicness.evaluate(vectors, votes, rated)
       )
       if learned_scale is not None:
         numbers |= scenicness.metrics(
           f'{path}_learned_scale',
-          scenicness.evaluate(vectors, votes, self._rated, learned_scale),
+          scenicness.evaluate(vectors, votes, rated, learned_scale),
         )
     numbers[f'{split}/scenicness_places'] = int((~np.isnan(votes)).sum())
     return numbers, (
       f'Scenicness ({split})',
       [
         f'{numbers[f"{split}/scenicness_places"]:,} places with votes; scale '
-        f'{scenicness.SCALE:g} as CLIP. As Table 4. {self._beside}',
+        f'{scenicness.SCALE:g} as CLIP. As Table 4. {_BESIDE}',
         alignment_tables.scenic(numbers, split, self._config.augment.kind),
       ],
     )
 
-  def _votes_of(self, split):
+  def _votes_of(self, split: str) -> np.ndarray:
     """Mean votes [P] of a split's places, NaN where there are none."""
     source = self._task.source(split)
     examples = [source[i] for i in range(len(source))]
@@ -199,15 +236,15 @@ class AlignmentReport:
       [e['lat'] for e in examples], [e['lon'] for e in examples], self._votes
     )
 
-  def _efficiency(self):
-    mine = efficiency.of_encoder(self._task.encoder, 'this run', repeats=20)
+  def _efficiency(self) -> Part:
+    cost = efficiency.of_encoder(self._task.encoder, 'this run', repeats=20)
     costs = [
       efficiency.of_clip(),
       efficiency.of_clip_image(),
       *efficiency.paper_sizes(),
-      mine,
+      cost,
     ]
-    return efficiency.metrics(mine), (
+    return efficiency.metrics(cost), (
       'Cost',
       [
         "Time and memory only of this run's encoder, for one place; "

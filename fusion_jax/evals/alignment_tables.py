@@ -1,15 +1,17 @@
 """Tables of an alignment run in the layout of TimeSenCLIP's, with its numbers.
 
 Every function takes {path: number} as in metrics.json. Cells are '62.1 (63.3)':
-ours, and the paper's in brackets, of the run with the same augmentation.
+our number, and in brackets the paper's, of the run with the same augmentation.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 
 from fusion_jax.evals import paper_tables, retrieval, scenicness, tables
 from fusion_jax.evals import zero_shot as zero_shot_lib
 
 _SETTINGS = ('single', 'quarterly', 'monthly')
+# {label: name in a table}.
 NAMES = {
   'land_cover': 'land cover',
   'land_use': 'land use',
@@ -20,8 +22,25 @@ NAMES = {
 }
 
 
-def zero_shot(numbers, split, labels, kinds, augment):
-  """Table 2: accuracy in percent, a row a setting."""
+def zero_shot(
+  numbers: Mapping[str, float],
+  split: str,
+  labels: Sequence[str],
+  kinds: Sequence[str],
+  augment: str,
+) -> str:
+  """Makes Table 2: accuracy in percent, a row for each temporal setting.
+
+  Args:
+    numbers: {path: number} of a run.
+    split: split of the places.
+    labels: names of the labels.
+    kinds: kinds of prompts.
+    augment: augmentation of the run, which chooses the paper's numbers.
+
+  Returns:
+    Markdown.
+  """
   header = ['temporal'] + [
     f'{NAMES[label]} {zero_shot_lib.KINDS[kind]}'
     for label in labels
@@ -46,8 +65,19 @@ def zero_shot(numbers, split, labels, kinds, augment):
   return tables.markdown(header, rows)
 
 
-def zero_shot_details(numbers, split, labels):
-  """Of the prompts that select models: every way to count."""
+def zero_shot_details(
+  numbers: Mapping[str, float], split: str, labels: Sequence[str]
+) -> str:
+  """Makes a table of the prompts that select models, in every way to count.
+
+  Args:
+    numbers: {path: number} of a run.
+    split: split of the places.
+    labels: names of the labels.
+
+  Returns:
+    Markdown.
+  """
   rows = []
   for label in labels:
     for setting in _SETTINGS:
@@ -79,8 +109,23 @@ def zero_shot_details(numbers, split, labels):
   )
 
 
-def recall(numbers, split, labels, augment):
-  """Table 3: class-level Recall@1 with the own pair, a row a setting."""
+def recall(
+  numbers: Mapping[str, float],
+  split: str,
+  labels: Sequence[str],
+  augment: str,
+) -> str:
+  """Makes Table 3: class-level Recall@1, own places included.
+
+  Args:
+    numbers: {path: number} of a run.
+    split: split of the places.
+    labels: names of the labels.
+    augment: augmentation of the run, which chooses the paper's numbers.
+
+  Returns:
+    Markdown with a row for each temporal setting.
+  """
   header = ['temporal'] + [
     f'{NAMES[label]} {direction.upper()}'
     for label in labels
@@ -101,20 +146,36 @@ def recall(numbers, split, labels, augment):
   return tables.markdown(header, rows)
 
 
-def recall_details(numbers, split, labels, setting='monthly'):
-  """Without the own pair: recall at 1, 5 and 10 beside chance."""
+def recall_details(
+  numbers: Mapping[str, float],
+  split: str,
+  labels: Sequence[str],
+  setting: str = 'monthly',
+) -> str:
+  """Makes a table of recall at 1, 5 and 10 beside chance, without own places.
+
+  Args:
+    numbers: {path: number} of a run.
+    split: split of the places.
+    labels: names of the labels.
+    setting: temporal setting.
+
+  Returns:
+    Markdown.
+  """
   rows = []
   for label in labels:
     path = recall_path(split, setting, label, own=False)
     for direction in retrieval.DIRECTIONS:
       if f'{path}_{direction}@1' in numbers:
-        one = f'{path}_{direction}@1'
+        first = f'{path}_{direction}@1'
         rows.append(
           [
             NAMES[label],
             direction.upper(),
             tables.with_interval(
-              numbers[one], (numbers[f'{one}_low'], numbers[f'{one}_high'])
+              numbers[first],
+              (numbers[f'{first}_low'], numbers[f'{first}_high']),
             ),
             numbers[f'{path}_chance@1'],
             retrieval.over_chance(numbers, path, direction),
@@ -137,14 +198,22 @@ def recall_details(numbers, split, labels, setting='monthly'):
   )
 
 
-def scenic(numbers, split, model, settings=_SETTINGS):
-  """Table 4: Pearson r and Kendall tau-b, a row a setting.
+def scenic(
+  numbers: Mapping[str, float],
+  split: str,
+  model: str,
+  settings: Sequence[str] = _SETTINGS,
+) -> str:
+  """Makes Table 4: Pearson r and Kendall tau-b, a row for each setting.
 
   Args:
-    numbers: {path: number}.
-    split: name.
-    model: augmentation of ours, or name of a model in the paper.
-    settings: keys of `calendar.SETTINGS`.
+    numbers: {path: number} of a run.
+    split: split of the places.
+    model: augmentation of our run, or name of a model in the paper.
+    settings: temporal settings, keys of `calendar.SETTINGS`.
+
+  Returns:
+    Markdown.
   """
   names = ('early', *(f'late_min{n}' for n in scenicness.MINIMA), 'average')
   header = ['temporal'] + [
@@ -167,27 +236,57 @@ def scenic(numbers, split, model, settings=_SETTINGS):
   return tables.markdown(header, rows)
 
 
-def zero_shot_path(split, setting, label, kind=''):
-  """'test/zero_shot_single/crops.descriptive'; the monthly one is plain."""
+def zero_shot_path(split: str, setting: str, label: str, kind: str = '') -> str:
+  """Returns a path such as 'test/zero_shot_single/crops.descriptive'.
+
+  Args:
+    split: split of the places.
+    setting: temporal setting; 'monthly' adds nothing to the path.
+    label: name of the label.
+    kind: kind of prompts; '' for those that select models.
+  """
   suffix = '' if setting == 'monthly' else f'_{setting}'
   kind = f'.{kind}' if kind else ''
   return f'{split}/zero_shot{suffix}/{label}{kind}'
 
 
-def recall_path(split, setting, label, *, own=True):
-  """'test/recall_single/crops', or '..._own_excluded_...'."""
+def recall_path(
+  split: str, setting: str, label: str, *, own: bool = True
+) -> str:
+  """Returns a path such as 'test/recall_own_excluded_single/crops'.
+
+  Args:
+    split: split of the places.
+    setting: temporal setting; 'monthly' adds nothing to the path.
+    label: name of the label.
+    own: whether a query may find its own place, which adds nothing.
+  """
   suffix = '' if setting == 'monthly' else f'_{setting}'
   which = '' if own else '_own_excluded'
   return f'{split}/recall{which}{suffix}/{label}'
 
 
-def scenic_path(split, setting):
-  """'test/scenicness_single'; the monthly one is plain."""
+def scenic_path(split: str, setting: str) -> str:
+  """Returns a path such as 'test/scenicness_single'.
+
+  Args:
+    split: split of the places.
+    setting: temporal setting; 'monthly' adds nothing to the path.
+  """
   return f'{split}/scenicness' + ('' if setting == 'monthly' else f'_{setting}')
 
 
-def beside(ours, paper, factor=1, digits=3):
-  """'0.621 (0.633)'; without brackets where the paper has no number."""
+def beside(
+  ours: float | None, paper: float, factor: float = 1, digits: int = 3
+) -> str:
+  """Writes two numbers as '0.621 (0.633)'.
+
+  Args:
+    ours: our number; None is written as a dash.
+    paper: the paper's number; NaN leaves the brackets out.
+    factor: both numbers are multiplied by it.
+    digits: number of decimals.
+  """
   text = '–' if ours is None else tables.number(factor * ours, digits)
   if math.isnan(paper):
     return text

@@ -2,7 +2,8 @@
 
 import statistics
 import time
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -13,20 +14,20 @@ from fusion_jax.models import clip, clip_costs, pixel_costs, pixel_encoder
 from fusion_jax.ops import calendar
 
 SIDES = (1, 5, 9)
-_NUM_TEXTS = 4  # Of the paper's row of CLIP, beside one image.
+_NUM_TEXTS = 4  # Texts in the paper's row of CLIP, beside one image.
 _CLIP_IMAGE = 'CLIP, 1 image'
 
 
 class Cost(NamedTuple):
-  """Of one model.
+  """What one model costs.
 
   Attributes:
-    name: as in Table 7.
+    name: name of the row in Table 7.
     macs: multiply-adds of one input, matrix products only.
-    parameters: number.
-    latency_ms: median of one input at a time; NaN if not timed.
-    memory_mb: of the compiled program: parameters, input, output and
-      intermediate arrays, 10^6 bytes; NaN if not measured.
+    parameters: number of parameters.
+    latency_ms: median time of one input in ms; NaN if not timed.
+    memory_mb: memory of the compiled program in 10^6 bytes: parameters, input,
+      output and intermediate arrays; NaN if not measured.
   """
 
   name: str
@@ -36,14 +37,19 @@ class Cost(NamedTuple):
   memory_mb: float = np.nan
 
 
-def of_encoder(encoder, name='', steps=calendar.MONTHS, repeats=0):
-  """`Cost` of a `PixelEncoder`.
+def of_encoder(
+  encoder: pixel_encoder.PixelEncoder,
+  name: str = '',
+  steps: int = calendar.MONTHS,
+  repeats: int = 0,
+) -> Cost:
+  """Measures what a pixel encoder costs.
 
   Args:
-    encoder: `PixelEncoder`.
-    name: of the row.
+    encoder: the encoder.
+    name: name of the row; by default the paper's name of the size.
     steps: time steps of the input.
-    repeats: runs whose median is the latency; 0 to leave time and memory out.
+    repeats: runs whose median is the latency; 0 leaves time and memory out.
   """
   name = name or f'TimeSenCLIP {encoder.side}x{encoder.side}'
   # What the paper's counter sees: every token in every layer.
@@ -68,8 +74,13 @@ def of_encoder(encoder, name='', steps=calendar.MONTHS, repeats=0):
   )
 
 
-def of_clip(model=None, repeats=0):
-  """`Cost` of CLIP for one image and four texts, as the paper's row."""
+def of_clip(model: clip.Clip | None = None, repeats: int = 0) -> Cost:
+  """Measures what CLIP costs for one image and four texts, the paper's row.
+
+  Args:
+    model: the model; by default OpenAI's ViT-B/16.
+    repeats: runs whose median is the latency; 0 leaves time and memory out.
+  """
   model = model or clip.Clip(activation='quick_gelu')
   counts = (
     clip_costs.image_macs(model) + _NUM_TEXTS * clip_costs.text_macs(model),
@@ -95,8 +106,15 @@ def of_clip(model=None, repeats=0):
   )
 
 
-def of_clip_image(model=None, repeats=0):
-  """`Cost` of CLIP for an image alone; parameters are those of both towers."""
+def of_clip_image(model: clip.Clip | None = None, repeats: int = 0) -> Cost:
+  """Measures what CLIP costs for an image alone.
+
+  Parameters are those of both towers.
+
+  Args:
+    model: the model; by default OpenAI's ViT-B/16.
+    repeats: runs whose median is the latency; 0 leaves time and memory out.
+  """
   model = model or clip.Clip(activation='quick_gelu')
   counts = clip_costs.image_macs(model), clip_costs.num_parameters(model)
   if not repeats:
@@ -121,8 +139,12 @@ def of_clip_image(model=None, repeats=0):
   )
 
 
-def paper_sizes(repeats=0):
-  """`Cost` of the paper's encoder for 1, 5 and 9 pixels a side."""
+def paper_sizes(repeats: int = 0) -> list[Cost]:
+  """Measures what the paper's encoder costs for 1, 5 and 9 pixels per side.
+
+  Args:
+    repeats: runs whose median is the latency; 0 leaves time and memory out.
+  """
   return [
     of_encoder(
       pixel_encoder.PixelEncoder(
@@ -134,11 +156,17 @@ def paper_sizes(repeats=0):
   ]
 
 
-def table(costs):
-  """Table 7; in brackets the paper's, on its own hardware.
+def table(costs: Sequence[Cost]) -> str:
+  """Makes Table 7, with the paper's numbers, of its hardware, in brackets.
 
-  Its multiply-adds come from a counter that sees the products of attention
-  twice, and biases and norms too.
+  The paper's multiply-adds come from a counter that sees the products of
+  attention twice, and biases and norms too.
+
+  Args:
+    costs: a row for each model.
+
+  Returns:
+    Markdown.
   """
   rows = []
   for cost in costs:
@@ -179,8 +207,12 @@ def table(costs):
   )
 
 
-def metrics(cost):
-  """{path: number} of one model."""
+def metrics(cost: Cost) -> dict[str, float]:
+  """Returns {path: number} of one model, without what was not measured.
+
+  Args:
+    cost: what the model costs.
+  """
   numbers = {
     'macs': cost.macs,
     'parameters': cost.parameters,
@@ -194,23 +226,27 @@ def metrics(cost):
   }
 
 
-def _filled(init):
+def _filled(init: Callable[[], Any]) -> Any:
   """Parameters of the right shapes: time does not depend on their values."""
   return jax.tree.map(
     lambda x: np.full(x.shape, 0.01, x.dtype), jax.eval_shape(init)
   )
 
 
-def _measure(function, arguments, repeats):
+def _measure(
+  function: Callable[..., Any], arguments: tuple[Any, ...], repeats: int
+) -> tuple[float, float]:
   """(median ms of one call, 10^6 bytes of its program)."""
   arguments = jax.device_put(arguments)
   compiled = jax.jit(function).lower(*arguments).compile()
   memory = compiled.memory_analysis()
-  size = (
-    memory.argument_size_in_bytes
-    + memory.output_size_in_bytes
-    + memory.temp_size_in_bytes
-  )
+  size = np.nan
+  if memory is not None:  # Some platforms do not tell.
+    size = (
+      memory.argument_size_in_bytes
+      + memory.output_size_in_bytes
+      + memory.temp_size_in_bytes
+    )
   jax.block_until_ready(compiled(*arguments))
   times = []
   for _ in range(repeats):
@@ -220,7 +256,7 @@ def _measure(function, arguments, repeats):
   return statistics.median(times), size / 1e6
 
 
-def _with(ours, paper, digits):
+def _with(ours: float, paper: float, digits: int) -> str:
   text = tables.number(float(ours), digits)
   if np.isnan(paper):
     return text

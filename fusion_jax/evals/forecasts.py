@@ -1,21 +1,21 @@
 """Generated series beside the truth: scores, a table, figures.
 
-A point prediction is the mean of the
-samples, R2 is 1 - SSE / SST pooled over held-out places.
+A point prediction is the mean of the samples; R2 is 1 - SSE / SST, pooled over
+held-out places.
 """
 
 import csv
 import dataclasses
 import pathlib
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from fusion_jax.evals import plots, tables
+from fusion_jax import modalities
+from fusion_jax.evals import forecast_plots, plots, tables
 from fusion_jax.ops import metrics
 
-# Leads that get a number of their own, where the series has them.
+# Leads, in hours or days from the acquisition, that get numbers of their own.
 HOURLY = (-47, -36, -24, -12, -6, 0, 6, 12)
 DAILY = (-29, -14, -7, -1, 0, 1, 5, 10)
 
@@ -25,10 +25,10 @@ class Forecast:
   """Generated series of P places beside the truth, in the series' unit.
 
   Attributes:
-    modality: `Modality` of the series, T leads.
-    truth: [P, T], NaN = missing.
-    samples: [P, S, T].
-    greedy: [P, T].
+    modality: modality of the series, with T leads.
+    truth: [P, T], NaN where a value is missing.
+    samples: [P, S, T], S draws of every place.
+    greedy: [P, T], from the likeliest token at every lead.
     yardsticks: {name: [P, T]}; 'oracle' among them where it is known.
     pictures: [P, Y, X, 3] in [0, 1].
     lat: [P] degrees.
@@ -36,7 +36,7 @@ class Forecast:
     time: [P] hours since 1970 UTC.
   """
 
-  modality: Any
+  modality: modalities.Modality
   truth: np.ndarray
   samples: np.ndarray
   greedy: np.ndarray
@@ -47,16 +47,18 @@ class Forecast:
   time: np.ndarray
 
   @property
-  def leads(self):
+  def leads(self) -> tuple[int, ...]:
+    """Lead times [T], hours or days from the acquisition."""
     return self.modality.leads
 
   @property
-  def is_hourly(self):
+  def is_hourly(self) -> bool:
+    """Whether leads count hours, not days."""
     return self.modality.name.endswith('hourly')
 
   @property
-  def predictions(self):
-    """{name: [P, T]}, the model's own first: the mean of its samples."""
+  def predictions(self) -> dict[str, np.ndarray]:
+    """{name: [P, T]}; the first is the model's own, the mean of its samples."""
     own = {
       'model': self.samples.mean(axis=1),
       'greedy': self.greedy,
@@ -65,11 +67,15 @@ class Forecast:
     return own | dict(self.yardsticks)
 
 
-def score(forecast):
-  """{path: number}: R2, MSE, MAE by lead and overall, CRPS and coverage.
+def score(forecast: Forecast) -> dict[str, float]:
+  """Computes R2, MSE and MAE by lead and overall, CRPS and coverage.
 
-  Paths are 'eval/<series>/r2_lead_0' for the mean of the samples and
-  'eval/<series>/<name>/r2_lead_0' for every other prediction.
+  Args:
+    forecast: generated series beside the truth.
+
+  Returns:
+    {path: number}. Paths are 'eval/<series>/r2_lead_0' for the mean of the
+    samples and 'eval/<series>/<name>/r2_lead_0' for every other prediction.
   """
   scores = {}
   for name, prediction in forecast.predictions.items():
@@ -91,8 +97,14 @@ def score(forecast):
   return scores
 
 
-def table(forecast):
-  """Markdown: one row a prediction; R2 with its 95 % interval over places."""
+def table(forecast: Forecast) -> str:
+  """Makes a Markdown table, a row for each prediction.
+
+  R2 stands with its 95 % interval over places.
+
+  Args:
+    forecast: generated series beside the truth.
+  """
   shown = (forecast.leads[0], 0, forecast.leads[-1])
   unit = forecast.modality.unit
   header = [
@@ -135,98 +147,117 @@ def table(forecast):
   return tables.markdown(header, rows)
 
 
-def figures(forecast, directory, num_places=8):
+def figures(
+  forecast: Forecast, directory: pathlib.Path, num_places: int = 8
+) -> list[tuple[pathlib.Path, str]]:
   """Draws all figures of a forecast.
 
   Args:
-    forecast: `Forecast`.
-    directory: existing one, to write to.
-    num_places: shown in the profiles, evenly out of all.
+    forecast: generated series beside the truth.
+    directory: existing folder to write to.
+    num_places: number of places in the profiles, taken evenly out of all.
 
   Returns:
     [(path, caption)].
   """
-  name, unit = forecast.modality.name, forecast.modality.unit
-  per = 'hours' if forecast.is_hourly else 'days'
+  drawn = [_draw_profiles(forecast, directory, num_places)]
+  if np.isfinite(forecast.truth[:, forecast.leads.index(0)]).any():
+    drawn.append(_draw_parity(forecast, directory))
+  return [*drawn, _draw_errors(forecast, directory)]
+
+
+def _draw_profiles(
+  forecast: Forecast, directory: pathlib.Path, num_places: int
+) -> tuple[pathlib.Path, str]:
+  """Series of single places beside their images."""
+  name = forecast.modality.name
   chosen = np.unique(
     np.linspace(0, len(forecast.truth) - 1, num_places).astype(int)
   )
-  paths = {
-    kind: directory / f'{name}_{kind}.png'
-    for kind in ('profiles', 'parity', 'error_by_lead')
-  }
+  path = directory / f'{name}_profiles.png'
   oracle = forecast.yardsticks.get('oracle')
-  plots.profiles(
-    paths['profiles'],
+  forecast_plots.profiles(
+    path,
     forecast.pictures[chosen],
     forecast.leads,
     forecast.truth[chosen],
     forecast.samples[chosen],
     None if oracle is None else oracle[chosen],
     [_title(forecast, i) for i in chosen],
-    unit,
-    per,
+    forecast.modality.unit,
+    _lead_unit(forecast),
   )
-  at = forecast.leads.index(0)
+  return path, (
+    f'`{name}` generated from the image alone, at '
+    f'{len(chosen)} of {len(forecast.truth)} held-out places'
+  )
+
+
+def _draw_parity(
+  forecast: Forecast, directory: pathlib.Path
+) -> tuple[pathlib.Path, str]:
+  """Predictions at the acquisition against the truth."""
+  name, lead = forecast.modality.name, forecast.leads.index(0)
   compared = {
     key: x
     for key, x in forecast.predictions.items()
     if key in ('model', 'linear_regression', 'oracle')
   }
-  measured = np.isfinite(forecast.truth[:, at]).any()
-  if measured:
-    plots.parity(
-      paths['parity'],
-      forecast.truth[:, at],
-      {key: x[:, at] for key, x in compared.items()},
-      {
-        key: metrics.r2_by_lead(x, forecast.truth)[at]
-        for key, x in compared.items()
-      },
-      unit,
-    )
-  plots.error_by_lead(
-    paths['error_by_lead'],
+  path = directory / f'{name}_parity.png'
+  forecast_plots.parity(
+    path,
+    forecast.truth[:, lead],
+    {key: x[:, lead] for key, x in compared.items()},
+    {
+      key: metrics.r2_by_lead(x, forecast.truth)[lead]
+      for key, x in compared.items()
+    },
+    forecast.modality.unit,
+  )
+  return path, (
+    f'`{name}` at the acquisition: prediction against truth, one dot for each '
+    'held-out place'
+  )
+
+
+def _draw_errors(
+  forecast: Forecast, directory: pathlib.Path
+) -> tuple[pathlib.Path, str]:
+  """Errors of all predictions by lead time."""
+  name = forecast.modality.name
+  path = directory / f'{name}_error_by_lead.png'
+  forecast_plots.error_by_lead(
+    path,
     forecast.leads,
     {
       key: metrics.mean(metrics.squared_error(x, forecast.truth)) ** 0.5
       for key, x in forecast.predictions.items()
     },
-    unit,
-    per,
+    forecast.modality.unit,
+    _lead_unit(forecast),
   )
-  return [
-    (
-      paths['profiles'],
-      f'`{name}` generated from the image alone, at '
-      f'{len(chosen)} of {len(forecast.truth)} held-out places',
-    ),
-    *(
-      [
-        (
-          paths['parity'],
-          f'`{name}` at the acquisition: prediction against '
-          'truth, one dot a held-out place',
-        )
-      ]
-      if measured
-      else []
-    ),
-    (
-      paths['error_by_lead'],
-      f'`{name}`: error by lead time over '
-      f'{len(forecast.truth)} held-out places',
-    ),
-  ]
+  return path, (
+    f'`{name}`: error by lead time over {len(forecast.truth)} held-out places'
+  )
 
 
-def write_by_lead(forecast, directory):
+def _lead_unit(forecast: Forecast) -> str:
+  return 'hours' if forecast.is_hourly else 'days'
+
+
+def write_by_lead(
+  forecast: Forecast, directory: str | pathlib.Path
+) -> pathlib.Path:
   """Writes R2 and RMSE of every prediction at every lead as CSV.
+
+  Args:
+    forecast: generated series beside the truth.
+    directory: existing folder to write to.
 
   Returns:
     Path of `<series>_by_lead.csv`.
   """
-  columns = {'lead': forecast.leads}
+  columns: dict[str, np.ndarray | tuple[int, ...]] = {'lead': forecast.leads}
   for name, prediction in forecast.predictions.items():
     error = metrics.mean(metrics.squared_error(prediction, forecast.truth))
     columns[f'{name}_r2'] = metrics.r2_by_lead(prediction, forecast.truth)
@@ -240,8 +271,10 @@ def write_by_lead(forecast, directory):
   return path
 
 
-def _point_scores(forecast, prediction):
-  """Scores of one series a place, [P, T]."""
+def _point_scores(
+  forecast: Forecast, prediction: np.ndarray
+) -> dict[str, float]:
+  """Scores of one predicted series for each place, [P, T]."""
   r2 = metrics.r2_by_lead(prediction, forecast.truth)
   scores = {'r2': metrics.r2(prediction, forecast.truth)}
   scores |= {
@@ -261,13 +294,14 @@ def _point_scores(forecast, prediction):
   return scores
 
 
-def _named_leads(forecast):
+def _named_leads(forecast: Forecast) -> list[int]:
   """Indices of the leads that get numbers."""
   named = HOURLY if forecast.is_hourly else DAILY
   return [forecast.leads.index(lead) for lead in named]
 
 
-def _title(forecast, place):
+def _title(forecast: Forecast, place: int) -> str:
+  """Place and time of an acquisition as text."""
   lat, lon = forecast.lat[place], forecast.lon[place]
   day, hour = str(np.datetime64(int(forecast.time[place]), 'h')).split('T')
   return (

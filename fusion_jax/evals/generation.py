@@ -6,6 +6,7 @@ Source: the fusion paper, Fig. 12: hourly temperature from Sentinel-2.
 import dataclasses
 import functools
 import zlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import grain
@@ -14,78 +15,113 @@ import numpy as np
 from absl import logging
 
 from fusion_jax.data import pipelines
-from fusion_jax.evals import forecasts, gather, plots
+from fusion_jax.evals import forecasts, gather, plots, validation
 from fusion_jax.evals import yardsticks as yardsticks_lib
 from fusion_jax.generation import sequences
+from fusion_jax.models import backbone as backbone_lib
+from fusion_jax.train import state as state_lib
+from fusion_jax.types import Example, Params, Source
 
+# Function from band means [P, C] of images to series [P, T].
+Yardstick = Callable[[np.ndarray], np.ndarray]
 _RED_GREEN_BLUE = (3, 2, 1)  # Of Sentinel-2, L1C and L2A.
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOut:
+  """Held-out places, and what of them the model is shown.
+
+  Attributes:
+    source: held-out examples.
+    showing: transforms from an example to the encoder's tokens, such as those
+      of `tasks.pretrain.Pretrain.showing`.
+    num_examples: number of examples, from the first on; None for all.
+    batch_size: places generated together, over all processes.
+    seed: seed of the random draws.
+  """
+
+  source: Source
+  showing: Sequence[Any]
+  num_examples: int | None = None
+  batch_size: int = 64
+  seed: int = 0
 
 
 class Generation:
   """Generates a series of every held-out place from what it is shown.
 
   Places without the image, or without any value of the series, are left out.
+
+  Attributes:
+    forecast: forecast of the last call; None before it, or if no place had
+      the image and a value of the series.
   """
+
+  forecast: forecasts.Forecast | None
 
   def __init__(
     self,
-    backbone,
-    source,
-    showing,
-    quantizer,
+    backbone: backbone_lib.Backbone,
+    held_out: HeldOut,
+    quantizer: Any,
     *,
-    target='t2m_hourly',
-    field='S2L2A',
-    yardsticks=None,
-    oracle=None,
-    num_examples=None,
-    batch_size=64,
-    num_samples=16,
-    seed=0,
-    place=jax.device_put,
+    target: str = 't2m_hourly',
+    field: str = 'S2L2A',
+    yardsticks: Mapping[str, Yardstick] | None = None,
+    oracle: Callable[[Example], np.ndarray] | None = None,
+    num_samples: int = 16,
+    place: validation.Place = jax.device_put,
   ):
-    """Prepares; nothing runs yet.
+    """Takes what it works with; nothing runs yet.
 
     Args:
-      backbone: `Backbone`.
-      source: held-out examples, `len` and `[i]`.
-      showing: transforms of `transforms.showing`, the condition.
-      quantizer: `Quantizer` of the target.
+      backbone: model that generates.
+      held_out: places to generate for.
+      quantizer: bins or learned codes of the target; `decode` turns ids into
+        values in the series' unit.
       target: name of the series.
       field: image of an example that yardsticks and pictures read.
       yardsticks: {name: function from the band means [P, C] of the images to
         series [P, T]}.
       oracle: function from an example to its best possible series [T]; None
         where that is not known.
-      num_examples: the first so many; all by default.
-      batch_size: places generated together, over all processes.
-      num_samples: series a place.
-      seed: of the draws.
-      place: from this process's share of a batch to global arrays.
+      num_samples: number of series generated for each place.
+      place: function from this process's share of a batch to global arrays.
     """
-    self.forecast = None  # That of the last call, if there was a place.
+    self.forecast = None
     self._quantizer = quantizer
     self._modality = next(m for m in backbone.modalities if m.name == target)
     self._yardsticks = yardsticks or {}
     self._oracle = oracle
     self._place = place
-    steps = (*showing, _Outcome(target, field, oracle, backbone.image_size))
-    self._batches = lambda: pipelines.eval_batches(
-      source, steps, batch_size=batch_size, seed=seed, num_examples=num_examples
+    self._held_out = held_out
+    self._steps = (
+      *held_out.showing,
+      _Outcome(target, field, oracle, backbone.image_size),
     )
 
     def draw(params, slots, places, **kwargs):
       # A place's own key: its draws depend on no other place or process.
       keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(
-        jax.random.key(seed), places
+        jax.random.key(held_out.seed), places
       )
       return sequences.series(backbone, params, slots, keys, target, **kwargs)
 
     self._sample = jax.jit(functools.partial(draw, num_samples=num_samples))
     self._greedy = jax.jit(functools.partial(draw, sampling=sequences.GREEDY))
 
-  def __call__(self, state, step):
-    """Generates, keeps `forecast`, and returns {path: number}."""
+  def __call__(
+    self, state: state_lib.TrainState, step: int
+  ) -> dict[str, float]:
+    """Generates a series of every place and keeps `forecast`.
+
+    Args:
+      state: state of the run.
+      step: number of steps done; not used.
+
+    Returns:
+      {path: number}; {} if there is nothing to compare with.
+    """
     del step
     self.forecast = self.generate(state.eval_params)
     if self.forecast is None:
@@ -97,14 +133,25 @@ class Generation:
       return {}
     return forecasts.score(self.forecast)
 
-  def generate(self, params):
-    """The `forecasts.Forecast` of the split; the same on every process.
+  def generate(self, params: Params) -> forecasts.Forecast | None:
+    """Generates a series of every place, alike on every process.
 
-    None if no place has the image and a value of the series.
+    Args:
+      params: nested dict of the model's arrays.
+
+    Returns:
+      The series beside the truth; None if no place has the image and a value
+      of the series.
     """
     parts = []
-    for batch in self._batches():
-      batch = self._place(dict(batch))
+    for batch in pipelines.eval_batches(
+      self._held_out.source,
+      self._steps,
+      batch_size=self._held_out.batch_size,
+      seed=self._held_out.seed,
+      num_examples=self._held_out.num_examples,
+    ):
+      batch = dict(self._place(dict(batch)))
       shown = batch.pop('encoder'), batch.pop('place')
       batch['samples'] = self._sample(params, *shown)
       batch['greedy'] = self._greedy(params, *shown)
@@ -116,18 +163,18 @@ class Generation:
     }
     if not len(whole['truth']):
       return None
-    known = {
+    yardsticks = {
       name: predict(whole['features'])
       for name, predict in self._yardsticks.items()
     }
     if self._oracle is not None:
-      known['oracle'] = whole['oracle']
+      yardsticks['oracle'] = whole['oracle']
     return forecasts.Forecast(
       self._modality,
       whole['truth'],
       self._quantizer.decode(whole['samples']),
       self._quantizer.decode(whole['greedy'][:, 0]),
-      known,
+      yardsticks,
       np.stack([plots.stretch(x) for x in whole['picture']]),
       whole['lat'],
       whole['lon'],
@@ -144,10 +191,11 @@ class _Outcome(grain.transforms.Map):
 
   target: str
   field: str
-  oracle: Any
+  oracle: Callable[[Example], np.ndarray] | None
   image_size: int
 
-  def map(self, example):
+  def map(self, element: Example) -> Any:
+    example = element
     image = example[self.field]
     known = image.size > 0 and np.isfinite(example[self.target]).any()
     if not image.size:
@@ -172,17 +220,22 @@ class _Outcome(grain.transforms.Map):
 
 
 def fit_yardsticks(
-  source, target='t2m_hourly', field='S2L2A', *, image_size, num_examples=25_000
-):
-  """Climatology and the regression on band means, of a training split.
+  source: Source,
+  target: str = 't2m_hourly',
+  field: str = 'S2L2A',
+  *,
+  image_size: int,
+  num_examples: int = 25_000,
+) -> dict[str, Yardstick]:
+  """Fits the climatology and a regression on band means to a training split.
 
   Args:
-    source: examples, `len` and `[i]`.
+    source: examples of the training split.
     target: name of the series.
-    field: of the image.
-    image_size: pixels a side of the centre that the model sees.
-    num_examples: at most so many, evenly out of all: reading an archive would
-      take longer than training.
+    field: field of the image.
+    image_size: pixels per side of the centre that the model sees.
+    num_examples: largest number of examples, taken evenly out of all: reading
+      a whole archive would take longer than training.
 
   Returns:
     {name: function from band means [P, C] to series [P, T]}; {} if there is a

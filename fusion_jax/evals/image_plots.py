@@ -1,8 +1,12 @@
 """Pictures of images beside their reconstructions, and of codes in use."""
 
+import pathlib
+from collections.abc import Mapping
+
 import numpy as np
 from matplotlib import colormaps, colors
 
+from fusion_jax import modalities
 from fusion_jax.data.transforms import image_tokenizer as tile_transforms
 from fusion_jax.evals import plots
 
@@ -39,14 +43,20 @@ _TITLES = {
 }
 
 
-def triples(path, modality, scenes):
-  """Original, reconstruction and yardstick of every scene, one row each.
+def triples(
+  path: str | pathlib.Path,
+  modality: modalities.Modality,
+  scenes: Mapping[str, Mapping[str, np.ndarray]],
+) -> None:
+  """Draws original, reconstruction and yardstick of every scene in a row.
 
   Args:
     path: file to write.
-    modality: of the tokens.
-    scenes: {key: {'truth' | 'model' | 'yardstick': [Y, X, C]}}, standardised.
+    modality: modality of the tokens.
+    scenes: {key: {'truth' | 'model' | 'yardstick': [Y, X, C]}}, standardised;
+      at least one.
   """
+  names = tuple(next(iter(scenes.values())))
   kept = 'majority' if tile_transforms.is_classes(modality) else 'mean'
   shape = next(iter(scenes.values()))['truth'].shape
   width = min(3.0, 2.2 * shape[1] / shape[0] + 0.6)
@@ -60,19 +70,24 @@ def triples(path, modality, scenes):
         ax.set_yticks([])
         ax.grid(False)
       row[0].set_ylabel(key, fontsize=7)
-    for ax, name in zip(axes[0], shown):
+    for ax, name in zip(axes[0], names):
       title = _TITLES[name] + (kept if name == 'yardstick' else '')
       ax.set_title(title, fontsize=8)
 
 
-def display(modality, images):
-  """Pictures [Y, X, 3] in [0, 1] of images of one scene, on one scale.
+def display(
+  modality: modalities.Modality, images: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+  """Turns images of one scene into pictures on one scale.
 
   The scale is that of 'truth': what a reconstruction has beyond it saturates.
 
   Args:
-    modality: of the tokens.
+    modality: modality of the tokens.
     images: {name: [Y, X, C]}, standardised; 'truth' among them.
+
+  Returns:
+    {name: [Y, X, 3]} in [0, 1].
   """
   if tile_transforms.is_classes(modality):
     palette = np.array([colors.to_rgb(c) for c in _CLASS_COLOURS])
@@ -101,12 +116,14 @@ def display(modality, images):
   }
 
 
-def code_histogram(path, counts):
-  """How often each code occurs: by index, and sorted.
+def code_histogram(
+  path: str | pathlib.Path, counts: Mapping[str, np.ndarray]
+) -> None:
+  """Draws how often each code occurs: by index, and sorted.
 
   Args:
     path: file to write.
-    counts: {label: [num_codes]}.
+    counts: {label: [num_codes]}, occurrences of each code.
   """
   with plots.new_figure(path, 8, 2 * len(counts) + 0.6) as drawn:
     axes = drawn.subplots(len(counts), 2, squeeze=False, width_ratios=(2, 1))

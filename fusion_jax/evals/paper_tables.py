@@ -37,20 +37,24 @@ ABLATION = {
 
 
 @functools.cache
-def read(number):
-  """Rows of Table `number`, 2 to 7: {column: text}."""
+def read(number: int) -> tuple[dict[str, str], ...]:
+  """Reads the rows of a table, {column: text}.
+
+  Args:
+    number: number of the table, 2 to 7.
+  """
   path = _FOLDER / f'timesenclip_table{number}.csv'
   with open(path, newline='', encoding='utf-8') as file:
     return tuple(csv.DictReader(file))
 
 
-def value(number, column, **which):
-  """One number of a table; NaN where the paper has none.
+def value(number: int, column: str, **which: str) -> float:
+  """Returns one number of a table; NaN where the paper has none.
 
   Args:
-    number: of the table.
-    column: its name.
-    **which: {column: text} of the row, such as model='CLIP'.
+    number: number of the table.
+    column: name of the column.
+    **which: {column: text} that the row has, such as model='CLIP'.
   """
   for row in read(number):
     if all(row[name] == text for name, text in which.items()):
@@ -58,8 +62,8 @@ def value(number, column, **which):
   return math.nan
 
 
-def zero_shot(kind, label, prompts, setting):
-  """Share of Table 2, 0..1.
+def zero_shot(kind: str, label: str, prompts: str, setting: str) -> float:
+  """Returns an accuracy of Table 2, a share in 0..1.
 
   Args:
     kind: key of `MODELS`.
@@ -84,8 +88,15 @@ def zero_shot(kind, label, prompts, setting):
   )
 
 
-def recall(kind, label, direction, setting):
-  """Recall@1 of Table 3; `direction` is 's2g' or 'g2s', else as above."""
+def recall(kind: str, label: str, direction: str, setting: str) -> float:
+  """Returns Recall@1 of Table 3, a share in 0..1.
+
+  Args:
+    kind: key of `MODELS`.
+    label: key of `COLUMNS`.
+    direction: 's2g' or 'g2s'.
+    setting: key of `SETTINGS`.
+  """
   return value(
     3,
     f'{COLUMNS[label]}_{direction}',
@@ -94,8 +105,16 @@ def recall(kind, label, direction, setting):
   )
 
 
-def scenicness(kind, column, what, setting):
-  """Correlation of Table 4: 'early', 'late_min2', ...; 'pearson_r', ..."""
+def scenicness(kind: str, column: str, what: str, setting: str) -> float:
+  """Returns a correlation of Table 4.
+
+  Args:
+    kind: key of `MODELS`, or a model's name in the table.
+    column: 'early', 'late_min2', 'late_min5', 'late_min8', 'late_min10' or
+      'average'.
+    what: 'pearson_r' or 'kendall_tau'.
+    setting: key of `SETTINGS`.
+  """
   return value(
     4,
     f'{column}_{what}',
@@ -104,8 +123,14 @@ def scenicness(kind, column, what, setting):
   )
 
 
-def ablation(number, kind, label):
-  """Mean of Table 5 or 6 in the paper's unit, percent."""
+def ablation(number: int, kind: str, label: str) -> float:
+  """Returns a mean of Table 5 or 6 in percent; NaN where the paper has none.
+
+  Args:
+    number: 5 (zero-shot) or 6 (retrieval).
+    kind: what was dropped in training, such as 'tsmixaug'.
+    label: key of `COLUMNS`.
+  """
   column = 'bioregion' if label == 'bioregion' else COLUMNS[label]
   drops = ABLATION.get(kind)
   if drops is None:

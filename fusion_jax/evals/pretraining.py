@@ -1,36 +1,57 @@
 """What the pretraining run is judged by, and the report that it ends with."""
 
 import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import jax
-from absl import logging
+import numpy as np
 
 from fusion_jax import modalities
 from fusion_jax.evals import (
   forecasts,
   generation,
-  plots,
   report,
+  run_report,
   tables,
   validation,
 )
+from fusion_jax.train import state as state_lib
+from fusion_jax.train import task as task_lib
+from fusion_jax.types import Config, Example
 
+if TYPE_CHECKING:
+  from fusion_jax.tasks import pretrain
+
+# Function from an example to {series: its best possible prediction [T]}.
+Oracle = Callable[[Example], Mapping[str, np.ndarray]]
 _IMAGE, _FIELD = 'untok_sen2l2a@224', 'S2L2A'
 
 
 class Pretraining:
   """Validation loss of every modality, and weather from an image alone."""
 
-  def __init__(self, task, config, workdir, *, oracle=None, place):
+  def __init__(
+    self,
+    task: 'pretrain.Pretrain',
+    config: Config,
+    workdir: str | pathlib.Path,
+    *,
+    oracle: Oracle | None = None,
+    place: validation.Place,
+  ):
     """Fits the yardsticks; evaluates nothing yet.
 
     Args:
-      task: `tasks.pretrain.Pretrain`.
-      config: of configs/pretrain.py.
-      workdir: to write to.
-      oracle: function from an example to {series: best prediction}; None
+      task: task of the run.
+      config: configuration of configs/pretrain.py.
+      workdir: folder of the run.
+      oracle: function from an example to {series: best prediction [T]}; None
         where that is not known.
-      place: from this process's share of a batch to global arrays.
+      place: function from this process's share of a batch to global arrays.
+
+    Raises:
+      ValueError: for evaluations that would only fail after training.
     """
     self._task = task
     self._config = config
@@ -45,63 +66,63 @@ class Pretraining:
       for target in config.evals.generate
     }
 
-  def hooks(self):
-    """{name: (every, run)} for the loop; generation only at the end."""
-    every = self._config.evals.every
-    return {'validation': (every, self._validation)} | {
-      f'generation of {target}': (0, run)
-      for target, run in self._generations.items()
-    }
+  def hooks(self) -> dict[str, task_lib.Hook]:
+    """Returns {name: (every, evaluation)} for the loop.
 
-  def write(self, state, history, *, duration_s):
+    Series are generated only after the last step.
+    """
+    hooks: dict[str, task_lib.Hook] = {
+      'validation': (self._config.evals.every, self._validation)
+    }
+    for target, run in self._generations.items():
+      hooks[f'generation of {target}'] = (0, run)
+    return hooks
+
+  def write(
+    self,
+    state: state_lib.TrainState,
+    history: Sequence[task_lib.Record],
+    *,
+    duration_s: float,
+  ) -> None:
     """Writes report.md, metrics.json, pictures and tables.
 
     Args:
-      state: the final `TrainState`.
-      history: records of the loop, [{'step': int, path: number}].
-      duration_s: of the whole run.
+      state: state after the last step.
+      history: records of metrics.jsonl, [{'step': int, path: number}].
+      duration_s: seconds that the run took.
     """
-    numbers = {
-      path: value
-      for record in history
-      for path, value in record.items()
-      if path != 'step'
-    }
-    numbers['train/steps'] = int(state.step)
+    numbers = run_report.last_numbers(state, history)
     for run in self._generations.values():
       if run.forecast is None:  # The run was complete before it started.
         numbers |= run(state, int(state.step))
     if jax.process_index():
       return
-    pictures = self._workdir / 'pictures'
-    pictures.mkdir(exist_ok=True)
-    forecast = {
-      target: run.forecast
-      for target, run in self._generations.items()
-      if run.forecast
-    }
-    sections = [
-      (
-        f'`{target}` from one Sentinel-2 image',
-        [forecasts.table(found), *forecasts.figures(found, pictures)],
-      )
-      for target, found in forecast.items()
-    ]
-    for found in forecast.values():
-      forecasts.write_by_lead(found, self._workdir)
-    path = report.write(
+    pictures = run_report.make_pictures_folder(self._workdir)
+    sections: list[report.Section] = []
+    for target, run in self._generations.items():
+      if run.forecast is not None:
+        blocks = [
+          forecasts.table(run.forecast),
+          *forecasts.figures(run.forecast, pictures),
+        ]
+        sections.append((f'`{target}` from one Sentinel-2 image', blocks))
+        forecasts.write_by_lead(run.forecast, self._workdir)
+    run_report.write(
       self._workdir,
       'Pretraining',
       numbers,
-      sections=[*sections, self._learning(history, pictures)],
+      [*sections, self._learning(history, pictures)],
       duration_s=duration_s,
       simulated=self._simulated,
     )
-    logging.info('The report is %s.', path)
 
-  def _generation(self, target, oracle, place):
+  def _generation(
+    self, target: str, oracle: Oracle | None, place: validation.Place
+  ) -> generation.Generation:
+    """The evaluation that generates one series from an image."""
     modality, config = modalities.get(target), self._config
-    known = generation.fit_yardsticks(
+    yardsticks = generation.fit_yardsticks(
       self._task.source('train'),
       modality.name,
       _FIELD,
@@ -109,27 +130,33 @@ class Pretraining:
     )
     return generation.Generation(
       self._task.backbone,
-      self._task.source('val'),
-      self._task.showing((_IMAGE,)),
+      generation.HeldOut(
+        self._task.source('val'),
+        self._task.showing((_IMAGE,)),
+        num_examples=config.evals.num_examples,
+        batch_size=config.evals.batch_size,
+        seed=config.seed,
+      ),
       self._task.quantizers[modality.name],
       target=modality.name,
       field=_FIELD,
-      yardsticks=known,
+      yardsticks=yardsticks,
       oracle=oracle and (lambda example: oracle(example)[modality.name]),
-      num_examples=config.evals.num_examples,
-      batch_size=config.evals.batch_size,
-      seed=config.seed,
       place=place,
     )
 
-  def _learning(self, history, pictures):
+  def _learning(
+    self, history: Sequence[task_lib.Record], pictures: pathlib.Path
+  ) -> report.Section:
     """The section on the training itself: last losses, learning curve."""
-    path = pictures / 'learning_curve.png'
-    losses = [head.name for head in self._task.heads]
-    plots.learning_curve(
-      path,
-      _curve(history, 'train/loss'),
-      {name: _curve(history, f'val/loss/{name}') for name in losses},
+    picture = run_report.learning_curve(
+      history,
+      pictures,
+      'Training loss (mean over modalities, with the ordinal term) '
+      'and validation cross-entropy of every modality',
+      validation={
+        head.name: f'val/loss/{head.name}' for head in self._task.heads
+      },
     )
     last = next(record for record in reversed(history) if 'val/loss' in record)
     rows = [
@@ -140,25 +167,21 @@ class Pretraining:
     rows.append(('mean', tables.number(last['val/loss'])))
     return 'Learning', [
       tables.markdown(('modality', 'validation loss (nats)'), rows),
-      (
-        path,
-        'Training loss (mean over modalities, with the ordinal term) '
-        'and validation cross-entropy of every modality',
-      ),
+      picture,
     ]
 
 
-def _check(task, config):
+def _check(task: 'pretrain.Pretrain', config: Config) -> None:
   """Raises ValueError for evaluations that would only fail after training."""
-  known = [
+  generated = [
     m.name for m in task.modalities if m.kind == 'series' and m.is_target
   ]
   unknown = sorted(
-    {modalities.get(name).name for name in config.generate} - set(known)
+    {modalities.get(name).name for name in config.generate} - set(generated)
   )
   if unknown:
     raise ValueError(
-      f'config.evals.generate names {unknown}; the model generates {known}.'
+      f'config.evals.generate names {unknown}; the model generates {generated}.'
     )
   size, count = config.batch_size, jax.device_count()
   if config.generate and (size < 1 or size % count):
@@ -166,11 +189,3 @@ def _check(task, config):
       f'config.evals.batch_size={size} does not divide over {count} devices; '
       f'try {max(1, size // count) * count}.'
     )
-
-
-def _curve(history, path):
-  """Steps and values of one metric."""
-  rows = [
-    (record['step'], record[path]) for record in history if path in record
-  ]
-  return [step for step, _ in rows], [value for _, value in rows]

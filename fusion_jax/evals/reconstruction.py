@@ -7,39 +7,62 @@ majority class.
 """
 
 import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from absl import logging
 
 from fusion_jax.data.transforms import image_tokenizer as tile_transforms
 from fusion_jax.evals import (
   gather,
   image_plots,
-  plots,
+  image_scores,
   reconstruction_scores,
   report,
+  run_report,
+  validation,
 )
 from fusion_jax.ops import image_metrics
+from fusion_jax.train import state as state_lib
+from fusion_jax.train import task as task_lib
+from fusion_jax.types import Batch, Config, Params
+
+if TYPE_CHECKING:
+  from fusion_jax.tasks import image_tokenizer
 
 
 class Reconstruction:
-  """Reconstructs the held-out squares of every scene, and reports."""
+  """Reconstructs the held-out squares of every scene, and reports.
 
-  def __init__(self, task, config, workdir, *, oracle=None, place):
-    """Prepares; nothing runs yet.
+  Attributes:
+    scores: scores of the last call; None before the first one.
+  """
+
+  scores: image_scores.Scores | None
+
+  def __init__(
+    self,
+    task: 'image_tokenizer.ImageTokenizer',
+    config: Config,
+    workdir: str | pathlib.Path,
+    *,
+    oracle: Any = None,
+    place: validation.Place,
+  ):
+    """Takes what it works with; nothing runs yet.
 
     Args:
-      task: `tasks.image_tokenizer.ImageTokenizer`.
-      config: of configs/image_tokenizer.py.
-      workdir: to write to.
+      task: task of the run.
+      config: configuration of configs/image_tokenizer.py.
+      workdir: folder of the run.
       oracle: not None where the data are simulated.
-      place: from this process's share of a batch to global arrays.
+      place: function from this process's share of a batch to global arrays.
 
     Raises:
       ImportError: if scikit-image, which computes SSIM, is not installed.
     """
-    self.found = None  # `reconstruction_scores` of the last call.
+    self.scores = None
     self._task = task
     self._config = config
     self._workdir = pathlib.Path(workdir)
@@ -48,92 +71,118 @@ class Reconstruction:
     self._classes = tile_transforms.is_classes(task.modality)
     self._steps = (1,) if self._classes else tuple(config.evals.decode_steps)
     if not self._classes:
-      image_metrics.load_similarity()  # Missing, it shall fail before a run.
-    self._run = jax.jit(self._reconstruct, static_argnums=2)
+      image_metrics.load_similarity()  # If it is missing, fail before a run.
+    self._decode = jax.jit(self._reconstruct, static_argnums=2)
     self._encode = jax.jit(task.encode)
 
-  def hooks(self):
-    """{name: (every, run)} for the loop."""
+  def hooks(self) -> dict[str, task_lib.Hook]:
+    """Returns {name: (every, evaluation)} for the loop."""
     return {'reconstruction': (self._config.evals.every, self)}
 
-  def __call__(self, state, step):
-    """Reconstructs, keeps `found`, and returns {path: number}."""
-    last = step == self._config.num_steps
-    self.found = self.reconstruct(
-      state.eval_params, self._steps if last else self._steps[:1]
-    )
-    self.found.train_counts = self._count_codes(state.eval_params)
-    return self.found.score()
-
-  def reconstruct(self, params, decode_steps):
-    """The scores of the held-out squares; the same on every process.
+  def __call__(
+    self, state: state_lib.TrainState, step: int
+  ) -> dict[str, float]:
+    """Reconstructs the held-out squares and keeps `scores`.
 
     Args:
-      params: of the model.
+      state: state of the run.
+      step: number of steps done; after the last one, images are decoded with
+        every number of DDIM steps that the configuration names.
+
+    Returns:
+      {path: number}.
+    """
+    last = step == self._config.num_steps
+    scores = self.reconstruct(
+      state.eval_params, self._steps if last else self._steps[:1]
+    )
+    scores.train_counts = self._count_codes(state.eval_params)
+    self.scores = scores
+    return scores.score()
+
+  def reconstruct(
+    self, params: Params, decode_steps: Sequence[int]
+  ) -> image_scores.Scores:
+    """Computes the scores of the held-out squares, alike on every process.
+
+    Args:
+      params: nested dict of the model's arrays.
       decode_steps: numbers of DDIM steps.
     """
     source, batches = self._task.tiles('val')
-    found = reconstruction_scores.new(
+    scores = reconstruction_scores.new(
       self._task.modality, source.scenes, decode_steps, self._task.num_codes
     )
     for batch in batches:
-      batch = self._place(dict(batch))
+      batch = dict(self._place(batch))
       for steps in decode_steps:
-        codes, image = self._run(params, batch, steps)
+        codes, image = self._decode(params, batch, steps)
         batch |= {'codes': codes, f'image {steps}': image}
       rows = gather.fetch(batch)
       for i in np.flatnonzero(rows['valid']):
         row = {name: x[i] for name, x in rows.items()}
-        found.add(row, {n: row[f'image {n}'] for n in decode_steps})
-    return found
+        scores.add(row, {n: row[f'image {n}'] for n in decode_steps})
+    return scores
 
-  def write(self, state, history, *, duration_s):
+  def write(
+    self,
+    state: state_lib.TrainState,
+    history: Sequence[task_lib.Record],
+    *,
+    duration_s: float,
+  ) -> None:
     """Writes report.md, metrics.json and pictures.
 
     Args:
-      state: the final `TrainState`.
-      history: records of the loop, [{'step': int, path: number}].
-      duration_s: of the whole run.
+      state: state after the last step.
+      history: records of metrics.jsonl, [{'step': int, path: number}].
+      duration_s: seconds that the run took.
     """
-    numbers = {
-      path: value
-      for record in history
-      for path, value in record.items()
-      if path != 'step'
-    }
-    numbers['train/steps'] = int(state.step)
-    if self.found is None:  # The run was complete before it started.
+    numbers = run_report.last_numbers(state, history)
+    if self.scores is None:  # The run was complete before it started.
       numbers |= self(state, int(state.step))
+    assert self.scores is not None  # The call has set it.
     if jax.process_index():
       return
-    pictures = self._workdir / 'pictures'
-    pictures.mkdir(exist_ok=True)
-    path = report.write(
+    pictures = run_report.make_pictures_folder(self._workdir)
+    blocks = [
+      self._task.holdout,
+      *self.scores.tables(),
+      *self._pictures(self.scores, pictures),
+    ]
+    learning = run_report.learning_curve(
+      history,
+      pictures,
+      'Training loss',
+      validation={},
+      ylabel=(
+        'cross-entropy (nats)'
+        if self._classes
+        else 'training loss (squared, standardised)'
+      ),
+    )
+    run_report.write(
       self._workdir,
       f'Image tokenizer of {self._task.modality.field}',
       numbers,
-      sections=[
-        (
-          'Held-out images',
-          [self._task.holdout, *self.found.tables(), *self._pictures(pictures)],
-        ),
-        self._learning(history, pictures),
-      ],
+      [('Held-out images', blocks), ('Learning', [learning])],
       duration_s=duration_s,
       simulated=self._simulated,
     )
-    logging.info('The report is %s.', path)
 
-  def _reconstruct(self, params, batch, steps):
+  def _reconstruct(
+    self, params: Params, batch: Batch, steps: int
+  ) -> tuple[Any, Any]:
+    """Codes [B, y, x] of a batch, and its images [B, Y, X, C] from them."""
     codes = self._task.encode(params, batch['image'])
     return codes, self._task.decode(params, codes, batch['noise'], steps)
 
-  def _count_codes(self, params):
-    """How often each code stands for a square of the training images."""
+  def _count_codes(self, params: Params) -> np.ndarray:
+    """Counts the codes [num_codes] of the training images' squares."""
     counts = np.zeros(self._task.num_codes, np.int64)
     _, batches = self._task.tiles('train')
     for batch in batches:
-      batch = self._place(dict(batch))
+      batch = self._place(batch)
       rows = gather.fetch(
         {'codes': self._encode(params, batch['image']), 'valid': batch['valid']}
       )
@@ -142,7 +191,9 @@ class Reconstruction:
       )
     return counts
 
-  def _pictures(self, folder):
+  def _pictures(
+    self, scores: image_scores.Scores, folder: pathlib.Path
+  ) -> list[report.Block]:
     """Originals beside reconstructions, and the histogram of codes."""
     path, histogram = folder / 'reconstructions.png', folder / 'codes.png'
     image_plots.triples(
@@ -150,14 +201,14 @@ class Reconstruction:
       self._task.modality,
       {
         key: canvas
-        for (key, _, _), canvas in zip(self.found.scenes, self.found.canvases)
+        for (key, _, _), canvas in zip(scores.scenes, scores.canvases)
       },
     )
     image_plots.code_histogram(
       histogram,
       {
-        'held-out squares': self.found.counts,
-        'training squares': self.found.train_counts,
+        'held-out squares': scores.counts,
+        'training squares': scores.train_counts,
       },
     )
     kept = 'majority class' if self._classes else 'mean'
@@ -165,18 +216,3 @@ class Reconstruction:
       (path, f"Original, reconstruction, and each patch's {kept}"),
       (histogram, 'How often each code is used'),
     ]
-
-  def _learning(self, history, folder):
-    path = folder / 'learning_curve.png'
-    records = [r for r in history if 'train/loss' in r]
-    plots.learning_curve(
-      path,
-      ([r['step'] for r in records], [r['train/loss'] for r in records]),
-      {},
-      ylabel=(
-        'cross-entropy (nats)'
-        if self._classes
-        else 'training loss (squared, standardised)'
-      ),
-    )
-    return 'Learning', [(path, 'Training loss')]

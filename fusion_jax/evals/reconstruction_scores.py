@@ -1,110 +1,79 @@
-"""Sums over the squares of held-out images, and the figures made of them."""
+"""Scores of reconstructed images: of quantities, and of classes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from fusion_jax import modalities
 from fusion_jax.data.transforms import image_tokenizer as tile_transforms
-from fusion_jax.evals import tables
-from fusion_jax.ops import fsq, image_metrics
-
-_NUM_PICTURES = 6  # Scenes that are kept whole.
+from fusion_jax.evals import image_scores, tables
+from fusion_jax.ops import image_metrics
 
 
-def new(modality, scenes, steps, num_codes):
-  """An empty `Quantities` or `Classes`, as the modality has it."""
+def new(
+  modality: modalities.Modality,
+  scenes: Sequence[image_scores.Scene],
+  steps: Sequence[int],
+  num_codes: int,
+) -> image_scores.Scores:
+  """Makes empty scores of what a modality holds, quantities or classes.
+
+  Args:
+    modality: modality of the tokens.
+    scenes: (key, corner, shape) of the covered part of every scene.
+    steps: numbers of DDIM steps, the first of which gives the headline.
+    num_codes: number of codes of the tokenizer.
+  """
   kind = Classes if tile_transforms.is_classes(modality) else Quantities
   return kind(modality, scenes, steps, num_codes)
 
 
-class _Found:
-  """What the squares of all scenes add up to.
-
-  Attributes:
-    modality: of the tokens.
-    scenes: (key, corner, shape) of the covered part of every scene.
-    steps: numbers of DDIM steps, the first of which the headline has.
-    counts: [num_codes], how often each code occurred in the squares.
-    train_counts: the same of training squares; set by the evaluation.
-    canvases: {'truth' | 'model' | 'yardstick': [Y, X, C]} of the first scenes.
-  """
-
-  def __init__(self, modality, scenes, steps, num_codes):
-    self.modality, self.scenes, self.steps = modality, scenes, steps
-    self.counts = np.zeros(num_codes, np.int64)
-    self.train_counts = self.counts.copy()
-    channels = len(modality.bands)
-    self.canvases = [
-      {
-        name: np.zeros((*shape, channels), np.float32)
-        for name in ('truth', 'model', 'yardstick')
-      }
-      for _, _, shape in scenes[:_NUM_PICTURES]
-    ]
-
-  def add(self, row, images):
-    """Counts a square in.
-
-    Args:
-      row: dict with 'image' [Y, X, C], 'counted' and 'present' [Y, X], 'codes'
-        [y, x], 'scene', 'corner'.
-      images: {steps: [Y, X, C]}, the reconstructions.
-    """
-    np.add.at(self.counts, row['codes'].ravel(), 1)
-    self._score(row, images, row['counted'] & row['present'])
-    scene = int(row['scene'])
-    if scene < len(self.canvases):
-      _, corner, _ = self.scenes[scene]
-      top, left = np.asarray(row['corner']) - corner
-      size = len(row['image'])
-      window = slice(top, top + size), slice(left, left + size)
-      parts = {
-        'truth': row['image'],
-        'model': images[self.steps[0]],
-        'yardstick': self.yardstick(row['image']),
-      }
-      for name, image in parts.items():
-        part = self.canvases[scene][name][window]
-        part[row['counted']] = image[row['counted']]
-
-  def use(self):
-    """{path: number}: codes in use on held-out and on training squares."""
-    found = {}
-    for name, counts in (('', self.counts), ('train_', self.train_counts)):
-      use = fsq.codebook_use(counts)
-      found |= {
-        f'{name}codes_used': int(use['used']),
-        f'{name}codes_perplexity': float(use['perplexity']),
-        f'{name}codes_counted': int(counts.sum()),
-      }
-    return found
-
-
-class Quantities(_Found):
+class Quantities(image_scores.Scores):
   """Squares of continuous images."""
 
-  def __init__(self, *args):
-    super().__init__(*args)
-    shape = len(self.scenes), len(self.modality.bands)
-    self._sums = {steps: {} for steps in self.steps}
-    self._shape = shape
-    self._ssim = {steps: np.zeros(2) for steps in self.steps}
+  def __init__(
+    self,
+    modality: modalities.Modality,
+    scenes: Sequence[image_scores.Scene],
+    steps: Sequence[int],
+    num_codes: int,
+  ):
+    """Makes empty sums; the arguments are those of `new`."""
+    super().__init__(modality, scenes, steps, num_codes)
+    self._sums: dict[int, dict[str, np.ndarray]] = {n: {} for n in steps}
+    self._shape = len(scenes), len(modality.bands)
+    self._ssim = {n: np.zeros(2) for n in steps}
 
   @staticmethod
-  def yardstick(image):
-    """Each patch's mean in its place."""
+  def yardstick(image: np.ndarray) -> np.ndarray:
+    """Puts the mean of each patch in its place.
+
+    Args:
+      image: [Y, X, C], standardised.
+
+    Returns:
+      [Y, X, C], standardised.
+    """
     return image_metrics.patch_means(image)
 
-  def _score(self, row, images, counted):
+  def _score(
+    self,
+    row: Mapping[str, Any],
+    images: Mapping[int, np.ndarray],
+    counted: np.ndarray,
+  ) -> None:
     for steps, image in images.items():
-      mine = self._sums[steps]
+      sums = self._sums[steps]
       for name, value in image_metrics.sums(
         row['image'], image, counted
       ).items():
-        mine.setdefault(name, np.zeros(self._shape))[row['scene']] += value
+        sums.setdefault(name, np.zeros(self._shape))[row['scene']] += value
       similar = image_metrics.similarity(row['image'], image)
       self._ssim[steps] += similar[counted].sum(), similar[counted].size
 
-  def by_scene(self):
-    """{'model' | 'patch_mean' | 'scene_mean': PSNR in dB [S]}."""
+  def by_scene(self) -> dict[str, np.ndarray]:
+    """Returns {'model' | 'patch_mean' | 'scene_mean': [scenes]}, PSNR in dB."""
     sums = self._sums[self.steps[0]]
     count = np.maximum(sums['count'].sum(1), 1)
     return {
@@ -112,9 +81,9 @@ class Quantities(_Found):
       for name, errors in _errors(sums).items()
     }
 
-  def score(self):
-    """{path: number}."""
-    numbers = self.use()
+  def score(self) -> dict[str, float]:
+    """Returns {path: number} of all squares together."""
+    numbers: dict[str, Any] = self.use()
     for steps in self.steps:
       sums = self._sums[steps]
       count = sums['count'].sum()
@@ -122,7 +91,7 @@ class Quantities(_Found):
         0
       ) ** 2 / np.maximum(sums['count'].sum(0), 1)
       mse = sums['se'].sum() / count
-      found = {
+      errors_of_steps = {
         'mse': mse,
         'mae': sums['ae'].sum() / count,
         'r2': 1 - sums['se'].sum() / scatter.sum(),
@@ -132,9 +101,11 @@ class Quantities(_Found):
         ),
         'ssim': self._ssim[steps][0] / self._ssim[steps][1],
       }
-      numbers |= {f'steps_{steps}/{name}': x for name, x in found.items()}
+      numbers |= {
+        f'steps_{steps}/{name}': x for name, x in errors_of_steps.items()
+      }
       if steps == self.steps[0]:
-        numbers |= found
+        numbers |= errors_of_steps
         for name, errors in _errors(sums).items():
           if name != 'model':
             numbers[f'{name}/mse'] = errors.sum() / count
@@ -143,8 +114,8 @@ class Quantities(_Found):
             )
     return {f'eval/{name}': float(x) for name, x in numbers.items()}
 
-  def tables(self):
-    """Markdown: all scenes together, then each."""
+  def tables(self) -> list[str]:
+    """Returns Markdown tables: all scenes together, each scene, the codes."""
     numbers = self.score()
 
     def row(label, path):
@@ -178,37 +149,56 @@ class Quantities(_Found):
         for i, (key, _, _) in enumerate(self.scenes[:20])
       ],
     )
-    return [together, apart, _use_table(numbers)]
+    return [together, apart, image_scores.use_table(numbers)]
 
 
-class Classes(_Found):
+class Classes(image_scores.Scores):
   """Squares of class maps."""
 
-  def __init__(self, *args):
-    super().__init__(*args)
+  def __init__(
+    self,
+    modality: modalities.Modality,
+    scenes: Sequence[image_scores.Scene],
+    steps: Sequence[int],
+    num_codes: int,
+  ):
+    """Makes empty sums; the arguments are those of `new`."""
+    super().__init__(modality, scenes, steps, num_codes)
     self._matrix = np.zeros(
       (2, tile_transforms.NUM_CLASSES, tile_transforms.NUM_CLASSES), np.int64
     )
 
   @staticmethod
-  def yardstick(image):
-    """Each patch's majority in its place."""
+  def yardstick(image: np.ndarray) -> np.ndarray:
+    """Puts the most frequent class of each patch in its place.
+
+    Args:
+      image: [Y, X, 1], classes.
+
+    Returns:
+      [Y, X, 1], classes.
+    """
     return image_metrics.patch_majorities(
       image[..., 0], tile_transforms.NUM_CLASSES
     )[..., None]
 
-  def _score(self, row, images, counted):
+  def _score(
+    self,
+    row: Mapping[str, Any],
+    images: Mapping[int, np.ndarray],
+    counted: np.ndarray,
+  ) -> None:
     maps = images[self.steps[0]], self.yardstick(row['image'])
-    for matrix, found in zip(self._matrix, maps):
+    for matrix, predicted in zip(self._matrix, maps):
       matrix += image_metrics.confusion(
         row['image'][..., 0],
-        found[..., 0],
+        predicted[..., 0],
         counted,
         tile_transforms.NUM_CLASSES,
       )
 
-  def score(self):
-    """{path: number}."""
+  def score(self) -> dict[str, float]:
+    """Returns {path: number} of all squares together."""
     numbers = self.use()
     for prefix, matrix in zip(('', 'patch_majority/'), self._matrix):
       numbers |= {
@@ -217,8 +207,8 @@ class Classes(_Found):
       }
     return {f'eval/{name}': float(x) for name, x in numbers.items()}
 
-  def tables(self):
-    """Markdown: accuracy and mIoU, then the IoU of each class."""
+  def tables(self) -> list[str]:
+    """Returns Markdown tables: accuracy and mIoU, each class, the codes."""
     numbers = self.score()
     model, majority = self._matrix
     together = tables.markdown(
@@ -252,11 +242,11 @@ class Classes(_Found):
     apart = tables.markdown(
       ('class', 'pixels', 'IoU of the model', 'IoU of the majority'), rows
     )
-    return [together, apart, _use_table(numbers)]
+    return [together, apart, image_scores.use_table(numbers)]
 
 
-def _errors(sums):
-  """Sums of squared errors [S, C] of the model and its yardsticks."""
+def _errors(sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Sums of squared errors [scenes, C] of the model and its yardsticks."""
   count = np.maximum(sums['count'], 1)
   return {
     'model': sums['se'],
@@ -265,28 +255,11 @@ def _errors(sums):
   }
 
 
-def _small(error):
+def _small(error: float) -> str:
   """An error as text: those of elevations are 1e-6."""
   return f'{error:.3g}' if np.isfinite(error) else 'n/a'
 
 
-def _decibels(ratio):
+def _decibels(ratio: float) -> str:
   """A PSNR as text; above 120 dB, sums in float64 differ by rounding."""
   return 'exact' if ratio > 120 else tables.number(float(ratio), 1)
-
-
-def _use_table(numbers):
-  rows = [
-    [
-      label,
-      *(
-        int(numbers[f'eval/{prefix}codes_{name}'])
-        for name in ('counted', 'used')
-      ),
-      numbers[f'eval/{prefix}codes_perplexity'],
-    ]
-    for label, prefix in (('held out', ''), ('training', 'train_'))
-  ]
-  return tables.markdown(
-    ('squares', 'tokens', 'codes in use', 'perplexity'), rows
-  )

@@ -8,6 +8,7 @@ import platform
 import shlex
 import sys
 import time
+from collections.abc import Mapping, Sequence
 
 import jax
 
@@ -18,6 +19,9 @@ SIMULATED = (
   'All figures here come from the **simulated Earth**: images and '
   'weather are made by the simulator of this package, not measured.'
 )
+# Markdown text, or a picture as (path, caption).
+Block = str | tuple[pathlib.Path, str]
+Section = tuple[str, Sequence[Block]]  # Heading, and what stands below it.
 _PACKAGES = (
   'jax',
   'jaxlib',
@@ -30,26 +34,27 @@ _PACKAGES = (
 
 
 def write(
-  workdir,
-  title,
-  metrics,
+  workdir: str | pathlib.Path,
+  title: str,
+  metrics: Mapping[str, float],
   *,
-  sections=(),
-  duration_s=None,
-  simulated=False,
-  command=None,
-):
+  sections: Sequence[Section] = (),
+  duration_s: float | None = None,
+  simulated: bool = False,
+  command: str | None = None,
+) -> pathlib.Path:
   """Writes `report.md` and `metrics.json`.
 
   Args:
-    workdir: directory of the run; pictures of the sections lie in it.
-    title: of the report.
+    workdir: folder of the run; pictures of the sections lie in it.
+    title: title of the report.
     metrics: {path: number}. What is not finite becomes null in the JSON.
     sections: (heading, blocks); a block is Markdown text, or
-      (picture path, caption).
-    duration_s: of the run, in seconds.
+      (path of a picture, caption).
+    duration_s: seconds that the run took; None leaves them out.
     simulated: whether the figures come from the simulated Earth.
-    command: that started the run; by default this process's own.
+    command: command line that started the run; by default that of this
+      process.
 
   Returns:
     Path of the report.
@@ -70,8 +75,15 @@ def write(
   return path
 
 
-def write_metrics(workdir, metrics):
-  """Writes {path: number} to `metrics.json`, sorted by path."""
+def write_metrics(
+  workdir: str | pathlib.Path, metrics: Mapping[str, float]
+) -> None:
+  """Writes `metrics.json`, sorted by path.
+
+  Args:
+    workdir: folder of the run.
+    metrics: {path: number}. What is not finite becomes null.
+  """
   numbers = {name: float(value) for name, value in sorted(metrics.items())}
   numbers = {
     name: value if math.isfinite(value) else None
@@ -81,8 +93,16 @@ def write_metrics(workdir, metrics):
   path.write_text(json.dumps(numbers, indent=2) + '\n')
 
 
-def facts(duration_s=None, command=None):
-  """Rows (what, value) that say how the figures came about."""
+def facts(
+  duration_s: float | None = None, command: str | None = None
+) -> list[tuple[str, str]]:
+  """Returns rows (what, value) that tell how the figures came about.
+
+  Args:
+    duration_s: seconds that the run took; None leaves them out.
+    command: command line that started the run; by default that of this
+      process.
+  """
   devices = jax.devices()
   rows = [
     ('command', f'`{command or own_command()}`'),
@@ -110,14 +130,14 @@ def facts(duration_s=None, command=None):
   return rows
 
 
-def own_command():
-  """The command line of this process, as one would type it."""
+def own_command() -> str:
+  """Returns the command line of this process, as one would type it."""
   spec = getattr(sys.modules.get('__main__'), '__spec__', None)
   program = f'-m {spec.name}' if spec else shlex.quote(sys.argv[0])
   return ' '.join(['python', program, *map(shlex.quote, sys.argv[1:])])
 
 
-def _block(block, workdir):
+def _block(block: Block, workdir: pathlib.Path) -> str:
   if isinstance(block, str):
     return block
   path, caption = block
@@ -126,7 +146,7 @@ def _block(block, workdir):
   return f'![{caption}]({path.as_posix()})\n\n{caption}'
 
 
-def _version(name):
+def _version(name: str) -> str:
   try:
     return importlib.metadata.version(name)
   except importlib.metadata.PackageNotFoundError:

@@ -6,29 +6,32 @@ Source: TimeSenCLIP, Sec. 4.3. No code is published; that a hit is of the class
 follows from its numbers: 0.4 to 0.7 among 50,000 places of 8 classes.
 """
 
+import dataclasses
 import functools
 import math
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fusion_jax.ops import intervals
+from fusion_jax.types import Array
 
 KS = (1, 5, 10)
 DIRECTIONS = ('s2g', 'g2s')
 _BLOCK = 256  # Queries at a time: 50 MB of scores against 50,000 places.
 
 
-class Recall(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Recall:
   """Recall@k of one direction.
 
   Attributes:
     at: {k: share of the queries with their label among the k nearest}.
-    interval: {k: (low, high)}, 95 %, over queries.
-    chance: {k: the same share for k random places}.
-    count: queries.
+    interval: {k: (low, high)}, the 95 % interval of this share over queries.
+    chance: {k: share of the queries with their label among k random places}.
+    count: number of queries.
   """
 
   at: dict[int, float]
@@ -37,17 +40,27 @@ class Recall(NamedTuple):
   count: int
 
 
-def evaluate(pixels, photos, truth, *, ks=KS, own=True):
-  """{direction: `Recall`} among the places that have the label.
+def evaluate(
+  pixels: np.ndarray,
+  photos: np.ndarray,
+  truth: np.ndarray,
+  *,
+  ks: Sequence[int] = KS,
+  own: bool = True,
+) -> dict[str, Recall]:
+  """Measures the retrieval among the places that have a label.
 
   Args:
-    pixels: [P, E], length 1.
-    photos: [P, E], length 1, of the same places.
+    pixels: [P, E], vectors of length 1.
+    photos: [P, E], vectors of length 1 of the places of `pixels`.
     truth: int [P], negative for places that do not count: those without a
       label or without a photo.
-    ks: numbers of neighbours; those that the places do not suffice for are
-      left out.
+    ks: numbers of neighbours; those that exceed the number of places are left
+      out.
     own: whether a query may find its own place; the paper does not say.
+
+  Returns:
+    {direction: recall}; {} if no k is left.
   """
   counted = np.asarray(truth) >= 0
   pixels, photos, truth = pixels[counted], photos[counted], truth[counted]
@@ -56,32 +69,43 @@ def evaluate(pixels, photos, truth, *, ks=KS, own=True):
     return {}
   pairs = {'s2g': (pixels, photos), 'g2s': (photos, pixels)}
   chance = {k: chance_level(truth, k, own=own) for k in ks}
-  found = {}
+  recalls = {}
   for direction, (queries, gallery) in pairs.items():
     near = nearest(queries, gallery, max(ks), exclude_own=not own)
     same = truth[near] == truth[:, None]
     hits = {k: same[:, :k].any(axis=1) for k in ks}
-    found[direction] = Recall(
+    recalls[direction] = Recall(
       {k: float(hit.mean()) for k, hit in hits.items()},
       {k: intervals.of_share(hit) for k, hit in hits.items()},
       chance,
       len(truth),
     )
-  return found
+  return recalls
 
 
-def nearest(queries, gallery, k, *, exclude_own=False, block=_BLOCK):
-  """Indices [Q, k] of the places with the highest cosine, best first.
+def nearest(
+  queries: np.ndarray,
+  gallery: np.ndarray,
+  k: int,
+  *,
+  exclude_own: bool = False,
+  block: int = _BLOCK,
+) -> np.ndarray:
+  """Finds the places with the highest cosine.
 
-  Scores are computed a block of queries at a time, so memory holds `block` x G
-  of them. Of equal scores the lowest index comes first.
+  Scores are computed for a block of queries at a time, so memory holds
+  `block` x G of them.
 
   Args:
-    queries: [Q, E], length 1.
-    gallery: [G, E], length 1.
-    k: at most G.
-    exclude_own: leave row i of the gallery out for query i.
-    block: queries at a time.
+    queries: [Q, E], vectors of length 1.
+    gallery: [G, E], vectors of length 1.
+    k: number of places to find, at most G.
+    exclude_own: whether row i of the gallery is left out for query i.
+    block: number of queries at a time.
+
+  Returns:
+    int [Q, k], indices of rows of the gallery, best first; of equal scores the
+    lowest index comes first.
 
   Raises:
     ValueError: if the gallery has not enough places.
@@ -93,22 +117,22 @@ def nearest(queries, gallery, k, *, exclude_own=False, block=_BLOCK):
       'use a larger gallery or smaller k.'
     )
   block = min(block, len(queries))
-  gallery, rows = jax.device_put(np.asarray(gallery, np.float32)), []
+  placed, rows = jax.device_put(np.asarray(gallery, np.float32)), []
   for start in range(0, len(queries), block):
     part = np.asarray(queries[start : start + block], np.float32)
     padded = np.zeros((block, part.shape[1]), np.float32)
     padded[: len(part)] = part
-    found = _nearest(padded, gallery, jnp.int32(start), k, exclude_own)
-    rows.append(np.asarray(found)[: len(part)])
+    indices = _nearest(padded, placed, jnp.int32(start), k, exclude_own)
+    rows.append(np.asarray(indices)[: len(part)])
   return np.concatenate(rows)
 
 
-def chance_level(truth, k=1, *, own=True):
-  """Share of the queries with their label among k random places.
+def chance_level(truth: np.ndarray, k: int = 1, *, own: bool = True) -> float:
+  """Computes the share of queries with their label among k random places.
 
   Args:
-    truth: int [P], a class of every place; queries and gallery are the same.
-    k: places drawn, none twice.
+    truth: int [P], a class of every place; every place is a query, too.
+    k: number of places drawn, none twice.
     own: whether a query's own place is among those drawn from.
   """
   _, of_place, counts = np.unique(
@@ -122,10 +146,15 @@ def chance_level(truth, k=1, *, own=True):
   return float((1 - missed)[of_place].mean())
 
 
-def metrics(path, found):
-  """{path: number} of `evaluate`'s answer: '<path>_<direction>@k', ..."""
+def metrics(path: str, recalls: Mapping[str, Recall]) -> dict[str, float]:
+  """Turns the result of `evaluate` into {path: number}.
+
+  Args:
+    path: start of the paths, which are '<path>_<direction>@k' and the like.
+    recalls: {direction: recall}.
+  """
   numbers = {}
-  for direction, recall in found.items():
+  for direction, recall in recalls.items():
     for k, value in recall.at.items():
       name = f'{path}_{direction}@{k}'
       numbers |= {
@@ -137,21 +166,25 @@ def metrics(path, found):
   return numbers
 
 
-def over_chance(numbers, path, direction, k=1):
-  """The lower 95 % bound over chance; NaN if no two places share a label.
+def over_chance(
+  numbers: Mapping[str, float], path: str, direction: str, k: int = 1
+) -> float:
+  """Divides the lower 95 % bound by chance; NaN if chance is 0.
 
   Args:
-    numbers: of `metrics`.
-    path: as there.
+    numbers: {path: number} of `metrics`.
+    path: start of the paths.
     direction: 's2g' or 'g2s'.
-    k: places found.
+    k: number of places found.
   """
   chance = numbers[f'{path}_chance@{k}']
   return numbers[f'{path}_{direction}@{k}_low'] / chance if chance else math.nan
 
 
 @functools.partial(jax.jit, static_argnums=(3, 4))
-def _nearest(queries, gallery, start, k, exclude_own):
+def _nearest(
+  queries: Array, gallery: Array, start: Array, k: int, exclude_own: bool
+) -> jax.Array:
   scores = queries @ gallery.T
   if exclude_own:
     query = start + jax.lax.broadcasted_iota(jnp.int32, scores.shape, 0)

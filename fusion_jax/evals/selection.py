@@ -1,19 +1,29 @@
-"""Which of a run's parameters are judged in the end."""
+"""Which parameters of a run are judged in the end."""
+
+import pathlib
 
 import jax
 from absl import logging
 
 from fusion_jax.train import checkpoint
+from fusion_jax.train import state as state_lib
+from fusion_jax.types import Params
 
 
-def judged(state, best, workdir):
-  """Parameters of the best checkpoint, and the step that they are of.
+def judged(
+  state: state_lib.TrainState, best: str, workdir: str | pathlib.Path
+) -> tuple[Params, int]:
+  """Reads the parameters of the best checkpoint.
 
   Args:
-    state: `TrainState` after the last step; its shardings are kept.
-    best: the metric that chooses, `config.checkpoint.best`; '' for the last
-      step's parameters, or their running mean.
-    workdir: of the run.
+    state: state after the last step; its shardings are kept.
+    best: path of the metric that chooses, `config.checkpoint.best`; '' for the
+      parameters of the last step, or their running mean.
+    workdir: folder of the run.
+
+  Returns:
+    (params, step): nested dict of arrays with the shapes of the model, and the
+    number of steps that they were trained for.
   """
   if not best:
     return state.eval_params, int(state.step)

@@ -1,20 +1,29 @@
 """Figures of series tokenizers, drawn without a screen."""
 
+import pathlib
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from fusion_jax import modalities
 from fusion_jax.evals import plots
 
 
-def reconstructions(path, leads, truth, restored, unit):
-  """Series beside what comes back of their codes, and the difference.
+def reconstructions(
+  path: str | pathlib.Path,
+  leads: Sequence[int],
+  truth: np.ndarray,
+  restored: np.ndarray,
+  unit: str,
+) -> None:
+  """Draws series beside what their codes give back, and the difference.
 
   Args:
     path: file to write.
-    leads: [T] hours or days from the acquisition.
-    truth: [P, T], NaN = missing.
-    restored: [P, T].
-    unit: of the values.
+    leads: [T], hours or days from the acquisition.
+    truth: [P, T] in `unit`, NaN where a value is missing.
+    restored: [P, T] in `unit`.
+    unit: unit of the values.
   """
   num, columns = len(truth), min(4, len(truth))
   rows = -(-num // columns)
@@ -61,12 +70,15 @@ def reconstructions(path, leads, truth, restored, unit):
     )
 
 
-def token_histograms(path, counts):
-  """How often each token occurs, one panel an approach; as the paper's Fig. 15.
+def token_histograms(
+  path: str | pathlib.Path, counts: Mapping[str, np.ndarray]
+) -> None:
+  """Draws how often each token occurs, as in the paper's Fig. 15.
 
   Args:
     path: file to write.
-    counts: {approach: [ids] counts}.
+    counts: {approach: [ids]}, occurrences of each id; a panel for each
+      approach.
   """
   with plots.new_figure(path, 7.5, 1.5 * len(counts) + 0.3) as figure:
     axes = figure.subplots(len(counts), 1, squeeze=False)[:, 0]

@@ -1,8 +1,11 @@
-"""What more pixels around the point add: 1, 5 or 9 a side (Figs. 3 and 4).
+"""What more pixels around the point add: 1, 5 or 9 per side (Figs. 3 and 4).
 
 From the metrics.json of runs that differ in `config.model.side` only. The
 paper gives no table of its values.
 """
+
+import pathlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -15,18 +18,25 @@ from fusion_jax.evals import (
 )
 
 SETTINGS = ('single', 'quarterly', 'monthly')
+# {pixels per side: [{path: number}]}, one entry for each seed.
+Runs = Mapping[int, Sequence[Mapping[str, float]]]
 
 
-def values(runs, split, label, measure='zero_shot'):
-  """{(side, setting): list over seeds} of one label.
+def values(
+  runs: Runs, split: str, label: str, measure: str = 'zero_shot'
+) -> dict[tuple[int, str], list[float]]:
+  """Collects the numbers of one label.
 
   Args:
-    runs: {side: list of {path: number}}, one entry a seed.
-    split: of the places.
-    label: name.
+    runs: {pixels per side: [{path: number}]}, one entry for each seed.
+    split: split of the places.
+    label: name of the label.
     measure: 'zero_shot' (Fig. 3), or 's2g' or 'g2s', Recall@1 (Fig. 4).
+
+  Returns:
+    {(pixels per side, temporal setting): numbers, one for each seed}.
   """
-  found = {}
+  numbers_of = {}
   for side, seeds in runs.items():
     for setting in SETTINGS:
       path = alignment_tables.zero_shot_path(split, setting, label)
@@ -34,19 +44,40 @@ def values(runs, split, label, measure='zero_shot'):
         path = (
           f'{alignment_tables.recall_path(split, setting, label)}_{measure}@1'
         )
-      found[side, setting] = [
+      numbers_of[side, setting] = [
         numbers[path] for numbers in seeds if path in numbers
       ]
-  return found
+  return numbers_of
 
 
-def table(runs, split, labels, measure='zero_shot'):
-  """Means over seeds as Markdown, see `rows`."""
+def table(
+  runs: Runs, split: str, labels: Sequence[str], measure: str = 'zero_shot'
+) -> str:
+  """Writes means over seeds as Markdown, a row for each side and setting.
+
+  Args:
+    runs: {pixels per side: [{path: number}]}, one entry for each seed.
+    split: split of the places.
+    labels: names of the labels, the columns.
+    measure: 'zero_shot', 's2g' or 'g2s'.
+  """
   return tables.markdown(*rows(runs, split, labels, measure))
 
 
-def rows(runs, split, labels, measure='zero_shot'):
-  """Header and rows of means over seeds, one row for each side and setting."""
+def rows(
+  runs: Runs, split: str, labels: Sequence[str], measure: str = 'zero_shot'
+) -> tuple[tuple[str, ...], list[list[str]]]:
+  """Makes the rows of means over seeds, one for each side and setting.
+
+  Args:
+    runs: {pixels per side: [{path: number}]}, one entry for each seed.
+    split: split of the places.
+    labels: names of the labels, the columns.
+    measure: 'zero_shot', 's2g' or 'g2s'.
+
+  Returns:
+    (header, rows) of cells.
+  """
   cells = []
   for side in sorted(runs):
     for setting in SETTINGS:
@@ -67,19 +98,33 @@ def rows(runs, split, labels, measure='zero_shot'):
   return header, cells
 
 
-def picture(path, runs, split, labels, measure='zero_shot'):
-  """A panel a label: bars by setting, one a side."""
+def picture(
+  path: str | pathlib.Path,
+  runs: Runs,
+  split: str,
+  labels: Sequence[str],
+  measure: str = 'zero_shot',
+) -> None:
+  """Draws a panel for each label, with bars by setting and side.
+
+  Args:
+    path: file to write.
+    runs: {pixels per side: [{path: number}]}, one entry for each seed.
+    split: split of the places.
+    labels: names of the labels.
+    measure: 'zero_shot', 's2g' or 'g2s'.
+  """
   sides = sorted(runs)
   colours = ('#56B4E9', '#0072B2', '#222222')
   with plots.new_figure(path, 2.1 * len(labels) + 0.6, 2.6) as figure:
     axes = figure.subplots(1, len(labels), squeeze=False)[0]
     for ax, label in zip(axes, labels):
-      found = values(runs, split, label, measure)
+      numbers_of = values(runs, split, label, measure)
       for i, side in enumerate(sides):
-        seeds = [found[side, setting] or [np.nan] for setting in SETTINGS]
-        at = np.arange(len(SETTINGS)) + (i - (len(sides) - 1) / 2) * 0.27
+        seeds = [numbers_of[side, setting] or [np.nan] for setting in SETTINGS]
+        centres = np.arange(len(SETTINGS)) + (i - (len(sides) - 1) / 2) * 0.27
         ax.bar(
-          at,
+          centres,
           [np.mean(x) for x in seeds],
           0.25,
           color=colours[i % 3],

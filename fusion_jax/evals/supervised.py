@@ -1,21 +1,27 @@
 """Accuracy of a supervised pixel classifier, and its report (Table 2)."""
 
 import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from absl import logging
 
 from fusion_jax.evals import (
   gather,
   paper_tables,
-  plots,
-  report,
+  run_report,
   selection,
   tables,
   validation,
 )
 from fusion_jax.ops import intervals
+from fusion_jax.train import state as state_lib
+from fusion_jax.train import task as task_lib
+from fusion_jax.types import Config, Params
+
+if TYPE_CHECKING:
+  from fusion_jax.tasks import classify_pixels
 
 
 class Supervised:
@@ -25,15 +31,23 @@ class Supervised:
   `config.checkpoint.best`, or of the last one where that is ''.
   """
 
-  def __init__(self, task, config, workdir, *, oracle=None, place):
-    """Prepares; nothing runs yet.
+  def __init__(
+    self,
+    task: 'classify_pixels.ClassifyPixels',
+    config: Config,
+    workdir: str | pathlib.Path,
+    *,
+    oracle: Any = None,
+    place: validation.Place,
+  ):
+    """Takes what it works with; nothing runs yet.
 
     Args:
-      task: `tasks.classify_pixels.ClassifyPixels`.
-      config: of configs/align_pixels.py.
-      workdir: to write to.
+      task: task of the run.
+      config: configuration of configs/align_pixels.py.
+      workdir: folder of the run.
       oracle: not used.
-      place: from this process's share of a batch to global arrays.
+      place: function from this process's share of a batch to global arrays.
     """
     del oracle
     self._task = task
@@ -45,21 +59,41 @@ class Supervised:
     )
     self._logits = jax.jit(task.logits)
 
-  def hooks(self):
-    """{name: (every, run)} for the loop."""
+  def hooks(self) -> dict[str, task_lib.Hook]:
+    """Returns {name: (every, evaluation)} for the loop."""
     every = self._config.evals.every
     return {
       'validation': (every, self._validation),
       'accuracy': (every, self.accuracy),
     }
 
-  def accuracy(self, state, step):
-    """'val/accuracy', and 'val/accuracy_by_class', the mean over classes."""
+  def accuracy(
+    self, state: state_lib.TrainState, step: int
+  ) -> dict[str, float]:
+    """Scores the validation split.
+
+    Args:
+      state: state of the run.
+      step: number of steps done; not used.
+
+    Returns:
+      {path: share}: 'val/accuracy', its 95 % interval, and
+      'val/accuracy_by_class', the mean over the classes that occur.
+    """
     del step
     return self._score(state.eval_params, 'val')
 
-  def predict(self, params, split):
-    """Predicted and true classes of the labelled places, two int [P].
+  def predict(
+    self, params: Params, split: str
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Classifies the labelled places of a split.
+
+    Args:
+      params: nested dict of the model's arrays.
+      split: name of a split other than 'train', whose batches are endless.
+
+    Returns:
+      (predicted, true) classes of P places, two int arrays [P].
 
     Raises:
       ValueError: if no place of the split has a label.
@@ -67,16 +101,19 @@ class Supervised:
     rows = []
     for batch in self._task.batches(split):
       placed = self._place(batch)
-      found = gather.fetch(
+      outputs = gather.fetch(
         {
           'logits': self._logits(params, placed),
           'label': placed['label'],
           'valid': placed['valid'],
         }
       )
-      known = found['valid'] & (found['label'] >= 0)
+      labelled = outputs['valid'] & (outputs['label'] >= 0)
       rows.append(
-        (found['logits'][known].argmax(axis=1), found['label'][known])
+        (
+          outputs['logits'][labelled].argmax(axis=1),
+          outputs['label'][labelled],
+        )
       )
     predicted, truth = (np.concatenate(part) for part in zip(*rows))
     if not len(truth):
@@ -86,28 +123,34 @@ class Supervised:
       )
     return predicted, truth
 
-  def _score(self, params, split):
-    """{'<split>/accuracy', its interval, '<split>/accuracy_by_class'}."""
+  def _score(self, params: Params, split: str) -> dict[str, float]:
+    """{path: share}: accuracy, its interval, and the mean over classes."""
     predicted, truth = self.predict(params, split)
     hits = predicted == truth
     by_class = [hits[truth == value].mean() for value in np.unique(truth)]
     low, high = intervals.of_share(hits)
     return {
-      f'{split}/accuracy': hits.mean(),
+      f'{split}/accuracy': float(hits.mean()),
       f'{split}/accuracy_low': low,
       f'{split}/accuracy_high': high,
-      f'{split}/accuracy_by_class': np.mean(by_class),
+      f'{split}/accuracy_by_class': float(np.mean(by_class)),
     }
 
-  def write(self, state, history, *, duration_s):
-    """Writes report.md and metrics.json; arguments as of `Alignment.write`."""
-    numbers = {
-      path: value
-      for record in history
-      for path, value in record.items()
-      if path != 'step'
-    }
-    numbers['train/steps'] = int(state.step)
+  def write(
+    self,
+    state: state_lib.TrainState,
+    history: Sequence[task_lib.Record],
+    *,
+    duration_s: float,
+  ) -> None:
+    """Writes report.md, metrics.json and a picture.
+
+    Args:
+      state: state after the last step.
+      history: records of metrics.jsonl, [{'step': int, path: number}].
+      duration_s: seconds that the run took.
+    """
+    numbers = run_report.last_numbers(state, history)
     split = self._config.evals.split
     params, numbers['train/judged_step'] = selection.judged(
       state, self._config.checkpoint.best, self._workdir
@@ -115,15 +158,14 @@ class Supervised:
     numbers |= self._score(params, split)
     if jax.process_index():
       return
-    pictures = self._workdir / 'pictures'
-    pictures.mkdir(exist_ok=True)
+    pictures = run_report.make_pictures_folder(self._workdir)
     label = self._config.label
     rows = [
       (
         what,
         *(
-          numbers.get(f'{of}/{name}', np.nan)
-          for of in dict.fromkeys(('val', split))
+          numbers.get(f'{held_out}/{name}', np.nan)
+          for held_out in dict.fromkeys(('val', split))
         ),
       )
       for what, name in (
@@ -133,23 +175,28 @@ class Supervised:
       )
     ]
     header = ('', *dict.fromkeys(('val', split)))
-    path = report.write(
+    learning = run_report.learning_curve(
+      history,
+      pictures,
+      'Cross-entropy in nats: training and validation places',
+      validation={'validation': f'val/loss/{label}'},
+    )
+    run_report.write(
       self._workdir,
       f'Supervised classification: {label}',
       numbers,
-      sections=[
+      [
         (
           f'Held-out places, {self._config.setting}',
           [tables.markdown(header, rows), self._beside()],
         ),
-        ('Learning', [_curve(history, pictures, label)]),
+        ('Learning', [learning]),
       ],
       duration_s=duration_s,
       simulated=self._config.data.name.startswith('simulated'),
     )
-    logging.info('The report is %s.', path)
 
-  def _beside(self):
+  def _beside(self) -> str:
     """The paper's number for this label and setting, as a sentence."""
     label, setting = self._config.label, self._config.setting
     if label not in paper_tables.COLUMNS:
@@ -159,16 +206,3 @@ class Supervised:
       f'The paper, on Sen4Map: {tables.number(value)}; other data, so no '
       'comparison of models.'
     )
-
-
-def _curve(history, folder, label):
-  path = folder / 'learning_curve.png'
-
-  def points(name):
-    rows = [(r['step'], r[name]) for r in history if name in r]
-    return [step for step, _ in rows], [value for _, value in rows]
-
-  plots.learning_curve(
-    path, points('train/loss'), {'validation': points(f'val/loss/{label}')}
-  )
-  return path, 'Cross-entropy in nats: training and validation places'

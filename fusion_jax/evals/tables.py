@@ -1,15 +1,18 @@
 """Markdown tables of results."""
 
 import math
+from collections.abc import Sequence
+
+Cell = str | int | float
 
 
-def markdown(header, rows):
-  """A Markdown table.
+def markdown(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+  """Makes a Markdown table.
 
   Args:
     header: names of the columns.
-    rows: lists of cells; text stands left, numbers right, as text they are
-      formatted with `number`.
+    rows: cells of each row; text stands on the left and numbers, written by
+      `number`, on the right.
 
   Returns:
     Lines joined with newlines, without a closing one.
@@ -34,8 +37,13 @@ def markdown(header, rows):
   )
 
 
-def number(value, digits=3):
-  """A number as text: `digits` decimals below 100, none above; n/a for NaN."""
+def number(value: int | float, digits: int = 3) -> str:
+  """Writes a number: with decimals below 100, without above; 'n/a' for NaN.
+
+  Args:
+    value: int, with a comma between thousands, or float.
+    digits: number of decimals.
+  """
   if isinstance(value, int):
     return f'{value:,}'
   if not math.isfinite(value):
@@ -45,7 +53,15 @@ def number(value, digits=3):
   return f'{value:.{digits}f}'
 
 
-def with_interval(value, interval, digits=3):
-  """'0.912 [0.890, 0.930]'."""
+def with_interval(
+  value: float, interval: tuple[float, float], digits: int = 3
+) -> str:
+  """Writes a number with its interval, as '0.912 [0.890, 0.930]'.
+
+  Args:
+    value: the number.
+    interval: (low, high).
+    digits: number of decimals.
+  """
   low, high = (number(bound, digits) for bound in interval)
   return f'{number(value, digits)} [{low}, {high}]'

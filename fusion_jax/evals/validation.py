@@ -1,7 +1,18 @@
-"""Loss of every modality over a whole split, the same on any mesh."""
+"""Loss of every modality over a whole split, which any mesh gives alike."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import jax
 import numpy as np
+
+from fusion_jax.train import state as state_lib
+from fusion_jax.train import task as task_lib
+from fusion_jax.types import Batch
+
+# Function from this process's share of a batch, [B / process_count, ...], to
+# a dict of global arrays [B, ...].
+Place = Callable[[Batch], Any]
 
 
 class Validation:
@@ -11,17 +22,24 @@ class Validation:
   the numbers do not depend on how the split is cut into batches.
   """
 
-  def __init__(self, task, batches, *, place=jax.device_put, prefix='val'):
-    """Prepares; nothing runs yet.
+  def __init__(
+    self,
+    task: task_lib.Objective,
+    batches: Callable[[], Iterable[Batch]],
+    *,
+    place: Place = jax.device_put,
+    prefix: str = 'val',
+  ):
+    """Takes what it works with; nothing runs yet.
 
     Args:
-      task: see train/loop.py; only `weigh` and `loss` are called. Losses are
-        the metrics called 'loss/<modality>'.
-      batches: function without arguments that returns an iterable of one pass
-        over the split, this process's share of each batch. Slots of examples
-        that only fill the last batch up are padding.
-      place: from such a share to global arrays.
-      prefix: of the metric paths.
+      task: task whose `weigh` and `loss` are called. Its losses are the
+        metrics called 'loss/<modality>'.
+      batches: function without arguments that returns one pass over the split,
+        this process's share of each batch. Tokens of examples that only fill
+        the last batch up are padding.
+      place: function from such a share to global arrays.
+      prefix: start of the metric paths.
     """
     self._batches = batches
     self._place = place
@@ -32,10 +50,20 @@ class Validation:
       )[1][0]
     )
 
-  def __call__(self, state, step):
-    """{path: mean} of every metric, and the mean of all modalities' losses."""
+  def __call__(
+    self, state: state_lib.TrainState, step: int
+  ) -> dict[str, float]:
+    """Evaluates the split.
+
+    Args:
+      state: state of the run.
+      step: number of steps done; not used.
+
+    Returns:
+      {path: mean} of every metric, and the mean of all modalities' losses.
+    """
     del step
-    totals = {}
+    totals: dict[str, Any] = {}
     for batch in self._batches():
       metrics = jax.device_get(
         self._metrics(state.eval_params, state.extra, self._place(batch))

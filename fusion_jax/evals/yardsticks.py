@@ -10,18 +10,26 @@ class Climatology:
   """Predicts the training mean at each lead for every place.
 
   Attributes:
-    series: [T], unit of the series.
+    series: [T], in the series' unit.
   """
 
   series: np.ndarray
 
   @classmethod
-  def fit(cls, series):
-    """Takes the mean over places of training series [P, T], NaN = missing."""
+  def fit(cls, series: np.ndarray) -> 'Climatology':
+    """Averages training series over places.
+
+    Args:
+      series: [P, T], NaN where a value is missing.
+    """
     return cls(_mean_over_places(np.asarray(series, np.float64)))
 
-  def predict(self, num_places):
-    """[num_places, T], the same series for every place."""
+  def predict(self, num_places: int) -> np.ndarray:
+    """Returns [num_places, T], one series for all places.
+
+    Args:
+      num_places: number of places.
+    """
     return np.broadcast_to(self.series, (num_places, len(self.series)))
 
 
@@ -36,10 +44,13 @@ class LinearRegression:
   weights: np.ndarray
 
   @classmethod
-  def fit(cls, features, series):
-    """Fits to training features [P, F] and series [P, T].
+  def fit(cls, features: np.ndarray, series: np.ndarray) -> 'LinearRegression':
+    """Fits the weights to a training split.
 
-    A place whose value is missing (NaN) at a lead is left out at that lead.
+    Args:
+      features: [P, F], features of places.
+      series: [P, T]. A place whose value is missing (NaN) at a lead is left out
+        at that lead.
     """
     design = _with_intercept(features)
     series = np.asarray(series, np.float64)
@@ -53,17 +64,25 @@ class LinearRegression:
       )[0]
     return cls(weights)
 
-  def predict(self, features):
-    """Series [P, T] for features [P, F]."""
+  def predict(self, features: np.ndarray) -> np.ndarray:
+    """Returns series [P, T].
+
+    Args:
+      features: [P, F], features of places.
+    """
     return _with_intercept(features) @ self.weights
 
 
-def band_means(image):
-  """Mean of each band, [C] float64, of an image [Y, X, C]."""
+def band_means(image: np.ndarray) -> np.ndarray:
+  """Returns the mean of each band, [C] float64.
+
+  Args:
+    image: [Y, X, C].
+  """
   return np.asarray(image, np.float64).mean(axis=(0, 1))
 
 
-def _mean_over_places(series):
+def _mean_over_places(series: np.ndarray) -> np.ndarray:
   valid = ~np.isnan(series)
   counts = valid.sum(axis=0)
   return np.divide(
@@ -74,6 +93,6 @@ def _mean_over_places(series):
   )
 
 
-def _with_intercept(features):
+def _with_intercept(features: np.ndarray) -> np.ndarray:
   features = np.asarray(features, np.float64)
   return np.concatenate([features, np.ones((len(features), 1))], axis=1)

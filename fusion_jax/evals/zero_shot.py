@@ -1,5 +1,8 @@
 """Zero-shot classification of places by the vectors of texts (Table 2)."""
 
+import dataclasses
+import pathlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,9 +20,9 @@ class Classes(NamedTuple):
   """Classes of a label that have prompts.
 
   Attributes:
-    names: C names.
-    values: int [C], their values in the label.
-    vectors: [C, E], length 1.
+    names: names of C classes.
+    values: int [C], values of the classes in the label.
+    vectors: [C, E], vectors of length 1.
   """
 
   names: tuple[str, ...]
@@ -27,19 +30,20 @@ class Classes(NamedTuple):
   vectors: np.ndarray
 
 
-class Score(NamedTuple):
-  """What classes get right.
+@dataclasses.dataclass(frozen=True)
+class Score:
+  """How many places are classified rightly.
 
   Attributes:
-    accuracy: top-1, share of the places.
-    normalised: the same after each class's scores were divided by their mean
-      over all places. It needs the whole test set (it is transductive) and
-      takes away how near a class is to everything.
-    by_class: mean over the classes that occur of the share of their places.
-    by_candidate: the same, over all candidates: one that does not occur
-      counts as 0, as in the public code.
-    interval: 95 %, of the accuracy over places.
-    count: places.
+    accuracy: top-1 accuracy, a share of the places.
+    normalised: top-1 accuracy after each class's scores were divided by their
+      mean over all places. It needs the whole test set (it is transductive)
+      and takes away how near a class is to everything.
+    by_class: mean accuracy over the classes that occur.
+    by_candidate: mean accuracy over all candidates: a class that does not
+      occur counts as 0, as in the public code.
+    interval: (low, high), the 95 % interval of the accuracy over places.
+    count: number of places.
     classes: {name: (accuracy, places)} of the classes that occur.
   """
 
@@ -52,14 +56,16 @@ class Score(NamedTuple):
   classes: dict[str, tuple[float, int]]
 
 
-def read_classes(path, label, width, names):
-  """`Classes` of a file of prompt vectors.
+def read_classes(
+  path: str | pathlib.Path, label: str, width: int, names: Sequence[str]
+) -> Classes:
+  """Reads classes from a file of prompt vectors.
 
   Args:
-    path: of the file, see data/prompt_files.py.
-    label: name.
-    width: E.
-    names: of the label's classes, in the order of its values.
+    path: path of the file, see data/prompt_files.py.
+    label: name of the label.
+    width: number of dimensions E that the vectors must have.
+    names: names of the label's classes, in the order of its values.
 
   Raises:
     ValueError: if the file has no vectors, or a class that the label lacks.
@@ -79,14 +85,14 @@ def read_classes(path, label, width, names):
   return Classes(prompts.classes, values, np.asarray(vectors))
 
 
-def evaluate(vectors, truth, classes):
-  """`Score` of places against the vectors of texts.
+def evaluate(vectors: np.ndarray, truth: np.ndarray, classes: Classes) -> Score:
+  """Classifies places by the vectors of texts.
 
   Args:
-    vectors: [P, E], length 1.
-    truth: int [P]. Places without a label, or of a class without prompts, do
-      not count.
-    classes: `Classes`.
+    vectors: [P, E], vectors of places, of length 1.
+    truth: int [P], classes of the places. Places without a label, or of a
+      class without prompts, do not count.
+    classes: classes with prompts.
 
   Source: TimeSenCLIP, Sec. 4.2 and `src/Evaluation/zeroshot_train_eval.py`,
   which prints raw and normalised accuracy; the paper does not say which it
@@ -94,8 +100,8 @@ def evaluate(vectors, truth, classes):
   """
   counted = np.isin(truth, classes.values)
   if not counted.any():
-    nothing = (np.nan,) * 4
-    return Score(*nothing, (np.nan, np.nan), 0, {})
+    nan = np.nan
+    return Score(nan, nan, nan, nan, (nan, nan), 0, {})
   truth = np.asarray(truth)[counted]
   scores = vectors[counted] @ classes.vectors.T
   hits = classes.values[np.argmax(scores, axis=1)] == truth
@@ -121,8 +127,13 @@ def evaluate(vectors, truth, classes):
   )
 
 
-def metrics(path, score):
-  """{path: number} of a `Score`; the accuracy has the path itself."""
+def metrics(path: str, score: Score) -> dict[str, float]:
+  """Turns a score into {path: number}.
+
+  Args:
+    path: path of the accuracy, and start of the other paths.
+    score: result of `evaluate`.
+  """
   return {
     path: score.accuracy,
     f'{path}_normalised': score.normalised,
@@ -133,5 +144,5 @@ def metrics(path, score):
   }
 
 
-def _key(name):
+def _key(name: str) -> str:
   return labels.pretty(name).lower().replace(' ', '')

@@ -76,16 +76,21 @@ def make_eval(backbone, source=SOURCE, **kwargs):
     tokenizer=None,
     standards=normalize.standards(MODEL),
   )
+  held_out = {
+    name: kwargs.pop(name)
+    for name in ('batch_size', 'num_examples')
+    if name in kwargs
+  }
   settings = dict(
-    batch_size=8,
     num_samples=3,
     oracle=lambda example: example[TARGET],
     yardsticks=generation.fit_yardsticks(SOURCE, image_size=32),
   )
   return generation.Generation(
     backbone,
-    source,
-    [NoPlace(), *showing],
+    generation.HeldOut(
+      source, [NoPlace(), *showing], **{'batch_size': 8} | held_out
+    ),
     quantize.uniform(260, 300),
     **settings | kwargs,
   )

@@ -4,7 +4,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from fusion_jax.evals import plots
+from fusion_jax.evals import forecast_plots, plots
 
 LEADS = tuple(range(-47, 13))
 
@@ -26,7 +26,7 @@ def test_profiles_are_drawn_also_for_an_odd_number_of_places(tmp_path, places):
   truth, samples = places
   images = np.random.default_rng(1).random((5, 8, 8, 3))
   path = tmp_path / 'profiles.png'
-  plots.profiles(
+  forecast_plots.profiles(
     path, images, LEADS, truth, samples, oracle=truth, titles=['a place'] * 5
   )
   assert_has_ink(path)
@@ -34,7 +34,7 @@ def test_profiles_are_drawn_also_for_an_odd_number_of_places(tmp_path, places):
 
 def test_one_series_is_drawn(tmp_path, places):
   path = tmp_path / 'series.png'
-  plots.series(path, LEADS, places[1][0], np.zeros((4, 4, 3)), 'scene')
+  forecast_plots.series(path, LEADS, places[1][0], np.zeros((4, 4, 3)), 'scene')
   assert_has_ink(path)
 
 
@@ -42,7 +42,7 @@ def test_parity_is_drawn_with_missing_truth(tmp_path, places):
   truth = places[0].ravel().copy()
   truth[3] = np.nan
   path = tmp_path / 'parity.png'
-  plots.parity(
+  forecast_plots.parity(
     path,
     truth,
     {'model': truth + 1, 'oracle': truth},
@@ -53,7 +53,7 @@ def test_parity_is_drawn_with_missing_truth(tmp_path, places):
 
 def test_error_by_lead_is_drawn(tmp_path):
   path = tmp_path / 'errors.png'
-  plots.error_by_lead(
+  forecast_plots.error_by_lead(
     path, LEADS, {'model': np.ones(60), 'climatology': np.full(60, 2.0)}
   )
   assert_has_ink(path)

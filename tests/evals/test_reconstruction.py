@@ -139,9 +139,9 @@ def test_small_errors_keep_their_digits_and_constant_scenes_are_exact():
 
 def test_codes_in_use_are_counted(scored):
   found, numbers, _ = scored
-  assert found.found.counts.sum() == 2 * 4 * 2
-  assert found.found.train_counts.sum() == 2 * 4 * 4
-  assert numbers['eval/codes_used'] == (found.found.counts > 0).sum()
+  assert found.scores.counts.sum() == 2 * 4 * 2
+  assert found.scores.train_counts.sum() == 2 * 4 * 4
+  assert numbers['eval/codes_used'] == (found.scores.counts > 0).sum()
 
 
 def test_every_number_of_steps_is_judged_and_the_first_leads(scored):
@@ -163,7 +163,7 @@ def test_the_report_shows_pictures_scenes_and_the_holdout(scored, tmp_path):
 
 
 def test_pictures_are_put_together_from_their_squares(elevations, scored):
-  canvas = scored[0].found.canvases[0]
+  canvas = scored[0].scores.canvases[0]
   np.testing.assert_allclose(
     canvas['truth'][..., 0], elevations[0][0][:, 64:], atol=1e-5
   )

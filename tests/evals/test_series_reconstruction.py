@@ -11,7 +11,7 @@ from fusion_jax.data.builders import blocks as blocks_lib
 from fusion_jax.data.builders import series as builder
 from fusion_jax.data.builders import statistics
 from fusion_jax.data.sources import gridded, stations
-from fusion_jax.evals import series_plots, series_reconstruction
+from fusion_jax.evals import series_plots, series_scores
 
 ROOT = pathlib.Path(__file__).parents[2]
 WIDTH = (318 - 225) / 500
@@ -68,10 +68,10 @@ def temperature(era5):
 
 def test_uniform_bins_err_as_theory_says_on_real_temperature(temperature):
   train, test = temperature
-  bins = series_reconstruction.bins_of(
+  bins = series_scores.bins_of(
     't2m_hourly', fit('t2m_hourly', train), (225.0, 318.0)
   )
-  scores, counts = series_reconstruction.score_bins(bins['uniform_fixed'], test)
+  scores, counts = series_scores.score_bins(bins['uniform_fixed'], test)
   assert scores.mse == pytest.approx(WIDTH**2 / 12, rel=0.05)
   assert scores.mae == pytest.approx(WIDTH / 4, rel=0.05)
   assert scores.clipped == 0 and counts.sum() == test.size
@@ -100,7 +100,7 @@ def test_the_splits_share_no_hour_and_no_neighbouring_cell(era5):
 @pytest.mark.parametrize('scheme', ['uniform', 'quantile'])
 def test_bins_do_not_collapse_on_real_precipitation(rain, scheme):
   train, test = rain
-  bins = series_reconstruction.bins_of(
+  bins = series_scores.bins_of(
     'tp_hourly', fit('tp_hourly', train), (225.0, 318.0)
   )
   assert set(bins) == {'uniform', 'quantile'}
@@ -114,7 +114,7 @@ def test_bins_do_not_collapse_on_real_precipitation(rain, scheme):
   np.testing.assert_array_equal(restored[dry], 0)
   amounts = len(np.unique(test[wet]))
   assert len(np.unique(ids[wet])) > 0.6 * amounts > 10
-  scores, counts = series_reconstruction.score_bins(bins[scheme], test)
+  scores, counts = series_scores.score_bins(bins[scheme], test)
   assert scores.r2 > 0.98
   assert counts[modalities.ZERO] == dry.sum()
   assert counts[modalities.NULL] == 0  # No value, so none of the tokens used.
@@ -122,7 +122,7 @@ def test_bins_do_not_collapse_on_real_precipitation(rain, scheme):
 
 def test_scores_of_reconstructions_by_hand():
   truth = np.array([[1.0, 2.0, np.nan], [3.0, 6.0, 3.0]])
-  scores = series_reconstruction.Scores.of(
+  scores = series_scores.Scores.of(
     truth, truth + np.array([[1.0, 1.0, 9.0], [0.0, -2.0, 0.0]]), [2, 2, 0, 1]
   )
   assert scores.mse == pytest.approx(6 / 5)

@@ -23,7 +23,7 @@ def test_nearest_places_of_each_class_are_found_in_order():
   )
   np.testing.assert_array_equal(waves.places, [2, 3])
   np.testing.assert_allclose(waves.cosines, [1, 1])
-  assert (waves.wanted, waves.right) == ('BlackSea', 0.5)
+  assert (waves.expected, waves.right) == ('BlackSea', 0.5)
   np.testing.assert_array_equal(peaks.places, [0, 1])
   assert peaks.text == 'peaks'
   assert text_retrieval.precision([waves, peaks]) == 0.5
@@ -44,7 +44,7 @@ def test_picture_has_a_row_a_text(tmp_path, side):
     for i in range(3)
   }
   found = [
-    text_retrieval.Found('waves', 'BlackSea', np.arange(3), np.ones(3), 0.5)
+    text_retrieval.Answer('waves', 'BlackSea', np.arange(3), np.ones(3), 0.5)
   ] * 2
   path = tmp_path / 'found.png'
   text_retrieval.picture(
