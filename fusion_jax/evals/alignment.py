@@ -8,7 +8,7 @@ the parameters of that checkpoint, on the split `config.evals.split`: see
 
 import pathlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 
@@ -21,12 +21,10 @@ from fusion_jax.evals import (
   validation,
   zero_shot,
 )
+from fusion_jax.tasks import align_pixels
 from fusion_jax.train import state as state_lib
 from fusion_jax.train import task as task_lib
 from fusion_jax.types import Config
-
-if TYPE_CHECKING:
-  from fusion_jax.tasks import align_pixels
 
 
 class Alignment:
@@ -34,7 +32,7 @@ class Alignment:
 
   def __init__(
     self,
-    task: 'align_pixels.AlignPixels',
+    task: align_pixels.AlignPixels,
     config: Config,
     workdir: str | pathlib.Path,
     *,

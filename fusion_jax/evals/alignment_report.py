@@ -2,7 +2,6 @@
 
 import pathlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,10 +19,8 @@ from fusion_jax.evals import (
   text_retrieval,
   zero_shot,
 )
+from fusion_jax.tasks import align_pixels
 from fusion_jax.types import Config
-
-if TYPE_CHECKING:
-  from fusion_jax.tasks import align_pixels
 
 Part = tuple[dict[str, float], report.Section]  # ({path: number}, section).
 _BESIDE = (
@@ -35,7 +32,7 @@ _BESIDE = (
 class AlignmentReport:
   """Zero-shot, retrieval, search by text, scenicness and cost."""
 
-  def __init__(self, task: 'align_pixels.AlignPixels', config: Config):
+  def __init__(self, task: align_pixels.AlignPixels, config: Config):
     """Reads the files of texts, so that a wrong one is found before training.
 
     Args:

@@ -262,32 +262,29 @@ def run(
       f'The photos of {data} have vectors of {photos.shape[1]} dimensions, '
       f'{clip} gives {model.width}; prepare them with this CLIP.'
     )
-  truth = {
+  vectors = embed_places(model, source, [str(x['key']) for x in examples], size)
+  folder = pathlib.Path(data) / 'prompts'
+  numbers = evaluate(vectors, photos, seen, _truth(examples), folder, split)
+  beside = f'In brackets: {name} in the paper.'
+  blocks = [beside, table(numbers, name, split)]
+  sections = [(f'Tables 2 and 3 ({split}, single)', blocks)]
+  if prompts is not None and votes is not None:
+    blocks = _scenicness(numbers, model, vectors, prompts, votes, name, split)
+    sections.append((f'Table 4, scenicness ({split}, single)', blocks))
+  out = pathlib.Path(out)
+  out.mkdir(parents=True, exist_ok=True)
+  title = f'{name} on pictures of Sentinel-2'
+  report.write(out, title, numbers, sections=sections)
+  return numbers
+
+
+def _truth(examples: Sequence[Example]) -> dict[str, np.ndarray]:
+  """{task: int [P]}, the labels of places that have these tasks' fields."""
+  return {
     task: np.array([x[field] for x in examples])
     for task, field in labels.FIELDS.items()
     if field in examples[0]
   }
-  vectors = embed_places(model, source, [str(x['key']) for x in examples], size)
-  numbers = evaluate(
-    vectors, photos, seen, truth, pathlib.Path(data) / 'prompts', split
-  )
-  beside = f'In brackets: {name} in the paper.'
-  sections = [
-    (f'Tables 2 and 3 ({split}, single)', [beside, table(numbers, name, split)])
-  ]
-  if prompts is not None and votes is not None:
-    sections.append(
-      (
-        f'Table 4, scenicness ({split}, single)',
-        _scenicness(numbers, model, vectors, prompts, votes, name, split),
-      )
-    )
-  out = pathlib.Path(out)
-  out.mkdir(parents=True, exist_ok=True)
-  report.write(
-    out, f'{name} on pictures of Sentinel-2', numbers, sections=sections
-  )
-  return numbers
 
 
 def _scenicness(

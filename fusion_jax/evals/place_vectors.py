@@ -1,17 +1,15 @@
 """Vectors of the places of a split: from their pixels and from their photos."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from fusion_jax.evals import gather, validation
 from fusion_jax.ops import calendar, contrastive
+from fusion_jax.tasks import align_pixels
 from fusion_jax.types import Array, Batch, Params
-
-if TYPE_CHECKING:
-  from fusion_jax.tasks import align_pixels
 
 
 class PlaceVectors(NamedTuple):
@@ -36,7 +34,7 @@ class Embedder:
 
   def __init__(
     self,
-    task: 'align_pixels.AlignPixels',
+    task: align_pixels.AlignPixels,
     place: validation.Place,
     settings: Sequence[str] = tuple(calendar.SETTINGS),
   ):

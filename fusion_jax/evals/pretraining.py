@@ -2,7 +2,6 @@
 
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -16,12 +15,10 @@ from fusion_jax.evals import (
   tables,
   validation,
 )
+from fusion_jax.tasks import pretrain
 from fusion_jax.train import state as state_lib
 from fusion_jax.train import task as task_lib
 from fusion_jax.types import Config, Example
-
-if TYPE_CHECKING:
-  from fusion_jax.tasks import pretrain
 
 # Function from an example to {series: its best possible prediction [T]}.
 Oracle = Callable[[Example], Mapping[str, np.ndarray]]
@@ -33,7 +30,7 @@ class Pretraining:
 
   def __init__(
     self,
-    task: 'pretrain.Pretrain',
+    task: pretrain.Pretrain,
     config: Config,
     workdir: str | pathlib.Path,
     *,
@@ -171,7 +168,7 @@ class Pretraining:
     ]
 
 
-def _check(task: 'pretrain.Pretrain', config: Config) -> None:
+def _check(task: pretrain.Pretrain, config: Config) -> None:
   """Raises ValueError for evaluations that would only fail after training."""
   generated = [
     m.name for m in task.modalities if m.kind == 'series' and m.is_target

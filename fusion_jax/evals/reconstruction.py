@@ -8,7 +8,7 @@ majority class.
 
 import pathlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,12 +24,10 @@ from fusion_jax.evals import (
   validation,
 )
 from fusion_jax.ops import image_metrics
+from fusion_jax.tasks import image_tokenizer
 from fusion_jax.train import state as state_lib
 from fusion_jax.train import task as task_lib
 from fusion_jax.types import Batch, Config, Params
-
-if TYPE_CHECKING:
-  from fusion_jax.tasks import image_tokenizer
 
 
 class Reconstruction:
@@ -43,7 +41,7 @@ class Reconstruction:
 
   def __init__(
     self,
-    task: 'image_tokenizer.ImageTokenizer',
+    task: image_tokenizer.ImageTokenizer,
     config: Config,
     workdir: str | pathlib.Path,
     *,

@@ -9,7 +9,7 @@ import dataclasses
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,12 +24,10 @@ from fusion_jax.evals import (
   tables,
   validation,
 )
+from fusion_jax.tasks import series_tokenizer
 from fusion_jax.train import state as state_lib
 from fusion_jax.train import task as task_lib
 from fusion_jax.types import Array, Batch, Config, Params
-
-if TYPE_CHECKING:
-  from fusion_jax.tasks import series_tokenizer
 
 
 class SeriesReconstruction:
@@ -45,7 +43,7 @@ class SeriesReconstruction:
 
   def __init__(
     self,
-    task: 'series_tokenizer.SeriesTokenizer',
+    task: series_tokenizer.SeriesTokenizer,
     config: Config,
     workdir: str | pathlib.Path,
     *,

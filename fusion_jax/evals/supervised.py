@@ -2,7 +2,7 @@
 
 import pathlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,12 +16,10 @@ from fusion_jax.evals import (
   validation,
 )
 from fusion_jax.ops import intervals
+from fusion_jax.tasks import classify_pixels
 from fusion_jax.train import state as state_lib
 from fusion_jax.train import task as task_lib
 from fusion_jax.types import Config, Params
-
-if TYPE_CHECKING:
-  from fusion_jax.tasks import classify_pixels
 
 
 class Supervised:
@@ -33,7 +31,7 @@ class Supervised:
 
   def __init__(
     self,
-    task: 'classify_pixels.ClassifyPixels',
+    task: classify_pixels.ClassifyPixels,
     config: Config,
     workdir: str | pathlib.Path,
     *,

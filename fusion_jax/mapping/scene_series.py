@@ -16,7 +16,7 @@ from absl import logging
 import fusion_jax
 from fusion_jax import extras, modalities
 from fusion_jax.data import windows
-from fusion_jax.evals import plots
+from fusion_jax.evals import forecast_plots, plots
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -203,7 +203,7 @@ def write_series(
   paths = [out / f'{stem}{ending}' for ending in ('.csv', '.nc', '.png')]
   _write_csv(result, paths[0])
   _write_netcdf(result, paths[1])
-  plots.series(
+  forecast_plots.series(
     paths[2],
     result.modality.leads,
     result.samples,

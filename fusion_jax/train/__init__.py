@@ -1,0 +1,1 @@
+"""Training of any task: the loop, its settings, checkpoints and logs."""

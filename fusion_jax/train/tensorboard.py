@@ -86,7 +86,7 @@ class TensorBoardWriter:
 
     Args:
       step: number of steps done.
-      arrays: {name: array of any shape}.
+      arrays: {name: [...]}, arrays of any shape.
       num_buckets: {name: number of bins}, 30 where it says nothing.
     """
     for name, array in arrays.items():
