@@ -1,6 +1,6 @@
 """Runs train as before, and earlier runs open and give their outputs.
 
-Compared with `testdata/earlier/trained`: of each run its packed folder, the lines
+Compared with `testdata/earlier/trained`: its packed folder, the lines
 of its metrics.jsonl, and inputs and outputs of the loaded model. Folders of
 earlier layouts are described in the README there.
 """
