@@ -13,13 +13,14 @@ class MissingExtraError(ImportError):
 
 
 @contextlib.contextmanager
-def needed(extra: str, purpose: str) -> Iterator[None]:
+def needed(extra: str, purpose: str, otherwise: str = '') -> Iterator[None]:
   """Turns a failed import into an error that names the extra to install.
 
   Args:
     extra: name of the extra, such as 'map'.
     purpose: what the packages are needed for, as the subject of a sentence:
       'Writing maps'.
+    otherwise: what else helps, as the end of the sentence; '' for nothing.
 
   Raises:
     MissingExtraError: if an import inside the block fails. A module of
@@ -35,6 +36,7 @@ def needed(extra: str, purpose: str) -> Iterator[None]:
       raise
     raise MissingExtraError(
       f'{purpose} needs packages that are not installed ({error}); install '
-      f"them with: pip install 'fusion_jax[{extra}]'",
+      f"them with: pip install 'fusion_jax[{extra}]'"
+      + (f', or {otherwise}' if otherwise else ''),
       name=error.name,
     ) from error

@@ -73,7 +73,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     argv: the verb and its arguments; by default those of the process.
 
   Raises:
-    SystemExit: after an error that a user can cause, and after `--help`.
+    door.Failure: after an error that a user can cause, with its message.
+    SystemExit: after `--help`, with status 0.
   """
   argv = sys.argv[1:] if argv is None else [str(x) for x in argv]
   command = f'{NAME} {argv[0]}' if argv and argv[0] in VERBS else NAME

@@ -47,6 +47,22 @@ class UsageError(ValueError):
   """The command line is wrong."""
 
 
+class Failure(SystemExit):
+  """The end of a command after an error that a user can cause.
+
+  Attributes:
+    code: status of the process, 1 or 2.
+    message: what was told on stderr.
+  """
+
+  def __init__(self, code: int, message: str) -> None:
+    super().__init__(code)
+    self.message = message
+
+  def __str__(self) -> str:
+    return self.message
+
+
 @contextlib.contextmanager
 def open_for(command: str, argv: Sequence[str]) -> Iterator[list[str]]:
   """Runs a command: sets up logging, tells the user's errors in one line.
@@ -59,8 +75,8 @@ def open_for(command: str, argv: Sequence[str]) -> Iterator[list[str]]:
     The arguments without `--verbose`.
 
   Raises:
-    SystemExit: after an error of `USER_ERRORS`, with status 2 for a wrong
-      command line and 1 otherwise.
+    Failure: after an error of `USER_ERRORS`, with status 2 for a wrong command
+      line and 1 otherwise.
   """
   show_progress()
   try:
@@ -68,9 +84,10 @@ def open_for(command: str, argv: Sequence[str]) -> Iterator[list[str]]:
   except USER_ERRORS as error:
     if VERBOSE in argv:
       traceback.print_exc()
-    print(f'{command}: {one_line(error)}', file=sys.stderr)
+    message = f'{command}: {one_line(error)}'
+    print(message, file=sys.stderr)
     wrong_usage = isinstance(error, (UsageError, flags.Error))
-    raise SystemExit(2 if wrong_usage else 1) from error
+    raise Failure(2 if wrong_usage else 1, message) from error
 
 
 def show_progress() -> None:

@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> None:
     )
     print(f'usage: {COMMAND} --config NAME [FLAGS]\n')
     print((__doc__ or '').format(names=listed).rstrip())
-    return
+    raise SystemExit(0)
   _run(find_config(argv))
 
 

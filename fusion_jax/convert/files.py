@@ -3,11 +3,13 @@
 import hashlib
 import json
 import pathlib
+from collections.abc import Mapping
 
 import ml_dtypes
 import numpy as np
 import safetensors
 
+from fusion_jax import extras
 from fusion_jax.convert import torch_pickle
 
 _TORCH = ('.pt', '.pth', '.bin', '.ckpt')
@@ -26,22 +28,29 @@ _DTYPES = {  # Of safetensors files.
 }
 
 
-def fetch(source, published, *, file='', revision=''):
+def fetch(
+  source: str,
+  published: Mapping[str, str],
+  *,
+  file: str = '',
+  revision: str = '',
+) -> pathlib.Path:
   """Path of a weight file, fetched from a hub where it is not here.
 
   Args:
     source: path of a file, or a hub id such as 'owner/name'.
-    published: {hub id: file}, of known ones.
-    file: name in the hub's repository, for ids that are not in `published`.
-    revision: branch, tag or commit there; '' is the main branch.
+    published: {hub id: file} of the published weights that are known.
+    file: name of the file in the hub's repository, for ids that are not in
+      `published`.
+    revision: branch, tag or commit on the hub; '' is the main branch.
 
   Returns:
-    `pathlib.Path`.
+    The path of the file, in the cache of the hub's client if it was fetched.
 
   Raises:
     FileNotFoundError: if it is neither a file nor can be fetched.
     ValueError: if the file of a hub id is not known.
-    ImportError: if the hub's client is not installed.
+    MissingExtraError: if the hub's client is not installed.
   """
   path = pathlib.Path(source).expanduser()
   if path.is_file():
@@ -63,13 +72,9 @@ def fetch(source, published, *, file='', revision=''):
       f'--source={source}: name the file in that repository with --file. '
       f'Known are {sorted(published)}.'
     )
-  try:
-    import huggingface_hub  # Of the extra 'hub'.
-  except ImportError as error:
-    raise ImportError(
-      f'Fetching {source} needs huggingface_hub; install it with pip install '
-      "'fusion_jax[hub]', or download the file and give its path."
-    ) from error
+  otherwise = 'download the file and give its path'
+  with extras.needed('hub', f'Fetching {source}', otherwise):
+    import huggingface_hub
   try:
     return pathlib.Path(
       huggingface_hub.hf_hub_download(source, file, revision=revision or None)

@@ -12,58 +12,14 @@ import re
 from typing import NamedTuple
 
 from fusion_jax import modalities as modality_table
-from fusion_jax.convert import layouts, terramind, terramind_tokenizers
+from fusion_jax.convert import (
+  layouts,
+  published,
+  terramind,
+  terramind_tokenizers,
+)
 from fusion_jax.models import backbone, encoder, image_tokenizer
 
-_HUB = 'ibm-esa-geospatial/TerraMind-1.0-'
-TOKENISED = ('S2L2A', 'S1RTC', 'S1GRD', 'DEM', 'LULC', 'NDVI')
-COORDINATES = f'{_HUB}Tokenizer-Coords'
-PUBLISHED = {  # Hub id -> file.
-  **{
-    f'{_HUB}{size}': f'TerraMind_v1_{size}.pt'
-    for size in ('tiny', 'small', 'base', 'large')
-  },
-  **{
-    f'{_HUB}Tokenizer-{name}': f'TerraMind_Tokenizer_{name}.pt'
-    for name in TOKENISED
-  },
-  COORDINATES: 'config.json',
-}
-# Tiny and small are no scaled-down base: another MLP, biases, few decoders.
-VARIANTS = {
-  'tiny': dict(
-    width=192,
-    encoder_depth=12,
-    decoder_depth=4,
-    num_heads=3,
-    mlp='gelu',
-    use_bias=True,
-  ),
-  'small': dict(
-    width=384,
-    encoder_depth=12,
-    decoder_depth=6,
-    num_heads=6,
-    mlp='gelu',
-    use_bias=True,
-  ),
-  'base': dict(
-    width=768,
-    encoder_depth=12,
-    decoder_depth=12,
-    num_heads=12,
-    mlp='swiglu',
-    use_bias=False,
-  ),
-  'large': dict(
-    width=1024,
-    encoder_depth=24,
-    decoder_depth=24,
-    num_heads=16,
-    mlp='swiglu',
-    use_bias=False,
-  ),
-}
 _HEAD_WIDTH = 64  # Of all variants.
 _SAMPLER, _TOKENIZER = 'sampler.model.', 'tokenizer.'
 # Two components as in 4M's `mix_mod7_all2all_rgb2all_a0.5`; () where the model
@@ -116,7 +72,8 @@ def describe(part, *, variant='', num_heads=0):
 
   Args:
     part: `Part`.
-    variant: what it should be, a key of `VARIANTS`; '' takes what it is.
+    variant: what it should be, a key of `published.VARIANTS`; '' takes what
+      it is.
     num_heads: of a model that is none of these; 0 for heads 64 wide.
 
   Returns:
@@ -128,7 +85,7 @@ def describe(part, *, variant='', num_heads=0):
       `num_heads`.
   """
   state = part.state
-  sizes = VARIANTS[variant] if variant else _sizes(state, num_heads)
+  sizes = published.VARIANTS[variant] if variant else _sizes(state, num_heads)
   if part.kind == 'encoder':
     sizes = dict(sizes, depth=sizes['encoder_depth'])
     del sizes['encoder_depth'], sizes['decoder_depth']
@@ -191,7 +148,7 @@ def describe_tokenizer(part, name, *, num_heads=0):
   if not name:
     raise ValueError(
       f'Several modalities have {model.channels} channels; tell which with '
-      f'--modality, one of {", ".join(TOKENISED)}.'
+      f'--modality, one of {", ".join(published.TOKENISED)}.'
     )
   modality = modality_table.get(name, role='target')
   wanted = (
@@ -242,7 +199,7 @@ def _tokenizer(state, name, num_heads):
 def named(text):
   """The modality of a tokenizer that a file's name tells, or ''."""
   match = re.search(
-    rf'Tokenizer[-_]({"|".join(TOKENISED)})\b', text, re.IGNORECASE
+    rf'Tokenizer[-_]({"|".join(published.TOKENISED)})\b', text, re.IGNORECASE
   )
   return match.group(1) if match else ''
 
@@ -331,20 +288,20 @@ def _sizes(state, num_heads):
   if not num_heads and (width % _HEAD_WIDTH or not width):
     raise ValueError(
       f'The width {width} is of no published model ({_widths()}); give the '
-      'number of its heads with --num_heads.'
+      'number of its heads with --num-heads.'
     )
   return sizes
 
 
 def _widths():
   return ', '.join(
-    f'{name} {sizes["width"]}' for name, sizes in VARIANTS.items()
+    f'{name} {sizes["width"]}' for name, sizes in published.VARIANTS.items()
   )
 
 
 def _name(sizes, kind):
   """'terramind_tiny' and the like."""
-  for name, known in VARIANTS.items():
+  for name, known in published.VARIANTS.items():
     if all(known.get(key, value) == value for key, value in sizes.items()):
       return f'terramind_{name}' + '_encoder' * (kind == 'encoder')
   return f'terramind_{sizes["width"]}_{kind}'

@@ -199,7 +199,7 @@ def _sizes(state, num_heads):
   heads = num_heads or max(1, width // _HEAD_WIDTH)
   if width % heads:
     raise ValueError(
-      f'{heads} heads do not divide the width {width}; give --num_heads.'
+      f'{heads} heads do not divide the width {width}; give --num-heads.'
     )
   return {
     'width': width,

@@ -1,16 +1,18 @@
-"""The command `convert clip`: a file of any CLIP with a ViT to our folder.
+"""Converts a file of any CLIP with a ViT to a folder for `fusion_jax.load`.
 
 Nothing in the weights tells which activation they were trained with, and the
-wrong one degrades them quietly; so published files are listed here.
+wrong one degrades them quietly; so published files are listed in published.py.
 """
 
 import json
+import os
 import pathlib
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 from absl import logging
 
-from fusion_jax.convert import checkpoints, clip, files
+from fusion_jax.convert import checkpoints, clip, files, published
 
 # Fields of `clip.Clip` that a folder keeps.
 _FIELDS = (
@@ -29,94 +31,24 @@ _FIELDS = (
 )
 
 
-class File(NamedTuple):
-  """A published file.
-
-  Attributes:
-    hub_id: repository on the Hugging Face hub, '' if it lies elsewhere.
-    path: in it.
-    end: of the path of a local copy that tells it; '' where names are general.
-    activation: see `clip.Clip`.
-    reason: why this one.
-  """
-
-  hub_id: str
-  path: str
-  end: str
-  activation: str
-  reason: str
-
-
-PUBLISHED = (
-  File(
-    'openai/clip-vit-base-patch32',
-    'pytorch_model.bin',
-    '',
-    'quick_gelu',
-    'its config.json says so',
-  ),
-  File('', '', 'ViT-B-32.pt', 'quick_gelu', "OpenAI's own archive"),
-  File(
-    'laion/CLIP-ViT-B-32-laion2B-s34B-b79K',
-    'open_clip_pytorch_model.bin',
-    '',
-    'gelu',
-    'OpenCLIP trains ViT-B-32 with the GELU',
-  ),
-  File(
-    'chendelong/RemoteCLIP',
-    'RemoteCLIP-ViT-B-32.pt',
-    'RemoteCLIP-ViT-B-32.pt',
-    'gelu',
-    'its authors load it into the ViT-B-32 of OpenCLIP',
-  ),
-  File(
-    'Zilun/GeoRSCLIP',
-    'ckpt/RS5M_ViT-B-32.pt',
-    'RS5M_ViT-B-32.pt',
-    'quick_gelu',
-    "its authors load it into OpenCLIP's copy of OpenAI's model",
-  ),
-  File(
-    '',
-    '',
-    'SkyCLIP_ViT_B32_top50pct/epoch_20.pt',
-    'gelu',
-    'trained from laion2b_e16 of OpenCLIP',
-  ),
-)
-
-DESCRIPTION = (
-  'CLIP with a ViT of OpenAI, OpenCLIP (RemoteCLIP, GeoRSCLIP and SkyCLIP '
-  'among them) or Hugging Face'
-)
-
-
-def add_arguments(parser):
-  """Adds what only this command takes."""
-  parser.epilog = 'Known ids: ' + ', '.join(
-    x.hub_id for x in PUBLISHED if x.hub_id
-  )
-  parser.add_argument(
-    '--activation',
-    default='auto',
-    choices=('auto', 'quick_gelu', 'gelu'),
-    help='what the weights were trained with (default: as the config.json '
-    'beside the file says, or as known of a published file)',
-  )
-
-
-def convert(source, out, *, file='', revision='', activation='auto'):
+def convert(
+  source: str,
+  out: str | os.PathLike[str],
+  *,
+  file: str = '',
+  revision: str = '',
+  activation: str = 'auto',
+) -> None:
   """Converts one file in the layout of OpenAI, OpenCLIP or Hugging Face.
 
   Args:
-    source: file or hub id.
+    source: path of a file, or id on the Hugging Face hub.
     out: folder to write, for `fusion_jax.load`.
-    file: see `files.fetch`.
-    revision: likewise.
+    file: file in the repository of a hub id, see `files.fetch`.
+    revision: revision on the hub, see `files.fetch`.
     activation: 'quick_gelu' or 'gelu'; 'auto' asks, in this order, the
-      `config.json` or `open_clip_config.json` beside the file, `PUBLISHED`,
-      and whether the file is an archive of OpenAI's.
+      `config.json` or `open_clip_config.json` beside the file,
+      `published.CLIP`, and whether the file is an archive of OpenAI's.
 
   Raises:
     FileNotFoundError: if the source cannot be found.
@@ -125,7 +57,7 @@ def convert(source, out, *, file='', revision='', activation='auto'):
   """
   path = files.fetch(
     source,
-    {x.hub_id: x.path for x in PUBLISHED if x.hub_id},
+    {x.hub_id: x.path for x in published.CLIP if x.hub_id},
     file=file,
     revision=revision,
   )
@@ -167,11 +99,16 @@ def convert(source, out, *, file='', revision='', activation='auto'):
   )
 
 
-def _find_activation(source, path, state, told):
+def _find_activation(
+  source: str,
+  path: pathlib.Path,
+  state: Mapping[str, Any],
+  told: Mapping[str, Any],
+) -> tuple[str, str]:
   """(activation, where it is known from)."""
   if 'activation' in told:
     return told['activation'], told['file']
-  for known in PUBLISHED:
+  for known in published.CLIP:
     end = known.end and f'/{known.end}'
     if source == known.hub_id or (
       end and path.absolute().as_posix().endswith(end)
@@ -179,7 +116,7 @@ def _find_activation(source, path, state, told):
       return known.activation, known.reason
   if 'input_resolution' in state:
     return 'quick_gelu', "an archive of OpenAI's"
-  names = ', '.join(x.end for x in PUBLISHED if x.end)
+  names = ', '.join(x.end for x in published.CLIP if x.end)
   raise ValueError(
     f'{path}: nothing tells the activation of these weights. Give '
     "--activation=quick_gelu (OpenAI's weights, and what was trained from "
@@ -188,7 +125,7 @@ def _find_activation(source, path, state, told):
   )
 
 
-def _config_beside(path):
+def _config_beside(path: pathlib.Path) -> dict[str, Any]:
   """What the configuration beside a file tells: activation, heads; or {}."""
   theirs, openclip = (
     path.with_name(name) for name in ('config.json', 'open_clip_config.json')

@@ -1,5 +1,6 @@
-"""The command `convert terramind`: any of its files to folders of ours."""
+"""Converts any file of TerraMind to folders for `fusion_jax.load`."""
 
+import os
 import pathlib
 
 import jax
@@ -12,67 +13,44 @@ from fusion_jax.assembly import upgrade
 from fusion_jax.convert import (
   checkpoints,
   files,
+  published,
   terramind,
   terramind_files,
   terramind_tokenizers,
 )
 from fusion_jax.models import coordinate_tokenizer
 
-DESCRIPTION = "TerraMind's backbones, encoders, tokenizers and coordinates"
-
-
-def add_arguments(parser):
-  """Adds what only this command takes."""
-  parser.epilog = 'Known ids: ' + ', '.join(terramind_files.PUBLISHED)
-  add = parser.add_argument
-  add(
-    '--variant',
-    default='',
-    choices=['', *terramind_files.VARIANTS],
-    help='what the backbone should be; anything else is an error (default: '
-    'what it is)',
-  )
-  add(
-    '--modality',
-    default='',
-    choices=['', *terramind_files.TOKENISED],
-    metavar='NAME',
-    help='of a tokenizer whose file does not tell it by its '
-    f'name: {", ".join(terramind_files.TOKENISED)}',
-  )
-  add(
-    '--num_heads',
-    type=int,
-    default=0,
-    metavar='N',
-    help='of a model of no published size (default: heads 64 wide)',
-  )
-
 
 def convert(
-  source, out, *, file='', revision='', variant='', modality='', num_heads=0
-):
+  source: str,
+  out: str | os.PathLike[str],
+  *,
+  file: str = '',
+  revision: str = '',
+  variant: str = '',
+  modality: str = '',
+  num_heads: int = 0,
+) -> None:
   """Converts one file of TerraMind.
 
   Args:
-    source: file or hub id.
+    source: path of a file, or id on the Hugging Face hub.
     out: folder to write: the main model of the file in it; others below it,
       `sampler` and `tokenizers/<modality>`. The file of the coordinates
       becomes `coords_tokenizer.json` in it.
-    file: see `files.fetch`.
-    revision: likewise.
-    variant: see `terramind_files.describe`.
-    modality: of a tokenizer whose file does not tell it by its name.
-    num_heads: of a model of no published size.
+    file: file in the repository of a hub id, see `files.fetch`.
+    revision: revision on the hub, see `files.fetch`.
+    variant: what the backbone should be, see `terramind_files.describe`.
+    modality: modality of a tokenizer whose file does not tell it by its name.
+    num_heads: number of heads of a model of no published size; 0 for heads 64
+      wide.
 
   Raises:
     FileNotFoundError: if the source cannot be found.
     ValueError: if it does not fit, see `terramind.from_terramind`; or if the
       folder has a checkpoint already.
   """
-  path = files.fetch(
-    source, terramind_files.PUBLISHED, file=file, revision=revision
-  )
+  path = files.fetch(source, published.TERRAMIND, file=file, revision=revision)
   out = pathlib.Path(out)
   if path.suffix == '.json':
     out.mkdir(parents=True, exist_ok=True)
@@ -151,6 +129,6 @@ def _say_modalities(config, out):
     logging.warning(
       'The model reads places by the vocabulary it was trained with: '
       'convert %s into %s, too. Without it places mean nothing.',
-      terramind_files.COORDINATES,
+      published.COORDINATES,
       out,
     )

@@ -1,5 +1,6 @@
-"""The command `convert timesenclip`: a published encoder to our folder."""
+"""Converts TimeSenCLIP's encoder to a folder for `fusion_jax.load`."""
 
+import os
 import pathlib
 
 from absl import logging
@@ -21,55 +22,28 @@ _FIELDS = (
   'kept',
   'unroll',
 )
-DESCRIPTION = "TimeSenCLIP's encoder of pixels, alone or in a training run"
-
-
-def add_arguments(parser):
-  """Adds what only this command takes."""
-  add = parser.add_argument
-  add(
-    '--activation',
-    default='relu',
-    choices=('relu', 'gelu'),
-    help='what the weights were trained with (default: %(default)s, as in '
-    'all public code; the paper names the GELU)',
-  )
-  add(
-    '--num_heads',
-    type=int,
-    default=0,
-    metavar='N',
-    help='of the attention (default: heads 64 wide)',
-  )
-  add(
-    '--single',
-    default='mean',
-    choices=('mean', 'first'),
-    help='position of a single time step: the mean of the twelve, or '
-    "January's as the newest public code (default: %(default)s)",
-  )
 
 
 def convert(
-  source,
-  out,
+  source: str,
+  out: str | os.PathLike[str],
   *,
-  file='',
-  revision='',
-  activation='relu',
-  num_heads=0,
-  single='mean',
-):
-  """Converts one file.
+  file: str = '',
+  revision: str = '',
+  activation: str = 'relu',
+  num_heads: int = 0,
+  single: str = 'mean',
+) -> None:
+  """Converts one file of TimeSenCLIP's encoder of pixels.
 
   Args:
-    source: file or hub id.
+    source: path of a file, or id on the Hugging Face hub.
     out: folder to write, for `fusion_jax.load`.
-    file: see `files.fetch`.
-    revision: likewise.
-    activation: see `timesenclip.from_torch`.
-    num_heads: likewise.
-    single: see `PixelEncoder`.
+    file: file in the repository of a hub id, see `files.fetch`.
+    revision: revision on the hub, see `files.fetch`.
+    activation: activation of the MLPs, see `timesenclip.from_torch`.
+    num_heads: number of heads, see `timesenclip.from_torch`.
+    single: position of a single time step, see `PixelEncoder`.
 
   Raises:
     FileNotFoundError: if the source cannot be found.

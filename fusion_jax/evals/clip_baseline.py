@@ -30,6 +30,9 @@ from fusion_jax.evals import (
 )
 from fusion_jax.types import Example
 
+with extras.needed('pixels', 'Reading acquisitions'):
+  from fusion_jax.data.sources import sen4map
+
 _COLOURS = [pixel_transforms.BANDS.index(band) for band in ('B4', 'B3', 'B2')]
 _BATCH = 64
 _EMPTY = 1e-12  # Least length of the mean of the photos of a place.
@@ -62,12 +65,8 @@ def embed_places(
     size: pixels per side of a picture.
 
   Raises:
-    MissingExtraError: if packages of the extra 'pixels' are not installed.
     ValueError: if a place is missing, or has no acquisitions.
   """
-  with extras.needed('pixels', 'Reading HDF5'):
-    from fusion_jax.data.sources import sen4map
-
   rows = []
   with sen4map.opened(source) as file:
     for start in range(0, len(keys), _BATCH):
@@ -233,24 +232,20 @@ def run(
   Args:
     clip: folder of a converted CLIP, the one that embedded the photos.
     source: HDF5 of the acquisitions of the split.
-    data: folder of the data set that `prepare sen4map` made of it.
+    data: folder that `prepare sen4map` made of it.
     out: folder to write.
     name: name of the model in the paper's tables.
     split: name of the split.
     size: pixels per side of the pictures.
-    rated: folder with prompts.csv and votes.tsv, see
-      `data.sources.scenicness`; '' leaves scenicness out.
+    rated: folder of scenicness, see `read_rated`; '' leaves it out.
 
   Returns:
     {path: number}, as in metrics.json.
 
   Raises:
-    MissingExtraError: if packages of the extra 'pixels' are not installed.
     ValueError: if the photos' vectors are of another CLIP, or as
       `embed_places` and `read_rated`.
   """
-  with extras.needed('pixels', 'Reading HDF5'):
-    import h5py  # noqa: F401  # Asked for before the pictures are embedded.
   model: Any = inference.load(clip)
   records = pipelines.open_source(data, split)
   examples = [records[i] for i in range(len(records))]

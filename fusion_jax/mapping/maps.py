@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from absl import logging
 
 from fusion_jax import extras
-from fusion_jax.mapping import classify
-from fusion_jax.mapping import cube as cube_lib
+
+with extras.needed('map', 'Mapping'):
+  from fusion_jax.mapping import classify, open_cube, pictures, scene
+  from fusion_jax.mapping import cube as cube_lib
 
 
 def map_scene(
@@ -46,19 +48,15 @@ def map_scene(
   Raises:
     FileNotFoundError: if there is no such cube.
     FileExistsError: if there is such a map.
-    MissingExtraError: if packages of the extra 'map' are not installed.
     ValueError: if the cube does not fit (bands, dates or scale), or the map
       was begun with other settings.
   """
-  with extras.needed('map', 'Mapping'):
-    from fusion_jax.mapping import open_cube, pictures, scene
-
-    cube = open_cube.open_cube(
-      paths,
-      declared=declared,
-      missing=missing_bands,
-      unread=classifier.missing_bands,
-    )
+  cube = open_cube.open_cube(
+    paths,
+    declared=declared,
+    missing=missing_bands,
+    unread=classifier.missing_bands,
+  )
   logging.info(
     '%d classes. Confidence: %s',
     len(classifier.classes.names),

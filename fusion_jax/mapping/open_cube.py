@@ -2,6 +2,7 @@
 
 import pathlib
 
+from fusion_jax import extras
 from fusion_jax.mapping import cube as cube_lib
 
 _RASTERS = ('.tif', '.tiff', '.jp2', '.vrt')
@@ -41,10 +42,12 @@ def open_cube(paths, *, declared=None, missing=(), unread=()):
 def _source(paths, declared):
   first = paths[0]
   if len(paths) == 1 and (first.suffix in _NETCDF or _is_zarr(first)):
-    from fusion_jax.mapping import xarray_cubes
+    with extras.needed('map', f'Reading {first}'):
+      from fusion_jax.mapping import xarray_cubes
 
     return xarray_cubes.XarraySource(first, declared)
-  from fusion_jax.mapping import raster_cubes, stac
+  with extras.needed('map', f'Reading {first}'):
+    from fusion_jax.mapping import raster_cubes, stac
 
   layers = []
   for path in _files(paths):

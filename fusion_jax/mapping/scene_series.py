@@ -71,11 +71,9 @@ def generate_series(
     scene: `geotiff.Scene`, an image [Y, X, C] of a place at a time.
     target: name of a series, such as 't2m_hourly'.
     num_samples: least number of series drawn, over all tiles together.
-    temperature: temperature of the random draws; 0 takes the most probable
-      values.
+    temperature: temperature of the random draws; 0 is greedy.
     top_k: draw from the k most probable values; 0 draws from all.
-    top_p: draw from the most probable values that hold this mass of
-      probability; 0 draws from all.
+    top_p: draw from the values that hold this mass; 0 draws from all.
     seed: seed of the random draws.
     tiles: use all whole tiles of a larger scene instead of its centre.
     with_place: show the model latitude and longitude, too.
@@ -84,9 +82,54 @@ def generate_series(
     The series with S samples, `num_samples` or a little more.
 
   Raises:
-    ValueError: for a scene smaller than the model's image, or a target that
-      is no series.
+    ValueError: if the scene is too small, or the target is no series.
   """
+  _check_target(model, target)
+  images = cut(scene.image, model.image_size, tiles)
+  logging.info(
+    'Of %d x %d pixels the model sees %d tile(s) of %d x %d%s.',
+    *scene.image.shape[:2],
+    len(images),
+    *images.shape[1:3],
+    '' if tiles else ': the centre',
+  )
+  places = _places(scene, len(images)) if with_place else {}
+  samples = model.generate(
+    {scene.name: images} | places,
+    target,
+    num_samples=-(-num_samples // len(images)),
+    temperature=temperature,
+    top_k=top_k,
+    top_p=top_p,
+    seed=seed,
+  )
+  modality = modalities.MODALITIES[target]
+  return SceneSeries(
+    modality,
+    samples.reshape(-1, samples.shape[-1]),
+    valid_time(modality, scene.time),
+    scene,
+    _picture(_assemble(images, scene.image, model.image_size, tiles), scene),
+  )
+
+
+def _places(scene: Any, count: int) -> dict[str, np.ndarray]:
+  """Latitude and longitude of a scene in degrees, [N] each, for N tiles."""
+  return {
+    name: np.full(count, value)
+    for name, value in (('lat', scene.lat), ('lon', scene.lon))
+  }
+
+
+def _picture(image: np.ndarray, scene: Any) -> np.ndarray:
+  """Red, green and blue of an image [Y, X, C], stretched to [0, 1]."""
+  bands = modalities.IMAGE_FIELDS[scene.name].bands
+  red_green_blue = [bands.index(band) for band in ('B04', 'B03', 'B02')]
+  return plots.stretch(image[..., red_green_blue])
+
+
+def _check_target(model: Any, target: str) -> None:
+  """Raises a ValueError for a model or a target without a series."""
   if not hasattr(model, 'generate'):
     raise ValueError(
       f'A {type(model).__name__} generates no series; load a run of '
@@ -97,42 +140,6 @@ def generate_series(
       f'{target} is no weather series; choose among '
       f'{[m.name for m in model.modalities if m.leads]}.'
     )
-  images = cut(scene.image, model.image_size, tiles)
-  logging.info(
-    'Of %d x %d pixels the model sees %d tile(s) of %d x %d%s.',
-    *scene.image.shape[:2],
-    len(images),
-    *images.shape[1:3],
-    '' if tiles else ': the centre',
-  )
-  inputs = {scene.name: images}
-  if with_place:
-    inputs |= {
-      name: np.full(len(images), value)
-      for name, value in (('lat', scene.lat), ('lon', scene.lon))
-    }
-  samples = model.generate(
-    inputs,
-    target,
-    num_samples=-(-num_samples // len(images)),
-    temperature=temperature,
-    top_k=top_k,
-    top_p=top_p,
-    seed=seed,
-  )
-  modality = modalities.MODALITIES[target]
-  red_green_blue = [
-    modalities.IMAGE_FIELDS[scene.name].bands.index(band)
-    for band in ('B04', 'B03', 'B02')
-  ]
-  picture = _assemble(images, scene.image, model.image_size, tiles)
-  return SceneSeries(
-    modality,
-    samples.reshape(-1, samples.shape[-1]),
-    valid_time(modality, scene.time),
-    scene,
-    plots.stretch(picture[..., red_green_blue]),
-  )
 
 
 def cut(image: np.ndarray, size: int, tiles: bool = False) -> np.ndarray:
@@ -196,7 +203,7 @@ def write_series(
   """
   with extras.needed('geo', 'Writing NetCDF'):
     import h5netcdf  # noqa: F401  # The engine that xarray writes with.
-    import xarray  # noqa: F401
+    import xarray  # noqa: F401  # Needed below; asked for before any file.
   out = pathlib.Path(out)
   out.mkdir(parents=True, exist_ok=True)
   stem = f'{result.scene.key}_{result.modality.name}'

@@ -10,7 +10,6 @@ from fusion_jax.data import composites, labels, normalize, pipelines
 from fusion_jax.data.transforms import pixels as pixel_transforms
 from fusion_jax.mapping import calibration as calibration_lib
 from fusion_jax.mapping import class_prompts, classify
-from fusion_jax.types import Source
 
 
 def calibrate(
@@ -27,21 +26,20 @@ def calibrate(
 ) -> calibration_lib.Calibration:
   """Fits the temperature of a checkpoint's classes and keeps it there.
 
-  It is added to calibration.json of the checkpoint, where maps find it by the
-  names of the classes. Take places that training has not seen.
+  Maps find it in the checkpoint's calibration.json by the names of the classes.
+  Take places that training has not seen.
 
   Args:
     checkpoint: see `class_prompts.load_classifier`.
     data: folder of a prepared data set with labels.
     which: 'last', 'best' or a step.
     split: split of the data set.
-    label: label whose classes are compared with those of the prompts by their
-      names, such as 'land_cover'; '' for the one of a classifier.
+    label: label whose classes have the names of the prompts' classes, such as
+      'land_cover'; '' for the one of a classifier.
     prompts: see `class_prompts.find`.
     part: table of a JSON file of prompts, see `prompt_files.read`.
     clip: see `class_prompts.find`.
-    setting: time steps of the year that the model sees, see
-      `classify.Classifier`.
+    setting: time steps that the model sees, see `classify.Classifier`.
 
   Returns:
     The temperature with its calibration errors.
@@ -62,34 +60,33 @@ def calibrate(
   label = label or classifier.label
   if not label:
     raise ValueError('Name the label with --label, such as land_cover.')
-  names = pixel_transforms.class_names(normalize.load_statistics(data), label)
-  order = _match(names, classifier.classes.names, label)
-  scores, truth = _score(
-    classifier, pipelines.open_source(data, split), label, order
-  )
+  scores, truth = _score(classifier, data, split, label)
   calibration = calibration_lib.fit(
     scores, truth, classifier.classes.names, f'{data} ({split})'
   )
   path = calibration_lib.write(checkpoint, calibration)
-  logging.info(
-    'Temperature %.3f from %d pixels: expected calibration error %.3f '
-    'before, %.3f after. It is in %s.',
-    calibration.temperature,
-    calibration.num_pixels,
-    calibration.error_before,
-    calibration.error,
-    path,
-  )
+  logging.info('%s It is in %s.', _describe(calibration), path)
   return calibration
+
+
+def _describe(calibration: calibration_lib.Calibration) -> str:
+  return (
+    f'Temperature {calibration.temperature:.3f} from '
+    f'{calibration.num_pixels} pixels: expected calibration error '
+    f'{calibration.error_before:.3f} before, {calibration.error:.3f} after.'
+  )
 
 
 def _score(
   classifier: classify.Classifier,
-  source: Source,
+  data: str | os.PathLike[str],
+  split: str,
   label: str,
-  order: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
   """Scores [N, C] at temperature 1 and classes int [N] of all pixels."""
+  names = pixel_transforms.class_names(normalize.load_statistics(data), label)
+  order = _match(names, classifier.classes.names, label)
+  source = pipelines.open_source(data, split)
   scores, truth = [], []
   for start in range(0, len(source), classifier.batch_size):
     batch = [

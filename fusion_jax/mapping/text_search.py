@@ -5,7 +5,7 @@ import json
 import os
 import pathlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -16,8 +16,8 @@ from fusion_jax.data import composites, pipelines, prompt_files
 from fusion_jax.inference import clip_model, pixel_model
 from fusion_jax.ops import zero_shot
 
-if TYPE_CHECKING:  # It needs the extra 'search'.
-  from fusion_jax.mapping import index as index_lib
+with extras.needed('search', 'Searching'):
+  from fusion_jax.mapping import embeddings, index, pictures
 
 _EMBEDDINGS = ('.zarr', '.parquet')
 _BATCH = 1024
@@ -31,7 +31,7 @@ def build_index(
   checkpoint: str | os.PathLike[str] = '',
   which: str | int = 'last',
   split: str = 'test',
-) -> 'index_lib.Index':
+) -> index.Index:
   """Writes an index of embeddings; see `index.build`.
 
   Args:
@@ -43,13 +43,9 @@ def build_index(
     split: split of the data set.
 
   Raises:
-    MissingExtraError: if packages of the extra 'search' are not installed.
     ValueError: if vectors are not of CLIP's space, or a data set comes without
       an encoder of it.
   """
-  with extras.needed('search', 'Searching'):
-    from fusion_jax.mapping import index
-
   source = pathlib.Path(source)
   if source.suffix in _EMBEDDINGS:
     return _index_map(source, folder)
@@ -75,11 +71,8 @@ def build_index(
 
 def _index_map(
   source: pathlib.Path, folder: str | os.PathLike[str]
-) -> 'index_lib.Index':
+) -> index.Index:
   """Writes an index of the embeddings of a map."""
-  with extras.needed('search', 'Searching'):
-    from fusion_jax.mapping import embeddings, index
-
   comparable = embeddings.comparable_with(source)
   if comparable == 'each other':
     raise ValueError(
@@ -111,7 +104,7 @@ def find_places(
   count: int = 20,
   apart_m: float = 0.0,
   out: str | os.PathLike[str] = '',
-) -> 'index_lib.Answers':
+) -> index.Answers:
   """The places of an index whose vectors are nearest to a text.
 
   Args:
@@ -127,7 +120,6 @@ def find_places(
     Places and their cosines with the text, the best first.
 
   Raises:
-    MissingExtraError: if packages of the extra 'search' are not installed.
     FileNotFoundError: if there is no index.
     ValueError: if `count` or `apart_m` is out of range, or as `query_vector`.
   """
@@ -136,9 +128,6 @@ def find_places(
       f'--count {count} --apart-m {apart_m:g}: give at least 1 answer and 0 '
       'metres.'
     )
-  with extras.needed('search', 'Searching'):
-    from fusion_jax.mapping import index
-
   places = index.Index(folder)
   vector = query_vector(text, clip=clip, prompts=prompts)
   answers = places.search(vector, count, apart_m)
@@ -195,9 +184,9 @@ def query_vector(
 
 
 def write_answers(
-  answers: 'index_lib.Answers',
+  answers: index.Answers,
   text: str,
-  places: 'index_lib.Index',
+  places: index.Index,
   out: str | os.PathLike[str],
 ) -> None:
   """Writes answers.csv, answers.geojson and answers.png, and logs a table.
@@ -208,8 +197,6 @@ def write_answers(
     places: index that was searched; its places are drawn behind the answers.
     out: folder to write, made if need be.
   """
-  from fusion_jax.mapping import pictures
-
   out = pathlib.Path(out)
   out.mkdir(parents=True, exist_ok=True)
   rows = [
@@ -228,26 +215,8 @@ def write_answers(
     writer = csv.DictWriter(file, list(_COLUMNS))
     writer.writeheader()
     writer.writerows(rows)
-  (out / 'answers.geojson').write_text(
-    json.dumps(
-      {
-        'type': 'FeatureCollection',
-        'features': [
-          {
-            'type': 'Feature',
-            'properties': row | {'query': text},
-            'geometry': {
-              'type': 'Point',
-              'coordinates': [row['lon'], row['lat']],
-            },
-          }
-          for row in rows
-        ],
-      },
-      ensure_ascii=False,
-    ),
-    'utf-8',
-  )
+  content = json.dumps(_geojson(rows, text), ensure_ascii=False)
+  (out / 'answers.geojson').write_text(content, 'utf-8')
   pictures.draw_answers(
     out / 'answers.png',
     text,
@@ -264,6 +233,24 @@ def write_answers(
       for row in (_COLUMNS, *(row.values() for row in rows))
     ),
   )
+
+
+def _geojson(rows: list[dict[str, Any]], text: str) -> dict[str, Any]:
+  """The answers to a text as points of GeoJSON."""
+  return {
+    'type': 'FeatureCollection',
+    'features': [
+      {
+        'type': 'Feature',
+        'properties': row | {'query': text},
+        'geometry': {
+          'type': 'Point',
+          'coordinates': [row['lon'], row['lat']],
+        },
+      }
+      for row in rows
+    ],
+  }
 
 
 def _encode(

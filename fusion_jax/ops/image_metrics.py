@@ -10,6 +10,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy import typing as npt
 
+from fusion_jax import extras
+
 # Value range that PSNR and SSIM refer to: the decoder's own range, which is
 # one standard deviation to either side of the mean.
 PEAK = 2.0
@@ -185,13 +187,9 @@ def load_similarity() -> Callable:
   """Returns scikit-image's function `structural_similarity`.
 
   Raises:
-    ImportError: if scikit-image is not installed; the message says how to
-      install it.
+    MissingExtraError: if scikit-image is not installed; the message says how
+      to install it.
   """
-  try:
+  with extras.needed('eval', 'SSIM'):
     from skimage import metrics
-  except ImportError as error:
-    raise ImportError(
-      'SSIM needs scikit-image: pip install "fusion_jax[eval]".'
-    ) from error
   return metrics.structural_similarity

@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import sys
 import types
+import typing
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +16,11 @@ from safetensors import numpy as safetensors
 
 import fusion_jax
 from fusion_jax import modalities
-from fusion_jax.convert import __main__ as command
+from fusion_jax.commands import app
+from fusion_jax.commands import convert as convert_command
 from fusion_jax.convert import (
   files,
+  published,
   terramind,
   terramind_files,
   terramind_tokenizers,
@@ -45,7 +48,7 @@ def small_backbone(names=(DEM, LULC), **changes):
 
 
 def run(*arguments):
-  command.main(['terramind', '--num_heads', '1', *map(str, arguments)])
+  app.main(['convert', 'terramind', '--num_heads', '1', *map(str, arguments)])
 
 
 def save(path, state):
@@ -91,7 +94,7 @@ def test_published_keys_and_shapes_are_the_models(name):
   [('tiny', 5.92), ('small', 22.46), ('base', 87.31), ('large', 305.14)],
 )
 def test_an_encoder_of_one_image_has_the_references_size(name, millions):
-  sizes = dict(terramind_files.VARIANTS[name])
+  sizes = dict(published.VARIANTS[name])
   del sizes['decoder_depth']
   model = encoder.Encoder(
     modalities.select(['S2L2A']), depth=sizes.pop('encoder_depth'), **sizes
@@ -141,16 +144,15 @@ def test_codes_of_no_vocabulary_raise(codes, message, tmp_path):
 def test_a_whole_tiny_backbone_becomes_a_model(tmp_path):
   names = [m.name for m in modalities.MODALITIES.values() if m.kind != 'series']
   state = state_dicts.random_state(
-    backbone.Backbone(
-      modalities.select(names), **terramind_files.VARIANTS['tiny']
-    )
+    backbone.Backbone(modalities.select(names), **published.VARIANTS['tiny'])
   )
   assert {key: x.shape for key, x in state.items()} == (
     state_dicts.shapes('tiny')
   )
   path = save(tmp_path / 'a.safetensors', state)
-  command.main(
+  app.main(
     [
+      'convert',
       'terramind',
       '--source',
       str(path),
@@ -446,7 +448,9 @@ def test_what_does_not_fit_is_listed(change, parts, tmp_path, state):
   changed = dict(state)
   change(changed)
   path = save(tmp_path / 'a.safetensors', changed)
-  with pytest.raises(SystemExit, match='Not converted: .*a.safetensors') as e:
+  with pytest.raises(
+    SystemExit, match='fusion-jax convert: .*a.safetensors'
+  ) as e:
     run('--source', path, '--out', tmp_path / 'out')
   for part in parts:
     assert part in str(e.value)
@@ -483,9 +487,10 @@ def test_another_variant_is_refused_with_both_lists(tmp_path, state):
 
 
 def test_a_width_of_no_published_model_needs_its_heads(tmp_path):
-  with pytest.raises(SystemExit, match='width 4 .*--num_heads'):
-    command.main(
+  with pytest.raises(SystemExit, match='width 4 .*--num-heads'):
+    app.main(
       [
+        'convert',
         'terramind',
         '--source',
         str(DATA / 'torch/backbone.pt'),
@@ -633,3 +638,13 @@ def test_without_the_hubs_client_the_extra_is_named(tmp_path, monkeypatch):
       '--out',
       tmp_path / 'out',
     )
+
+
+def test_the_choices_of_the_command_are_the_published_models():
+  hints = typing.get_type_hints(convert_command.TerraMind)
+  for name, choices in (
+    ('variant', published.VARIANTS),
+    ('modality', published.TOKENISED),
+  ):
+    literal, _ = typing.get_args(hints[name])
+    assert typing.get_args(literal) == tuple(choices)

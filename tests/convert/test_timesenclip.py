@@ -5,7 +5,7 @@ import pytest
 from safetensors import numpy as safetensors
 
 import fusion_jax
-from fusion_jax.convert import __main__ as command
+from fusion_jax.commands import app
 from fusion_jax.convert import timesenclip
 from fusion_jax.data.transforms import pixels as pixel_transforms
 from fusion_jax.inference import pixel_model
@@ -63,8 +63,9 @@ def test_what_does_not_fit_is_listed():
 
 def test_command_makes_a_model_that_encodes(tmp_path):
   safetensors.save_file(weights(), tmp_path / 'encoder.safetensors')
-  command.main(
+  app.main(
     [
+      'convert',
       'timesenclip',
       '--source',
       str(tmp_path / 'encoder.safetensors'),
@@ -94,8 +95,9 @@ def test_command_makes_a_model_that_encodes(tmp_path):
 def test_a_file_that_does_not_fit_is_named(tmp_path):
   safetensors.save_file({'a': np.ones(1)}, tmp_path / 'a.safetensors')
   with pytest.raises(SystemExit, match='a.safetensors: No encoder'):
-    command.main(
+    app.main(
       [
+        'convert',
         'timesenclip',
         '--source',
         str(tmp_path / 'a.safetensors'),

@@ -9,7 +9,7 @@ import pytest
 from safetensors import numpy as safetensors
 
 import fusion_jax
-from fusion_jax.convert import __main__ as command
+from fusion_jax.commands import app
 from fusion_jax.convert import write_clip
 from fusion_jax.inference import clip_model
 from fusion_jax.train import checkpoint
@@ -108,12 +108,14 @@ def test_the_command_converts_and_says_what_is_wrong(tmp_path):
     '--out',
     str(tmp_path / 'out'),
   ]
-  with pytest.raises(SystemExit, match='Not converted: .*--activation=gelu'):
-    command.main(arguments)
-  command.main([*arguments, '--activation=gelu'])
+  with pytest.raises(
+    SystemExit, match='fusion-jax convert: .*--activation=gelu'
+  ):
+    app.main(['convert', *arguments])
+  app.main(['convert', *arguments, '--activation=gelu'])
   assert fusion_jax.load(tmp_path / 'out').width == 6
   with pytest.raises(SystemExit, match='holds checkpoints already'):
-    command.main([*arguments, '--activation=gelu'])
+    app.main(['convert', *arguments, '--activation=gelu'])
 
 
 def test_an_unknown_activation_has_to_be_given(tmp_path):

@@ -276,13 +276,11 @@ def _open(path, names, reset_hours):
     return xarray_fields.XarrayFile(path, names, reset_hours)
   # After NetCDF, whose attributes may say GRIB; bulletins begin a little later.
   if b'GRIB' in head:
-    try:
-      from fusion_jax.data.sources import grib
-    except (ImportError, RuntimeError) as error:  # The latter: no C library.
-      raise extras.MissingExtraError(
-        f'{error}: reading GRIB needs ecCodes; install it with pip install '
-        "'fusion_jax[weather]'."
-      ) from error
+    with extras.needed('weather', 'Reading GRIB'):
+      try:
+        from fusion_jax.data.sources import grib
+      except RuntimeError as error:  # ecCodes has no C library.
+        raise ImportError(str(error), name='eccodes') from error
     roles = {role: names[role] for role in ('t2m', 'tp', 'rate')}
     return grib.GribFile(path, roles)
   raise ValueError(

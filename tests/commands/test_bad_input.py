@@ -1,0 +1,178 @@
+"""What a user can get wrong is told in one line, by every command."""
+
+import importlib
+import json
+import subprocess
+import sys
+
+import pytest
+
+from fusion_jax.commands import app
+
+# {package: modules of ours that import it}.
+READERS = {
+  'rasterio': (
+    'data.sources.geotiff',
+    'mapping.cog',
+    'mapping.embeddings',
+    'mapping.maps',
+    'mapping.raster_cubes',
+    'mapping.scene',
+    'mapping.text_search',
+    'mapping.xarray_cubes',
+  ),
+  'faiss': ('mapping.index', 'mapping.text_search'),
+  'h5py': ('data.sources.sen4map', 'evals.clip_baseline'),
+  'skimage': (),
+  'huggingface_hub': (),
+}
+
+
+@pytest.fixture(name='block')
+def _block(monkeypatch):
+  """Makes a package look as if it was not installed."""
+
+  def block(package):
+    for name in [x for x in sys.modules if x.partition('.')[0] == package]:
+      monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    for name in READERS[package]:
+      path, _, last = f'fusion_jax.{name}'.rpartition('.')
+      parent = importlib.import_module(path)
+      monkeypatch.delitem(sys.modules, f'{path}.{last}', raising=False)
+      monkeypatch.delattr(parent, last, raising=False)
+
+  return block
+
+
+@pytest.fixture(name='folder')
+def _folder(tmp_path, monkeypatch):
+  """A working directory with an empty file and an empty folder."""
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'file').touch()
+  (tmp_path / 'empty').mkdir()
+  return tmp_path
+
+
+def told(capsys, line):
+  """The one line that a command tells, and its status."""
+  with pytest.raises(SystemExit) as caught:
+    app.main(line.split())
+  assert caught.value.code in (1, 2)
+  lines = capsys.readouterr().err.splitlines()
+  assert 'Traceback' not in lines
+  return [x for x in lines if x.startswith('fusion-jax')], lines
+
+
+GENERATE = 'generate --checkpoint empty --inputs a.tif --out out'
+MAP = 'map --checkpoint empty --scene cube.nc --out map.tif'
+SEARCH = 'search rice --index empty'
+CALIBRATE = 'calibrate --checkpoint empty --data empty'
+CONVERT = 'convert clip --out out --source openai/clip-vit-base-patch32'
+BASELINE = 'clip-baseline --clip empty --source file --data empty --out out'
+
+
+@pytest.mark.parametrize(
+  'line, package, extra',
+  [
+    (GENERATE, 'rasterio', 'geo'),
+    (MAP, 'rasterio', 'map'),
+    (SEARCH, 'faiss', 'search'),
+    (CONVERT, 'huggingface_hub', 'hub'),
+    (BASELINE, 'h5py', 'pixels'),
+  ],
+)
+def test_a_missing_extra_is_named(line, package, extra, folder, block, capsys):
+  block(package)
+  (message,), _ = told(capsys, line)
+  assert package in message
+  assert f"pip install 'fusion_jax[{extra}]'" in message
+
+
+@pytest.mark.parametrize(
+  'line, message',
+  [
+    (f'{GENERATE} --sed 3', 'no flag --sed. Did you mean --seed?'),
+    (f'{GENERATE} --checkpoint none', '--checkpoint: There is no folder none'),
+    (f'{GENERATE} --checkpoint file', '--checkpoint: file is a file'),
+    (f'{GENERATE} --product S2', "--product: there is no 'S2'; choose among"),
+    (f'{GENERATE} --num-samples few', "--num-samples: 'few' is not a whole"),
+    (GENERATE, 'empty'),
+    (f'{MAP} --missing-band B8A', '--missing-band is now --missing-bands'),
+    (f'{MAP} --promts x', 'no flag --promts. Did you mean --prompts?'),
+    (f'{MAP} --prompts none.json', '--prompts: there is no file none.json'),
+    (f'{MAP} --clip none', '--clip: There is no folder none'),
+    (MAP, 'empty'),
+    (SEARCH, 'empty holds no index; make one'),
+    ('search --index empty', 'give a text to look for, or --build'),
+    (f'{SEARCH} --count 0', '--count 0 --apart-m 0: give at least 1'),
+    (f'{SEARCH} --apart_m -1', '--apart-m -1: give at least 1 answer and 0'),
+    (f'{SEARCH} --indx x', 'no flag --indx. Did you mean --index?'),
+    (f'{CALIBRATE} --data none', '--data: There is no folder none'),
+    (f'{CALIBRATE} --lable x', 'no flag --lable. Did you mean --label?'),
+    (CALIBRATE, 'empty'),
+    ('convert clop', "no 'clop'. Did you mean clip?"),
+    ('convert', 'choose among clip, terramind, timesenclip'),
+    ('convert clip --out out', 'needs --source'),
+    ('convert clip --out out --source none.pt', 'none.pt is no file, and no'),
+    ('convert terramind --out o --source s --variant bas', "no 'bas'; choose"),
+    (f'{BASELINE} --source none', '--source: there is no file none'),
+    (BASELINE, 'empty'),
+    ('train --config pretrian', 'no configuration pretrian. Did you mean pre'),
+    ('train', 'needs --config'),
+    ('gnerate', "no 'gnerate'. Did you mean generate?"),
+  ],
+)
+def test_a_mistake_is_told_in_one_line(line, message, folder, capsys):
+  (told_line,), _ = told(capsys, line)
+  assert message in told_line
+
+
+@pytest.mark.parametrize('line', [MAP, f'{MAP} --sed 3', 'train --config x'])
+def test_verbose_shows_where_it_happened(line, folder, capsys):
+  with pytest.raises(SystemExit):
+    app.main([*line.split(), '--verbose'])
+  text = capsys.readouterr().err
+  assert 'Traceback' in text and text.splitlines()[-1].startswith('fusion-jax')
+
+
+def test_a_checkpoint_of_another_kind_is_refused(folder, capsys):
+  (folder / 'empty' / 'config.json').write_text(json.dumps({'task': 'clip'}))
+  (message,), _ = told(capsys, MAP)
+  assert 'empty' in message
+
+
+HELPS = [*app.VERBS, 'convert clip', 'convert terramind', 'convert timesenclip']
+
+
+@pytest.mark.parametrize('command', HELPS)
+def test_help_fits_the_screen(command, capsys):
+  with pytest.raises(SystemExit) as caught:
+    app.main([*command.split(), '--help'])
+  assert not caught.value.code
+  text = capsys.readouterr().out
+  assert f'usage: fusion-jax {command}' in text
+  assert max(map(len, text.splitlines())) <= 80
+  assert len(text.splitlines()) <= 80
+
+
+def test_help_imports_neither_jax_nor_flax():
+  program = (
+    'import sys\n'
+    'from fusion_jax.commands import app\n'
+    f'for line in {HELPS}:\n'
+    '  try:\n'
+    '    app.main([*line.split(), "--help"])\n'
+    '  except SystemExit:\n'
+    '    pass\n'
+    'heavy = {"jax", "flax", "tensorflow", "orbax", "grain", "matplotlib"}\n'
+    'print(heavy & set(sys.modules), file=sys.stderr)\n'
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', program],
+    capture_output=True,
+    text=True,
+    timeout=100,
+    check=True,
+  )
+  assert done.stderr.strip() == 'set()'
