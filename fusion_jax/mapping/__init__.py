@@ -1,1 +1,59 @@
-"""Maps, embeddings and their index, made from cubes of satellite images."""
+"""Maps of Sentinel-2 time series, searches among them, series of scenes.
+
+  from fusion_jax import mapping
+  classifier = mapping.load_classifier('runs/aligned', prompts='prompts.npz')
+  mapping.map_scene(classifier, ['cube.nc'], 'map.tif')
+
+Everything is imported when it is first used: maps need the extra 'map',
+searches the extra 'search', scenes the extra 'geo'.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+  from fusion_jax.mapping.class_prompts import load_classifier
+  from fusion_jax.mapping.cube import Declared
+  from fusion_jax.mapping.maps import map_scene
+  from fusion_jax.mapping.scene_series import generate_series, write_series
+  from fusion_jax.mapping.temperature import calibrate
+  from fusion_jax.mapping.text_search import build_index, find_places
+
+__all__ = [
+  'Declared',
+  'build_index',
+  'calibrate',
+  'find_places',
+  'generate_series',
+  'load_classifier',
+  'map_scene',
+  'write_series',
+]
+
+_HOMES = {  # {name: module that defines it}.
+  'Declared': 'cube',
+  'build_index': 'text_search',
+  'calibrate': 'temperature',
+  'find_places': 'text_search',
+  'generate_series': 'scene_series',
+  'load_classifier': 'class_prompts',
+  'map_scene': 'maps',
+  'write_series': 'scene_series',
+}
+
+
+def __getattr__(name: str) -> Any:
+  """Imports a public name when it is first used."""
+  if name not in _HOMES:
+    raise AttributeError(
+      f'fusion_jax.mapping has no {name!r}; it has {", ".join(__all__)}.'
+    )
+  module = importlib.import_module(f'fusion_jax.mapping.{_HOMES[name]}')
+  value = getattr(module, name)
+  globals()[name] = value  # The next use does not come here.
+  return value
+
+
+def __dir__() -> list[str]:
+  """Returns the public names."""
+  return sorted(__all__)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -101,7 +101,6 @@ class Classifier:
     self._factor = (
       (model.scale or DEFAULT_SCALE) if classes.vectors is not None else 1.0
     )
-    whole = sharding.replicated(self._mesh)
     self._params = jax.device_put(
       {
         'encoder': model.params['encoder'],
@@ -110,21 +109,18 @@ class Classifier:
         if classes.vectors is None
         else jnp.asarray(classes.vectors, jnp.float32),
       },
-      whole,
+      sharding.replicated(self._mesh),
     )
+    self._run = self._compile(self._classify)
+    self._embed = self._compile(self._with_vectors)
+    self._score = self._compile(lambda *args: self._scores(*args)[0])
+
+  def _compile(self, function: Callable) -> Callable:
+    """A function of parameters and a batch, split over the devices."""
+    whole = sharding.replicated(self._mesh)
     split = sharding.batch_sharding(self._mesh)
-    self._run = jax.jit(
-      self._classify, in_shardings=(whole, split, split), out_shardings=split
-    )
-    self._embed = jax.jit(
-      self._with_vectors,
-      in_shardings=(whole, split, split),
-      out_shardings=split,
-    )
-    self._score = jax.jit(
-      lambda *args: self._scores(*args)[0],
-      in_shardings=(whole, split, split),
-      out_shardings=split,
+    return jax.jit(
+      function, in_shardings=(whole, split, split), out_shardings=split
     )
 
   def prepare(self, pixels):

@@ -118,18 +118,7 @@ def write(path, blocks, *, shape, crs, transform, names, tags):
       compress='deflate',
       bigtiff='if_safer',
     ) as file:
-      file.write_colormap(
-        1, {i: (*colour, 255) for i, colour in colours(names).items()}
-      )
-      file.descriptions = ('class', 'confidence')
-      file.scales = (1.0, 1 / _PERCENT)
-      file.update_tags(classes=json.dumps(names), **tags)
-      file.update_tags(1, **{f'class_{i}': x for i, x in enumerate(names)})
-      for block, classes, confidence in blocks:
-        file.write(
-          np.stack([classes, confidence]),
-          window=rasterio.windows.Window.from_slices(block.rows, block.columns),
-        )
+      _fill(file, blocks, names, tags)
     rasterio_shutil.copy(
       plain,
       done,
@@ -143,6 +132,22 @@ def write(path, blocks, *, shape, crs, transform, names, tags):
   plain.unlink()
   _write_categories(path, names)
   done.replace(path)
+
+
+def _fill(file, blocks, names, tags):
+  """Writes bands, colours and tags into an open GeoTIFF."""
+  file.write_colormap(
+    1, {i: (*colour, 255) for i, colour in colours(names).items()}
+  )
+  file.descriptions = ('class', 'confidence')
+  file.scales = (1.0, 1 / _PERCENT)
+  file.update_tags(classes=json.dumps(names), **tags)
+  file.update_tags(1, **{f'class_{i}': x for i, x in enumerate(names)})
+  for block, classes, confidence in blocks:
+    file.write(
+      np.stack([classes, confidence]),
+      window=rasterio.windows.Window.from_slices(block.rows, block.columns),
+    )
 
 
 def percent(confidence):
