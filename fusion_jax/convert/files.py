@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -86,7 +88,7 @@ def fetch(
     ) from error
 
 
-def read_state(path):
+def read_state(path: str | os.PathLike[str]) -> Mapping[str, Any]:
   """The flat state of a weight file, {key: array}, memory-mapped.
 
   Raises:
@@ -102,7 +104,7 @@ def read_state(path):
   )
 
 
-def digest(path):
+def digest(path: str | os.PathLike[str]) -> str:
   """SHA-256 of a file, in hex."""
   with open(path, 'rb') as file:
     return hashlib.file_digest(file, 'sha256').hexdigest()
@@ -133,3 +135,19 @@ def _map_safetensors(path):
 def _view(data, dtype, shape, data_offsets):
   first, last = data_offsets
   return data[first:last].view(_DTYPES[dtype]).reshape(shape)
+
+
+def origin(source: str, path: pathlib.Path, revision: str) -> dict[str, str]:
+  """What a converted folder keeps about the file that it was made from.
+
+  Args:
+    source: path of a file, or id on the Hugging Face hub.
+    path: the file.
+    revision: revision on the hub; '' for its main branch.
+  """
+  return {
+    'source': source,
+    'file': path.name,
+    'revision': revision,
+    'sha256': digest(path),
+  }

@@ -55,12 +55,8 @@ def convert(
     ValueError: if the activation is not known; if the weights do not fit, see
       `clip.from_torch`; or if the folder has a checkpoint already.
   """
-  path = files.fetch(
-    source,
-    {x.hub_id: x.path for x in published.CLIP if x.hub_id},
-    file=file,
-    revision=revision,
-  )
+  known = {x.hub_id: x.path for x in published.CLIP if x.hub_id}
+  path = files.fetch(source, known, file=file, revision=revision)
   state = files.read_state(path)
   told = _config_beside(path)
   if activation == 'auto':
@@ -84,12 +80,7 @@ def convert(
     out,
     params,
     config,
-    {
-      'source': source,
-      'file': path.name,
-      'revision': revision,
-      'sha256': files.digest(path),
-    },
+    files.origin(source, path, revision),
   )
   logging.info(
     'CLIP, patches of %d, vectors of %d, is in %s.',

@@ -57,12 +57,7 @@ def convert(
     coordinate_tokenizer.load(path).save(out / backbone_assembly.VOCABULARY)
     logging.info('The vocabulary of coordinates is in %s.', out)
     return
-  origin = {
-    'source': source,
-    'file': path.name,
-    'revision': revision,
-    'sha256': files.digest(path),
-  }
+  origin = files.origin(source, path, revision)
   try:
     parts = terramind_files.parts(files.read_state(path))
     plans = []

@@ -71,12 +71,7 @@ def convert(
     out,
     {'encoder': params},
     config,
-    {
-      'source': source,
-      'file': path.name,
-      'revision': revision,
-      'sha256': files.digest(path),
-    },
+    files.origin(source, path, revision),
   )
   logging.info(
     'The encoder of %d x %d pixels is in %s.', encoder.side, encoder.side, out
