@@ -2,9 +2,7 @@
 
 import contextlib
 import json
-import logging as py_logging
 import os
-import pathlib
 import sys
 from collections.abc import Iterable, Mapping
 from typing import IO, Any
@@ -18,21 +16,6 @@ from fusion_jax.train import task as task_lib
 
 METRICS_FILE = 'metrics.jsonl'
 _MOST_SHOWN = 20  # Numbers of one step on the console.
-_LOUD = {'orbax', 'grain', 'etils'}  # Packages that log a lot.
-
-
-def show_progress() -> None:
-  """Makes absl show progress, without Orbax's thirty lines per checkpoint.
-
-  Commands call it. Errors of other libraries are still shown.
-  """
-  logging.set_verbosity(logging.INFO)
-
-  def is_ours(record: py_logging.LogRecord) -> bool:
-    parts = pathlib.PurePath(record.pathname).parts
-    return record.levelno >= py_logging.ERROR or not _LOUD & set(parts)
-
-  logging.get_absl_handler().addFilter(is_ours)
 
 
 class Log:

@@ -192,23 +192,6 @@ def test_start_says_versions_devices_parameters_and_ranges(caplog):
     assert part in caplog.text
 
 
-def test_progress_shows_our_lines_and_only_errors_of_orbax(monkeypatch):
-  filters = []
-  monkeypatch.setattr(
-    log.logging.get_absl_handler(), 'addFilter', filters.append
-  )
-  before = log.logging.get_verbosity()
-  log.show_progress()
-  log.logging.set_verbosity(before)
-
-  def shown(path, level):
-    return filters[0](logging.LogRecord('absl', level, path, 1, '', (), None))
-
-  assert shown('/x/fusion_jax/train/log.py', logging.INFO)
-  assert not shown('/x/orbax/checkpoint/y.py', logging.WARNING)
-  assert shown('/x/orbax/checkpoint/y.py', logging.ERROR)
-
-
 def test_progress_bar_on_a_terminal(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(log.sys.stderr, 'isatty', lambda: True, raising=False)
   made = new_log(tmp_path)
