@@ -76,8 +76,8 @@ def row(name, flops, runs, products, compile_s):
 
 
 def main(_):
-  model = image_tokenizer.make(
-    _MODALITY.value, stacked=_STACKED.value, dtype=jnp.dtype(_DTYPE.value)
+  model = image_tokenizer.make(_MODALITY.value).clone(
+    stacked=_STACKED.value, dtype=jnp.dtype(_DTYPE.value)
   )
   size = _SIZE.value
   images = jax.random.normal(

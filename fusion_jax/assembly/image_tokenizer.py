@@ -142,7 +142,7 @@ def make_model(config: Config) -> image_tokenizer.Tokenizer:
     for name, value in config.model.items()
   }
   settings['dtype'] = jnp.dtype(config.model.dtype)
-  return image_tokenizer.make(config.modality, **settings)
+  return image_tokenizer.make(config.modality).clone(**settings)
 
 
 def token_modality(name: str) -> modalities.Modality:

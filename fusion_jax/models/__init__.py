@@ -1,0 +1,1 @@
+"""The models of the papers as linen modules, and what they cost."""

@@ -79,7 +79,7 @@ class Backbone(nn.Module):
   use_bias: bool = False
   dtype: DTypeLike = jnp.float32
   image_size: int = 224
-  grid: tuple[int, ...] = ()
+  grid: tuple[int, int] | tuple[()] = ()
   unroll: int = 1
   causal: bool = False
   separate: bool = True

@@ -6,7 +6,7 @@ a vision transformer and finite scalar quantisation (FSQ). Source: the DiVAE and
 VQVAE of TerraMind v1 (terrastackai/terratorch, commit 85467a9,
 `tokenizer/vqvae.py`).
 
-  model = image_tokenizer.make('S2L2A')  # Or smaller: width=96, depth=3, ...
+  model = image_tokenizer.make('S2L2A')  # Or .clone(width=96, depth=3, ...).
   params = model.init(key, images, noisy, t)['params']  # See `__call__`.
   call = functools.partial(model.apply, {'params': params})
 
@@ -303,13 +303,13 @@ class ClassTokenizer(Tokenizer):
 _AnyTokenizer = TypeVar('_AnyTokenizer', bound=Tokenizer)
 
 
-def make(name: str, **settings: Any) -> ImageTokenizer | ClassTokenizer:
-  """Returns the tokenizer of a modality, by default of the published size.
+def make(name: str) -> ImageTokenizer | ClassTokenizer:
+  """Returns the tokenizer of a modality, of the published size.
+
+  Its method `clone` returns one of another size.
 
   Args:
     name: key or friendly name of a modality with codes, such as 'S2L2A'.
-    **settings: attributes of `ImageTokenizer` or `ClassTokenizer` that differ
-      from the published size.
 
   Raises:
     ValueError: if the modality has no image codes.
@@ -323,8 +323,8 @@ def make(name: str, **settings: Any) -> ImageTokenizer | ClassTokenizer:
       f'{modality.name!r} has no image tokenizer; those with one are {coded}.'
     )
   if modality.field == 'LULC':
-    return ClassTokenizer(**settings)
-  return ImageTokenizer(len(modality.bands), **settings)
+    return ClassTokenizer()
+  return ImageTokenizer(len(modality.bands))
 
 
 def unstacked(

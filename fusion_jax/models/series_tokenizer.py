@@ -73,7 +73,7 @@ class Block(nn.Module):
     )
     self.out = layers.Linear(self.width, True, dtype=self.dtype)
 
-  def __call__(self, inputs: Array, inside: Array) -> jax.Array:
+  def __call__(self, inputs: jax.Array, inside: Array) -> jax.Array:
     """Maps inputs [B, T, D] to outputs [B, T, D].
 
     Args:

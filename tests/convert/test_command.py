@@ -286,9 +286,8 @@ def test_a_tim_model_gives_its_encoder_and_its_sampler(tmp_path, state):
 def small_tokenizer(name):
   sizes = dict(width=16, depth=1, num_heads=1, image_size=32)
   if name == 'LULC':
-    return image_tokenizer.make(name, decoder_depth=1, **sizes)
-  return image_tokenizer.make(
-    name,
+    return image_tokenizer.make(name).clone(decoder_depth=1, **sizes)
+  return image_tokenizer.make(name).clone(
     unet_width=32,
     unet_multipliers=(1, 1),
     unet_blocks=1,

@@ -25,7 +25,9 @@ CODED = [m for m in modalities.MODALITIES.values() if m.kind == 'tokens']
 @functools.cache
 def small(dtype=jnp.float32):
   """A tiny tokenizer of two channels, its parameters, two images."""
-  model = image_tokenizer.make('S1GRD', **SMALL, **SMALL_UNET, dtype=dtype)
+  model = image_tokenizer.make('S1GRD').clone(
+    **SMALL, **SMALL_UNET, dtype=dtype
+  )
   images = np.random.default_rng(0).normal(size=(2, 32, 48, 2)).astype('f')
   params = jax.jit(model.init)(
     jax.random.key(0), images, images, jnp.zeros(2, int)
@@ -48,7 +50,7 @@ def test_every_tokenised_modality_has_a_tokenizer_of_its_codes(modality):
   assert model.fsq.num_codes == modality.vocab_size
   if modality.field != 'LULC':
     assert model.channels == len(modality.bands)
-  small_one = image_tokenizer.make(modality.field, **SMALL)
+  small_one = image_tokenizer.make(modality.field).clone(**SMALL)
   images = jax.ShapeDtypeStruct((1, 32, 32, small_one.channels), 'float32')
   ids, _ = jax.eval_shape(
     functools.partial(small_one.init_with_output, method='encode'),
@@ -165,7 +167,7 @@ def test_blocks_with_parameters_of_their_own_give_the_same_ids():
 
 
 def test_class_maps_become_logits():
-  model = image_tokenizer.make('LULC', **SMALL, decoder_depth=1)
+  model = image_tokenizer.make('LULC').clone(**SMALL, decoder_depth=1)
   classes = jnp.arange(2 * 32 * 16).reshape(2, 32, 16) % 10
   params = jax.jit(model.init)(jax.random.key(0), classes)['params']
   apply = functools.partial(model.apply, {'params': params})
@@ -189,7 +191,9 @@ def test_sides_that_do_not_divide_raise():
   check_raises(
     '30 x 32 pixels do not divide', 'encode', np.zeros((1, 30, 32, 2))
   )
-  model = image_tokenizer.make('DEM', **SMALL, unet_width=32, unet_blocks=1)
+  model = image_tokenizer.make('DEM').clone(
+    **SMALL, unet_width=32, unet_blocks=1
+  )
   with pytest.raises(
     ValueError, match='48 x 64 pixels must be multiples of 32'
   ):
@@ -211,7 +215,7 @@ def test_ids_outside_the_vocabulary_raise():
     check_raises(
       'have ids 0..15359', 'decode', np.full((1, 2, 2), ids), jax.random.key(0)
     )
-  model = image_tokenizer.make('LULC', **SMALL)
+  model = image_tokenizer.make('LULC').clone(**SMALL)
   with pytest.raises(ValueError, match='have ids 0..4374'):
     model.init(jax.random.key(0), np.full((1, 2, 2), 4_375), method='decode')
 

@@ -137,7 +137,7 @@ UNET = dict(
 
 @DTYPES
 def test_image_tokenizer(dtype):
-  model = image_tokenizer.make('S1GRD', **SMALL, **UNET, dtype=dtype)
+  model = image_tokenizer.make('S1GRD').clone(**SMALL, **UNET, dtype=dtype)
   Images, Ids = Float32[Array, 'B Y X C'], Int32[Array, 'B rows columns']
 
   @checked
@@ -170,7 +170,9 @@ def test_image_tokenizer(dtype):
 
 @DTYPES
 def test_tokenizer_of_land_cover(dtype):
-  model = image_tokenizer.make('LULC', **SMALL, decoder_depth=1, dtype=dtype)
+  model = image_tokenizer.make('LULC').clone(
+    **SMALL, decoder_depth=1, dtype=dtype
+  )
   Logits, Ids = Float32[Array, 'B Y X V'], Int32[Array, 'B rows columns']
 
   @checked

@@ -27,8 +27,7 @@ def test_published_sizes_cost_what_was_counted(name, encode, step):
 
 
 def test_products_are_what_the_compiler_counts():
-  model = image_tokenizer.make(
-    'DEM',
+  model = image_tokenizer.make('DEM').clone(
     width=32,
     depth=1,
     num_heads=2,
