@@ -1,13 +1,14 @@
 """TimeSenCLIP's published encoders <-> our parameters, by one table.
 
-Keys: `src/models/encoder.py` of pallavijain-pj/TimeSenCLIP, all versions.
-Theirs are flat and one a layer; ours are nested: all layers but the first and
-the last are stacked.
+Keys are those of `src/models/encoder.py` of pallavijain-pj/TimeSenCLIP, in all
+its versions. Their parameters are flat, with keys for every layer; ours are
+nested, and all layers but the first and the last are stacked.
 """
 
 import itertools
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -15,8 +16,9 @@ from absl import logging
 from flax import traverse_util
 
 from fusion_jax.models import pixel_encoder
+from fusion_jax.types import Params
 
-# In front of the encoder's keys, by the part of the trainer that was saved.
+# Prefixes of the encoder's keys, by the part of the trainer that was saved.
 PREFIXES = (
   '',
   'learner.ts_encoder.',
@@ -24,19 +26,19 @@ PREFIXES = (
   'TS_ViT.',
   'learner.TS_ViT.',
 )
-_FIRST = 'spectral_embedding.1.weight'  # By it an encoder is known.
+_FIRST = 'spectral_embedding.1.weight'  # Every encoder has this key.
 _OLD_TOKEN = 'class_token'  # `time_token` before commit 8dfc8e6.
 _BANDS = 10
-_HEAD_WIDTH = 64  # Of the paper's size.
+_HEAD_WIDTH = 64  # Width of a head of the paper's size.
 
 
 class Row(NamedTuple):
-  """One parameter under both names.
+  """The names of one parameter in both layouts.
 
   Attributes:
-    theirs: key.
-    ours: path, joined by '/'.
-    layer: index into the stacked layers; None where ours is not stacked.
+    theirs: key in their state.
+    ours: path in our parameters, joined by '/'.
+    layer: index into the stacked layers; None if ours is not stacked.
     layout: 'same', 'transposed' (their linear weights are [out, in]), or
       'flat' (theirs has leading axes of length 1).
   """
@@ -47,8 +49,8 @@ class Row(NamedTuple):
   layout: str = 'same'
 
 
-def table(depth):
-  """`Row`s of an encoder of so many layers."""
+def table(depth: int) -> list[Row]:
+  """Returns the rows of all parameters of an encoder with `depth` layers."""
   rows = [
     Row('time_pos_encoding', 'positions', layout='flat'),
     Row('time_token', 'class_token', layout='flat'),
@@ -85,21 +87,27 @@ def table(depth):
   return rows
 
 
-def from_torch(state, *, num_heads=0, activation='relu'):
-  """An encoder of the sizes of a flat state, and its parameters.
+def from_torch(
+  state: Mapping[str, np.ndarray],
+  *,
+  num_heads: int = 0,
+  activation: str = 'relu',
+) -> tuple[pixel_encoder.PixelEncoder, Params]:
+  """Returns the encoder that a flat state belongs to, and its parameters.
 
   Args:
-    state: {key: array}, of an encoder alone or of a training run; what does
-      not belong to the encoder is left out, and named in the log.
-    num_heads: a state does not tell; 0 takes heads of 64 as in the paper.
-    activation: 'relu', as all released code, or 'gelu'.
+    state: arrays by key, of an encoder alone or of a training run. Keys that do
+      not belong to the encoder are left out and logged.
+    num_heads: number of attention heads, which a state does not contain; 0
+      takes heads that are 64 wide as in the paper.
+    activation: 'relu', as in all released code, or 'gelu'.
 
   Returns:
-    `PixelEncoder`, and a nested dict of float32 NumPy arrays.
+    The encoder, and its parameters as float32 NumPy arrays.
 
   Raises:
-    ValueError: if there is no encoder, or its keys or shapes are not those of
-      one; the message lists all of it.
+    ValueError: if there is no encoder, or if keys or shapes do not fit one; the
+      message lists all of them.
   """
   state = _encoder_state(state)
   depth = next(
@@ -121,27 +129,33 @@ def from_torch(state, *, num_heads=0, activation='relu'):
   )
   flat, wrong = {}, []
   for path, shape in _shapes(encoder).items():
-    mine = [row for row in rows if row.ours == path]
+    sources = [row for row in rows if row.ours == path]
     parts = [
       _to_ours(np.asarray(state[row.theirs], np.float32), row.layout)
-      for row in mine
+      for row in sources
     ]
-    wanted = shape if mine[0].layer is None else shape[1:]
+    is_stacked = sources[0].layer is not None
+    expected = shape[1:] if is_stacked else shape
     wrong += [
       f'{row.theirs} {state[row.theirs].shape}'
-      for row, part in zip(mine, parts)
-      if part.shape != wanted
+      for row, part in zip(sources, parts)
+      if part.shape != expected
     ]
     if not wrong:
-      flat[path] = parts[0] if mine[0].layer is None else np.stack(parts)
+      flat[path] = np.stack(parts) if is_stacked else parts[0]
   if wrong:
     raise ValueError(f'The weights contradict each other: {wrong}.')
   return encoder, traverse_util.unflatten_dict(flat, sep='/')
 
 
-def to_torch(params, depth):
-  """The flat state, {key: array} in their layout, of our parameters."""
-  flat = traverse_util.flatten_dict(params, sep='/')
+def to_torch(params: Params, depth: int) -> dict[str, np.ndarray]:
+  """Returns the flat state in their layout, arrays by key.
+
+  Args:
+    params: parameters of a `PixelEncoder`.
+    depth: its number of layers.
+  """
+  flat: Any = traverse_util.flatten_dict(dict(params), sep='/')
   state = {}
   for row in table(depth):
     value = np.asarray(flat[row.ours])
@@ -152,22 +166,22 @@ def to_torch(params, depth):
   return state
 
 
-def _linear(theirs, ours, layer=None):
+def _linear(theirs: str, ours: str, layer: int | None = None) -> list[Row]:
   return [
     Row(f'{theirs}.weight', f'{ours}/kernel', layer, 'transposed'),
     Row(f'{theirs}.bias', f'{ours}/bias', layer),
   ]
 
 
-def _norm(theirs, ours, layer=None):
+def _norm(theirs: str, ours: str, layer: int | None = None) -> list[Row]:
   return [
     Row(f'{theirs}.weight', f'{ours}/scale', layer),
     Row(f'{theirs}.bias', f'{ours}/bias', layer),
   ]
 
 
-def _encoder_state(state):
-  """The encoder's part of a state, without prefix, under the newest names."""
+def _encoder_state(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """The encoder's part of a state, without prefix, with the newest keys."""
   prefix = next((p for p in PREFIXES if p + _FIRST in state), None)
   if prefix is None:
     raise ValueError(
@@ -177,17 +191,17 @@ def _encoder_state(state):
   others = sorted(key for key in state if not key.startswith(prefix))
   if others:
     logging.warning('Left out, as no part of the encoder: %s.', others)
-  found = {
+  encoder = {
     key.removeprefix(prefix): state[key]
     for key in state
     if key.startswith(prefix)
   }
-  if _OLD_TOKEN in found:
-    found['time_token'] = found.pop(_OLD_TOKEN)
-  return found
+  if _OLD_TOKEN in encoder:
+    encoder['time_token'] = encoder.pop(_OLD_TOKEN)
+  return encoder
 
 
-def _sizes(state, num_heads):
+def _sizes(state: Mapping[str, np.ndarray], num_heads: int) -> dict[str, Any]:
   """Sizes of a `PixelEncoder` from the shapes of its state."""
   width, features = state[_FIRST].shape
   side = math.isqrt(features // _BANDS)
@@ -211,18 +225,17 @@ def _sizes(state, num_heads):
   }
 
 
-def _shapes(encoder):
-  """{path: shape} of an encoder's parameters."""
+def _shapes(encoder: pixel_encoder.PixelEncoder) -> dict[str, tuple[int, ...]]:
+  """Shapes of an encoder's parameters, by path."""
   shapes = jax.eval_shape(
     lambda: pixel_encoder.init(encoder, jax.random.key(0))
   )
-  return {
-    path: x.shape
-    for path, x in traverse_util.flatten_dict(shapes, sep='/').items()
-  }
+  flat: Any = traverse_util.flatten_dict(dict(shapes), sep='/')
+  return {path: x.shape for path, x in flat.items()}
 
 
-def _to_ours(value, layout):
+def _to_ours(value: np.ndarray, layout: str) -> np.ndarray:
+  """A parameter of theirs in our layout, see `Row.layout`."""
   if layout == 'flat':
     return value.reshape([n for n in value.shape if n != 1] or [1])
   return value.T if layout == 'transposed' else value
