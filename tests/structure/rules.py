@@ -1,6 +1,7 @@
 """The rules of structure: each lists the places that break it."""
 
 import ast
+import itertools
 import re
 
 from tests.structure import source
@@ -15,6 +16,7 @@ KWARGS = {
   'configs/common.py parse': 'its keywords are the arguments of a recipe card',
   'fusion_jax/data/builders/tfds_builder.py Fusion.__init__': 'those of TFDS',
   'fusion_jax/evals/paper_tables.py value': 'its keywords are columns',
+  'fusion_jax/models/image_tokenizer.py make': 'attributes of a linen module',
 }
 
 # Files that may ask whether a configuration has a field, and why.
@@ -32,9 +34,8 @@ _SHAPE = re.compile(
   r'(?<!\w)\[(\.\.\.(, [^\]]+)?|[A-Za-z0-9*][^\][]*)?\]|\bscalars?\b|\b0-d\b'
 )
 _SUPPRESSION = re.compile(r'# *(pyright: *ignore|type: *ignore|noqa)')
-_WITH_REASON = re.compile(
-  r'# (pyright: ignore\[[\w, ]+\]|noqa: [A-Z0-9, ]+)  # \S+'
-)
+_WITH_RULE = re.compile(r'# (pyright: ignore\[[\w, ]+\]|noqa: [A-Z0-9, ]+)')
+_WITH_REASON = re.compile(_WITH_RULE.pattern + r'  # \S+')
 
 
 def many_parameters():
@@ -171,8 +172,22 @@ def suppressions():
 
 
 def unexplained_suppressions():
-  """Lines that switch a check off without a rule or a reason."""
-  return [line for line in suppressions() if not _WITH_REASON.search(line)]
+  """Lines that switch a check off without a rule or a reason.
+
+  The reason stands behind the suppression, or on a line of its own above it.
+  """
+  return [
+    f'{module.name}:{number} {line.strip()}'
+    for module in source.modules()
+    for number, (above, line) in enumerate(
+      itertools.pairwise(['', *module.text.splitlines()]), 1
+    )
+    if _SUPPRESSION.search(line)
+    and not (
+      _WITH_REASON.search(line)
+      or (_WITH_RULE.search(line) and above.lstrip().startswith('# '))
+    )
+  ]
 
 
 def num_lines():
@@ -236,8 +251,11 @@ def _asks_for_a_field(node):
       with_default = called.id == 'hasattr' or len(node.args) > 2
       return with_default and _is_configuration(node.args[0])
   if isinstance(node, ast.Compare):
+    by_name = isinstance(node.left, ast.Constant)
     return any(
-      isinstance(operator, ast.In | ast.NotIn) and _is_configuration(compared)
+      isinstance(operator, ast.In | ast.NotIn)
+      and _is_configuration(compared)
+      and (by_name or ast.unparse(compared).endswith('config'))
       for operator, compared in zip(node.ops, node.comparators)
     )
   return False

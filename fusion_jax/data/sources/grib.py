@@ -10,7 +10,7 @@ import contextlib
 import functools
 
 with contextlib.suppress(ImportError):
-  import rasterio  # noqa: F401  Before eccodes, or PROJ loses its database.
+  import rasterio  # noqa: F401  # Before eccodes, or PROJ loses its database.
 import eccodes
 import numpy as np
 
