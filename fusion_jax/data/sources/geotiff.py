@@ -4,8 +4,11 @@ import csv
 import dataclasses
 import datetime
 import functools
+import os
 import pathlib
 import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -15,6 +18,7 @@ from absl import logging
 
 from fusion_jax import geo, modalities
 from fusion_jax.data.builders import examples
+from fusion_jax.types import Example
 
 _TIME_TAGS = (
   'datetime',
@@ -53,7 +57,7 @@ class Scene:
   transform: rasterio.Affine
 
   @property
-  def example(self):
+  def example(self) -> Example:
     """The scene as an example of a data set, without weather."""
     return {
       'key': self.key,
@@ -64,7 +68,12 @@ class Scene:
     }
 
 
-def read_scene(path, name='S2L2A', time=None, offset=0):
+def read_scene(
+  path: str | os.PathLike[str],
+  name: str = 'S2L2A',
+  time: str | float | None = None,
+  offset: int = 0,
+) -> Scene:
   """Reads a Sentinel-2 scene of one's own.
 
   Args:
@@ -137,7 +146,7 @@ class SampleFolder:
   images: tuple[str, ...] = ()
 
   @functools.cached_property
-  def rows(self):
+  def rows(self) -> dict[str, dict[str, str]]:
     """{sample_id: row of the table}."""
     path = pathlib.Path(self.root) / 'samples.csv'
     with open(path, newline='', encoding='utf-8') as file:
@@ -149,7 +158,7 @@ class SampleFolder:
     return rows
 
   @functools.cached_property
-  def schema(self):
+  def schema(self) -> examples.Schema:
     images = tuple(
       name
       for name in self.images or examples.IMAGE_TYPES
@@ -168,13 +177,15 @@ class SampleFolder:
     with _open(first) as raster:
       return examples.Schema(images, raster.width)
 
-  def parts(self):
+  def parts(self) -> dict[str, list[str]]:
     """One shard a split."""
     val = self.val or tuple(self.rows)[-1:]
     train = tuple(key for key in self.rows if key not in val)
     return {'train': [train], 'val': [val]}
 
-  def places(self, split, part):
+  def places(
+    self, split: str, part: str
+  ) -> dict[str, tuple[float, float, int]]:
     """{key: (latitude, longitude, time)}."""
     del split
     found = {}
@@ -188,7 +199,7 @@ class SampleFolder:
       )
     return found
 
-  def read(self, split, part):
+  def read(self, split: str, part: str) -> Iterator[Example | examples.Skipped]:
     """The samples of a split; a modality without a file is absent."""
     for key, (lat, lon, time) in self.places(split, part).items():
       example = {'key': key, 'lat': lat, 'lon': lon, 'time': time}
@@ -204,7 +215,7 @@ class SampleFolder:
       yield _with_offset(example)
 
 
-def _image(path, name):
+def _image(path: pathlib.Path, name: str) -> np.ndarray:
   """Image [Y, X, C] of one modality of a sample."""
   with _open(path) as raster:
     order = _band_order(raster, path, modalities.IMAGE_FIELDS[name].bands)
@@ -219,7 +230,7 @@ def _image(path, name):
   )
 
 
-def _with_offset(example):
+def _with_offset(example: Example) -> Example:
   """Adds the offset of S2L1C, told by its cirrus band B10."""
   if 'S2L1C' not in example:
     return example
@@ -235,7 +246,7 @@ def _with_offset(example):
   return example | {'S2L1C_offset': np.int16(offset)}
 
 
-def _open(path):
+def _open(path: str | os.PathLike[str]) -> Any:
   """An open raster.
 
   Raises:
@@ -247,37 +258,39 @@ def _open(path):
     raise ValueError(f'{path} cannot be read as an image: {error}') from error
 
 
-def _band_order(raster, path, wanted):
-  """The raster's band numbers, from 1, of the wanted bands."""
+def _band_order(
+  raster: Any, path: str | os.PathLike[str], expected: Sequence[str]
+) -> list[int]:
+  """The raster's band numbers, from 1, of the expected bands."""
   named = {
     _canonical(text): i + 1
     for i, text in enumerate(raster.descriptions)
     if text
   }
-  if all(band in named for band in wanted):
-    return [named[band] for band in wanted]
+  if all(band in named for band in expected):
+    return [named[band] for band in expected]
   bands = [name for name in named if name in modalities.S2L1C_BANDS]
-  if bands and any(band in modalities.S2L1C_BANDS for band in wanted):
-    lacking = [band for band in wanted if band not in named]
+  if bands and any(band in modalities.S2L1C_BANDS for band in expected):
+    lacking = [band for band in expected if band not in named]
     raise ValueError(
       f'{path} lacks the bands {lacking}; it has {bands}. '
-      f'Wanted are {", ".join(wanted)}.'
+      f'Wanted are {", ".join(expected)}.'
     )
-  if raster.count != len(wanted):
+  if raster.count != len(expected):
     raise ValueError(
-      f'{path} has {raster.count} bands without names; wanted are '
-      f'{len(wanted)}: {", ".join(wanted)}, in this order. Name the bands in '
+      f'{path} has {raster.count} bands without names; expected are '
+      f'{len(expected)}: {", ".join(expected)}, in this order. Name the bands in '
       'their descriptions, and their order and number are free.'
       + (
         ' Thirteen bands are those of L1C.'
-        if raster.count == 13 and len(wanted) == 12
+        if raster.count == 13 and len(expected) == 12
         else ''
       )
     )
   return list(range(1, raster.count + 1))
 
 
-def _canonical(text):
+def _canonical(text: str) -> str:
   """'B1', 'b01' and 'B01 coastal' as B01; 'B8A' stays."""
   word = text.split()[0].upper() if text.split() else ''
   if word[:1] == 'B' and word[1:].isdigit():
@@ -285,7 +298,9 @@ def _canonical(text):
   return word if word == 'B8A' else text.strip().lower()
 
 
-def _check_counts(values, path, nodata=None):
+def _check_counts(
+  values: np.ndarray, path: str | os.PathLike[str], nodata: float | None = None
+) -> np.ndarray:
   """Values, if they look like reflectance x 10,000."""
   if nodata and (values == nodata).any():  # 0 is dark water, too.
     raise ValueError(
@@ -306,7 +321,9 @@ def _check_counts(values, path, nodata=None):
   return values
 
 
-def _check_range(values, dtype, path):
+def _check_range(
+  values: np.ndarray, dtype: Any, path: str | os.PathLike[str]
+) -> None:
   """Raises if integers of `dtype` cannot hold the values."""
   if np.dtype(dtype).kind == 'f' or not values.size:
     return
@@ -318,7 +335,7 @@ def _check_range(values, dtype, path):
     )
 
 
-def _warn_of_empty(counts, path):
+def _warn_of_empty(counts: np.ndarray, path: str | os.PathLike[str]) -> None:
   """Says how many pixels of counts [C, Y, X] hold nothing in any band."""
   empty = ~counts.any(axis=0)
   if empty.any():
@@ -330,7 +347,7 @@ def _warn_of_empty(counts, path):
     )
 
 
-def _centre(raster, path):
+def _centre(raster: Any, path: str | os.PathLike[str]) -> tuple[float, float]:
   """Latitude and longitude of the raster's centre."""
   if raster.crs is None:
     raise ValueError(
@@ -346,7 +363,7 @@ def _centre(raster, path):
   return lat, float(geo.wrap_longitude(lon))
 
 
-def _time(tags, path):
+def _time(tags: Mapping[str, str], path: str | os.PathLike[str]) -> int:
   """Seconds since 1970 of the acquisition, from the file's tags."""
   text = next((tags[name] for name in _TIME_TAGS if name in tags), None)
   if text is None:
@@ -358,7 +375,7 @@ def _time(tags, path):
   return _seconds(text)
 
 
-def _seconds(time):
+def _seconds(time: str | float) -> int:
   """Seconds since 1970 of a number, of ISO 8601 or of TIFF's date; UTC."""
   if not isinstance(time, str):
     return int(time)

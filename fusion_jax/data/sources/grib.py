@@ -8,6 +8,8 @@ start of the run, which GFS files hold side by side.
 import calendar
 import contextlib
 import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 with contextlib.suppress(ImportError):
   import rasterio  # noqa: F401  # Before eccodes, or PROJ loses its database.
@@ -33,7 +35,7 @@ _GRIDS = ('regular_ll', 'regular_gg')
 class GribFile:
   """The weather records of one GRIB file; see `gridded.Record`."""
 
-  def __init__(self, path, names):
+  def __init__(self, path: str, names: Mapping[str, Sequence[str]]):
     """Scans the headers.
 
     Args:
@@ -58,7 +60,9 @@ class GribFile:
     if not self.records:
       raise ValueError(_nothing(self.path, names, others))
 
-  def _scan(self, message, names, others):
+  def _scan(
+    self, message: Any, names: Mapping[str, Sequence[str]], others: set[str]
+  ) -> None:
     """Adds the record of one message, if it is one of ours."""
     get = functools.partial(eccodes.codes_get, message)
     known = {get('shortName'), get('cfVarName')}
@@ -91,7 +95,7 @@ class GribFile:
       )
     )
 
-  def grid(self, record):
+  def grid(self, record: weather_units.Record) -> geo.Grid:
     """The `geo.Grid` of a record's field."""
     with _Message(self.path, record.where[0]) as message:
       if eccodes.codes_get(message, 'gridType') not in _GRIDS:
@@ -103,7 +107,7 @@ class GribFile:
         self.path, record.where[0], eccodes.codes_get(message, 'md5GridSection')
       )
 
-  def read(self, record):
+  def read(self, record: weather_units.Record) -> np.ndarray:
     """The field, ravelled, in K or in mm of the record's interval."""
     offset, role, unit = record.where
     with _Message(self.path, offset) as message:
@@ -118,23 +122,23 @@ class GribFile:
 class _Message:
   """The message at an offset of a file, as a context."""
 
-  def __init__(self, path, offset):
+  def __init__(self, path: str, offset: int):
     self.path, self.offset = path, offset
 
-  def __enter__(self):
+  def __enter__(self) -> Any:
     with open(self.path, 'rb') as file:
       file.seek(self.offset)
       self.handle = eccodes.codes_grib_new_from_file(file)
     return self.handle
 
-  def __exit__(self, *unused):
+  def __exit__(self, *unused: object) -> None:
     eccodes.codes_release(self.handle)
 
 
 _grids = {}  # By checksum of the grid section: many files, few grids.
 
 
-def _grid(path, offset, checksum):
+def _grid(path: str, offset: int, checksum: str) -> geo.Grid:
   """The grid of a message; equal for equal checksums."""
   if checksum not in _grids:
     with _Message(path, offset) as message:
@@ -154,14 +158,16 @@ def _grid(path, offset, checksum):
   return _grids[checksum]
 
 
-def _seconds(date, time):
+def _seconds(date: int, time: int) -> int:
   """Seconds since 1970 of a date 20190331 and a time 1800."""
   return calendar.timegm(
     (date // 10_000, date // 100 % 100, date % 100, time // 100, time % 100, 0)
   )
 
 
-def _nothing(path, names, others):
+def _nothing(
+  path: str, names: Mapping[str, Sequence[str]], others: set[str]
+) -> str:
   wanted = ', '.join(n for role in names for n in names[role])
   return (
     f'{path} holds neither 2 m temperature nor precipitation over an '

@@ -5,19 +5,20 @@ the headers of its files once, then reads each field that any of the asked
 places needs exactly once: ask for many places together.
 """
 
+from collections.abc import Iterator, Sequence
 import collections
 import dataclasses
 import functools
 import os
 import pathlib
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from absl import logging
 
 from fusion_jax import extras, geo, modalities
 from fusion_jax.data import windows
-from fusion_jax.data.sources import netcdf, xarray_fields
+from fusion_jax.data.sources import netcdf, weather_units, xarray_fields
 
 NAMES = {
   't2m': ('2t', 't2m', 'tas', '2m_temperature'),
@@ -55,21 +56,21 @@ class Weather:
   precipitation: str = ''
   reset_hours: int = 0
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     object.__setattr__(self, 'paths', tuple(map(str, self.paths)))
     if self.outside not in ('error', 'missing'):
       raise ValueError(
         f'outside={self.outside!r} is neither error nor missing.'
       )
 
-  def __getstate__(self):  # Open files stay behind.
+  def __getstate__(self) -> dict[str, Any]:  # Open files stay behind.
     return {
       field.name: getattr(self, field.name)
       for field in dataclasses.fields(self)
     }
 
   @functools.cached_property
-  def records(self):
+  def records(self) -> list[weather_units.Record]:
     """All fields of all files, `weather_units.Record`."""
     names = dict(NAMES)
     if self.temperature:
@@ -82,7 +83,7 @@ class Weather:
     return records
 
   @property
-  def cells(self):
+  def cells(self) -> tuple[np.ndarray, np.ndarray]:
     """(lat [P], lon [P]) degrees of every cell, or station, of the weather.
 
     Raises:
@@ -103,7 +104,9 @@ class Weather:
     lat, lon = np.meshgrid(grid.lats, grid.lons, indexing='ij')
     return lat.ravel(), geo.wrap_longitude(lon.ravel())
 
-  def series(self, lat, lon, time):
+  def series(
+    self, lat: np.ndarray, lon: np.ndarray, time: np.ndarray
+  ) -> dict[str, np.ndarray]:
     """Every series around acquisitions, NaN where no file has the weather.
 
     Args:
@@ -129,7 +132,7 @@ class Weather:
       )
     return found
 
-  def field(self, record):
+  def field(self, record: weather_units.Record) -> np.ndarray:
     """The record's field, ravelled; kept while all fit into `_KEPT_VALUES`.
 
     A regional archive is then decoded once for all parts of a data set.
@@ -142,10 +145,12 @@ class Weather:
     return values
 
   @functools.cached_property
-  def _kept(self):
+  def _kept(self) -> dict[int, np.ndarray]:
     return {}
 
-  def at(self, record, lat, lon):
+  def at(
+    self, record: weather_units.Record, lat: np.ndarray, lon: np.ndarray
+  ) -> np.ndarray:
     """Values [P] of one record at places [P]."""
     look = _Look(self, lat, lon, np.zeros(len(lat), np.int64))
     look.check_inside([record])
@@ -155,7 +160,9 @@ class Weather:
 class _Look:
   """One question: the places, and where they lie in each grid met so far."""
 
-  def __init__(self, weather, lat, lon, time):
+  def __init__(
+    self, weather: Weather, lat: np.ndarray, lon: np.ndarray, time: np.ndarray
+  ):
     self.weather = weather
     self.lat = np.asarray(lat, np.float64)
     self.lon = np.asarray(lon, np.float64)
@@ -163,7 +170,7 @@ class _Look:
     self.start = windows.first_hour(time)  # [P]
     self.cells = {}
 
-  def values(self, record):
+  def values(self, record: weather_units.Record) -> np.ndarray:
     """The record's field at the places, [P]."""
     grid = record.file.grid(record)
     if id(grid) not in self.cells:
@@ -172,7 +179,7 @@ class _Look:
     _, index, weights = self.cells[id(grid)]
     return geo.interpolate(self.weather.field(record), index, weights)
 
-  def check_inside(self, records):
+  def check_inside(self, records: Sequence[weather_units.Record]) -> None:
     """Raises if a place is off all grids of the records, unless allowed."""
     grids = {}
     for record in records:
@@ -200,7 +207,7 @@ class _Look:
     self.check_inside(records)
     return sorted(records, key=lambda r: (r.base, r.end))
 
-  def temperatures(self):
+  def temperatures(self) -> np.ndarray:
     """[P, 960] K from the first hour; of equal times, the latest run's."""
     table = np.full((len(self.time), windows.NUM_HOURS), np.nan)
     for record in reversed(self.wanted('t2m')):
@@ -208,14 +215,16 @@ class _Look:
         self._fill(table, record.end // windows.HOUR - self.start, record)
     return table
 
-  def _fill(self, table, columns, record):
+  def _fill(
+    self, table: np.ndarray, columns: np.ndarray, record: weather_units.Record
+  ) -> None:
     """Writes a record into the column [P] of each place that lacks it."""
     rows = np.flatnonzero((columns >= 0) & (columns < table.shape[1]))
     rows = rows[np.isnan(table[rows, columns[rows]])]
     if len(rows):
       table[rows, columns[rows]] = self.values(record)[rows]
 
-  def rain(self):
+  def rain(self) -> np.ndarray:
     """[P, 960] mm, hourly sums; of equal hours, the latest run's."""
     table = np.full((len(self.time), windows.NUM_HOURS), np.nan)
     runs = collections.defaultdict(list)
@@ -233,7 +242,7 @@ class _Look:
         table[use, columns[use]] = amount[use]
     return table
 
-  def daily(self):
+  def daily(self) -> dict[str, np.ndarray]:
     """{daily modality: [P, 40]} from files of daily values."""
     found = {}
     for name, modality in modalities.MODALITIES.items():
@@ -247,7 +256,7 @@ class _Look:
     return found
 
 
-def _files(paths):
+def _files(paths: Sequence[str]) -> Iterator[str]:
   """Files and Zarr stores; a plain folder stands for all that is below it."""
   for path in map(pathlib.Path, paths):
     if path.is_dir() and not xarray_fields.is_zarr(path):

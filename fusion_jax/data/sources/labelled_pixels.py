@@ -11,6 +11,7 @@ Presto       NumPy arrays of Sentinel-1 and -2, ERA5 and SRTM with live fuel
 """
 
 import json
+import os
 import pathlib
 from typing import NamedTuple
 
@@ -68,7 +69,7 @@ class LabelledPixels(NamedTuple):
   lon: np.ndarray
   sites: np.ndarray
 
-  def take(self, chosen):
+  def take(self, chosen: np.ndarray) -> 'LabelledPixels':
     """Those of a bool or int index."""
     index = np.arange(len(self.keys))[chosen]
     return self._replace(
@@ -81,7 +82,7 @@ class LabelledPixels(NamedTuple):
       sites=self.sites[index],
     )
 
-  def cells(self, size_deg=0.25):
+  def cells(self, size_deg: float = 0.25) -> np.ndarray:
     """[P] strings: the cell of `size_deg` degrees that a pixel lies in."""
     rows, columns = (
       np.floor(x / size_deg).astype(int) for x in (self.lat, self.lon)
@@ -89,7 +90,12 @@ class LabelledPixels(NamedTuple):
     return np.array([f'{row}/{column}' for row, column in zip(rows, columns)])
 
 
-def read_long(path, legend_path, legend='LANDCOVER10', start='2020-11'):
+def read_long(
+  path: str | os.PathLike[str],
+  legend_path: str | os.PathLike[str],
+  legend: str = 'LANDCOVER10',
+  start: str = '2020-11',
+) -> LabelledPixels:
   """WorldCereal pixels of a Parquet with one row a pixel and month.
 
   Args:
@@ -137,7 +143,9 @@ def read_long(path, legend_path, legend='LANDCOVER10', start='2020-11'):
   )
 
 
-def read_wide(path, label='label_full', at_least=20):
+def read_wide(
+  path: str | os.PathLike[str], label: str = 'label_full', at_least: int = 20
+) -> LabelledPixels:
   """WorldCereal pixels of a Parquet with one row a pixel.
 
   Args:
@@ -184,7 +192,7 @@ def read_wide(path, label='label_full', at_least=20):
   )
 
 
-def read_presto(folder):
+def read_presto(folder: str | os.PathLike[str]) -> LabelledPixels:
   """One of Presto's regressions.
 
   Args:
@@ -229,16 +237,16 @@ def _by_legend(codes, path, legend):
   ), classes
 
 
-def _from_january(values, first_month):
+def _from_january(values: np.ndarray, first_month: int) -> np.ndarray:
   """[P, 12, C] that starts in a month, 1 to 12, turned to January."""
   return np.roll(values, first_month - 1, axis=1)
 
 
-def _calendar(count):
+def _calendar(count: int) -> np.ndarray:
   return np.broadcast_to(np.arange(12), (count, 12))
 
 
-def _missing(values):
+def _missing(values: np.ndarray) -> np.ndarray:
   values = np.asarray(values, np.float32)
   return np.where(values == MISSING, np.float32(np.nan), values)
 
@@ -251,7 +259,7 @@ def _wide_column(columns, band, step):
   return f'OPTICAL-{_padded(band)}-ts{step}-10m'  # `_require` names it.
 
 
-def _padded(band):
+def _padded(band: str) -> str:
   """'B2' as 'B02', 'B8A' as it is."""
   return f'B{int(band[1:]):02d}' if band[1:].isdigit() else band
 

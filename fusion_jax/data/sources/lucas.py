@@ -5,8 +5,10 @@ The micro-data are one CSV with 97 columns (Eurostat, CC BY 4.0); photos are
 """
 
 import csv
+import os
 import pathlib
 import re
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +39,7 @@ class Point(NamedTuple):
   nuts0: str
 
 
-def read_survey(path):
+def read_survey(path: str | os.PathLike[str]) -> dict[int, Point]:
   """{point id: `Point`} of the micro-data.
 
   Args:
@@ -69,7 +71,7 @@ def read_survey(path):
   return points
 
 
-def read_labels(path):
+def read_labels(path: str | os.PathLike[str]) -> dict[int, dict[str, int]]:
   """{point id: {task: class index}} of a published file of Sen4Map labels.
 
   There `crop_label` is 'NA' where there is no crop, and the columns named lat
@@ -104,7 +106,7 @@ def read_labels(path):
   return found
 
 
-def survey_labels(point):
+def survey_labels(point: Point) -> dict[str, int]:
   """{task: class index} of what the survey tells of a `Point`."""
   return {
     'land_cover': labels.of_code('land_cover', point.lc1),
@@ -114,12 +116,14 @@ def survey_labels(point):
   }
 
 
-def photo_key(nuts0, point, direction):
+def photo_key(nuts0: str, point: int, direction: str) -> str:
   """Name of a photo among CLIP vectors: 'NL_40683280W'."""
   return f'{nuts0}_{point}{direction}'
 
 
-def photo_path(root, nuts0, point, direction):
+def photo_path(
+  root: str | os.PathLike[str], nuts0: str, point: int, direction: str
+) -> pathlib.Path | None:
   """Path of a photo, as on the server or flat ('NL_40683280W.jpg').
 
   Returns:
@@ -136,7 +140,7 @@ def photo_path(root, nuts0, point, direction):
   return None
 
 
-def find_photos(root):
+def find_photos(root: str | os.PathLike[str]) -> dict[str, pathlib.Path]:
   """{photo key: path} of all directional photos under a folder, sorted.
 
   Raises:
@@ -166,13 +170,13 @@ def find_photos(root):
   return dict(sorted(found.items()))
 
 
-def point_of(key):
+def point_of(key: str) -> int:
   """The point of a photo's name; 0 if it is none, such as 'x_12W'."""
   match = _PHOTO_KEY.fullmatch(key)
   return int(match[1]) if match else 0
 
 
-def _key_of(path):
+def _key_of(path: pathlib.Path) -> str:
   """Name of the photo of a path; '' if it is none."""
   key = path.stem
   if '_' not in key:  # As on the server.
@@ -181,7 +185,11 @@ def _key_of(path):
   return key if point_of(key) else ''
 
 
-def _rows(path, columns, case):
+def _rows(
+  path: str | os.PathLike[str],
+  columns: Sequence[str],
+  case: Callable[[str], str],
+) -> list[dict[str, str]]:
   """Rows of a CSV, with the names of the columns in one case."""
   try:
     with open(path, newline='', encoding='utf-8-sig') as file:

@@ -1,9 +1,12 @@
 """Which of xarray's engines reads a NetCDF file."""
 
+import os
+from typing import Literal
+
 CLASSIC, HDF5 = b'CDF', b'\x89HDF'
 
 
-def engine(path):
+def engine(path: str | os.PathLike[str]) -> Literal['h5netcdf', 'scipy']:
   """'h5netcdf' for NetCDF 4, 'scipy' for the classic formats.
 
   Not 'netcdf4': its C library is not safe with threads, and a file that the

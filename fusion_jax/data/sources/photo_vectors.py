@@ -12,8 +12,10 @@ Vectors are not of unit length: they are as CLIP's image tower projects them.
 
 import functools
 import json
+import os
 import pathlib
 import zipfile
+from collections.abc import Sequence
 
 import numpy as np
 import safetensors
@@ -35,7 +37,7 @@ class PhotoVectors:
     points: set of the points that have a photo.
   """
 
-  def __init__(self, path):
+  def __init__(self, path: str | os.PathLike[str]):
     """Reads the names.
 
     Raises:
@@ -74,14 +76,14 @@ class PhotoVectors:
         f'it has {sorted(self._of)[:3]}.'
       )
 
-  def has(self, nuts0, point):
+  def has(self, nuts0: str, point: int) -> bool:
     """Whether a point has any photo."""
     return any(
       lucas.photo_key(nuts0, point, direction) in self._of
       for direction in places.DIRECTIONS
     )
 
-  def views(self, nuts0, point):
+  def views(self, nuts0: str, point: int) -> np.ndarray:
     """float32 [4, D] of `places.DIRECTIONS`; NaN where there is no photo."""
     found = places.no_views(self.width)
     for i, direction in enumerate(places.DIRECTIONS):
@@ -91,17 +93,19 @@ class PhotoVectors:
         found[i] = read(row)
     return found
 
-  def __len__(self):
+  def __len__(self) -> int:
     return len(self._of)
 
 
 @functools.cache
-def opened(path):
+def opened(path: str | os.PathLike[str]) -> PhotoVectors:
   """The `PhotoVectors` of a path, once a process."""
   return PhotoVectors(path)
 
 
-def write(path, names, vectors):
+def write(
+  path: str | os.PathLike[str], names: Sequence[str], vectors: np.ndarray
+) -> None:
   """Writes a table as .safetensors.
 
   Args:

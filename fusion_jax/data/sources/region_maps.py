@@ -6,7 +6,9 @@ The European Environment Agency publishes the ecosystem types of Europe (EUNIS,
 
 import csv
 import json
+import os
 import pathlib
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -22,7 +24,9 @@ _KM = 1000.0
 _NAME_COLUMNS = ('short_name', 'code', 'name')  # Of the regions as published.
 
 
-def read(path, task, table=''):
+def read(
+  path: str | os.PathLike[str], task: str, table: str | os.PathLike[str] = ''
+) -> 'Raster | Polygons':
   """A map: a function of points, int32 [P] class indices, -1 for none.
 
   Args:
@@ -47,7 +51,12 @@ def read(path, task, table=''):
 class Raster:
   """A raster of classes."""
 
-  def __init__(self, path, task, table=''):
+  def __init__(
+    self,
+    path: str | os.PathLike[str],
+    task: str,
+    table: str | os.PathLike[str] = '',
+  ):
     """Opens it; see `read`."""
     try:
       self._raster = rasterio.open(path)
@@ -68,13 +77,13 @@ class Raster:
       else {i: i for i in range(len(labels.classes(task)))}
     )
 
-  def __call__(self, point_ids):
+  def __call__(self, point_ids: np.ndarray) -> np.ndarray:
     lat, lon = lucas_grid.coordinates(point_ids)
     x, y = rasterio.warp.transform(_WGS84, self._raster.crs, lon, lat)
     values = self._raster.sample(list(zip(x, y)), indexes=1, masked=True)
     return np.array([self._class_of(value[0]) for value in values], np.int32)
 
-  def _class_of(self, value):
+  def _class_of(self, value: Any) -> int:
     if np.ma.is_masked(value):
       return labels.NONE
     if not self._has_table and int(value) not in self._classes:
@@ -94,7 +103,7 @@ class Polygons:
   centre is, so nothing is lost.
   """
 
-  def __init__(self, path, task):
+  def __init__(self, path: str | os.PathLike[str], task: str):
     """Reads them; see `read`."""
     try:
       collection = json.loads(pathlib.Path(path).read_text('utf-8'))
@@ -127,7 +136,7 @@ class Polygons:
       dtype=np.uint8,
     )
 
-  def __call__(self, point_ids):
+  def __call__(self, point_ids: np.ndarray) -> np.ndarray:
     ids = np.asarray(point_ids, np.int64)
     row, column = self._north - ids % 10_000, ids // 10_000 - self._west
     rows, columns = self._grid.shape

@@ -8,6 +8,7 @@ Neither comes with the package; `benchmarks/fetch_scenicness.py` gets them.
 """
 
 import csv
+import os
 from typing import NamedTuple
 
 import numpy as np
@@ -47,7 +48,7 @@ class Votes(NamedTuple):
   mean: np.ndarray
 
 
-def read_prompts(path):
+def read_prompts(path: str | os.PathLike[str]) -> RatedPrompts:
   """`RatedPrompts` of a CSV, without vectors, or of a .npz with `vectors`.
 
   Raises:
@@ -85,7 +86,7 @@ def read_prompts(path):
   return prompts
 
 
-def write_prompts(path, prompts):
+def write_prompts(path: str | os.PathLike[str], prompts: RatedPrompts) -> None:
   """Writes `RatedPrompts` with vectors as .npz."""
   np.savez(
     path,
@@ -96,7 +97,7 @@ def write_prompts(path, prompts):
   )
 
 
-def read_votes(path):
+def read_votes(path: str | os.PathLike[str]) -> Votes:
   """`Votes` of a TSV in the public layout.
 
   Raises:
@@ -121,7 +122,9 @@ def read_votes(path):
   return votes
 
 
-def match(lat, lon, votes, radius_m=1_000):
+def match(
+  lat: np.ndarray, lon: np.ndarray, votes: Votes, radius_m: float = 1_000
+) -> np.ndarray:
   """Index of the nearest place with votes, int [P]; -1 if it is too far.
 
   Args:
@@ -137,17 +140,19 @@ def match(lat, lon, votes, radius_m=1_000):
   return np.where(found < len(votes.lat), found, -1)
 
 
-def votes_at(lat, lon, votes, radius_m=1_000):
+def votes_at(
+  lat: np.ndarray, lon: np.ndarray, votes: Votes, radius_m: float = 1_000
+) -> np.ndarray:
   """Mean votes [P] of places, NaN where `match` finds no photo nearby."""
   index = match(lat, lon, votes, radius_m)
   return np.where(index >= 0, votes.mean[index], np.nan)
 
 
-def _within(values, limits):
+def _within(values: np.ndarray, limits: tuple[float, float]) -> bool:
   return bool(((values >= limits[0]) & (values <= limits[1])).all())
 
 
-def _on_sphere(lat, lon):
+def _on_sphere(lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
   lat, lon = np.deg2rad(lat), np.deg2rad(lon)
   return np.stack(
     [np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1

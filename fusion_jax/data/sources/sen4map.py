@@ -14,8 +14,10 @@ have `bioregion_class_code` and `EUNIS_L2`. The place is told by the key: what
 """
 
 import contextlib
+import os
 import re
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -44,7 +46,7 @@ class Year(NamedTuple):
 
 
 @contextlib.contextmanager
-def opened(path):
+def opened(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
   """The open HDF5 file.
 
   Raises:
@@ -63,7 +65,7 @@ def opened(path):
     yield file
 
 
-def keys(file):
+def keys(file: h5py.File) -> tuple[str, ...]:
   """Names of the places of an open file, sorted.
 
   Raises:
@@ -77,7 +79,7 @@ def keys(file):
   return tuple(found)
 
 
-def point_id(key):
+def point_id(key: str) -> int:
   """Eight digits of a key.
 
   Raises:
@@ -91,12 +93,18 @@ def point_id(key):
   return int(digits)
 
 
-def is_composite(file, key):
+def is_composite(file: h5py.File, key: str) -> bool:
   """Whether a place has monthly composites, not acquisitions."""
   return IMAGE in file[key]
 
 
-def read_year(file, key, size, composite='published', missing_bands=()):
+def read_year(
+  file: h5py.File,
+  key: str,
+  size: int,
+  composite: composites.Kind = 'published',
+  missing_bands: Sequence[str] = (),
+) -> Year:
   """The `Year` of a place.
 
   Args:
@@ -124,7 +132,7 @@ def read_year(file, key, size, composite='published', missing_bands=()):
     return Year(_blank(pixels, missing_bands), valid)
 
 
-def read_annual(file, key, size):
+def read_annual(file: h5py.File, key: str, size: int) -> np.ndarray:
   """[10, k, k] int16, the lower median of all acquisitions of a place.
 
   Raises:
@@ -140,7 +148,9 @@ def read_annual(file, key, size):
     return composites.annual(counts, scene_class)
 
 
-def read_attributes(file, key, names):
+def read_attributes(
+  file: h5py.File, key: str, names: Sequence[str]
+) -> dict[str, str]:
   """{name: str} of attributes of a place.
 
   Raises:
@@ -155,7 +165,7 @@ def read_attributes(file, key, names):
     return {name: _text(group.attrs[name]) for name in names}
 
 
-def product_months(products):
+def product_months(products: Sequence[str]) -> np.ndarray:
   """bool [A, 12]: which product ids belong to which month of 2018.
 
   As published: any id that contains 2018mm, wherever.
@@ -180,7 +190,7 @@ def product_months(products):
 
 
 @contextlib.contextmanager
-def _named(file, key):
+def _named(file: h5py.File, key: str) -> Iterator[Any]:
   """The group; what goes wrong with it is told with file and key."""
   try:
     yield file[key]
@@ -189,7 +199,9 @@ def _named(file, key):
     raise ValueError(f'{file.filename}, {key}: {text}.') from error
 
 
-def _acquisitions(group, size, missing_bands):
+def _acquisitions(
+  group: Any, size: int, missing_bands: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
   """(counts [A, 10, k, k], SCL [A, k, k], product ids) of a raw place."""
   names = {_canonical(name): name for name in group}
   lacking = [
@@ -252,7 +264,7 @@ def _check_grids(group, names):
     )
 
 
-def _cropped(dataset, size):
+def _cropped(dataset: Any, size: int) -> np.ndarray:
   """The central [..., k, k] of a dataset, and only it is read."""
   rows, columns = dataset.shape[-2:]
   if min(rows, columns) < size:
@@ -264,7 +276,7 @@ def _cropped(dataset, size):
   return dataset[..., y : y + size, x : x + size]
 
 
-def _stored(group, size, missing_bands):
+def _stored(group: Any, size: int, missing_bands: Sequence[str]) -> Year:
   """The `Year` of stored composites."""
   dataset = group[IMAGE]
   if dataset.ndim != 4 or dataset.shape[0] != composites.NUM_MONTHS:
@@ -324,7 +336,7 @@ def _blank(pixels, missing_bands):
   return pixels
 
 
-def _check_scale(values):
+def _check_scale(values: np.ndarray) -> None:
   """Raises if values are reflectance from 0 to 1."""
   if values.dtype.kind != 'f':
     return
@@ -336,20 +348,20 @@ def _check_scale(values):
     )
 
 
-def _canonical(name):
+def _canonical(name: str) -> str:
   """'B02' as 'B2'; other names as they are."""
   match = re.fullmatch(r'[Bb]0?(\d+[Aa]?)', name)
   return f'B{match[1].upper()}' if match else name
 
 
-def _texts(value):
+def _texts(value: Any) -> list[str]:
   """A list of str of an attribute: an array of strings, or one long one."""
   if isinstance(value, (bytes, str)):
     return re.findall(r'[^\s,;\'"\[\]]+', _text(value))
   return [_text(item) for item in np.ravel(value)]
 
 
-def _text(value):
+def _text(value: Any) -> str:
   """A str of an attribute."""
   if isinstance(value, np.ndarray) and value.size == 1:
     value = value.item()

@@ -14,7 +14,7 @@ import math
 import pathlib
 import zoneinfo
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from absl import logging
@@ -64,7 +64,7 @@ class Stations:
   hour_of_sum: Literal['ends', 'starts'] = 'ends'
   missing: tuple[str, ...] = ('', 'NA')
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     for name in ('paths', 'missing'):
       object.__setattr__(self, name, tuple(map(str, getattr(self, name))))
     if not isinstance(self.time, str):
@@ -76,19 +76,19 @@ class Stations:
     )
     _check(self)
 
-  def __getstate__(self):  # The table stays behind.
+  def __getstate__(self) -> dict[str, Any]:  # The table stays behind.
     return {
       field.name: getattr(self, field.name)
       for field in dataclasses.fields(self)
     }
 
   @property
-  def cells(self):
+  def cells(self) -> tuple[np.ndarray, np.ndarray]:
     """(lat [P], lon [P]) degrees of the stations, in the order of `places`."""
     return tuple(np.array(list(self.places.values()), np.float64).T)
 
   @functools.cached_property
-  def table(self):
+  def table(self) -> dict[str, tuple[int, dict[str, np.ndarray]]]:
     """{station: (first hour since 1970, {variable: [n] float64, K or mm})}.
 
     Hours without a row are NaN. Precipitation stands at the hour it ends.
@@ -105,7 +105,9 @@ class Stations:
     shift = {'temperature': 0, 'precipitation': self.hour_of_sum == 'starts'}
     return {name: _fill(found, shift) for name, found in rows.items()}
 
-  def series(self, lat, lon, time):
+  def series(
+    self, lat: np.ndarray, lon: np.ndarray, time: np.ndarray
+  ) -> dict[str, np.ndarray]:
     """Every series around times at stations; as `gridded.Weather.series`.
 
     Args:
@@ -131,7 +133,7 @@ class Stations:
       np.stack(found['precipitation']),
     )
 
-  def _station_at(self, lat, lon):
+  def _station_at(self, lat: float, lon: float) -> str:
     for name, place in self.places.items():
       if np.allclose(place, (lat, lon), rtol=0, atol=1e-6):
         return name
@@ -293,7 +295,7 @@ def _value(row, variable, declared, where):
   return value
 
 
-def _same(a, b):
+def _same(a: float, b: float) -> bool:
   return a == b or (math.isnan(a) and math.isnan(b))
 
 
@@ -307,7 +309,7 @@ def _fill(found, shift):
   return first, values
 
 
-def _take(values, index):
+def _take(values: np.ndarray, index: np.ndarray) -> np.ndarray:
   """values[index], NaN outside."""
   inside = (index >= 0) & (index < len(values))
   return np.where(inside, values[np.where(inside, index, 0)], np.nan)

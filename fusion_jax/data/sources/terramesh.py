@@ -12,6 +12,8 @@ import io
 import pathlib
 import tarfile
 import zipfile
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import zarr
@@ -20,6 +22,7 @@ from zarr.core.buffer import cpu
 
 from fusion_jax import geo, modalities
 from fusion_jax.data.builders import examples
+from fusion_jax.types import Example
 
 OFFSET = 1000  # Added to L1C counts by processing baselines since 04.00.
 _CIRRUS_LIMIT = 900  # A larger B10 median has the offset in it.
@@ -43,7 +46,7 @@ class TerraMesh:
   images: tuple[str, ...] = ()
   splits: tuple[str, ...] = ()
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     root = pathlib.Path(self.root)
     splits = self.splits or tuple(
       s for s in ('train', 'val') if (root / s).is_dir()
@@ -62,7 +65,7 @@ class TerraMesh:
     object.__setattr__(self, 'splits', tuple(splits))
 
   @functools.cached_property
-  def schema(self):
+  def schema(self) -> examples.Schema:
     split, part = next(
       (split, part) for split, parts in self.parts().items() for part in parts
     )
@@ -71,7 +74,7 @@ class TerraMesh:
         return examples.Schema(self.images, examples.schema_of(example).width)
     raise ValueError(f'No sample of {split}/*/{part} can be read.')
 
-  def parts(self):
+  def parts(self) -> dict[str, list[str]]:
     """{split: names of its shards}.
 
     Raises:
@@ -79,7 +82,7 @@ class TerraMesh:
     """
     return {split: self._shards(split) for split in self.splits}
 
-  def _shards(self, split):
+  def _shards(self, split: str) -> list[str]:
     """Names of the tars of one split, checked for gaps."""
     found = {
       name: {
@@ -104,7 +107,7 @@ class TerraMesh:
       )
     return every
 
-  def read(self, split, part):
+  def read(self, split: str, part: str) -> Iterator[Example | examples.Skipped]:
     """The samples of one shard, in the order of its first modality."""
     tars = self._open(split, part)
     shifted = 0
@@ -132,7 +135,9 @@ class TerraMesh:
         OFFSET,
       )
 
-  def places(self, split, part):
+  def places(
+    self, split: str, part: str
+  ) -> dict[str, tuple[float, float, int]]:
     """{key: (latitude, longitude, time)} of one shard's readable samples."""
     tars = self._open(split, part)
     name = next((n for n in _OPTICAL + _RADAR if n in tars), 'DEM')
@@ -147,7 +152,7 @@ class TerraMesh:
       tar.close()
     return places
 
-  def _open(self, split, part):
+  def _open(self, split: str, part: str) -> 'dict[str, _Tar]':
     """{modality: its tar of this shard}, where it has one."""
     paths = {
       name: pathlib.Path(self.root) / split / name / part
@@ -159,7 +164,7 @@ class TerraMesh:
 class _Tar:
   """The members of a tar by key, whole ones and a truncated last one."""
 
-  def __init__(self, path):
+  def __init__(self, path: pathlib.Path):
     self.path = path
     self.members = {}
     self.damage = ''
@@ -173,7 +178,7 @@ class _Tar:
     except tarfile.TarError as error:
       self.damage = f' (the tar is damaged: {error})'
 
-  def read(self, key):
+  def read(self, key: str) -> bytes:
     """The bytes of a member.
 
     Raises:
@@ -188,16 +193,16 @@ class _Tar:
       raise ValueError(f'{self.path.parent.name} ends in the middle of it')
     return content
 
-  def close(self):
+  def close(self) -> None:
     self._file.close()
 
 
-def _keys(tars):
+def _keys(tars: Mapping[str, _Tar]) -> dict[str, None]:
   """The keys of all tars: in the first one's order, then what it lacks."""
   return dict.fromkeys(key for tar in tars.values() for key in tar.members)
 
 
-def _example(key, tars):
+def _example(key: str, tars: Mapping[str, _Tar]) -> Example:
   """One sample of all modalities."""
   example = {'key': key}
   times = {}
@@ -218,7 +223,7 @@ def _example(key, tars):
   return example
 
 
-def _open_store(content):
+def _open_store(content: bytes) -> Any:
   """The Zarr group in the bytes of a zip."""
   with zipfile.ZipFile(io.BytesIO(content)) as archive:
     store = {
@@ -229,7 +234,7 @@ def _open_store(content):
   return zarr.open_group(store, mode='r', zarr_format=2)
 
 
-def _image(name, store):
+def _image(name: str, store: Any) -> np.ndarray:
   """Image [Y, X, C] of a sample, north up, bands in the published order."""
   image = store['bands'][0]  # [C, Y, X]
   wanted = modalities.IMAGE_FIELDS[name].bands
@@ -246,7 +251,7 @@ def _image(name, store):
   return np.ascontiguousarray(image, examples.IMAGE_TYPES[name])
 
 
-def _place(store):
+def _place(store: Any) -> tuple[np.float64, np.float64]:
   """Latitude and longitude of a sample's centre in degrees."""
   lat, lon = (
     float(np.ravel(store[name][...])[0])
@@ -257,7 +262,7 @@ def _place(store):
   return np.float64(lat), np.float64(geo.wrap_longitude(lon))
 
 
-def _time(store):
+def _time(store: Any) -> int:
   """Seconds since 1970 of the acquisition; 0 where a modality has none."""
   if 'time' not in store:
     return 0

@@ -51,7 +51,9 @@ class Record(NamedTuple):
   where: Any
 
 
-def convert(values, role, unit, seconds, path):
+def convert(
+  values: np.ndarray, role: str, unit: str, seconds: int, path: str
+) -> np.ndarray:
   """Values [...] in kelvin, or in mm over the interval.
 
   Args:
@@ -76,7 +78,7 @@ def convert(values, role, unit, seconds, path):
   return np.maximum(values * factor, 0)  # Packing leaves -5e-10; NaN stays.
 
 
-def _kelvin(values, unit, path):
+def _kelvin(values: np.ndarray, unit: str, path: str) -> np.ndarray:
   """Values, if they are kelvin by name and by size."""
   fix = (
     'Temperatures are stored in kelvin: add 273.15 to degrees Celsius '

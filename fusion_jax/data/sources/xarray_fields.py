@@ -1,6 +1,7 @@
 """NetCDF and Zarr weather through xarray, found by names and coordinates."""
 
 import os
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
@@ -14,7 +15,7 @@ _LON = ('longitude', 'lon')
 _TIMES = ('time', 'valid_time')
 
 
-def is_zarr(path):
+def is_zarr(path: str | os.PathLike[str]) -> bool:
   """Whether a folder is a Zarr store, version 2 or 3."""
   return any(
     os.path.exists(os.path.join(path, name))
@@ -25,7 +26,9 @@ def is_zarr(path):
 class XarrayFile:
   """The weather records of one NetCDF file or Zarr store."""
 
-  def __init__(self, path, names, reset_hours=0):
+  def __init__(
+    self, path: str, names: Mapping[str, Sequence[str]], reset_hours: int = 0
+  ):
     """Finds variables, coordinates and times.
 
     Args:
@@ -67,7 +70,7 @@ class XarrayFile:
     for role, name in found:
       self._list(role, name)
 
-  def _coordinate(self, names):
+  def _coordinate(self, names: Sequence[str]) -> str:
     """The name of the latitude or longitude."""
     for name in names:
       if name in self.data.variables:
@@ -80,7 +83,7 @@ class XarrayFile:
       f'{", ".join(map(str, self.data.coords))}.'
     )
 
-  def _list(self, role, name):
+  def _list(self, role: str, name: str) -> None:
     """Adds the records of one variable, one for each time."""
     array = self.data[name]
     space = {*self.data[self.lat].dims, *self.data[self.lon].dims}
@@ -151,7 +154,7 @@ class XarrayFile:
       weather_units.Record(variable, start, end, base, self, where)
     )
 
-  def _start(self, role, base, end, step):
+  def _start(self, role: str, base: int, end: int, step: int) -> int | None:
     """Where the interval of a precipitation amount begins; None if empty."""
     if role == 'tp' and self.reset_hours:
       reset = self.reset_hours * windows.HOUR
@@ -166,12 +169,12 @@ class XarrayFile:
       )
     return end - step
 
-  def grid(self, record):
+  def grid(self, record: weather_units.Record) -> geo.Grid | geo.Points:
     """The `geo.Grid` or `geo.Points` of all records."""
     del record
     return self._grid
 
-  def read(self, record):
+  def read(self, record: weather_units.Record) -> np.ndarray:
     """The field, ravelled, in K or in mm of the record's interval."""
     name, role, index = record.where
     space = dict.fromkeys(self.data[self.lat].dims + self.data[self.lon].dims)
