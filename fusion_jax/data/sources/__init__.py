@@ -1,0 +1,1 @@
+"""Readers of archives and files: one module for each data set or format."""

@@ -40,10 +40,10 @@ class Scene:
     key: the file's name without ending.
     name: 'S2L2A' or 'S2L1C'.
     image: [Y, X, C] int16, reflectance x 10,000, north up.
-    lat: degrees, of the centre.
-    lon: degrees in [-180, 180), of the centre.
+    lat: degrees of the centre.
+    lon: degrees of the centre, in [-180, 180).
     time: seconds since 1970 UTC.
-    crs: for instance 'EPSG:32718'.
+    crs: coordinate system, such as 'EPSG:32718'.
     transform: affine.Affine, pixel to coordinates of `crs`, north up.
   """
 
@@ -58,7 +58,7 @@ class Scene:
 
   @property
   def example(self) -> Example:
-    """The scene as an example of a data set, without weather."""
+    """Returns the scene as an example of a data set, without weather."""
     return {
       'key': self.key,
       'lat': np.float64(self.lat),
@@ -81,8 +81,8 @@ def read_scene(
       by their descriptions (B01 or B1, any order, others ignored); without
       descriptions there must be exactly the bands of `name`, in its order.
     name: 'S2L2A' (12 bands) or 'S2L1C' (13, with B10).
-    time: of the acquisition: ISO 8601 or seconds since 1970, UTC; by default
-      the file's tag.
+    time: time of the acquisition, ISO 8601 or seconds since 1970, UTC; by
+      default that of the file's tag.
     offset: subtracted from every count: 1000 for products of the processing
       baselines since 04.00 (January 2022) that still carry it.
 
@@ -147,7 +147,7 @@ class SampleFolder:
 
   @functools.cached_property
   def rows(self) -> dict[str, dict[str, str]]:
-    """{sample_id: row of the table}."""
+    """Rows of the table by sample_id."""
     path = pathlib.Path(self.root) / 'samples.csv'
     with open(path, newline='', encoding='utf-8') as file:
       rows = {row['sample_id']: row for row in csv.DictReader(file)}
@@ -177,16 +177,16 @@ class SampleFolder:
     with _open(first) as raster:
       return examples.Schema(images, raster.width)
 
-  def parts(self) -> dict[str, list[str]]:
-    """One shard a split."""
+  def parts(self) -> dict[str, list[tuple[str, ...]]]:
+    """Returns {split: its shards}; every split is one shard."""
     val = self.val or tuple(self.rows)[-1:]
     train = tuple(key for key in self.rows if key not in val)
     return {'train': [train], 'val': [val]}
 
   def places(
-    self, split: str, part: str
+    self, split: str, part: Sequence[str]
   ) -> dict[str, tuple[float, float, int]]:
-    """{key: (latitude, longitude, time)}."""
+    """Returns {key: (degrees north, degrees east, UTC seconds since 1970)}."""
     del split
     found = {}
     for key in part:
@@ -199,8 +199,10 @@ class SampleFolder:
       )
     return found
 
-  def read(self, split: str, part: str) -> Iterator[Example | examples.Skipped]:
-    """The samples of a split; a modality without a file is absent."""
+  def read(
+    self, split: str, part: Sequence[str]
+  ) -> Iterator[Example | examples.Skipped]:
+    """Yields the samples of a split; a modality without a file is absent."""
     for key, (lat, lon, time) in self.places(split, part).items():
       example = {'key': key, 'lat': lat, 'lon': lon, 'time': time}
       try:
@@ -243,7 +245,7 @@ def _with_offset(example: Example) -> Example:
       example['key'],
       offset,
     )
-  return example | {'S2L1C_offset': np.int16(offset)}
+  return {**example, 'S2L1C_offset': np.int16(offset)}
 
 
 def _open(path: str | os.PathLike[str]) -> Any:
@@ -274,13 +276,13 @@ def _band_order(
     lacking = [band for band in expected if band not in named]
     raise ValueError(
       f'{path} lacks the bands {lacking}; it has {bands}. '
-      f'Wanted are {", ".join(expected)}.'
+      f'Expected are {", ".join(expected)}.'
     )
   if raster.count != len(expected):
     raise ValueError(
       f'{path} has {raster.count} bands without names; expected are '
-      f'{len(expected)}: {", ".join(expected)}, in this order. Name the bands in '
-      'their descriptions, and their order and number are free.'
+      f'{len(expected)}: {", ".join(expected)}, in this order. Name the '
+      'bands in their descriptions, and their order and number are free.'
       + (
         ' Thirteen bands are those of L1C.'
         if raster.count == 13 and len(expected) == 12
@@ -359,8 +361,8 @@ def _centre(raster: Any, path: str | os.PathLike[str]) -> tuple[float, float]:
     raise ValueError(f'{path} is rotated; warp it north up (gdalwarp).')
   x = transform.c + transform.a * raster.width / 2
   y = transform.f + transform.e * raster.height / 2
-  (lon,), (lat,) = rasterio.warp.transform(raster.crs, 'EPSG:4326', [x], [y])
-  return lat, float(geo.wrap_longitude(lon))
+  lons, lats = rasterio.warp.transform(raster.crs, 'EPSG:4326', [x], [y])[:2]
+  return lats[0], float(geo.wrap_longitude(lons[0]))
 
 
 def _time(tags: Mapping[str, str], path: str | os.PathLike[str]) -> int:

@@ -33,14 +33,14 @@ _GRIDS = ('regular_ll', 'regular_gg')
 
 
 class GribFile:
-  """The weather records of one GRIB file; see `gridded.Record`."""
+  """The weather records of one GRIB file, see `weather_units.Record`."""
 
   def __init__(self, path: str, names: Mapping[str, Sequence[str]]):
     """Scans the headers.
 
     Args:
-      path: of a GRIB file.
-      names: {'t2m': short names, 'tp': ..., 'rate': ...}.
+      path: path of a GRIB file.
+      names: {role: short names}, with the roles 't2m', 'tp' and 'rate'.
 
     Raises:
       ValueError: if none of the variables is there; it lists what is.
@@ -64,16 +64,16 @@ class GribFile:
     self, message: Any, names: Mapping[str, Sequence[str]], others: set[str]
   ) -> None:
     """Adds the record of one message, if it is one of ours."""
-    get = functools.partial(eccodes.codes_get, message)
+    get: Any = functools.partial(eccodes.codes_get, message)
     known = {get('shortName'), get('cfVarName')}
-    role = next((r for r in names if known & set(names[r])), None)
+    role = next((r for r in names if known & set(names[r])), '')
     step_type = get('stepType')
-    right = {
+    is_of_its_kind = {
       't2m': step_type == 'instant',
       'tp': step_type == 'accum',
       'rate': step_type == 'avg',
     }.get(role, False)
-    if not right:
+    if not is_of_its_kind:
       others.add(f'{get("shortName")} ({get("typeOfLevel")}, {step_type})')
       return
     unit = _UNIT_SECONDS[get('stepUnits', int)]
@@ -96,19 +96,18 @@ class GribFile:
     )
 
   def grid(self, record: weather_units.Record) -> geo.Grid:
-    """The `geo.Grid` of a record's field."""
+    """Returns the grid of a record's field."""
     with _Message(self.path, record.where[0]) as message:
       if eccodes.codes_get(message, 'gridType') not in _GRIDS:
         raise ValueError(
           f'{self.path} is on a {eccodes.codes_get(message, "gridType")} '
           f'grid; only {_GRIDS} are read. Regrid it, for instance with CDO.'
         )
-      return _grid(
-        self.path, record.where[0], eccodes.codes_get(message, 'md5GridSection')
-      )
+      checksum = str(eccodes.codes_get(message, 'md5GridSection'))
+      return _grid(self.path, record.where[0], checksum)
 
   def read(self, record: weather_units.Record) -> np.ndarray:
-    """The field, ravelled, in K or in mm of the record's interval."""
+    """Returns the field of a record, [P] in K or in mm over its interval."""
     offset, role, unit = record.where
     with _Message(self.path, offset) as message:
       eccodes.codes_set(message, 'missingValue', 1e20)
@@ -152,10 +151,15 @@ def _grid(path: str, offset: int, checksum: str) -> geo.Grid:
           f'{path} does not store its grid row by row in one '
           'direction; rewrite it, for instance with CDO.'
         )
-      lats = eccodes.codes_get_array(message, 'latitudes').reshape(shape)
-      lons = eccodes.codes_get_array(message, 'longitudes').reshape(shape)
+      lats = _array(message, 'latitudes').reshape(shape)
+      lons = _array(message, 'longitudes').reshape(shape)
     _grids[checksum] = geo.Grid(lats[:, 0], lons[0])
   return _grids[checksum]
+
+
+def _array(message: Any, key: str) -> Any:
+  """An array of a message."""
+  return eccodes.codes_get_array(message, key)
 
 
 def _seconds(date: int, time: int) -> int:
@@ -168,10 +172,10 @@ def _seconds(date: int, time: int) -> int:
 def _nothing(
   path: str, names: Mapping[str, Sequence[str]], others: set[str]
 ) -> str:
-  wanted = ', '.join(n for role in names for n in names[role])
+  searched = ', '.join(n for role in names for n in names[role])
   return (
     f'{path} holds neither 2 m temperature nor precipitation over an '
-    f'interval (looked for {wanted}); it holds {", ".join(sorted(others))}. '
+    f'interval (looked for {searched}); it holds {", ".join(sorted(others))}. '
     'GFS analysis files (.anl) have neither: take f000 for temperature and '
     'forecast steps for precipitation.'
   )

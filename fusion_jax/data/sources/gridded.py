@@ -5,12 +5,12 @@ the headers of its files once, then reads each field that any of the asked
 places needs exactly once: ask for many places together.
 """
 
-from collections.abc import Iterator, Sequence
 import collections
 import dataclasses
 import functools
 import os
 import pathlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -42,8 +42,9 @@ class Weather:
       its series NaN.
     temperature: name of the temperature variable, if it is not a usual one;
       the value must be the air temperature near the ground, in K.
-    precipitation: the same for an amount of precipitation.
-    reset_hours: of NetCDF and Zarr without forecast steps: hours of the UTC
+    precipitation: name of the variable of an amount of precipitation, if it
+      is not a usual one.
+    reset_hours: for NetCDF and Zarr without forecast steps: hours of the UTC
       day at whose multiples precipitation starts from zero again (6 for GFS
       buckets, 24 for ERA5-Land); 0 if each value is the sum since the last
       time. GRIB says it itself.
@@ -71,7 +72,7 @@ class Weather:
 
   @functools.cached_property
   def records(self) -> list[weather_units.Record]:
-    """All fields of all files, `weather_units.Record`."""
+    """Returns the records of all fields of all files."""
     names = dict(NAMES)
     if self.temperature:
       names['t2m'] = (self.temperature,)
@@ -84,7 +85,7 @@ class Weather:
 
   @property
   def cells(self) -> tuple[np.ndarray, np.ndarray]:
-    """(lat [P], lon [P]) degrees of every cell, or station, of the weather.
+    """Returns latitude [P] and longitude [P] of every cell in degrees.
 
     Raises:
       ValueError: if there is no weather, or it lies on several grids.
@@ -107,7 +108,7 @@ class Weather:
   def series(
     self, lat: np.ndarray, lon: np.ndarray, time: np.ndarray
   ) -> dict[str, np.ndarray]:
-    """Every series around acquisitions, NaN where no file has the weather.
+    """Returns every series around acquisitions, NaN where no file has it.
 
     Args:
       lat: [P] degrees.
@@ -124,8 +125,9 @@ class Weather:
     found = windows.series(look.time, look.temperatures(), look.rain())
     for name, values in look.daily().items():
       found[name] = np.where(np.isnan(found[name]), values, found[name])
-    empty = sum(np.isnan(values).all(-1) for values in found.values())
-    empty = int((empty == len(found)).sum())
+    empty = int(
+      np.all([np.isnan(values).all(-1) for values in found.values()], 0).sum()
+    )
     if empty:
       logging.warning(
         'No weather in the windows of %d of %d places.', empty, len(look.time)
@@ -133,7 +135,7 @@ class Weather:
     return found
 
   def field(self, record: weather_units.Record) -> np.ndarray:
-    """The record's field, ravelled; kept while all fit into `_KEPT_VALUES`.
+    """Returns the field of a record, [P]; kept while memory allows.
 
     A regional archive is then decoded once for all parts of a data set.
     """
@@ -151,7 +153,13 @@ class Weather:
   def at(
     self, record: weather_units.Record, lat: np.ndarray, lon: np.ndarray
   ) -> np.ndarray:
-    """Values [P] of one record at places [P]."""
+    """Returns the values [P] of one record at places.
+
+    Args:
+      record: record of a field.
+      lat: [P] degrees north.
+      lon: [P] degrees east.
+    """
     look = _Look(self, lat, lon, np.zeros(len(lat), np.int64))
     look.check_inside([record])
     return look.values(record)
@@ -256,7 +264,7 @@ class _Look:
     return found
 
 
-def _files(paths: Sequence[str]) -> Iterator[str]:
+def _files(paths: Iterable[str | pathlib.Path]) -> Iterator[pathlib.Path]:
   """Files and Zarr stores; a plain folder stands for all that is below it."""
   for path in map(pathlib.Path, paths):
     if path.is_dir() and not xarray_fields.is_zarr(path):

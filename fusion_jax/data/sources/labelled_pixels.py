@@ -13,7 +13,7 @@ Presto       NumPy arrays of Sentinel-1 and -2, ERA5 and SRTM with live fuel
 import json
 import os
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas
@@ -45,16 +45,16 @@ PRESTO_VARIABLES = (
 
 
 class LabelledPixels(NamedTuple):
-  """P pixels.
+  """P labelled pixels with T time steps of C bands.
 
   Attributes:
-    keys: P names.
+    keys: P names of the pixels.
     values: float32 [P, T, C], NaN = missing; reflectance x 10,000 of
       `composites.BANDS` (WorldCereal), or `PRESTO_VARIABLES`.
     months: int [P, T], 0 = January.
-    target: int [P], index into `classes`, -1 for none; float [P] where
+    target: int [P], indices into `classes`, -1 for none; float [P] where
       `classes` is ().
-    classes: names.
+    classes: names of the classes.
     lat: float [P], degrees.
     lon: float [P], degrees.
     sites: [P] strings: data set, or site, that a pixel comes from.
@@ -70,7 +70,7 @@ class LabelledPixels(NamedTuple):
   sites: np.ndarray
 
   def take(self, chosen: np.ndarray) -> 'LabelledPixels':
-    """Those of a bool or int index."""
+    """Returns the pixels of a bool [P] or int [N] index."""
     index = np.arange(len(self.keys))[chosen]
     return self._replace(
       keys=tuple(self.keys[i] for i in index),
@@ -83,7 +83,7 @@ class LabelledPixels(NamedTuple):
     )
 
   def cells(self, size_deg: float = 0.25) -> np.ndarray:
-    """[P] strings: the cell of `size_deg` degrees that a pixel lies in."""
+    """Returns [P] names of the cells of `size_deg` degrees of the pixels."""
     rows, columns = (
       np.floor(x / size_deg).astype(int) for x in (self.lat, self.lon)
     )
@@ -96,16 +96,16 @@ def read_long(
   legend: str = 'LANDCOVER10',
   start: str = '2020-11',
 ) -> LabelledPixels:
-  """WorldCereal pixels of a Parquet with one row a pixel and month.
+  """Reads WorldCereal pixels of a Parquet with a row per pixel and month.
 
   Args:
-    path: of the file.
+    path: path of the Parquet file.
     legend_path: JSON {legend: {ewoc_code: class}}.
-    legend: the classes.
+    legend: name of the legend that has the classes.
     start: 'YYYY-MM', the first of the twelve months to take.
 
   Returns:
-    `LabelledPixels`; without a label where the legend says 'ignore'.
+    The pixels, without a label where the legend says 'ignore'.
 
   Raises:
     ValueError: for an unknown legend, a missing column or missing months.
@@ -117,12 +117,11 @@ def read_long(
     [*bands, 'sample_id', 'timestamp', 'ewoc_code', 'ref_id', 'lat', 'lon'],
     table.columns,
   )
-  first = pandas.Timestamp(start)
+  first: Any = pandas.Timestamp(start)
   months = [first + pandas.DateOffset(months=i) for i in range(12)]
-  table = table[table.timestamp.isin(months)].sort_values(
-    ['sample_id', 'timestamp']
-  )
-  counts = table.groupby('sample_id').size()
+  in_year: Any = table[table.timestamp.isin(months)]
+  table = in_year.sort_values(['sample_id', 'timestamp'])
+  counts: Any = table.groupby('sample_id').size()
   if not len(counts) or (counts != 12).any():
     raise ValueError(
       f'{path} has no twelve months from {start} for all its '
@@ -146,12 +145,13 @@ def read_long(
 def read_wide(
   path: str | os.PathLike[str], label: str = 'label_full', at_least: int = 20
 ) -> LabelledPixels:
-  """WorldCereal pixels of a Parquet with one row a pixel.
+  """Reads WorldCereal pixels of a Parquet with a row per pixel.
 
   Args:
-    path: of the file.
-    label: column with the names of the classes.
-    at_least: pixels of a class that counts; of others the label is none.
+    path: path of the Parquet file.
+    label: name of the column with the names of the classes.
+    at_least: number of pixels that a class needs; pixels of smaller classes
+      have no label.
 
   Raises:
     ValueError: if a column is missing.
@@ -193,11 +193,11 @@ def read_wide(
 
 
 def read_presto(folder: str | os.PathLike[str]) -> LabelledPixels:
-  """One of Presto's regressions.
+  """Reads one of Presto's regressions.
 
   Args:
-    folder: with `s1_s2_era5_srtm.npy` [P, T, 18], `latlon.npy`, `month.npy`
-      (0 = January), `target.npy` and, where there are sites, `site.npy`.
+    folder: folder with `s1_s2_era5_srtm.npy` [P, T, 18], `latlon.npy`,
+      `month.npy` (0 = January), `target.npy` and, where there are sites, `site.npy`.
   """
   folder = pathlib.Path(folder)
   series, latlon, months, target = (

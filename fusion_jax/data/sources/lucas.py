@@ -40,7 +40,7 @@ class Point(NamedTuple):
 
 
 def read_survey(path: str | os.PathLike[str]) -> dict[int, Point]:
-  """{point id: `Point`} of the micro-data.
+  """Reads the points of the micro-data, by their identifiers.
 
   Args:
     path: CSV with at least the columns POINT_ID, NUTS0, TH_LAT, TH_LONG, LC1,
@@ -72,7 +72,7 @@ def read_survey(path: str | os.PathLike[str]) -> dict[int, Point]:
 
 
 def read_labels(path: str | os.PathLike[str]) -> dict[int, dict[str, int]]:
-  """{point id: {task: class index}} of a published file of Sen4Map labels.
+  """Reads a published file of Sen4Map labels.
 
   There `crop_label` is 'NA' where there is no crop, and the columns named lat
   and lon are swapped: the identifiers tell, and a warning says so.
@@ -107,7 +107,7 @@ def read_labels(path: str | os.PathLike[str]) -> dict[int, dict[str, int]]:
 
 
 def survey_labels(point: Point) -> dict[str, int]:
-  """{task: class index} of what the survey tells of a `Point`."""
+  """Returns {task: class index} of what the survey tells of a point."""
   return {
     'land_cover': labels.of_code('land_cover', point.lc1),
     'land_use': labels.of_code('land_use', point.lu1),
@@ -117,22 +117,24 @@ def survey_labels(point: Point) -> dict[str, int]:
 
 
 def photo_key(nuts0: str, point: int, direction: str) -> str:
-  """Name of a photo among CLIP vectors: 'NL_40683280W'."""
+  """Returns the name of a photo among CLIP vectors: 'NL_40683280W'."""
   return f'{nuts0}_{point}{direction}'
 
 
 def photo_path(
   root: str | os.PathLike[str], nuts0: str, point: int, direction: str
 ) -> pathlib.Path | None:
-  """Path of a photo, as on the server or flat ('NL_40683280W.jpg').
+  """Returns the path of a photo, as on the server or flat.
+
+  A flat name is 'NL_40683280W.jpg'.
 
   Returns:
     The first that exists; None if there is none.
   """
-  point, root = str(point), pathlib.Path(root)
+  digits, top = str(point), pathlib.Path(root)
   for folder, stem in (
-    (root / nuts0 / point[:3] / point[3:6], f'{point}{direction}'),
-    (root, photo_key(nuts0, point, direction)),
+    (top / nuts0 / digits[:3] / digits[3:6], f'{digits}{direction}'),
+    (top, photo_key(nuts0, point, direction)),
   ):
     for ending in _ENDINGS:
       if (path := folder / f'{stem}.{ending}').exists():
@@ -141,7 +143,7 @@ def photo_path(
 
 
 def find_photos(root: str | os.PathLike[str]) -> dict[str, pathlib.Path]:
-  """{photo key: path} of all directional photos under a folder, sorted.
+  """Returns {photo key: path} of all directional photos under a folder.
 
   Raises:
     ValueError: if there is none.
@@ -171,7 +173,7 @@ def find_photos(root: str | os.PathLike[str]) -> dict[str, pathlib.Path]:
 
 
 def point_of(key: str) -> int:
-  """The point of a photo's name; 0 if it is none, such as 'x_12W'."""
+  """Returns the point of a photo's name; 0 if it is none, as 'x_12W'."""
   match = _PHOTO_KEY.fullmatch(key)
   return int(match[1]) if match else 0
 

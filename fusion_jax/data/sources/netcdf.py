@@ -7,14 +7,14 @@ CLASSIC, HDF5 = b'CDF', b'\x89HDF'
 
 
 def engine(path: str | os.PathLike[str]) -> Literal['h5netcdf', 'scipy']:
-  """'h5netcdf' for NetCDF 4, 'scipy' for the classic formats.
+  """Returns 'h5netcdf' for NetCDF 4, 'scipy' for the classic formats.
 
   Not 'netcdf4': its C library is not safe with threads, and a file that the
   garbage collector closes in one thread while another reads ends the process
   (github.com/pydata/xarray/issues/9779).
 
   Args:
-    path: of a file.
+    path: path of a NetCDF file.
 
   Raises:
     ValueError: if the file is neither.

@@ -32,9 +32,9 @@ class PhotoVectors:
   """Vectors of photos by point; read when asked for.
 
   Attributes:
-    path: of the file, or of a folder of such files.
-    width: D.
-    points: set of the points that have a photo.
+    path: path of the file, or of a folder of such files.
+    width: length D of the vectors.
+    points: identifiers of the points that have a photo.
   """
 
   def __init__(self, path: str | os.PathLike[str]):
@@ -77,14 +77,19 @@ class PhotoVectors:
       )
 
   def has(self, nuts0: str, point: int) -> bool:
-    """Whether a point has any photo."""
+    """Returns whether a point of a country has any photo."""
     return any(
       lucas.photo_key(nuts0, point, direction) in self._of
       for direction in places.DIRECTIONS
     )
 
   def views(self, nuts0: str, point: int) -> np.ndarray:
-    """float32 [4, D] of `places.DIRECTIONS`; NaN where there is no photo."""
+    """Returns the vectors of a point, float32 [4, D], NaN without a photo.
+
+    Args:
+      nuts0: NUTS 0 code of the country of the point.
+      point: identifier of the point.
+    """
     found = places.no_views(self.width)
     for i, direction in enumerate(places.DIRECTIONS):
       entry = self._of.get(lucas.photo_key(nuts0, point, direction))
@@ -99,7 +104,7 @@ class PhotoVectors:
 
 @functools.cache
 def opened(path: str | os.PathLike[str]) -> PhotoVectors:
-  """The `PhotoVectors` of a path, once a process."""
+  """Returns the vectors of a path, opened once per process."""
   return PhotoVectors(path)
 
 
@@ -109,9 +114,9 @@ def write(
   """Writes a table as .safetensors.
 
   Args:
-    path: of the file.
-    names: N names of photos.
-    vectors: [N, D] float32.
+    path: path of the file to write.
+    names: N names of photos, see `lucas.photo_key`.
+    vectors: [N, D] float32 vectors, not normalised.
   """
   safetensors_numpy.save_file(
     {_VECTORS: np.ascontiguousarray(vectors, np.float32)},

@@ -27,7 +27,7 @@ _NAME_COLUMNS = ('short_name', 'code', 'name')  # Of the regions as published.
 def read(
   path: str | os.PathLike[str], task: str, table: str | os.PathLike[str] = ''
 ) -> 'Raster | Polygons':
-  """A map: a function of points, int32 [P] class indices, -1 for none.
+  """Reads a map: a function from points to int32 [P] class indices.
 
   Args:
     path: a raster (GeoTIFF or another with a coordinate system), or polygons
@@ -37,7 +37,7 @@ def read(
       raster; others are no class. By default its values are class indices.
 
   Returns:
-    Function of LUCAS points, int [P].
+    Function from LUCAS points, int [P], to class indices, -1 for none.
 
   Raises:
     ValueError: if the file is of another kind, or names an unknown class;
@@ -57,7 +57,7 @@ class Raster:
     task: str,
     table: str | os.PathLike[str] = '',
   ):
-    """Opens it; see `read`."""
+    """Opens a raster; arguments and errors are those of `read`."""
     try:
       self._raster = rasterio.open(path)
     except rasterio.errors.RasterioIOError as error:
@@ -79,7 +79,7 @@ class Raster:
 
   def __call__(self, point_ids: np.ndarray) -> np.ndarray:
     lat, lon = lucas_grid.coordinates(point_ids)
-    x, y = rasterio.warp.transform(_WGS84, self._raster.crs, lon, lat)
+    x, y = rasterio.warp.transform(_WGS84, self._raster.crs, lon, lat)[:2]
     values = self._raster.sample(list(zip(x, y)), indexes=1, masked=True)
     return np.array([self._class_of(value[0]) for value in values], np.int32)
 
@@ -104,7 +104,7 @@ class Polygons:
   """
 
   def __init__(self, path: str | os.PathLike[str], task: str):
-    """Reads them; see `read`."""
+    """Reads polygons; arguments and errors are those of `read`."""
     try:
       collection = json.loads(pathlib.Path(path).read_text('utf-8'))
       features = [
@@ -139,10 +139,11 @@ class Polygons:
   def __call__(self, point_ids: np.ndarray) -> np.ndarray:
     ids = np.asarray(point_ids, np.int64)
     row, column = self._north - ids % 10_000, ids // 10_000 - self._west
-    rows, columns = self._grid.shape
+    grid = np.asarray(self._grid)
+    rows, columns = grid.shape
     inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
-    found = self._grid[np.where(inside, row, 0), np.where(inside, column, 0)]
-    return np.where(inside, found.astype(np.int32) - 1, labels.NONE)
+    classes = grid[np.where(inside, row, 0), np.where(inside, column, 0)]
+    return np.where(inside, classes.astype(np.int32) - 1, labels.NONE)
 
 
 def _crs(collection):

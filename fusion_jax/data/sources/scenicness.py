@@ -19,13 +19,13 @@ _LATS, _LONS = (49, 61), (-9, 3)  # Great Britain, degrees.
 
 
 class RatedPrompts(NamedTuple):
-  """N prompts.
+  """N prompts that people rated.
 
   Attributes:
-    texts: N strings.
+    texts: N texts.
     values: float [N], scenicness from 1 to 10.
-    raters: int [N].
-    vectors: [N, E], of the texts; None where a CLIP has to make them.
+    raters: int [N], numbers of the raters.
+    vectors: [N, E] vectors of the texts; None where a CLIP has to make them.
   """
 
   texts: tuple[str, ...]
@@ -49,7 +49,7 @@ class Votes(NamedTuple):
 
 
 def read_prompts(path: str | os.PathLike[str]) -> RatedPrompts:
-  """`RatedPrompts` of a CSV, without vectors, or of a .npz with `vectors`.
+  """Reads rated prompts of a CSV, without vectors, or of a .npz with them.
 
   Raises:
     ValueError: if a column is missing, or a score lies outside 1 to 10.
@@ -73,10 +73,11 @@ def read_prompts(path: str | os.PathLike[str]) -> RatedPrompts:
       np.array([int(row['user_index']) for row in rows]),
     )
   if len({len(x) for x in prompts if x is not None}) > 1:
+    num_vectors = 0 if prompts.vectors is None else len(prompts.vectors)
     raise ValueError(
       f'{path} has {len(prompts.texts)} texts, {len(prompts.values)} values, '
-      f'{len(prompts.raters)} raters and {len(prompts.vectors)} vectors; '
-      'wanted is one of each a prompt.'
+      f'{len(prompts.raters)} raters and {num_vectors} vectors; '
+      'expected is one of each for every prompt.'
     )
   if not ((prompts.values >= 1) & (prompts.values <= 10)).all():
     raise ValueError(
@@ -87,7 +88,8 @@ def read_prompts(path: str | os.PathLike[str]) -> RatedPrompts:
 
 
 def write_prompts(path: str | os.PathLike[str], prompts: RatedPrompts) -> None:
-  """Writes `RatedPrompts` with vectors as .npz."""
+  """Writes rated prompts with vectors as .npz."""
+  assert prompts.vectors is not None
   np.savez(
     path,
     texts=np.array(prompts.texts),
@@ -98,7 +100,7 @@ def write_prompts(path: str | os.PathLike[str], prompts: RatedPrompts) -> None:
 
 
 def read_votes(path: str | os.PathLike[str]) -> Votes:
-  """`Votes` of a TSV in the public layout.
+  """Reads the votes of a TSV in the public layout.
 
   Raises:
     ValueError: if a column is missing, places lie outside the Earth, or they
@@ -125,14 +127,14 @@ def read_votes(path: str | os.PathLike[str]) -> Votes:
 def match(
   lat: np.ndarray, lon: np.ndarray, votes: Votes, radius_m: float = 1_000
 ) -> np.ndarray:
-  """Index of the nearest place with votes, int [P]; -1 if it is too far.
+  """Returns the nearest place with votes, int [P]; -1 if it is too far.
 
   Args:
-    lat: [P] degrees.
-    lon: [P] degrees.
-    votes: `Votes`.
-    radius_m: farthest distance. The papers give none; the votes are on a grid
-      of 1 km, so with 1,000 m nearly every place on it finds one.
+    lat: [P] degrees north.
+    lon: [P] degrees east.
+    votes: places with votes.
+    radius_m: farthest distance in m. The papers give none; the votes are on a
+      grid of 1 km, so with 1,000 m nearly every place on it finds one.
   """
   tree = scipy.spatial.KDTree(_on_sphere(votes.lat, votes.lon))
   chord = 2 * np.sin(radius_m / EARTH_RADIUS_M / 2)
@@ -143,7 +145,14 @@ def match(
 def votes_at(
   lat: np.ndarray, lon: np.ndarray, votes: Votes, radius_m: float = 1_000
 ) -> np.ndarray:
-  """Mean votes [P] of places, NaN where `match` finds no photo nearby."""
+  """Returns the mean votes [P] of places, NaN where none is near.
+
+  Args:
+    lat: [P] degrees north.
+    lon: [P] degrees east.
+    votes: places with votes.
+    radius_m: farthest distance in m.
+  """
   index = match(lat, lon, votes, radius_m)
   return np.where(index >= 0, votes.mean[index], np.nan)
 

@@ -38,7 +38,7 @@ class Year(NamedTuple):
   Attributes:
     pixels: [12, 10, k, k], bands of `composites.BANDS`; int16, or float32
       where the file has fractions or lacks a band (NaN).
-    valid: bool [12].
+    valid: bool [12], months with an observation.
   """
 
   pixels: np.ndarray
@@ -47,7 +47,7 @@ class Year(NamedTuple):
 
 @contextlib.contextmanager
 def opened(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
-  """The open HDF5 file.
+  """Opens an HDF5 file for the time of a context.
 
   Raises:
     FileNotFoundError: if there is no such file.
@@ -66,21 +66,21 @@ def opened(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
 
 
 def keys(file: h5py.File) -> tuple[str, ...]:
-  """Names of the places of an open file, sorted.
+  """Returns the names of the places of an open file, sorted.
 
   Raises:
     ValueError: if it has none.
   """
-  found = sorted(key for key in file if key.startswith(PREFIX))
-  if not found:
+  names = sorted(key for key in map(str, file) if key.startswith(PREFIX))
+  if not names:
     raise ValueError(
       f'{file.filename} has no group {PREFIX}...; it has {sorted(file)[:5]}.'
     )
-  return tuple(found)
+  return tuple(names)
 
 
 def point_id(key: str) -> int:
-  """Eight digits of a key.
+  """Returns the eight digits of a key.
 
   Raises:
     ValueError: if there are none.
@@ -94,8 +94,9 @@ def point_id(key: str) -> int:
 
 
 def is_composite(file: h5py.File, key: str) -> bool:
-  """Whether a place has monthly composites, not acquisitions."""
-  return IMAGE in file[key]
+  """Returns whether a place has monthly composites, not acquisitions."""
+  group: Any = file[key]
+  return IMAGE in group
 
 
 def read_year(
@@ -105,13 +106,14 @@ def read_year(
   composite: composites.Kind = 'published',
   missing_bands: Sequence[str] = (),
 ) -> Year:
-  """The `Year` of a place.
+  """Reads the months of a place.
 
   Args:
-    file: open, see `opened`.
-    key: of the place.
-    size: k, pixels of the central crop.
-    composite: see `composites.monthly`; a stored composite is what it is.
+    file: open HDF5 file, see `opened`.
+    key: name of the place.
+    size: pixels per side of the central crop, k.
+    composite: how months are composed, see `composites.monthly`; a stored
+      composite is taken as it is.
     missing_bands: names of bands that may be absent: they become NaN.
 
   Raises:
@@ -133,7 +135,9 @@ def read_year(
 
 
 def read_annual(file: h5py.File, key: str, size: int) -> np.ndarray:
-  """[10, k, k] int16, the lower median of all acquisitions of a place.
+  """Returns the lower median of all acquisitions of a place.
+
+  It is int16 [10, k, k], reflectance x 10,000.
 
   Raises:
     ValueError: as `read_year`; also of a place of composites.
@@ -151,7 +155,7 @@ def read_annual(file: h5py.File, key: str, size: int) -> np.ndarray:
 def read_attributes(
   file: h5py.File, key: str, names: Sequence[str]
 ) -> dict[str, str]:
-  """{name: str} of attributes of a place.
+  """Returns attributes of a place as texts.
 
   Raises:
     ValueError: if one is missing.
@@ -166,7 +170,9 @@ def read_attributes(
 
 
 def product_months(products: Sequence[str]) -> np.ndarray:
-  """bool [A, 12]: which product ids belong to which month of 2018.
+  """Returns which product ids belong to which month of 2018.
+
+  It is bool [A, 12].
 
   As published: any id that contains 2018mm, wherever.
 
@@ -241,7 +247,9 @@ def _acquisitions(
       f'{len(products)} product ids for {len(counts)} acquisitions'
     )
   _check_scale(counts)
-  known = np.isfinite(counts).all(axis=1)  # What is not counts as cloud.
+  known = np.asarray(
+    np.isfinite(counts).all(axis=1)
+  )  # What is not counts as cloud.
   return (
     np.where(known[:, None], counts, 0),
     np.where(known, scene_class, composites.CLOUD_CLASS),
@@ -289,7 +297,7 @@ def _stored(group: Any, size: int, missing_bands: Sequence[str]) -> Year:
   _check_scale(pixels)
   padded = np.concatenate([pixels, np.zeros_like(pixels[:, :1])], axis=1)
   pixels = padded[:, order]
-  months = np.isfinite(pixels).any(axis=(1, 2, 3))
+  months = np.asarray(np.isfinite(pixels).any(axis=(1, 2, 3)))
   if not months.any():
     raise ValueError('all its months are missing')
   pixels = _blank(pixels, missing_bands)

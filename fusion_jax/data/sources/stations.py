@@ -44,8 +44,8 @@ class Stations:
       out.
     station: column that names the station.
     time: column of ISO 8601 times, or four columns of year, month, day, hour.
-    time_zone: of times that carry no offset: 'UTC', 'America/New_York', ... An
-      hour that the end of summer time repeats is taken in the file's order;
+    time_zone: time zone of times that carry no offset, such as 'UTC' or
+      'America/New_York'. An hour that the end of summer time repeats is taken in the file's order;
       standing alone, it is the first.
     temperature: (column, unit), unit one of `TEMPERATURE_UNITS`; () for none.
     precipitation: (column, unit), unit one of `PRECIPITATION_UNITS`, the sum
@@ -84,12 +84,14 @@ class Stations:
 
   @property
   def cells(self) -> tuple[np.ndarray, np.ndarray]:
-    """(lat [P], lon [P]) degrees of the stations, in the order of `places`."""
+    """Returns latitude [P] and longitude [P] of the stations in degrees."""
     return tuple(np.array(list(self.places.values()), np.float64).T)
 
   @functools.cached_property
   def table(self) -> dict[str, tuple[int, dict[str, np.ndarray]]]:
-    """{station: (first hour since 1970, {variable: [n] float64, K or mm})}.
+    """Returns {station: (first hour since 1970, {variable: float64 [n]})}.
+
+    Values are in K or mm.
 
     Hours without a row are NaN. Precipitation stands at the hour it ends.
     """
@@ -108,11 +110,11 @@ class Stations:
   def series(
     self, lat: np.ndarray, lon: np.ndarray, time: np.ndarray
   ) -> dict[str, np.ndarray]:
-    """Every series around times at stations; as `gridded.Weather.series`.
+    """Returns every series around times at stations, in K or mm.
 
     Args:
-      lat: [P] degrees, of stations.
-      lon: [P] degrees.
+      lat: [P] degrees north of stations.
+      lon: [P] degrees east of stations.
       time: [P] seconds since 1970 UTC.
 
     Raises:
@@ -237,7 +239,8 @@ def _time(row, columns, where):
   try:
     if isinstance(columns, str):
       return datetime.datetime.fromisoformat(row[columns])
-    return datetime.datetime(*(int(row[name]) for name in columns))
+    year, month, day, hour = (int(row[name]) for name in columns)
+    return datetime.datetime(year, month, day, hour)
   except ValueError as error:
     raise ValueError(f'{where}: the time cannot be read: {error}.') from error
 
@@ -310,6 +313,6 @@ def _fill(found, shift):
 
 
 def _take(values: np.ndarray, index: np.ndarray) -> np.ndarray:
-  """values[index], NaN outside."""
+  """Takes values by an index, NaN outside of them."""
   inside = (index >= 0) & (index < len(values))
   return np.where(inside, values[np.where(inside, index, 0)], np.nan)

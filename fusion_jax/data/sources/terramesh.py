@@ -75,7 +75,7 @@ class TerraMesh:
     raise ValueError(f'No sample of {split}/*/{part} can be read.')
 
   def parts(self) -> dict[str, list[str]]:
-    """{split: names of its shards}.
+    """Returns {split: names of its shards}.
 
     Raises:
       FileNotFoundError: if a modality lacks a shard that it should have.
@@ -108,7 +108,7 @@ class TerraMesh:
     return every
 
   def read(self, split: str, part: str) -> Iterator[Example | examples.Skipped]:
-    """The samples of one shard, in the order of its first modality."""
+    """Yields the samples of one shard, in the order of its first modality."""
     tars = self._open(split, part)
     shifted = 0
     try:
@@ -138,7 +138,7 @@ class TerraMesh:
   def places(
     self, split: str, part: str
   ) -> dict[str, tuple[float, float, int]]:
-    """{key: (latitude, longitude, time)} of one shard's readable samples."""
+    """Returns {key: (latitude, longitude, time)} of a shard's samples."""
     tars = self._open(split, part)
     name = next((n for n in _OPTICAL + _RADAR if n in tars), 'DEM')
     places = {}
@@ -204,7 +204,7 @@ def _keys(tars: Mapping[str, _Tar]) -> dict[str, None]:
 
 def _example(key: str, tars: Mapping[str, _Tar]) -> Example:
   """One sample of all modalities."""
-  example = {'key': key}
+  example: dict[str, Any] = {'key': key}
   times = {}
   for name, tar in tars.items():
     store = _open_store(tar.read(key))

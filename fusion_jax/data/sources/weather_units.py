@@ -39,7 +39,7 @@ class Record(NamedTuple):
     start: seconds since 1970; precipitation is the sum over (start, end].
     end: seconds since 1970; equal to `start` for an instantaneous value.
     base: start of the forecast run; of equal times the latest run counts.
-    file: has `grid(record)` and `read(record)`.
+    file: file of the field, with `grid(record)` and `read(record)`.
     where: what `file` needs to find the field.
   """
 
@@ -54,14 +54,14 @@ class Record(NamedTuple):
 def convert(
   values: np.ndarray, role: str, unit: str, seconds: int, path: str
 ) -> np.ndarray:
-  """Values [...] in kelvin, or in mm over the interval.
+  """Returns values [...] in kelvin, or in mm over the interval.
 
   Args:
-    values: [...] as stored.
+    values: [...] values as stored.
     role: 't2m', 'tp' an amount, or 'rate' a mean amount per time.
-    unit: as the file names it.
-    seconds: length of the interval.
-    path: for messages.
+    unit: unit as the file names it.
+    seconds: length of the interval in s.
+    path: path of the file, for messages.
 
   Raises:
     ValueError: for another unit, or values that cannot be kelvin.

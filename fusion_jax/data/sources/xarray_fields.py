@@ -16,7 +16,7 @@ _TIMES = ('time', 'valid_time')
 
 
 def is_zarr(path: str | os.PathLike[str]) -> bool:
-  """Whether a folder is a Zarr store, version 2 or 3."""
+  """Returns whether a folder is a Zarr store of version 2 or 3."""
   return any(
     os.path.exists(os.path.join(path, name))
     for name in ('.zgroup', '.zmetadata', 'zarr.json')
@@ -32,9 +32,10 @@ class XarrayFile:
     """Finds variables, coordinates and times.
 
     Args:
-      path: of the file or store.
+      path: path of the file or store.
       names: {role: variable names}, as `gridded.NAMES`.
-      reset_hours: see `gridded.Weather`.
+      reset_hours: hours of the day at whose multiples precipitation starts
+        from zero again, see `gridded.Weather`.
 
     Raises:
       ValueError: if there is no variable, or no coordinate, to read.
@@ -77,7 +78,7 @@ class XarrayFile:
         return name
     for name, variable in self.data.variables.items():
       if variable.attrs.get('standard_name') in names:
-        return name
+        return str(name)
     raise ValueError(
       f'{self.path} has no coordinate {names[0]}; it has '
       f'{", ".join(map(str, self.data.coords))}.'
@@ -170,12 +171,12 @@ class XarrayFile:
     return end - step
 
   def grid(self, record: weather_units.Record) -> geo.Grid | geo.Points:
-    """The `geo.Grid` or `geo.Points` of all records."""
+    """Returns the grid or the points of all records."""
     del record
     return self._grid
 
   def read(self, record: weather_units.Record) -> np.ndarray:
-    """The field, ravelled, in K or in mm of the record's interval."""
+    """Returns the field of a record, [P] in K or in mm over its interval."""
     name, role, index = record.where
     space = dict.fromkeys(self.data[self.lat].dims + self.data[self.lon].dims)
     array = self.data[name].isel(index).transpose(..., *space)
