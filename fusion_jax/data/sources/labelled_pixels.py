@@ -197,7 +197,8 @@ def read_presto(folder: str | os.PathLike[str]) -> LabelledPixels:
 
   Args:
     folder: folder with `s1_s2_era5_srtm.npy` [P, T, 18], `latlon.npy`,
-      `month.npy` (0 = January), `target.npy` and, where there are sites, `site.npy`.
+      `month.npy` (0 = January), `target.npy` and, where there are sites,
+      `site.npy`.
   """
   folder = pathlib.Path(folder)
   series, latlon, months, target = (

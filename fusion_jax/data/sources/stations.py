@@ -45,8 +45,8 @@ class Stations:
     station: column that names the station.
     time: column of ISO 8601 times, or four columns of year, month, day, hour.
     time_zone: time zone of times that carry no offset, such as 'UTC' or
-      'America/New_York'. An hour that the end of summer time repeats is taken in the file's order;
-      standing alone, it is the first.
+      'America/New_York'. An hour that the end of summer time repeats is taken
+      in the file's order; standing alone, it is the first.
     temperature: (column, unit), unit one of `TEMPERATURE_UNITS`; () for none.
     precipitation: (column, unit), unit one of `PRECIPITATION_UNITS`, the sum
       over an hour; () for none.
