@@ -13,7 +13,7 @@ import os
 import pathlib
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -141,7 +141,13 @@ def loop_settings(config: Config) -> loop.Settings:
       best_mode=config.checkpoint.best_mode,
     ),
     config=json.loads(config.to_json()),
+    upgrade_config=_upgrade_stored,
   )
+
+
+def _upgrade_stored(config: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns a stored configuration, up to date, as a JSON-like dict."""
+  return json.loads(upgrade.upgrade(config, 'The checkpoint').to_json())
 
 
 def prepare_data(

@@ -45,6 +45,8 @@ class Settings:
     config: configuration of the run as a JSON-like dict. It is stored with
       every checkpoint and compared when the run is resumed; the loop reads
       none of its fields.
+    upgrade_config: function that brings the configuration in a checkpoint of
+      an earlier version up to date, before it is compared.
   """
 
   num_steps: int
@@ -56,6 +58,7 @@ class Settings:
   checkpoint_every: int = 1000
   keep: retention.Keep = retention.Keep()
   config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  upgrade_config: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
 
   def __post_init__(self) -> None:
     """Checks every field by itself.
@@ -188,7 +191,9 @@ class _Run:
     state, metadata = self.saver.restore(
       sharding.with_shardings(shapes, shardings), self.batches
     )
-    description.log_config_changes(metadata['config'], self.settings.config)
+    description.log_config_changes(
+      self.settings.upgrade_config(metadata['config']), self.settings.config
+    )
     logging.info(
       'Resumed from step %d in %s.', int(state.step), self.saver.directory
     )

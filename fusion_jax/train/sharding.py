@@ -111,7 +111,7 @@ def with_shardings(shapes: Any, shardings: Any) -> Any:
   )
 
 
-def place(batch: Batch, mesh: Mesh) -> Any:
+def place(batch: Any, mesh: Mesh) -> Any:
   """Turns this process's share of a batch into global arrays.
 
   Args:
