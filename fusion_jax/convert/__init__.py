@@ -1,0 +1,1 @@
+"""Public torch weights to our parameters, and back."""

@@ -1,7 +1,10 @@
 """Writes converted weights as a checkpoint that `fusion_jax.load` reads."""
 
 import json
+import os
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import optax
@@ -9,9 +12,15 @@ import optax
 import fusion_jax
 from fusion_jax.train import checkpoint, description, sharding
 from fusion_jax.train import state as state_lib
+from fusion_jax.types import Params
 
 
-def write(out, params, config, source):
+def write(
+  out: str | os.PathLike[str],
+  params: Params,
+  config: Mapping[str, Any],
+  source: Mapping[str, Any],
+) -> None:
   """Writes a work directory with one checkpoint, of step 0.
 
   Args:

@@ -7,13 +7,15 @@ Source: openai/CLIP `clip/model.py`; transformers `modeling_clip.py`.
 
 import math
 import re
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from flax import traverse_util
 
 from fusion_jax.models import clip
+from fusion_jax.types import Params
 
 # What some files hold beside parameters; nothing of it is needed.
 _NO_PARAMETERS = re.compile(
@@ -38,8 +40,8 @@ class Row(NamedTuple):
   layout: str = 'same'
 
 
-def openai_table():
-  """`Row`s of OpenAI's and OpenCLIP's layout."""
+def openai_table() -> list[Row]:
+  """Returns the rows of OpenAI's and OpenCLIP's layout."""
   rows = [
     Row(('visual.conv1.weight',), 'vision/patches/kernel', 'patches'),
     Row(('visual.class_embedding',), 'vision/class_token'),
@@ -71,8 +73,8 @@ def openai_table():
   return rows
 
 
-def hugging_face_table():
-  """`Row`s of Hugging Face's `CLIPModel`."""
+def hugging_face_table() -> list[Row]:
+  """Returns the rows of Hugging Face's `CLIPModel`."""
   rows = [
     Row(('visual_projection.weight',), 'vision/projection', 'transposed'),
     Row(('text_projection.weight',), 'text/projection', 'transposed'),
@@ -108,16 +110,22 @@ def hugging_face_table():
   return rows
 
 
-def from_torch(state, activation, *, vision_heads=0, text_heads=0):
-  """A model of the sizes of a flat state, and its parameters.
+def from_torch(
+  state: Mapping[str, Any],
+  activation: str,
+  *,
+  vision_heads: int = 0,
+  text_heads: int = 0,
+) -> tuple[clip.Clip, Params]:
+  """Returns a model of the sizes of a flat state, and its parameters.
 
   Args:
     state: {key: array} in one of the layouts; keys may start with 'module.'
       (as OpenCLIP's training leaves them).
     activation: 'quick_gelu' or 'gelu', see `clip.Clip`; a state does not tell.
-    vision_heads: of the image tower; 0 takes heads of 64, as all published
-      files have. A state does not tell them either.
-    text_heads: likewise.
+    vision_heads: heads of the image tower; 0 takes heads of width 64, as all
+      published files have. A state does not tell them.
+    text_heads: heads of the text tower; 0 takes heads of width 64.
 
   Returns:
     `clip.Clip`, and a nested dict of float32 NumPy arrays.
@@ -139,8 +147,8 @@ def from_torch(state, activation, *, vision_heads=0, text_heads=0):
   return model, traverse_util.unflatten_dict(flat, sep='/')
 
 
-def to_openai(params):
-  """The flat state, {key: array} in OpenAI's layout, of our parameters."""
+def to_openai(params: Params) -> dict[str, np.ndarray]:
+  """Returns our parameters as a flat state, {key: array}, of OpenAI."""
   flat, state = traverse_util.flatten_dict(params, sep='/'), {}
   for row in openai_table():
     (key,), value = row.theirs, np.asarray(flat[row.ours])
@@ -152,7 +160,7 @@ def to_openai(params):
   return state
 
 
-def _norm(theirs, ours):
+def _norm(theirs: str, ours: str) -> list[Row]:
   return [
     Row((f'{theirs}.weight',), f'{ours}/scale'),
     Row((f'{theirs}.bias',), f'{ours}/bias'),
@@ -169,7 +177,7 @@ def _linear(theirs, ours):
   ]
 
 
-def _table(state):
+def _table(state: Mapping[str, Any]) -> list[Row]:
   if 'visual.conv1.weight' in state and 'visual.proj' in state:
     return openai_table()
   if any(key.startswith('vision_model.') for key in state):

@@ -4,7 +4,8 @@ PyTorch has outputs before inputs and channels before pixels, we the other way
 round. For NumPy arrays and, inside `jax.eval_shape`, for shapes alone.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,8 +35,12 @@ class Row(NamedTuple):
   pixels: tuple[int, ...] = ()
 
 
-def to_ours(value, row):
-  """Their array of a row, as float32 in our layout.
+def to_ours(value: Any, row: Row) -> Any:
+  """Returns an array of a file as float32 in our layout.
+
+  Args:
+    value: array [...] of the file.
+    row: how the array is laid out there and here.
 
   Raises:
     ValueError, TypeError, IndexError: if it has another number of axes.
@@ -55,8 +60,13 @@ def to_ours(value, row):
   )
 
 
-def to_theirs(value, row):
-  """Our array of a row in their layout."""
+def to_theirs(value: Any, row: Row) -> Any:
+  """Returns one of our arrays in the layout of the file.
+
+  Args:
+    value: array [...] of our parameters.
+    row: how the array is laid out there and here.
+  """
   if row.layout == 'linear':
     value = value.T.reshape(*value.shape[::-1], *(1,) * row.ones)
   elif row.layout == 'patches':
@@ -70,8 +80,10 @@ def to_theirs(value, row):
   return value
 
 
-def shape_of(state, key, num_axes):
-  """The shape of a key that the sizes of a model are read off.
+def shape_of(
+  state: Mapping[str, Any], key: str, num_axes: int
+) -> tuple[int, ...]:
+  """Returns the shape of a key that the sizes of a model are read off.
 
   Raises:
     ValueError: if it has another number of axes, or one without entries.
@@ -86,12 +98,12 @@ def shape_of(state, key, num_axes):
   return shape
 
 
-def stack(values):
-  """Layers on top of each other, [L, ...]."""
+def stack(values: Sequence[Any]) -> Any:
+  """Returns L arrays [...] of layers on top of each other, [L, ...]."""
   return (jnp if isinstance(values[0], jax.Array) else np).stack(values)
 
 
-def _order(pixels, length):
+def _order(pixels: tuple[int, ...], length: int) -> np.ndarray:
   """Where our entries of an axis stand in theirs, [length]."""
   _, channels, side = pixels
   order = np.arange(length)

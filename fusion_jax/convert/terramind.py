@@ -6,13 +6,16 @@ one a layer; ours are nested, with the layers stacked.
 
 import itertools
 import math
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
 
 from fusion_jax import modalities as modality_table
+from fusion_jax.modalities import Modality
 from fusion_jax.nn import positions
+from fusion_jax.types import Params
 
 
 class Row(NamedTuple):
@@ -30,8 +33,16 @@ class Row(NamedTuple):
   layout: str = 'same'
 
 
-def backbone_table(modalities, *, use_bias, mlp):
-  """`Row`s of an encoder-decoder."""
+def backbone_table(
+  modalities: Sequence[Modality], *, use_bias: bool, mlp: str
+) -> list[Row]:
+  """Returns the rows of an encoder-decoder.
+
+  Args:
+    modalities: modalities of the model.
+    use_bias: whether linear layers have biases.
+    mlp: kind of the MLPs, 'gelu' or 'swiglu'.
+  """
   rows = encoder_table(modalities, use_bias=use_bias, mlp=mlp)
   rows += [
     Row(
@@ -69,8 +80,21 @@ def backbone_table(modalities, *, use_bias, mlp):
   return rows + _mlp(theirs, ours, use_bias, mlp)
 
 
-def encoder_table(modalities, *, use_bias, mlp, missing_token=False):
-  """`Row`s of an encoder alone."""
+def encoder_table(
+  modalities: Sequence[Modality],
+  *,
+  use_bias: bool,
+  mlp: str,
+  missing_token: bool = False,
+) -> list[Row]:
+  """Returns the rows of an encoder alone.
+
+  Args:
+    modalities: modalities of the model.
+    use_bias: whether linear layers have biases.
+    mlp: kind of the MLPs, 'gelu' or 'swiglu'.
+    missing_token: whether it has a token for missing modalities.
+  """
   rows = []
   for m in modalities:
     if not m.seen:
@@ -97,15 +121,17 @@ def encoder_table(modalities, *, use_bias, mlp, missing_token=False):
   return rows
 
 
-def from_terramind(state, rows, shapes):
-  """Our parameters from their flat state.
+def from_terramind(
+  state: Mapping[str, Any], rows: Sequence[Row], shapes: Params
+) -> Params:
+  """Returns our parameters of a flat state.
 
   Tied copies, zero biases of norms and position tables, which we do not keep,
   are checked and dropped.
 
   Args:
     state: {key: array}.
-    rows: of `backbone_table` or `encoder_table`.
+    rows: table of `backbone_table` or `encoder_table`.
     shapes: nested dict of what has a `shape`, our parameters as they must be:
       `jax.eval_shape` of the model's `init`.
 
@@ -142,16 +168,18 @@ def from_terramind(state, rows, shapes):
   return _nest(params)
 
 
-def match(state, rows, shapes):
-  """Which keys make which of our parameters; looks at names and shapes only.
+def match(
+  state: Mapping[str, Any], rows: Sequence[Row], shapes: Params
+) -> list[tuple[Row, list[str]]]:
+  """Returns which keys make which parameter, by names and shapes only.
 
   Args:
     state: {key: what has a `shape`}.
-    rows: see `from_terramind`.
-    shapes: likewise.
+    rows: table of `backbone_table` or `encoder_table`.
+    shapes: nested dict of what has a `shape`, our parameters as they must be.
 
   Returns:
-    [(`Row`, its keys, one a layer)] of all our parameters.
+    (row, its keys, one for each layer) of all our parameters.
 
   Raises:
     ValueError: if a key is missing or too many, or a shape is wrong. The
@@ -188,8 +216,8 @@ def match(state, rows, shapes):
   return found
 
 
-def to_terramind(params, rows):
-  """Their flat state, {key: array}, from our nested parameters.
+def to_terramind(params: Params, rows: Sequence[Row]) -> dict[str, np.ndarray]:
+  """Returns the flat state, {key: array}, of our nested parameters.
 
   Tied parameters come once, without what `from_terramind` drops.
   """
@@ -247,15 +275,15 @@ def _stack(found, depth):
   return stacked
 
 
-def is_copy(key, state):
-  """Whether a key repeats another or is known without the file."""
+def is_copy(key: str, state: Mapping[str, Any]) -> bool:
+  """Returns whether a key repeats another or is known without the file."""
   if key.endswith(('norm.bias', 'norm1.bias', 'norm2.bias', '.pos_emb')):
     return True
   original = _original(key)
   return original != key and original in state
 
 
-def _original(key):
+def _original(key: str) -> str:
   """The key whose value is repeated under `key`; itself if there is none."""
   if key.endswith('.to_logits.weight'):
     return key.replace('to_logits', 'token_emb')

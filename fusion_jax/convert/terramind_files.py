@@ -9,7 +9,8 @@ import collections.abc
 import dataclasses
 import math
 import re
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from fusion_jax import modalities as modality_table
 from fusion_jax.convert import (
@@ -19,6 +20,7 @@ from fusion_jax.convert import (
   terramind_tokenizers,
 )
 from fusion_jax.models import backbone, encoder, image_tokenizer
+from fusion_jax.types import Params
 
 _HEAD_WIDTH = 64  # Of all variants.
 _SAMPLER, _TOKENIZER = 'sampler.model.', 'tokenizer.'
@@ -34,7 +36,7 @@ class Part(NamedTuple):
 
   Attributes:
     kind: 'backbone', 'encoder' or 'tokenizer'.
-    name: of a tokenizer its modality, of others ''.
+    name: name of the modality of a tokenizer; '' for other models.
     state: {key: array}, its own keys.
     folder: where it goes below the output; '' for the file's main model.
   """
@@ -45,8 +47,8 @@ class Part(NamedTuple):
   folder: str
 
 
-def parts(state):
-  """The models that a flat state holds, the main one first.
+def parts(state: Mapping[str, Any]) -> list[Part]:
+  """Returns the models that a flat state holds, the main one first.
 
   Raises:
     ValueError: if it holds none that we know.
@@ -67,14 +69,17 @@ def parts(state):
   return sorted(found, key=lambda part: part.folder)
 
 
-def describe(part, *, variant='', num_heads=0):
-  """The configuration of a backbone or an encoder, read off its keys.
+def describe(
+  part: Part, *, variant: str = '', num_heads: int = 0
+) -> dict[str, Any]:
+  """Returns the configuration of a backbone or an encoder, by its keys.
 
   Args:
     part: `Part`.
     variant: what it should be, a key of `published.VARIANTS`; '' takes what
       it is.
-    num_heads: of a model that is none of these; 0 for heads 64 wide.
+    num_heads: heads of a model of no published size; 0 takes heads of width
+      64.
 
   Returns:
     A JSON-like dict with 'task', 'model' and what else the model needs to
@@ -127,13 +132,17 @@ def describe(part, *, variant='', num_heads=0):
   )
 
 
-def describe_tokenizer(part, name, *, num_heads=0):
-  """The configuration and the model of an image tokenizer.
+def describe_tokenizer(
+  part: Part, name: str, *, num_heads: int = 0
+) -> tuple[dict[str, Any], image_tokenizer.Tokenizer]:
+  """Returns the configuration and the model of an image tokenizer.
 
   Args:
     part: `Part`.
-    name: of its modality, a key or one of `TOKENISED`; '' if its channels tell.
-    num_heads: of a model of no published size.
+    name: name of its modality, a key or one of `TOKENISED`; '' if its
+      channels tell.
+    num_heads: heads of a model of no published size; 0 takes heads of width
+      64.
 
   Returns:
     A JSON-like dict as of `configs/image_tokenizer.py`, what using it needs;
@@ -196,16 +205,18 @@ def _tokenizer(state, name, num_heads):
     ) from error
 
 
-def named(text):
-  """The modality of a tokenizer that a file's name tells, or ''."""
+def named(text: str) -> str:
+  """Returns the modality of a tokenizer that a file's name tells, or ''."""
   match = re.search(
     rf'Tokenizer[-_]({"|".join(published.TOKENISED)})\b', text, re.IGNORECASE
   )
   return match.group(1) if match else ''
 
 
-def rows_and_shapes(model):
-  """The conversion table of a `Backbone` or `Encoder`, and its parameters.
+def rows_and_shapes(
+  model: backbone.Backbone | encoder.Encoder,
+) -> tuple[list[terramind.Row], Params]:
+  """Returns the conversion table of a model, and its parameters.
 
   Returns:
     `terramind.Row`s; nested dict of shapes. No array is made.
@@ -223,21 +234,23 @@ def rows_and_shapes(model):
 class Below(collections.abc.Mapping):
   """The keys of a mapping below a prefix, without it."""
 
-  def __init__(self, state, prefix, keys):
+  def __init__(
+    self, state: Mapping[str, Any], prefix: str, keys: Sequence[str]
+  ):
     self._state, self._prefix = state, prefix
     self._keys = {key.removeprefix(prefix): key for key in keys}
 
-  def __getitem__(self, key):
+  def __getitem__(self, key: str) -> Any:
     return self._state[self._keys[key]]
 
-  def __iter__(self):
+  def __iter__(self) -> Iterator[str]:
     return iter(self._keys)
 
-  def __len__(self):
+  def __len__(self) -> int:
     return len(self._keys)
 
 
-def _kind(state):
+def _kind(state: Mapping[str, Any]) -> str:
   if any(key.startswith('encoder_embeddings.') for key in state):
     decodes = any(
       key.startswith('decoder') or key == 'mask_token' for key in state
@@ -293,7 +306,7 @@ def _sizes(state, num_heads):
   return sizes
 
 
-def _widths():
+def _widths() -> str:
   return ', '.join(
     f'{name} {sizes["width"]}' for name, sizes in published.VARIANTS.items()
   )
@@ -307,7 +320,7 @@ def _name(sizes, kind):
   return f'terramind_{sizes["width"]}_{kind}'
 
 
-def _image_size(state):
+def _image_size(state: Mapping[str, Any]) -> int:
   rows = [
     layouts.shape_of(state, key, 3)[1]
     for key in state
@@ -316,7 +329,7 @@ def _image_size(state):
   return modality_table.PATCH * math.isqrt(rows[0]) if rows else 224
 
 
-def _sides(state):
+def _sides(state: Mapping[str, Any]) -> dict[str, tuple[bool, bool]]:
   """{modality: (seen, predicted)}, sorted by name."""
   found = {
     side: {
@@ -341,7 +354,9 @@ def _sides(state):
   }
 
 
-def _alphas(name, seen, predicted):
+def _alphas(
+  name: str, seen: bool, predicted: bool
+) -> dict[str, tuple[float, ...]]:
   raw = modality_table.MODALITIES[name].kind == 'image'
   return dict(
     input_alphas=(_RAW if raw else _ANY) if seen else (),

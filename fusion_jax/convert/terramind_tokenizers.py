@@ -7,6 +7,8 @@ flatten the pixels of a patch with the channel slowest, we with it fastest.
 """
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,17 +18,20 @@ from flax import traverse_util
 from fusion_jax.convert import layouts
 from fusion_jax.models import image_tokenizer
 from fusion_jax.nn import positions
+from fusion_jax.types import Params
 
 _HEAD_WIDTH = 64  # Of all published tokenizers.
 _POSITIONS = ('encoder.pos_emb', 'decoder.pos_emb')  # Fixed; not kept.
 
 
-def model_of(state, num_heads=0):
-  """The tokenizer that a flat state belongs to, by its keys and shapes.
+def model_of(
+  state: Mapping[str, Any], num_heads: int = 0
+) -> image_tokenizer.Tokenizer:
+  """Returns the tokenizer that a flat state belongs to, by keys and shapes.
 
   Args:
     state: {key: what has a shape}.
-    num_heads: of its transformers; 0 for heads 64 wide.
+    num_heads: heads of its transformers; 0 takes heads of width 64.
 
   Raises:
     ValueError: if it is none, or its heads cannot be known.
@@ -54,8 +59,8 @@ def model_of(state, num_heads=0):
   return image_tokenizer.ImageTokenizer(**common, **_unet(state))
 
 
-def table(model):
-  """The `layouts.Row`s of a tokenizer, without the fixed positions."""
+def table(model: image_tokenizer.Tokenizer) -> list[layouts.Row]:
+  """Returns the rows of a tokenizer, without the fixed positions."""
   rows = _weight_and_bias('encoder.proj', 'encoder/patches', 'patches', 0, ())
   rows += _transformer('encoder', 'encoder/transformer')
   rows += _linear('quant_proj', 'to_latents', ones=2)
@@ -70,8 +75,10 @@ def table(model):
   )
 
 
-def from_terramind(state, model):
-  """Our parameters from their flat state.
+def from_terramind(
+  state: Mapping[str, Any], model: image_tokenizer.Tokenizer
+) -> Params:
+  """Returns our parameters of a flat state.
 
   Args:
     state: {key: array}; inside `jax.eval_shape` shapes alone are checked.
@@ -119,8 +126,10 @@ def from_terramind(state, model):
   return traverse_util.unflatten_dict(params, sep='/')
 
 
-def to_terramind(params, model):
-  """Their flat state, {key: array}, from our nested parameters."""
+def to_terramind(
+  params: Params, model: image_tokenizer.Tokenizer
+) -> dict[str, Any]:
+  """Returns the flat state, {key: array}, of our nested parameters."""
   flat = traverse_util.flatten_dict(params, sep='/')
   state = {key: _position_table(model) for key in _positions(model)}
   for row in table(model):
@@ -135,8 +144,10 @@ def to_terramind(params, model):
   return state
 
 
-def param_shapes(model):
-  """{path: shape and dtype} of a tokenizer's parameters; makes no array."""
+def param_shapes(
+  model: image_tokenizer.Tokenizer,
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """Returns the shapes of a tokenizer's parameters; makes no array."""
   side = 2 * image_tokenizer.PATCH
   images = jax.ShapeDtypeStruct((1, side, side, model.channels), jnp.float32)
   others = ()

@@ -14,7 +14,7 @@ import os
 import pickle
 import struct
 import zipfile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -71,11 +71,11 @@ class Script:
     self.__dict__.update(state)
 
 
-def load(path):
-  """What `torch.save` or `torch.jit.save` wrote, tensors as NumPy arrays.
+def load(path: str | os.PathLike[str]) -> Any:
+  """Reads what `torch.save` or `torch.jit.save` wrote, tensors as arrays.
 
   Args:
-    path: of the file.
+    path: path of the file.
 
   Returns:
     The nested dicts, lists and tuples of the file. Tensors and parameters are
@@ -102,8 +102,8 @@ def load(path):
     ) from error
 
 
-def load_state(path):
-  """The flat state of a file, {key: array}.
+def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
+  """Reads the flat state of a file, {key: array}.
 
   A checkpoint of a training run often holds more: of 'model', 'state_dict' or
   'module' the first that is there is taken. The modules of a TorchScript

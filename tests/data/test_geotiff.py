@@ -102,7 +102,7 @@ def test_lacking_band_is_named(tmp_path):
 @pytest.mark.parametrize(
   'count, message',
   [
-    (3, '3 bands without names; wanted are 12'),
+    (3, '3 bands without names; expected are 12'),
     (13, 'Thirteen bands are those of L1C'),
   ],
 )
