@@ -4,7 +4,7 @@ import dataclasses
 from typing import TYPE_CHECKING, cast, get_args
 
 from fusion_jax import extras
-from fusion_jax.data.builders import source as source_lib
+from fusion_jax.data import readers
 from fusion_jax.datasets import gridded_weather, recipe
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Samples(gridded_weather.GriddedWeather):
     self.check_weather()
     recipe.check_compression(self)
 
-  def open_reader(self) -> source_lib.Reader:
+  def open_reader(self) -> readers.Reader:
     """Opens the samples, joined with weather where it is given."""
     recipe.check_folder(self, 'source', 'GeoTIFFs and samples.csv')
     with extras.needed('terramesh', 'Reading GeoTIFFs'):
@@ -71,7 +71,7 @@ class TerraMesh(gridded_weather.GriddedWeather):
     self.check_weather()
     recipe.check_compression(self)
 
-  def open_reader(self) -> source_lib.Reader:
+  def open_reader(self) -> readers.Reader:
     """Opens the tars, joined with weather where it is given."""
     recipe.check_folder(self, 'source', 'train/ and val/')
     with extras.needed('terramesh', 'Reading TerraMesh'):
@@ -82,10 +82,10 @@ class TerraMesh(gridded_weather.GriddedWeather):
 def _join(
   made: gridded_weather.GriddedWeather,
   images: 'geotiff.SampleFolder | terramesh.TerraMesh',
-) -> source_lib.Reader:
+) -> readers.Reader:
   """A reader of images, joined with the weather of a recipe if it has any."""
   from fusion_jax.data.builders import weather
 
-  reader = cast(source_lib.PlacedReader, images)  # Their schema is cached.
+  reader = cast(readers.PlacedReader, images)  # Their schema is cached.
   fields = made.open_weather()
   return weather.WithWeather(reader, fields) if fields else reader

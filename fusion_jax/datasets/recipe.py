@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Any, ClassVar, Literal
 
-from fusion_jax.data.builders import source
+from fusion_jax.data import readers
 
 ImageName = Literal[
   'S2L2A', 'S2L1C', 'S2RGB', 'S1GRD', 'S1RTC', 'DEM', 'NDVI', 'LULC'
@@ -35,7 +35,7 @@ class Recipe:
 
   compression: str
 
-  def open_reader(self) -> source.Reader:
+  def open_reader(self) -> readers.Reader:
     """Opens what a builder reads.
 
     Raises:
@@ -44,7 +44,7 @@ class Recipe:
     """
     raise NotImplementedError
 
-  def write_beside(self, reader: source.Reader, out: pathlib.Path) -> None:
+  def write_beside(self, reader: readers.Reader, out: pathlib.Path) -> None:
     """Writes files of this data set that are no examples; by default none.
 
     Args:

@@ -13,7 +13,6 @@ import h5py
 import numpy as np
 
 from fusion_jax.data import composites, labels, lucas_grid
-from fusion_jax.data.builders import places
 from fusion_jax.data.sources import lucas, photo_vectors, sen4map
 from fusion_jax.simulation import acquisitions, europe, habitats, pixels
 
@@ -128,7 +127,9 @@ def write_photo_vectors(
   for split in splits or earth.splits:
     for i in range(earth.splits[split]):
       site, _ = earth.ground(split, i)
-      for direction, vector in zip(places.DIRECTIONS, earth.views(split, i)):
+      for direction, vector in zip(
+        photo_vectors.DIRECTIONS, earth.views(split, i)
+      ):
         if np.isfinite(vector).all():
           names.append(lucas.photo_key(site.country, site.point_id, direction))
           vectors.append(vector)

@@ -13,8 +13,8 @@ import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 
 from fusion_jax import modalities, simulation
+from fusion_jax.data import examples, readers
 from fusion_jax.data.builders import (
-  examples,
   histogram,
   layout,
   shards,
@@ -66,7 +66,7 @@ class Flaky(shards.Indexed):
   def read(self, split, part):
     for example in super().read(split, part):
       yield (
-        examples.Skipped(example['key'], 'torn')
+        readers.Skipped(example['key'], 'torn')
         if example['key'] in self.bad
         else example
       )

@@ -7,7 +7,7 @@ import pytest
 import rasterio
 
 from fusion_jax import modalities
-from fusion_jax.data.builders import examples
+from fusion_jax.data import readers
 from fusion_jax.data.sources import geotiff
 
 SAMPLES = pathlib.Path(__file__).parents[1] / 'testdata' / 'terramesh'
@@ -142,7 +142,7 @@ def test_pixels_that_do_not_fit_are_named_not_wrapped(
   with pytest.raises(ValueError, match=message):
     geotiff.read_scene(path, time=0)
   (found,) = geotiff.SampleFolder(str(tmp_path)).read('train', ('a',))
-  assert isinstance(found, examples.Skipped) and found.key == 'a'
+  assert isinstance(found, readers.Skipped) and found.key == 'a'
 
 
 def test_pixels_without_a_value_raise_or_are_counted(tmp_path, caplog):
@@ -243,13 +243,13 @@ def test_broken_sample_is_skipped_and_an_image_may_be_absent(tmp_path):
   (folder / '38D_378R_2_3.tif').unlink()
   source = geotiff.SampleFolder(str(tmp_path / 'copy'))
   found = list(source.read('train', source.parts()['train'][0]))
-  assert [e.key for e in found if isinstance(e, examples.Skipped)] == [
+  assert [e.key for e in found if isinstance(e, readers.Skipped)] == [
     '433D_629L_3_1'
   ]
   absent = [
     e['key']
     for e in found
-    if not isinstance(e, examples.Skipped) and 'S2L2A' not in e
+    if not isinstance(e, readers.Skipped) and 'S2L2A' not in e
   ]
   assert absent == ['38D_378R_2_3']
 

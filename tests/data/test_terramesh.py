@@ -15,7 +15,8 @@ import pytest
 import zarr
 
 from fusion_jax import modalities
-from fusion_jax.data.builders import examples, shards, skipped
+from fusion_jax.data import examples, readers
+from fusion_jax.data.builders import shards, skipped
 from fusion_jax.data.sources import terramesh
 
 SIZE = 8
@@ -257,10 +258,10 @@ def no_zip(members):
 def test_bad_sample_is_skipped_counted_and_named(root, edit, reason, others):
   change(root, 'S2L2A', 'majortom_shard_000001', edit)
   found = read(root)
-  skipped = [e for e in found if isinstance(e, examples.Skipped)]
+  skipped = [e for e in found if isinstance(e, readers.Skipped)]
   assert sorted(s.key for s in skipped) == ['majortom_train_1', *others]
   assert any(reason in s.reason for s in skipped)
-  good = [e['key'] for e in found if not isinstance(e, examples.Skipped)]
+  good = [e['key'] for e in found if not isinstance(e, readers.Skipped)]
   assert good == ['majortom_train_0', 'majortom_train_2']
 
 
@@ -273,13 +274,13 @@ def test_truncated_shard_gives_the_samples_before_the_cut(root, cut):
   path.write_bytes(content[: int(ends[-1] * cut)])
   whole = sum(end <= int(ends[-1] * cut) for end in ends)
   found = read(root)
-  good = [e for e in found if not isinstance(e, examples.Skipped)]
+  good = [e for e in found if not isinstance(e, readers.Skipped)]
   assert [e['key'] for e in good] == [
     f'majortom_train_{i}' for i in range(whole)
   ]
   assert len(found) == 3 and 0 < whole < 3
   assert (
-    'S2L2A' in next(e for e in found if isinstance(e, examples.Skipped)).reason
+    'S2L2A' in next(e for e in found if isinstance(e, readers.Skipped)).reason
   )
 
 
@@ -293,7 +294,7 @@ def test_wrong_number_of_bands_is_a_bad_sample(root):
     'majortom_shard_000001',
     lambda members: members.update(majortom_train_0=content),
   )
-  (bad,) = (e for e in read(root) if isinstance(e, examples.Skipped))
+  (bad,) = (e for e in read(root) if isinstance(e, readers.Skipped))
   assert '13 bands, not 12' in bad.reason
 
 

@@ -7,8 +7,7 @@ import typing
 import pytest
 
 from fusion_jax import datasets, modalities, simulation
-from fusion_jax.data import composites
-from fusion_jax.data.builders import examples
+from fusion_jax.data import composites, examples
 from fusion_jax.datasets import description, labelled, recipe, series
 
 WEATHER = dict(

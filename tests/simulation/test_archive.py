@@ -8,7 +8,7 @@ pytest.importorskip('rasterio')
 pytest.importorskip('h5netcdf')
 
 from fusion_jax import simulation
-from fusion_jax.data.builders import examples
+from fusion_jax.data import examples
 from fusion_jax.data.sources import gridded, terramesh
 from fusion_jax.simulation import archive
 

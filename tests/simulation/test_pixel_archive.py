@@ -9,8 +9,8 @@ h5py = pytest.importorskip('h5py')
 rasterio = pytest.importorskip('rasterio')
 
 from fusion_jax import datasets
-from fusion_jax.data import labels, records
-from fusion_jax.data.builders import examples, sen4map, shards
+from fusion_jax.data import labels, readers, records
+from fusion_jax.data.builders import sen4map, shards
 from fusion_jax.data.builders import skipped as skipped_lib
 from fusion_jax.data.sources import photo_vectors
 from fusion_jax.simulation import pixel_archive, pixels
@@ -191,7 +191,7 @@ def test_broken_places_are_named_counted_and_skipped(folder, tmp_path):
   broken = [
     e
     for e in builder.read('test', (0, COUNT))
-    if isinstance(e, examples.Skipped)
+    if isinstance(e, readers.Skipped)
   ]
   (skipped,) = broken
   assert skipped.key == key and "lacks the bands ['B11']" in skipped.reason
@@ -203,7 +203,7 @@ def test_point_that_the_survey_lacks_is_skipped(folder, tmp_path):
   lines = (folder / 'survey.csv').read_text().splitlines()
   (tmp_path / 'survey.csv').write_text('\n'.join(lines[:-1]) + '\n')
   found = read(source(folder, survey=str(tmp_path / 'survey.csv')))
-  skipped = [e for e in found.values() if isinstance(e, examples.Skipped)]
+  skipped = [e for e in found.values() if isinstance(e, readers.Skipped)]
   assert len(skipped) == 1 and 'has no point' in skipped[0].reason
 
 

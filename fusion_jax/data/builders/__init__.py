@@ -1,13 +1,13 @@
 """Raw archive or simulation -> a directory of ArrayRecord examples.
 
-A *reader* (`source.Reader`) is what a builder reads. It holds no arrays, can be
-pickled, and offers
+A *reader* (`data.readers.Reader`) is what a builder reads. It holds no arrays,
+can be pickled, and offers
 
-  `schema`: `examples.Schema`, the fields of its examples;
+  `schema`: `data.examples.Schema`, the fields of its examples;
   `parts()`: {split: [part, ...]}, each part (any picklable value) one shard
     on disk;
   `read(split, part)`: iterator over the part's examples (dicts of NumPy
-    arrays), with an `examples.Skipped` in place of each one that is broken;
+    arrays), with a `readers.Skipped` in place of each one that is broken;
   `places(split, part)`: optional, {key: (lat, lon, time)} without reading the
     images; only a reader that is joined with weather needs it.
 

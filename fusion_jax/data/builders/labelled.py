@@ -18,8 +18,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from pyarrow import parquet
 
-from fusion_jax.data import composites
-from fusion_jax.data.builders import source
+from fusion_jax.data import composites, readers
 from fusion_jax.data.sources import labelled_pixels
 
 LEGEND = 'class_mappings.json'
@@ -107,7 +106,7 @@ class WorldCereal:
     """One part for each split."""
     return {'train': ['train'], 'val': ['val']}
 
-  def read(self, split: str, part: str) -> Iterator[source.Example]:
+  def read(self, split: str, part: str) -> Iterator[readers.Example]:
     """Yields the examples of a split."""
     del part
     cells, of_pixel = np.unique(self._pixels.cells(), return_inverse=True)

@@ -10,12 +10,13 @@ from typing import Any
 import tensorflow_datasets as tfds
 from absl import logging
 
-from fusion_jax.data.builders import layout, skipped, source, statistics
+from fusion_jax.data import readers
+from fusion_jax.data.builders import layout, skipped, statistics
 
 
 def finish(
   out: str | os.PathLike[str],
-  schema: source.Schema,
+  schema: readers.Schema,
   sizes: Mapping[str, Sequence[tuple[int, int]]],
   notes: Iterable[Mapping[str, Any]],
   command: str = '',
@@ -75,7 +76,7 @@ def finish(
 
 
 def _merge(
-  schema: source.Schema, notes: Iterable[Mapping[str, Any]]
+  schema: readers.Schema, notes: Iterable[Mapping[str, Any]]
 ) -> tuple[statistics.Statistics, list[Sequence[str]]]:
   """Statistics of all parts, and [key, reason] of what they skipped."""
   total = statistics.Statistics(schema)

@@ -17,11 +17,9 @@ from typing import Protocol
 import numpy as np
 import tensorflow_datasets as tfds
 
-from fusion_jax.data import composites, labels
+from fusion_jax.data import composites, labels, readers
 from fusion_jax.data.builders import shards
-from fusion_jax.data.builders import source as source_lib
-
-DIRECTIONS = ('W', 'E', 'N', 'S')  # In the order of TimeSenCLIP's code.
+from fusion_jax.data.sources import photo_vectors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +48,7 @@ class Schema:
       'lon': ((), np.float64),
       'pixels': ((months, bands, self.size, self.size), np.dtype(self.dtype)),
       'valid': ((months,), np.bool_),
-      'views': ((len(DIRECTIONS), self.view_width), np.float32),
+      'views': ((len(photo_vectors.DIRECTIONS), self.view_width), np.float32),
     }
     tensors |= {field: ((), np.int32) for field in labels.FIELDS.values()}
     return tfds.features.FeaturesDict(
@@ -62,7 +60,7 @@ class Schema:
     )
 
 
-class PlacedExamples(source_lib.IndexedExamples, Protocol):
+class PlacedExamples(readers.IndexedExamples, Protocol):
   """Places of random access, with a crop of pixels around each."""
 
   @property
@@ -86,8 +84,3 @@ class IndexedPlaces(shards.Indexed):
   def schema(self) -> Schema:
     """The fields of places with pixels of this size."""
     return Schema(self.source.size)
-
-
-def no_views(width: int = 512) -> np.ndarray:
-  """Vectors of a point without photos: [4, D] float32, NaN."""
-  return np.full((len(DIRECTIONS), width), np.nan, np.float32)

@@ -15,8 +15,8 @@ import h5py
 import numpy as np
 from absl import logging
 
-from fusion_jax.data import composites, labels, lucas_grid
-from fusion_jax.data.builders import examples, places, source
+from fusion_jax.data import composites, labels, lucas_grid, readers
+from fusion_jax.data.builders import places
 from fusion_jax.data.sources import (
   lucas,
   photo_vectors,
@@ -98,7 +98,7 @@ class Sen4Map:
 
   def read(
     self, split: str, part: tuple[int, int]
-  ) -> Iterator[source.Example | examples.Skipped]:
+  ) -> Iterator[readers.Example | readers.Skipped]:
     """Yields the examples of a range, without those that are dropped."""
     dropped = 0
     with sen4map.opened(self.files[split]) as file:
@@ -107,7 +107,7 @@ class Sen4Map:
           example = self._example(file, key)
         except ValueError as error:
           logging.warning('Left out %s: %s', key, error)
-          yield examples.Skipped(key, str(error))
+          yield readers.Skipped(key, str(error))
           continue
         if self._is_kept(split, example):
           yield example
@@ -145,7 +145,7 @@ class Sen4Map:
       file, key, self.size, self.composite, self.missing_bands
     )
 
-  def _example(self, file: h5py.File, key: str) -> source.Example:
+  def _example(self, file: h5py.File, key: str) -> readers.Example:
     point = sen4map.point_id(key)
     lat, lon = lucas_grid.coordinates(point)
     surveyed = self._surveyed(file, key, point)
@@ -160,7 +160,7 @@ class Sen4Map:
       'views': (
         _vectors(self.photos).views(surveyed.nuts0, point)
         if self.photos
-        else places.no_views()
+        else photo_vectors.no_views()
       ),
     } | {labels.FIELDS[task]: np.int32(indices[task]) for task in labels.TASKS}
 
@@ -192,7 +192,7 @@ class Sen4Map:
       indices |= _labels(self.labels).get(point, {})
     return indices
 
-  def _is_kept(self, split: str, example: source.Example) -> bool:
+  def _is_kept(self, split: str, example: readers.Example) -> bool:
     """Whether a place has what its split needs, a photo or a habitat."""
     knows_habitats = bool(
       self.eunis

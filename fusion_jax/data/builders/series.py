@@ -8,10 +8,8 @@ from typing import Protocol
 import numpy as np
 
 from fusion_jax import modalities
-from fusion_jax.data import windows
+from fusion_jax.data import examples, readers, windows
 from fusion_jax.data.builders import blocks as blocks_lib
-from fusion_jax.data.builders import examples
-from fusion_jax.data.builders import source as source_lib
 from fusion_jax.data.builders import weather as weather_lib
 
 _WINDOWS_PER_PART = 4096  # Of 960 hours each while they are read: 60 MB.
@@ -80,7 +78,7 @@ class Windows:
 
   def read(
     self, split: str, part: tuple[int, int]
-  ) -> Iterator[source_lib.Example | examples.Skipped]:
+  ) -> Iterator[readers.Example | readers.Skipped]:
     """Yields the windows of a range of acquisitions, at all places."""
     block = self.blocks[split]
     lat, lon = self.weather.cells
@@ -93,7 +91,7 @@ class Windows:
       example = {name: series[name][i] for name in self.series}
       key = _key(lat[i], lon[i], int(time[i]))
       if all(np.isnan(values).all() for values in example.values()):
-        yield examples.Skipped(key, 'all values are missing')
+        yield readers.Skipped(key, 'all values are missing')
         continue
       yield example | {
         'key': key,

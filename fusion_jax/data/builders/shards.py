@@ -18,8 +18,8 @@ from typing import Any
 import tqdm
 from absl import logging
 
+from fusion_jax.data import examples, readers
 from fusion_jax.data.builders import (
-  examples,
   layout,
   metadata,
   skipped,
@@ -27,7 +27,6 @@ from fusion_jax.data.builders import (
   workers,
   writer,
 )
-from fusion_jax.data.builders import source as source_lib
 
 _MIN_SHARDS = 8
 
@@ -44,11 +43,11 @@ class Indexed:
       has at least `_MIN_SHARDS` files, for as many processes.
   """
 
-  source: source_lib.IndexedExamples
+  source: readers.IndexedExamples
   examples_per_shard: int = 256
 
   @property
-  def schema(self) -> source_lib.Schema:
+  def schema(self) -> readers.Schema:
     """The fields of the first example, which all have."""
     split = next(iter(self.source.splits))
     return examples.schema_of(self.source.example(split, 0))
@@ -65,7 +64,7 @@ class Indexed:
 
   def read(
     self, split: str, part: tuple[int, int]
-  ) -> Iterator[source_lib.Example | examples.Skipped]:
+  ) -> Iterator[readers.Example | readers.Skipped]:
     """Yields the examples of a range."""
     for i in range(*part):
       yield self.source.example(split, i)
@@ -115,7 +114,7 @@ class Job:
     return None
 
 
-def jobs(source: source_lib.Reader, out: str | os.PathLike[str]) -> list[Job]:
+def jobs(source: readers.Reader, out: str | os.PathLike[str]) -> list[Job]:
   """All shards of a data set, in the order of their names."""
   return [
     Job(str(out), split, index, len(parts), part)
@@ -125,12 +124,12 @@ def jobs(source: source_lib.Reader, out: str | os.PathLike[str]) -> list[Job]:
 
 
 def read(
-  source: source_lib.Reader,
+  source: readers.Reader,
   split: str,
   part: Any,
-  schema: source_lib.Schema,
+  schema: readers.Schema,
   note: Note,
-) -> Iterator[source_lib.Example]:
+) -> Iterator[readers.Example]:
   """Yields the complete examples of a part; counts them on the way.
 
   Args:
@@ -145,7 +144,7 @@ def read(
   counted = statistics.Statistics(schema)
   note |= {'num_examples': 0, 'skipped': []}
   for example in source.read(split, part):
-    if isinstance(example, examples.Skipped):
+    if isinstance(example, readers.Skipped):
       note['skipped'].append(list(example))
       continue
     example = codec.complete(example)
@@ -158,8 +157,8 @@ def read(
 
 def write(
   job: Job,
-  source: source_lib.Reader,
-  schema: source_lib.Schema,
+  source: readers.Reader,
+  schema: readers.Schema,
   compression: str = 'uncompressed',
 ) -> None:
   """Writes one shard, then its note.
@@ -189,10 +188,10 @@ def write(
 
 
 def build(
-  source: source_lib.Reader,
+  source: readers.Reader,
   out: str | os.PathLike[str],
   *,
-  schema: source_lib.Schema | None = None,
+  schema: readers.Schema | None = None,
   num_workers: int = 1,
   share: tuple[int, int] = (0, 1),
   max_bad: float = 0.01,
@@ -266,7 +265,7 @@ def _watch(
 
 def _finish(
   out: str | os.PathLike[str],
-  schema: source_lib.Schema,
+  schema: readers.Schema,
   notes: dict[Job, Note],
   command: str,
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from fusion_jax import modalities
-from fusion_jax.data.builders import examples, source
+from fusion_jax.data import examples, readers
 from fusion_jax.data.builders import histogram as histogram_lib
 
 NUM_BINS = modalities.SERIES_BINS
@@ -212,13 +212,13 @@ class Statistics:
     series: statistics of every weather series, by its name.
   """
 
-  def __init__(self, schema: source.Schema):
+  def __init__(self, schema: readers.Schema):
     self.schema = schema
     self.images: dict[str, Moments] = {}
     self.series = {name: Series(name) for name in schema.series}
     self._waiting = []  # Examples whose series are not yet counted in.
 
-  def add(self, example: source.Example) -> None:
+  def add(self, example: readers.Example) -> None:
     """Counts a complete example in."""
     for name in self.schema.images:
       values = example[name]
@@ -263,7 +263,7 @@ class Statistics:
 
   @classmethod
   def from_state(
-    cls, schema: source.Schema, state: dict[str, dict[str, list[Any]]]
+    cls, schema: readers.Schema, state: dict[str, dict[str, list[Any]]]
   ) -> Self:
     """The statistics whose `state()` is given."""
     statistics = cls(schema)

@@ -15,8 +15,8 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from fusion_jax.data import readers
 from fusion_jax.data.builders import layout, metadata, shards, skipped
-from fusion_jax.data.builders import source as source_lib
 
 
 class Fusion(tfds.core.GeneratorBasedBuilder):
@@ -34,7 +34,7 @@ class Fusion(tfds.core.GeneratorBasedBuilder):
 
   def __init__(
     self,
-    source: source_lib.Reader,
+    source: readers.Reader,
     notes: pathlib.Path,
     data_dir: pathlib.Path,
     beam: bool = False,
@@ -70,8 +70,8 @@ class _Read:
 
   def __init__(
     self,
-    source: source_lib.Reader,
-    schema: source_lib.Schema,
+    source: readers.Reader,
+    schema: readers.Schema,
     notes: pathlib.Path,
     split: str,
   ):
@@ -80,7 +80,7 @@ class _Read:
 
   def __call__(
     self, numbered_part: tuple[int, Any]
-  ) -> Iterator[tuple[str, source_lib.Example]]:
+  ) -> Iterator[tuple[str, readers.Example]]:
     number, part = numbered_part
     note: shards.Note = {}
     for example in shards.read(
@@ -94,7 +94,7 @@ class _Read:
 
 
 def build(
-  source: source_lib.Reader,
+  source: readers.Reader,
   out: str | os.PathLike[str],
   *,
   beam_runner: str = '',

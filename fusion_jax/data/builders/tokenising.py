@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from fusion_jax import modalities
-from fusion_jax.data.builders import examples, source
+from fusion_jax.data import examples, readers
 from fusion_jax.data.transforms import crops
 
 
@@ -78,7 +78,7 @@ class Squares:
 
 
 def tokenise(
-  rows: Sequence[source.Example],
+  rows: Sequence[readers.Example],
   encoders: Sequence[Encoder],
   squares: Squares | None,
   batch_size: int,
@@ -116,7 +116,7 @@ def tokenise(
 
 
 def _tokenise_images(
-  rows: Sequence[source.Example],
+  rows: Sequence[readers.Example],
   encoders: Sequence[Encoder],
   squares: Squares,
   batch_size: int,
@@ -145,7 +145,7 @@ def _tokenise_images(
   return fields
 
 
-def _extent(row: source.Example, default: int) -> tuple[int, int]:
+def _extent(row: readers.Example, default: int) -> tuple[int, int]:
   """Rows and columns of the images of an example; the default without any.
 
   Raises:

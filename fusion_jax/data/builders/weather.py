@@ -6,8 +6,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
-from fusion_jax.data.builders import examples
-from fusion_jax.data.builders import source as source_lib
+from fusion_jax.data import examples, readers
 
 
 class Weather(Protocol):
@@ -36,7 +35,7 @@ class WithWeather:
       part, so that each field is read once for all its places.
   """
 
-  source: source_lib.PlacedReader
+  source: readers.PlacedReader
   weather: Weather
 
   @property
@@ -51,14 +50,14 @@ class WithWeather:
 
   def read(
     self, split: str, part: Any
-  ) -> Iterator[source_lib.Example | examples.Skipped]:
+  ) -> Iterator[readers.Example | readers.Skipped]:
     """Yields the examples of a part with their series."""
     places = self.source.places(split, part)
     lat, lon, time = np.reshape(list(places.values()), (-1, 3)).T
     series = self.weather.series(lat, lon, time.astype(np.int64))
     rows = {key: i for i, key in enumerate(places)}
     for example in self.source.read(split, part):
-      if not isinstance(example, examples.Skipped):
+      if not isinstance(example, readers.Skipped):
         row = rows[example['key']]
         example = {
           **example,

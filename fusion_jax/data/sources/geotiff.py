@@ -17,7 +17,7 @@ import rasterio.warp
 from absl import logging
 
 from fusion_jax import geo, modalities
-from fusion_jax.data.builders import examples
+from fusion_jax.data import examples, readers
 from fusion_jax.types import Example
 
 _TIME_TAGS = (
@@ -212,7 +212,7 @@ class SampleFolder:
             example[name] = _image(path, name)
       except (rasterio.errors.RasterioError, ValueError) as error:
         logging.warning('Left out sample %s: %s', key, error)
-        yield examples.Skipped(key, f'{type(error).__name__}: {error}')
+        yield readers.Skipped(key, f'{type(error).__name__}: {error}')
         continue
       yield _with_offset(example)
 

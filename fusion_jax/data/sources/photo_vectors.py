@@ -21,9 +21,9 @@ import numpy as np
 import safetensors
 from safetensors import numpy as safetensors_numpy
 
-from fusion_jax.data.builders import places
 from fusion_jax.data.sources import lucas
 
+DIRECTIONS = ('W', 'E', 'N', 'S')  # In the order of TimeSenCLIP's code.
 _VECTORS, _KEYS = 'vectors', 'keys'
 _ENDINGS = ('.safetensors', '.npz')
 
@@ -80,7 +80,7 @@ class PhotoVectors:
     """Returns whether a point of a country has any photo."""
     return any(
       lucas.photo_key(nuts0, point, direction) in self._of
-      for direction in places.DIRECTIONS
+      for direction in DIRECTIONS
     )
 
   def views(self, nuts0: str, point: int) -> np.ndarray:
@@ -90,8 +90,8 @@ class PhotoVectors:
       nuts0: NUTS 0 code of the country of the point.
       point: identifier of the point.
     """
-    found = places.no_views(self.width)
-    for i, direction in enumerate(places.DIRECTIONS):
+    found = no_views(self.width)
+    for i, direction in enumerate(DIRECTIONS):
       entry = self._of.get(lucas.photo_key(nuts0, point, direction))
       if entry:
         read, row = entry
@@ -100,6 +100,11 @@ class PhotoVectors:
 
   def __len__(self) -> int:
     return len(self._of)
+
+
+def no_views(width: int = 512) -> np.ndarray:
+  """Vectors of a point without photos: [4, D] float32, NaN."""
+  return np.full((len(DIRECTIONS), width), np.nan, np.float32)
 
 
 @functools.cache

@@ -21,7 +21,7 @@ from absl import logging
 from zarr.core.buffer import cpu
 
 from fusion_jax import geo, modalities
-from fusion_jax.data.builders import examples
+from fusion_jax.data import examples, readers
 from fusion_jax.types import Example
 
 OFFSET = 1000  # Added to L1C counts by processing baselines since 04.00.
@@ -70,7 +70,7 @@ class TerraMesh:
       (split, part) for split, parts in self.parts().items() for part in parts
     )
     for example in self.read(split, part):
-      if not isinstance(example, examples.Skipped):
+      if not isinstance(example, readers.Skipped):
         return examples.Schema(self.images, examples.schema_of(example).width)
     raise ValueError(f'No sample of {split}/*/{part} can be read.')
 
@@ -118,7 +118,7 @@ class TerraMesh:
         except Exception as error:  # Whatever broken bytes make zarr raise.
           reason = f'{split}/{part}: {type(error).__name__}: {error}'
           logging.warning('Left out sample %s, %s', key, reason)
-          yield examples.Skipped(key, reason)
+          yield readers.Skipped(key, reason)
           continue
         shifted += bool(example.get('S2L1C_offset'))
         yield example

@@ -8,14 +8,14 @@ is absent has no rows, a series that is missing is all NaN. TFDS reads it with
 """
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import example_serializer
 
 from fusion_jax import modalities
-from fusion_jax.data.builders import source
+from fusion_jax.data import readers
 
 IMAGE_TYPES = {
   'S2L2A': np.int16,
@@ -30,18 +30,6 @@ IMAGE_TYPES = {
 SERIES = tuple(
   name for name, m in modalities.MODALITIES.items() if m.kind == 'series'
 )
-
-
-class Skipped(NamedTuple):
-  """An example that could not be read.
-
-  Attributes:
-    key: name of the example.
-    reason: why it could not be read.
-  """
-
-  key: str
-  reason: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +80,7 @@ class Schema:
     )
 
 
-def schema_of(example: source.Example) -> Schema:
+def schema_of(example: readers.Example) -> Schema:
   """The schema of a data set whose examples all have the fields of one."""
   images = tuple(name for name in IMAGE_TYPES if name in example)
   series = tuple(name for name in SERIES if name in example)
@@ -108,7 +96,7 @@ class Codec:
     features: shape, type and encoding of every field, for TFDS.
   """
 
-  def __init__(self, schema: source.Schema):
+  def __init__(self, schema: readers.Schema):
     self.schema = schema
     self.features = schema.features()
     self._shapes: dict[str, tuple[Any, Any]] = {
@@ -119,7 +107,7 @@ class Codec:
     specs: Any = self.features.get_serialized_info()
     self._serializer = example_serializer.ExampleSerializer(specs)
 
-  def complete(self, example: source.Example) -> dict[str, Any]:
+  def complete(self, example: readers.Example) -> dict[str, Any]:
     """The example with every field, in the type and shape of the record.
 
     Absent images get no rows, missing series NaN, and integers are never made
@@ -145,7 +133,7 @@ class Codec:
     name: str,
     shape: tuple[int | None, ...],
     dtype: Any,
-    example: source.Example,
+    example: readers.Example,
   ) -> np.ndarray:
     """One array of `example`, checked; the stand-in where there is none."""
     value = (
@@ -168,7 +156,7 @@ class Codec:
       )
     return value.astype(dtype)
 
-  def encode(self, example: source.Example) -> bytes:
+  def encode(self, example: readers.Example) -> bytes:
     """The record of a complete example, the same bytes in every process."""
     message = self._serializer.get_tf_example(
       self.features.encode_example(example)

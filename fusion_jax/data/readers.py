@@ -1,16 +1,26 @@
-"""What a builder reads: protocols, described in the package's docstring."""
+"""What a builder reads: protocols, described in `data.builders`."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
   import tensorflow_datasets as tfds
 
-  from fusion_jax.data.builders import examples
-
 # A flat dict of NumPy arrays, one place and time: `fusion_jax.types.Example`.
 # Importing that would import JAX, which building needs nowhere.
 Example = Mapping[str, Any]
+
+
+class Skipped(NamedTuple):
+  """An example that could not be read.
+
+  Attributes:
+    key: name of the example.
+    reason: why it could not be read.
+  """
+
+  key: str
+  reason: str
 
 
 class Schema(Protocol):
@@ -43,9 +53,7 @@ class Reader(Protocol):
     """The parts of every split; a part is any value that can be pickled."""
     ...
 
-  def read(
-    self, split: str, part: Any
-  ) -> 'Iterator[Example | examples.Skipped]':
+  def read(self, split: str, part: Any) -> Iterator[Example | Skipped]:
     """Yields the examples of a part, `Skipped` in place of a broken one."""
     ...
 
