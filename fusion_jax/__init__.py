@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = '0.1.0'
 
 if TYPE_CHECKING:
-  from fusion_jax import mapping, modalities
+  from fusion_jax import datasets, mapping, modalities
   from fusion_jax.inference import (
     BackboneModel,
     ClipModel,
@@ -35,13 +35,14 @@ __all__ = [
   'PixelModel',
   'SeriesCodec',
   '__version__',
+  'datasets',
   'load',
   'mapping',
   'modalities',
   'run',
 ]
 
-_MODULES = ('mapping', 'modalities')
+_MODULES = ('datasets', 'mapping', 'modalities')
 _HOMES = {  # {name: module that defines it}.
   'run': 'fusion_jax.runs',
   **dict.fromkeys(

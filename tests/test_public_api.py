@@ -27,7 +27,9 @@ def test_every_public_name_exists_and_is_documented(name):
 
 
 def test_the_public_names_are_those_that_are_meant_to_be_used():
-  assert {'load', 'run', 'BackboneModel', 'mapping'} <= set(dir(fusion_jax))
+  assert {'load', 'run', 'BackboneModel', 'datasets', 'mapping'} <= set(
+    dir(fusion_jax)
+  )
   assert dir(fusion_jax) == sorted(fusion_jax.__all__)
 
 

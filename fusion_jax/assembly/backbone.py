@@ -3,14 +3,14 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-import grain
 import jax.numpy as jnp
 
 from fusion_jax import modalities as modality_table
 from fusion_jax.data import budgets, normalize
 from fusion_jax.data.transforms import pretrain as pretrain_transforms
+from fusion_jax.data.transforms import steps as steps_lib
 from fusion_jax.data.transforms import stored_codes
 from fusion_jax.models import coordinate_tokenizer, series_codes
 from fusion_jax.models.backbone import Backbone
@@ -61,7 +61,7 @@ class BackboneAssembly:
     """Returns what encodes and decodes the values of each series, by name."""
     return {**self.bins, **self.codes}
 
-  def showing(self, inputs: Iterable[str]) -> tuple[grain.transforms.Map, ...]:
+  def showing(self, inputs: Sequence[str]) -> tuple[steps_lib.Map, ...]:
     """Returns the transforms that show whole inputs to the encoder.
 
     Args:

@@ -25,7 +25,7 @@ class ImageAssembly:
   """
 
   modality: modalities.Modality
-  model: image_tokenizer.Tokenizer
+  model: image_tokenizer.ImageTokenizer | image_tokenizer.ClassTokenizer
   mean: tuple[float, ...]
   std: tuple[float, ...]
 
@@ -131,7 +131,9 @@ def assemble(config: Config) -> ImageAssembly:
   )
 
 
-def make_model(config: Config) -> image_tokenizer.Tokenizer:
+def make_model(
+  config: Config,
+) -> image_tokenizer.ImageTokenizer | image_tokenizer.ClassTokenizer:
   """Returns the tokenizer that a configuration describes.
 
   Args:

@@ -16,6 +16,8 @@ from typing import Any
 import ml_collections
 from absl import logging
 
+from fusion_jax.types import Config
+
 
 @dataclasses.dataclass(frozen=True)
 class Added:
@@ -102,7 +104,7 @@ STEPS: Mapping[str, tuple[Added | Refused, ...]] = {
 def upgrade(
   config: Mapping[str, Any] | ml_collections.ConfigDict,
   source: str = 'The configuration',
-) -> ml_collections.ConfigDict:
+) -> Config:
   """Returns a configuration with all fields that this version reads.
 
   Args:

@@ -115,7 +115,7 @@ def write_photo_vectors(step: PhotoVectors) -> int:
 def _load(clip: str) -> 'clip_model.ClipModel':
   from fusion_jax import inference
 
-  return inference.load(clip)
+  return inference.load_as(inference.ClipModel, clip)
 
 
 def _write(

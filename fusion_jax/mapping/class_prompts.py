@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 import fusion_jax
+from fusion_jax import inference
 from fusion_jax.data import prompt_files
-from fusion_jax.inference import clip_model, pixel_model
+from fusion_jax.inference import pixel_model
 from fusion_jax.mapping import calibration as calibration_lib
 from fusion_jax.mapping import classify
 from fusion_jax.ops import zero_shot
@@ -98,7 +99,10 @@ def find(
     read = prompt_files.read(
       prompts, part=part, width=model.encoder.output_width
     )
-    read = read.with_vectors(_load_clip(clip).embed_texts if clip else None)
+    embed = None
+    if clip:
+      embed = inference.load_as(inference.ClipModel, clip).embed_texts
+    read = read.with_vectors(embed)
     assert read.vectors is not None
     names = read.classes
     vectors = np.asarray(
@@ -109,13 +113,3 @@ def find(
     temperature = calibration.temperature
   classes = classify.Classes(tuple(names), vectors, temperature or 1.0)
   return classes, calibration
-
-
-def _load_clip(folder: str | os.PathLike[str]) -> clip_model.ClipModel:
-  """The CLIP that reads texts."""
-  model = fusion_jax.load(folder)
-  if not isinstance(model, clip_model.ClipModel):
-    raise ValueError(
-      f'{folder} holds no CLIP; convert one (fusion-jax convert clip).'
-    )
-  return model

@@ -40,7 +40,7 @@ class ImageTokenizer:
 
   assembly: assembly_lib.ImageAssembly
   modality: modalities.Modality
-  model: image_tokenizer.Tokenizer
+  model: image_tokenizer.ImageTokenizer | image_tokenizer.ClassTokenizer
 
   def __init__(self, config: Config, data_dir: str | pathlib.Path = ''):
     """Builds the model and checks the configuration; reads no examples.

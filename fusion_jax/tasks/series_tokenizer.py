@@ -160,7 +160,7 @@ class SeriesTokenizer:
         split has every window once, as it is.
     """
     config, train = self._config, split == 'train'
-    steps: list[grain.transforms.Transformation] = [
+    steps: list[pipelines.Transform] = [
       series_transforms.Standardise(*self.standards, self.steps)
     ]
     if train:

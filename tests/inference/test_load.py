@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fusion_jax
-from fusion_jax import inference
+from fusion_jax import inference, runs
 from tests import trained
 
 NEW_FIELDS = (
@@ -57,3 +57,11 @@ def test_a_model_of_another_kind_is_named_with_what_is_wanted(tmp_path):
   assert model.config.task == 'pretrain'
   with pytest.raises(ValueError, match="'pretrain'.*ClipModel.*the task clip"):
     inference.load_as(fusion_jax.ClipModel, tmp_path)
+
+
+def test_a_resumed_run_compares_what_it_read_with_its_upgraded_configuration():
+  config = trained.pretrain_config.get_config('smoke')
+  settings = runs.loop_settings(config)
+  earlier = dict(settings.config)
+  del earlier['series_codes']
+  assert settings.upgrade_config(earlier) == settings.config

@@ -88,7 +88,7 @@ def showing(
   quantizers: Mapping[str, quantize.Quantizer],
   tokenizer: CoordinateTokenizer,
   standards: Standards,
-) -> tuple[steps.Step, ...]:
+) -> tuple[steps.Map, ...]:
   """Returns the steps from an example to encoder slots that show inputs whole.
 
   Args:
