@@ -24,7 +24,7 @@ from fusion_jax import modalities as modality_table
 from fusion_jax.configs import pretrain as pretrain_config
 from fusion_jax.data import budgets, masking
 from fusion_jax.models import backbone as backbone_lib
-from fusion_jax.ops import losses
+from fusion_jax.ops import grouped_losses, losses
 from fusion_jax.train import optim, rng, step
 from fusion_jax.train import state as state_lib
 
@@ -84,7 +84,7 @@ def make_task(backbone):
     del key
     outputs = backbone.apply({'params': params}, batch)
     slots = {name: jnp.ravel(x) for name, x in batch['decoder'].items()}
-    total, _ = losses.grouped_cross_entropy(
+    total, _ = grouped_losses.grouped_cross_entropy(
       outputs.reshape(-1, backbone.width),
       slots['modality'],
       slots['target'],

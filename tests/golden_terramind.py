@@ -14,7 +14,7 @@ from fusion_jax import modalities as modality_table
 from fusion_jax.convert import terramind
 from fusion_jax.data import masking
 from fusion_jax.models import backbone, encoder
-from fusion_jax.ops import losses
+from fusion_jax.ops import grouped_losses, losses
 
 _FOLDER = pathlib.Path(__file__).parent / 'testdata' / 'terramind'
 FAMILIES = ('gelu', 'swiglu')
@@ -199,7 +199,7 @@ def total_loss(model, params, batch):
       jnp.zeros_like(weight),
     )
   ]
-  return losses.grouped_cross_entropy(
+  return grouped_losses.grouped_cross_entropy(
     outputs.reshape(-1, model.width),
     *flat,
     model.output_tables(params),

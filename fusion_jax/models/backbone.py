@@ -17,7 +17,7 @@ from jax.typing import DTypeLike
 
 from fusion_jax import modalities as modality_table
 from fusion_jax.models import visibility
-from fusion_jax.nn import embeddings, layers, positions
+from fusion_jax.nn import blocks, embeddings, layers, positions
 from fusion_jax.ops import losses
 from fusion_jax.types import Array, Batch, Params
 
@@ -103,13 +103,13 @@ class Backbone(nn.Module):
     self.mask_token = self.param(
       'mask_token', nn.initializers.normal(0.02), (self.width,)
     )
-    self.encoder = layers.Stack(
-      layers.EncoderBlock(*block), self.encoder_depth, self.unroll
+    self.encoder = blocks.Stack(
+      blocks.EncoderBlock(*block), self.encoder_depth, self.unroll
     )
     self.encoder_norm = layers.layer_norm(self.dtype)
     self.project_context = layers.Linear(self.width, True, dtype=self.dtype)
-    self.decoder = layers.Stack(
-      layers.DecoderBlock(*block), self.decoder_depth, self.unroll
+    self.decoder = blocks.Stack(
+      blocks.DecoderBlock(*block), self.decoder_depth, self.unroll
     )
     self.decoder_norm = layers.layer_norm(self.dtype)
 
@@ -293,8 +293,8 @@ class Backbone(nn.Module):
     emb = jnp.where(visible[..., None], emb, 0).astype(self.dtype)
     return emb + self.modality_embeddings(slots['modality']), visible
 
-  def _decoder_block(self) -> layers.DecoderBlock:
-    return layers.DecoderBlock(
+  def _decoder_block(self) -> blocks.DecoderBlock:
+    return blocks.DecoderBlock(
       self.width,
       self.num_heads,
       self.mlp,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from fusion_jax.nn import layers
+from fusion_jax.nn import blocks, layers
 from fusion_jax.ops import patches
 from fusion_jax.types import Array
 
@@ -68,7 +68,7 @@ class VisionTower(nn.Module):
       ((self.image_size // self.patch) ** 2 + 1, self.width),
     )
     self.norm_in = layer_norm(self.dtype)
-    self.encoder = layers.Stack(
+    self.encoder = blocks.Stack(
       Block(self.width, self.num_heads, self.activation, self.dtype),
       self.depth,
       self.unroll,
@@ -141,7 +141,7 @@ class TextTower(nn.Module):
     self.positions = self.param(
       'positions', nn.initializers.normal(0.01), (self.context, self.width)
     )
-    self.encoder = layers.Stack(
+    self.encoder = blocks.Stack(
       Block(self.width, self.num_heads, self.activation, self.dtype),
       self.depth,
       self.unroll,

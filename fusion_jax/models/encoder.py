@@ -14,7 +14,7 @@ from jax.typing import DTypeLike
 
 from fusion_jax import modalities as modality_table
 from fusion_jax.models import backbone
-from fusion_jax.nn import embeddings, layers, positions
+from fusion_jax.nn import blocks, embeddings, layers, positions
 from fusion_jax.ops import patches
 from fusion_jax.types import Array, Params
 
@@ -72,8 +72,8 @@ class Encoder(nn.Module):
     embedding = (self.modalities, self.width, self.dtype)
     self.encoder_embeddings = embeddings.EncoderEmbeddings(*embedding)
     self.modality_embeddings = embeddings.ModalityEmbeddings(*embedding)
-    self.encoder = layers.Stack(
-      layers.EncoderBlock(
+    self.encoder = blocks.Stack(
+      blocks.EncoderBlock(
         self.width, self.num_heads, self.mlp, self.use_bias, self.dtype
       ),
       self.depth,

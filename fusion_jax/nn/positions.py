@@ -4,6 +4,8 @@ Tables are constants, never parameters. Source: TerraMind / 4M (reference:
 terrastackai/terratorch, commit 85467a9, `tm_utils.py`).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 SEQUENCE_ROWS = 512  # Every sequence table has these rows, however few it uses.
@@ -42,7 +44,7 @@ def grid_table(rows: int, columns: int, width: int) -> np.ndarray:
 
 
 def resized_grid_table(
-  built: int, grid: tuple[int, int], width: int
+  built: int, grid: Sequence[int], width: int
 ) -> np.ndarray:
   """Returns the position vectors of a square grid, resized to another grid.
 

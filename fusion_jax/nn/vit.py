@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
-from fusion_jax.nn import convolutions, layers, positions
+from fusion_jax.nn import blocks, convolutions, layers, positions
 from fusion_jax.ops import patches
 from fusion_jax.types import Array, Params
 
@@ -69,7 +69,7 @@ class Transformer(nn.Module):
     """Returns the output of the last block, and of all blocks [L, B, N, D]."""
     common = (self.width, self.num_heads, self.dtype)
     if self.stacked:
-      return layers.Stack(
+      return blocks.Stack(
         Block(*common, name='blocks'), self.depth, self.unroll
       )(tokens, keep_all=True)
     every = []
@@ -142,7 +142,7 @@ class PatchDecoder(nn.Module):
 
 
 class Block(nn.Module):
-  """The block of `layers.EncoderBlock` with biases; every token is visible.
+  """The block of `blocks.EncoderBlock` with biases; every token is visible.
 
   Attributes:
     width: D, width of the tokens.
@@ -179,11 +179,11 @@ def unstacked(params: Params) -> dict[str, Any]:
   Returns:
     The parameters of the transformer with `stacked=False`: 'block_0' and so on.
   """
-  blocks = params['blocks']
-  depth = len(jax.tree.leaves(blocks)[0])
+  stacked = params['blocks']
+  depth = len(jax.tree.leaves(stacked)[0])
   rest = {name: value for name, value in params.items() if name != 'blocks'}
   return rest | {
-    f'block_{i}': jax.tree.map(lambda x, i=i: x[i], blocks)
+    f'block_{i}': jax.tree.map(lambda x, i=i: x[i], stacked)
     for i in range(depth)
   }
 

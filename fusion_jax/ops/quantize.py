@@ -98,10 +98,10 @@ class Quantizer:
       NumPy array.
     """
     xp = _namespace(ids)
-    ids = xp.asarray(ids)
-    inside = (ids >= 0) & (ids < self.vocab_size)
-    table = xp.asarray(self.table)
-    return xp.where(inside, table[xp.where(inside, ids, 0)], np.float32(np.nan))
+    rows = xp.asarray(ids)
+    inside = (rows >= 0) & (rows < self.vocab_size)
+    rows = xp.where(inside, rows, 0)
+    return xp.where(inside, xp.asarray(self.table)[rows], np.float32(np.nan))
 
   def clipped(self, values: ArrayLike) -> Array:
     """Returns which values lie outside all bins, so that `encode` moves them.
@@ -244,5 +244,6 @@ def from_statistics(
   )
 
 
-def _namespace(array):
+def _namespace(array: ArrayLike) -> Any:
+  """Returns `jax.numpy` for JAX arrays, and otherwise `numpy`."""
   return jnp if isinstance(array, jax.Array) else np

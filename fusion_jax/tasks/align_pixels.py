@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from fusion_jax.assembly import pixel_encoder as assembly_lib
 from fusion_jax.data import labels, normalize, pipelines, records
 from fusion_jax.data.transforms import pixels as pixel_transforms
+from fusion_jax.data.transforms import steps as steps_lib
 from fusion_jax.models import pixel_costs, pixel_encoder
 from fusion_jax.nn import pooling
 from fusion_jax.ops import calendar, contrastive, dropping
@@ -87,7 +88,7 @@ class AlignPixels:
     self.statistics = normalize.load_statistics(data_dir)
     self.encoder = assembly_lib.assemble(config, self.statistics).encoder
     self.pool = pooling.ViewPool(**config.pool)
-    self._remembered: dict[str, pixel_transforms.Remembered] = {}
+    self._remembered: dict[str, steps_lib.Remembered] = {}
 
   @property
   def tokens_per_step(self) -> int:
@@ -266,9 +267,7 @@ class AlignPixels:
     )
     if config.remember:
       source, steps = (
-        self._remembered.setdefault(
-          split, pixel_transforms.Remembered(source, steps)
-        ),
+        self._remembered.setdefault(split, steps_lib.Remembered(source, steps)),
         (),
       )
     batches = pipelines.train_batches if train else pipelines.eval_batches

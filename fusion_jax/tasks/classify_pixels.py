@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from fusion_jax.assembly import pixel_encoder as assembly_lib
 from fusion_jax.data import labels, normalize, pipelines, records
 from fusion_jax.data.transforms import pixels as pixel_transforms
+from fusion_jax.data.transforms import steps as steps_lib
 from fusion_jax.models import pixel_costs, pixel_encoder
 from fusion_jax.nn import post_norm
 from fusion_jax.ops import calendar, dropping, losses
@@ -77,7 +78,7 @@ class ClassifyPixels:
     assembly = assembly_lib.assemble(config, self.statistics)
     self.encoder = assembly.encoder
     self.classes = assembly.classes
-    self._remembered: dict[str, pixel_transforms.Remembered] = {}
+    self._remembered: dict[str, steps_lib.Remembered] = {}
     self._head = post_norm.Linear(len(self.classes))
 
   @property
@@ -235,9 +236,7 @@ class ClassifyPixels:
     source = self.source(split)
     if config.remember:
       source, steps = (
-        self._remembered.setdefault(
-          split, pixel_transforms.Remembered(source, steps)
-        ),
+        self._remembered.setdefault(split, steps_lib.Remembered(source, steps)),
         (),
       )
     batches = pipelines.train_batches if train else pipelines.eval_batches

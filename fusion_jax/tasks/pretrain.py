@@ -17,7 +17,7 @@ from fusion_jax.data import pipelines, records
 from fusion_jax.data.transforms import pretrain as pretrain_transforms
 from fusion_jax.data.transforms import stored_codes
 from fusion_jax.models import costs, series_codes
-from fusion_jax.ops import losses, quantize
+from fusion_jax.ops import grouped_losses, losses, quantize
 from fusion_jax.types import (
   Batch,
   Config,
@@ -154,7 +154,7 @@ class Pretrain:
     del key
     outputs = cast(jax.Array, self.backbone.apply({'params': params}, batch))
     slots = {name: jnp.ravel(x) for name, x in batch['decoder'].items()}
-    loss, sums = losses.grouped_cross_entropy(
+    loss, sums = grouped_losses.grouped_cross_entropy(
       outputs.reshape(-1, outputs.shape[-1]),
       slots['modality'],
       slots['target'],

@@ -11,7 +11,7 @@ import scipy.special
 
 from fusion_jax.convert import terramind
 from fusion_jax.models import visibility
-from fusion_jax.ops import losses
+from fusion_jax.ops import grouped_losses, losses
 from fusion_jax.train import optim
 from tests import golden_terramind as golden
 
@@ -78,7 +78,7 @@ def weighted_loss(model, params, outputs, slots, weight):
     x.reshape(-1)
     for x in (slots['modality'], slots['target'], weight, 0 * weight)
   ]
-  return losses.grouped_cross_entropy(
+  return grouped_losses.grouped_cross_entropy(
     outputs.reshape(-1, model.width),
     *flat,
     model.output_tables(params),

@@ -9,7 +9,7 @@ import pytest
 
 from fusion_jax import modalities as modality_table
 from fusion_jax.models import backbone
-from fusion_jax.ops import losses
+from fusion_jax.ops import grouped_losses, losses
 
 BATCH, SLOTS, WIDTH = 128, 128, 768
 V1 = [
@@ -31,7 +31,7 @@ def test_base_at_batch_128_never_holds_slots_times_vocabularies():
     weight = losses.modality_weights(
       slots['modality'], slots['trainable'], model.heads
     )
-    return losses.grouped_cross_entropy(
+    return grouped_losses.grouped_cross_entropy(
       outputs.reshape(-1, WIDTH),
       slots['modality'],
       slots['target'],

@@ -10,7 +10,7 @@ import scipy.special
 import scipy.stats
 from jax.sharding import AxisType
 
-from fusion_jax.ops import losses
+from fusion_jax.ops import grouped_losses, losses
 
 WIDTH = 8
 HEADS = (
@@ -68,7 +68,7 @@ def dense(outputs, tables, modality, target, ce_weight, emd_weight):
 
 
 def grouped(outputs, tables, *labels):
-  return losses.grouped_cross_entropy(outputs, *labels, tables, HEADS)
+  return grouped_losses.grouped_cross_entropy(outputs, *labels, tables, HEADS)
 
 
 # One compilation for every test of as many rows.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fusion_jax.convert import terramind
-from fusion_jax.ops import losses
+from fusion_jax.ops import grouped_losses, losses
 from fusion_jax.train import optim, sharding, state, step
 from tests import golden_terramind as golden
 
@@ -37,7 +37,7 @@ class Task:
     del key
     outputs = self._model.apply({'params': params}, batch)
     slots = {name: x.reshape(-1) for name, x in batch['decoder'].items()}
-    loss, _ = losses.grouped_cross_entropy(
+    loss, _ = grouped_losses.grouped_cross_entropy(
       outputs.reshape(-1, self._model.width),
       slots['modality'],
       slots['target'],

@@ -14,7 +14,7 @@ from numpy import typing as npt
 
 from fusion_jax.data import composites, labels
 from fusion_jax.data.transforms import steps as steps_lib
-from fusion_jax.types import Example, Source, Statistics
+from fusion_jax.types import Example, Statistics
 
 BANDS = composites.BANDS
 # Low and high percentiles of each band in Sen4Map, reflectance x 10,000; the
@@ -92,42 +92,6 @@ def classifying(
     TakeLabel(label),
     steps_lib.Keep(('pixels', 'keep', 'label')),
   )
-
-
-class Remembered:
-  """Examples after steps without random draws, each computed once and kept.
-
-  Reading and scaling a place takes as long as training a small model on it. A
-  place of 1 x 1 pixels takes 13 kB of memory.
-  """
-
-  def __init__(self, source: Source, steps: Sequence[steps_lib.Map]) -> None:
-    """Wraps a source of examples.
-
-    Args:
-      source: source of examples.
-      steps: steps that every example goes through, such as those of `aligning`.
-    """
-    self._source = source
-    self._steps = steps
-    self._computed: dict[int, Example] = {}
-
-  def __len__(self) -> int:
-    """Returns the number of examples."""
-    return len(self._source)
-
-  def __repr__(self) -> str:
-    return repr(self._source)
-
-  def __getitem__(self, index: int) -> Example:
-    """Returns example number `index` after all steps."""
-    index = int(index)
-    if index not in self._computed:
-      example = self._source[index]
-      for step in self._steps:
-        example = step.map(example)
-      self._computed[index] = example
-    return self._computed[index]
 
 
 @dataclasses.dataclass(frozen=True)

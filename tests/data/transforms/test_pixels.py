@@ -141,7 +141,7 @@ def test_remembered_examples_are_read_once():
       Source.reads += 1
       return super().__getitem__(i)
 
-  made = pixel_transforms.Remembered(
+  made = steps_lib.Remembered(
     Source([{'key': f'p{i}', 'pixels': i} for i in range(3)]),
     (pixel_transforms.Number(), steps_lib.Keep(('id', 'pixels'))),
   )
