@@ -201,7 +201,7 @@ class SampleFolder:
 
   def read(
     self, split: str, part: Sequence[str]
-  ) -> Iterator[Example | examples.Skipped]:
+  ) -> Iterator[Example | readers.Skipped]:
     """Yields the samples of a split; a modality without a file is absent."""
     for key, (lat, lon, time) in self.places(split, part).items():
       example = {'key': key, 'lat': lat, 'lon': lon, 'time': time}

@@ -107,7 +107,7 @@ class TerraMesh:
       )
     return every
 
-  def read(self, split: str, part: str) -> Iterator[Example | examples.Skipped]:
+  def read(self, split: str, part: str) -> Iterator[Example | readers.Skipped]:
     """Yields the samples of one shard, in the order of its first modality."""
     tars = self._open(split, part)
     shifted = 0
