@@ -1,6 +1,7 @@
 """Names of Sentinel-2's bands in files, and stand-ins for missing bands."""
 
 import re
+from collections.abc import Sequence
 
 from fusion_jax.data import composites
 
@@ -36,8 +37,8 @@ _ALIKE = {'B8A': 'B8', 'B8': 'B8A'}
 ZERO = '0'
 
 
-def find(text):
-  """The band that a name stands for, such as 'B2', 'B8A' or 'SCL'; or ''.
+def find(text: str) -> str:
+  """Returns the band that a name stands for, such as 'B8A' or 'SCL', or ''.
 
   Args:
     text: 'B02', 'S2-L2A-B02', 'B2 (blue)', 'nir08' and the like.
@@ -49,8 +50,8 @@ def find(text):
   return _COMMON.get(text.lower(), '')
 
 
-def stand_ins(missing):
-  """What stands in for bands that a cube lacks.
+def stand_ins(missing: Sequence[str]) -> dict[str, str]:
+  """Returns what stands in for bands that a cube lacks.
 
   Args:
     missing: names of bands, or 'BAND=OTHER' and 'BAND=0', which say what
@@ -84,15 +85,20 @@ def stand_ins(missing):
   return found
 
 
-def sources(available, missing=(), unread=(), name='The cube'):
-  """From which band of a cube every band of a model comes.
+def sources(
+  available: Sequence[str],
+  missing: Sequence[str] = (),
+  unread: Sequence[str] = (),
+  name: str = 'The cube',
+) -> dict[str, str]:
+  """Returns from which band of a cube every band of a model comes.
 
   Args:
     available: bands of the cube, in any order.
     missing: see `stand_ins`. What a cube lacks must be among them; of what it
       has, they are ignored in favour of the stand-in.
     unread: bands that the model was trained without.
-    name: of the cube, for the message.
+    name: name of the cube, for the message.
 
   Returns:
     {band: band of the cube, or '0'} in the order of `BANDS`.
@@ -121,6 +127,6 @@ def sources(available, missing=(), unread=(), name='The cube'):
   return found
 
 
-def known(name):
-  """Whether a found name is one of Sentinel-2's, read or not."""
+def known(name: str) -> bool:
+  """Returns whether a name is one of Sentinel-2's, read or not."""
   return name in (*BANDS, *_OTHERS, SCENE_CLASS)

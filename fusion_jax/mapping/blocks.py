@@ -5,6 +5,8 @@ import json
 import os
 import pathlib
 import shutil
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +19,8 @@ class Block:
   """A rectangle of pixels.
 
   Attributes:
-    rows: slice; columns: likewise.
+    rows: slice of the rows of the scene.
+    columns: slice of the columns of the scene.
     index: (row, column) of the block.
   """
 
@@ -26,22 +29,24 @@ class Block:
   index: tuple[int, int]
 
   @property
-  def shape(self):
-    """(rows, columns)."""
+  def shape(self) -> tuple[int, int]:
+    """Numbers of rows and columns."""
     return (
       self.rows.stop - self.rows.start,
       self.columns.stop - self.columns.start,
     )
 
 
-def block_shape(shape, chunk, wanted=0):
-  """Rows and columns of blocks that suit how a scene is stored.
+def block_shape(
+  shape: tuple[int, int], chunk: tuple[int, int], wanted: int = 0
+) -> tuple[int, int]:
+  """Returns rows and columns of blocks that suit how a scene is stored.
 
   Args:
-    shape: of the scene.
-    chunk: (rows, columns) that are stored together.
-    wanted: pixels a side; 0: about 65,536 pixels in whole chunks where these
-      are small, in strips where they span the scene.
+    shape: rows and columns of the scene.
+    chunk: rows and columns that are stored together.
+    wanted: pixels per side of a block; 0 takes about 65,536 pixels, in whole
+      chunks where these are small, in strips where they span the scene.
   """
   if wanted:
     return tuple(min(wanted, size) for size in shape)
@@ -53,8 +58,8 @@ def block_shape(shape, chunk, wanted=0):
   return min(max(_PIXELS // columns, 1), height), columns
 
 
-def split(shape, size):
-  """All `Block`s of a scene, row by row."""
+def split(shape: tuple[int, int], size: tuple[int, int]) -> list[Block]:
+  """Returns all blocks of a scene, row by row."""
   return [
     Block(
       slice(y, min(y + size[0], shape[0])),
@@ -73,13 +78,18 @@ class Finished:
   there counts.
   """
 
-  def __init__(self, folder, settings, anew=False):
+  def __init__(
+    self,
+    folder: str | os.PathLike[str],
+    settings: Mapping[str, Any],
+    anew: bool = False,
+  ):
     """Makes the folder, or goes on in it.
 
     Args:
-      folder: to keep the files in.
-      settings: dict of all that decides what blocks hold.
-      anew: whether to drop what is there.
+      folder: folder of the files.
+      settings: all that decides what blocks hold.
+      anew: whether finished blocks are dropped.
 
     Raises:
       ValueError: if the folder was begun with other settings.
@@ -104,27 +114,27 @@ class Finished:
       self.folder.mkdir(parents=True, exist_ok=True)
       _write(path, lambda file: file.write(json.dumps(settings).encode()))
 
-  def __contains__(self, block):
+  def __contains__(self, block: Block) -> bool:
     return self._path(block).exists()
 
-  def write(self, block, arrays):
-    """Keeps the arrays of a block."""
+  def write(self, block: Block, arrays: Mapping[str, np.ndarray]) -> None:
+    """Keeps the arrays of a block, {name: [Y, X, ...]}."""
     _write(self._path(block), lambda file: np.savez(file, **arrays))
 
-  def read(self, block):
-    """{name: array} of a block."""
+  def read(self, block: Block) -> dict[str, np.ndarray]:
+    """Returns the arrays of a block, {name: [Y, X, ...]}."""
     with np.load(self._path(block)) as file:
       return dict(file)
 
-  def remove(self):
+  def remove(self) -> None:
     """Removes the folder."""
     shutil.rmtree(self.folder)
 
-  def _path(self, block):
+  def _path(self, block: Block) -> pathlib.Path:
     return self.folder / 'block-{:05d}-{:05d}.npz'.format(*block.index)
 
 
-def _write(path, write):
+def _write(path: pathlib.Path, write: Callable[[Any], Any]) -> None:
   """Writes a file that is whole once it has its name."""
   temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
   with open(temporary, 'wb') as file:

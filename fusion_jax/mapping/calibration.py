@@ -6,7 +6,9 @@ Source: Guo et al. 2017, arXiv:1706.04599, Sec. 4.2 (temperature scaling) and
 
 import dataclasses
 import json
+import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import optimize, special
@@ -25,8 +27,9 @@ class Calibration:
     temperature: scores are divided by it before the softmax.
     num_pixels: labelled pixels that it was fitted on.
     error_before: expected calibration error on these at temperature 1.
-    error: the same at `temperature`; measured on what it was fitted on.
-    data: what these were.
+    error: expected calibration error at `temperature`, measured on the pixels
+      that it was fitted on.
+    data: what these pixels are.
   """
 
   classes: tuple[str, ...]
@@ -37,14 +40,16 @@ class Calibration:
   data: str = ''
 
 
-def fit(scores, labels, classes, data=''):
-  """The temperature under which labels are likeliest.
+def fit(
+  scores: np.ndarray, labels: np.ndarray, classes: Sequence[str], data: str = ''
+) -> Calibration:
+  """Fits the temperature under which labels are likeliest.
 
   Args:
-    scores: [N, C], before the softmax.
-    labels: int [N] in [0, C); others are left out.
-    classes: C names.
-    data: to be kept with it.
+    scores: [N, C] scores before the softmax.
+    labels: int [N] in [0, C); pixels with other values are left out.
+    classes: names of the C classes.
+    data: what the pixels are, kept with the calibration.
 
   Returns:
     `Calibration`.
@@ -60,7 +65,7 @@ def fit(scores, labels, classes, data=''):
     )
   scores, labels = np.asarray(scores, np.float64)[there], labels[there]
 
-  def loss(log_temperature):
+  def loss(log_temperature: float) -> float:
     logs = special.log_softmax(scores / np.exp(log_temperature), axis=1)
     return -logs[np.arange(len(labels)), labels].mean()
 
@@ -76,12 +81,12 @@ def fit(scores, labels, classes, data=''):
   )
 
 
-def expected_error(probabilities, labels):
-  """Mean gap between confidence and accuracy, over 15 bins of confidence.
+def expected_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
+  """Returns the mean gap between confidence and accuracy, over 15 bins.
 
   Args:
-    probabilities: [N, C].
-    labels: int [N].
+    probabilities: [N, C] probabilities of the classes.
+    labels: int [N] true classes.
   """
   confidence = probabilities.max(axis=1)
   hits = probabilities.argmax(axis=1) == labels
@@ -90,8 +95,19 @@ def expected_error(probabilities, labels):
   return float(np.abs(gaps).sum() / len(labels))
 
 
-def write(workdir, calibration):
-  """Adds one to those of a checkpoint; one of the same classes is replaced."""
+def write(
+  workdir: str | os.PathLike[str], calibration: Calibration
+) -> pathlib.Path:
+  """Stores a calibration beside a checkpoint, one for each set of classes.
+
+  Args:
+    workdir: work directory of the model.
+    calibration: calibration to store; an earlier one of its classes is
+      replaced.
+
+  Returns:
+    Path of the file.
+  """
   kept = [x for x in _read_all(workdir) if x.classes != calibration.classes]
   path = pathlib.Path(workdir) / FILE
   path.write_text(
@@ -100,14 +116,16 @@ def write(workdir, calibration):
   return path
 
 
-def read(workdir, classes):
-  """The `Calibration` of a checkpoint for some classes; None without."""
+def read(
+  workdir: str | os.PathLike[str], classes: Sequence[str]
+) -> Calibration | None:
+  """Returns the calibration of a model for some classes, or None."""
   return next(
     (x for x in _read_all(workdir) if x.classes == tuple(classes)), None
   )
 
 
-def _read_all(workdir):
+def _read_all(workdir: str | os.PathLike[str]) -> list[Calibration]:
   path = pathlib.Path(workdir) / FILE
   if not path.exists():
     return []

@@ -14,6 +14,7 @@ from fusion_jax.mapping import calibration as calibration_lib
 from fusion_jax.nn import post_norm
 from fusion_jax.ops import calendar, zero_shot
 from fusion_jax.train import sharding
+from fusion_jax.types import Array
 
 # CLIP's factor of cosines, for encoders that learned none.
 DEFAULT_SCALE = 100.0
@@ -28,10 +29,10 @@ class Classes:
   """What a map tells apart.
 
   Attributes:
-    names: C.
-    vectors: [C, E] of length 1, of prompts; None for the model's own
+    names: names of the C classes.
+    vectors: [C, E] vectors of prompts, of length 1; None for the model's own
       classifier.
-    temperature: of the softmax, see calibration.py.
+    temperature: temperature of the softmax, see calibration.py.
   """
 
   names: tuple[str, ...]
@@ -123,17 +124,26 @@ class Classifier:
       function, in_shardings=(whole, split, split), out_shardings=split
     )
 
-  def prepare(self, pixels):
-    """`pixels` [B, 12, C, k, k] in [0, 1] and `keep` [B, 12]; see `Scale`."""
+  def prepare(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scales pixels as the encoder reads them, see `Scale`.
+
+    Args:
+      pixels: [B, 12, C, k, k] reflectance x 10,000, NaN = missing.
+
+    Returns:
+      Pixels [B, 12, C, k, k] in [0, 1], and which months exist, bool [B, 12].
+    """
     return self._scale.prepare(pixels, True, '')
 
-  def run(self, pixels, keep, with_vectors=False):
+  def run(
+    self, pixels: np.ndarray, keep: np.ndarray, with_vectors: bool = False
+  ) -> dict[str, jax.Array]:
     """Starts a batch; what it gives is ready later.
 
     Args:
       pixels: [B, 12, C, k, k] of `prepare`, B up to `batch_size`.
       keep: bool [B, 12].
-      with_vectors: whether to give these, too.
+      with_vectors: whether the vectors are returned, too.
 
     Returns:
       Dict of arrays, padded to `batch_size`: 'class' int32 and 'confidence'
@@ -143,14 +153,19 @@ class Classifier:
     function = self._embed if with_vectors else self._run
     return function(self._params, *self._place(pixels, keep))
 
-  def scores(self, pixels, keep):
-    """What the softmax takes at temperature 1, [B, C]; see `run`."""
+  def scores(self, pixels: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    """Returns what the softmax takes at temperature 1, [B, C].
+
+    Args:
+      pixels: [B, 12, C, k, k] of `prepare`, B up to `batch_size`.
+      keep: bool [B, 12] of `prepare`.
+    """
     return np.asarray(self._score(self._params, *self._place(pixels, keep)))[
       : len(pixels)
     ]
 
-  def digest(self):
-    """A number of eight digits that changes with the parameters."""
+  def digest(self) -> str:
+    """Returns eight hexadecimal digits that change with the parameters."""
     total = 0
     for x in jax.tree.leaves(self._params):
       total = zlib.crc32(np.asarray(x).tobytes(), total)
@@ -193,7 +208,7 @@ class Classifier:
     }
 
   @staticmethod
-  def _check(model, classes):
+  def _check(model: Any, classes: Classes) -> None:
     own = bool(model.classes)
     if classes.vectors is None and not own:
       raise ValueError(
@@ -214,8 +229,8 @@ class Classifier:
       )
 
 
-def quantise(vectors):
-  """Vectors [B, E] as int8 with one scale each.
+def quantise(vectors: Array) -> dict[str, jax.Array]:
+  """Returns vectors [B, E] as int8 with one scale each.
 
   The largest value becomes 127, so errors are at most 1 / 254 of it.
 

@@ -2,14 +2,19 @@
 
 import colorsys
 import json
+import os
 import pathlib
 import struct
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 from xml.sax import saxutils
 
 import numpy as np
 import rasterio
 from rasterio import enums
 from rasterio import shutil as rasterio_shutil
+
+from fusion_jax.mapping import blocks as blocks_lib
 
 NODATA = 255
 _MOST_CLASSES = 255
@@ -54,8 +59,8 @@ _COLOURS = {
 _EXTRA_SAMPLES, _UNSPECIFIED = 338, 0  # Of the TIFF specification.
 
 
-def colours(names):
-  """{index: (red, green, blue)} of class names, all different.
+def colours(names: Sequence[str]) -> dict[int, tuple[int, int, int]]:
+  """Returns {index: (red, green, blue)} of class names, all different.
 
   Names of land cover get the colours that maps give them; the others, and a
   second one of the same colour, get hues as far apart as may be.
@@ -77,19 +82,28 @@ def colours(names):
   return found
 
 
-def write(path, blocks, *, shape, crs, transform, names, tags):
+def write(
+  path: str | os.PathLike[str],
+  blocks: Iterable[tuple[blocks_lib.Block, np.ndarray, np.ndarray]],
+  *,
+  shape: tuple[int, int],
+  crs: Any,
+  transform: Any,
+  names: Sequence[str],
+  tags: Mapping[str, str],
+) -> None:
   """Writes a map.
 
   Args:
-    path: of the file; beside it comes PATH.aux.xml with the category names,
+    path: file to write; beside it comes PATH.aux.xml with the category names,
       which GeoTIFF cannot hold.
     blocks: yields (`blocks.Block`, class uint8 [Y, X], confidence uint8 [Y,
       X] in percent), 255 = no data.
-    shape: (rows, columns).
-    crs: rasterio's.
-    transform: pixel to its coordinates.
-    names: of the classes.
-    tags: {name: text} to keep in the file.
+    shape: rows and columns of the map.
+    crs: coordinate system, as rasterio has it.
+    transform: affine transform from pixels to coordinates.
+    names: names of the classes.
+    tags: {name: text} that the file keeps.
 
   Raises:
     ValueError: for more than 255 classes.
@@ -150,16 +164,22 @@ def _fill(file, blocks, names, tags):
     )
 
 
-def percent(confidence):
-  """Confidence in [0, 1] as uint8."""
+def percent(confidence: np.ndarray) -> np.ndarray:
+  """Returns confidence [...] in [0, 1] as uint8 percent."""
   return np.round(np.asarray(confidence) * _PERCENT).astype(np.uint8)
 
 
-def read_small(path, most=1_000):
-  """Class [Y, X] of a map, no larger than `most` pixels a side, and colours.
+def read_small(
+  path: str | os.PathLike[str], most: int = 1_000
+) -> tuple[np.ndarray, dict[int, tuple[int, int, int]], list[str]]:
+  """Reads the classes of a map, shrunk, and their colours.
+
+  Args:
+    path: path of a map, see `write`.
+    most: largest number of pixels per side.
 
   Returns:
-    (uint8 [Y, X], {index: (red, green, blue)}, names).
+    (uint8 [Y, X] classes, {index: (red, green, blue)}, names).
   """
   with rasterio.open(path) as file:
     step = max(1, -(-max(file.shape) // most))

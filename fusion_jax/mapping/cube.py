@@ -5,7 +5,8 @@ months that an encoder reads.
 """
 
 import dataclasses
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from absl import logging
@@ -25,8 +26,8 @@ class Encoding:
   """How a file stores reflectance.
 
   Attributes:
-    scale: reflectance = value * scale + offset.
-    offset: likewise.
+    scale: factor of a value in its reflectance, value * scale + offset.
+    offset: reflectance of the value 0.
     nodata: values that mean "missing"; NaN always does.
   """
 
@@ -34,8 +35,8 @@ class Encoding:
   offset: float = 0.0
   nodata: tuple[float, ...] = ()
 
-  def decode(self, values):
-    """[...] of any type to float32 reflectance x 10,000, missing as NaN."""
+  def decode(self, values: np.ndarray) -> np.ndarray:
+    """Returns values [...] as float32 reflectance x 10,000, NaN = missing."""
     known = ~np.isin(values, self.nodata) if self.nodata else True
     counts = values.astype(np.float32)
     if (self.scale, self.offset) != (1 / _COUNTS, 0):
@@ -49,8 +50,10 @@ class Declared:
   """What the user says about a cube; '' and None leave it to the file.
 
   Attributes:
-    scale: see `Encoding`. Default: as the file declares, else 0.0001.
-    offset: likewise; else 0. Products since January 2022 that still carry
+    scale: factor of a value in its reflectance. Default: as the file
+      declares, else 0.0001.
+    offset: reflectance of the value 0. Default: as the file declares, else 0.
+      Products since January 2022 that still carry
       the offset of their processing baseline have -0.1.
     nodata: the value that means "missing", whatever the file declares.
       Default: as the file declares, else 0 of integers, which is what the
@@ -67,8 +70,14 @@ class Declared:
   start: str = ''
   crs: str = ''
 
-  def encoding(self, dtype, scale=None, offset=None, nodata=()):
-    """`Encoding` of values of a type, from these and what a file declares.
+  def encoding(
+    self,
+    dtype: Any,
+    scale: float | None = None,
+    offset: float | None = None,
+    nodata: Sequence[float] = (),
+  ) -> Encoding:
+    """Returns the encoding of values of a type in a file.
 
     A declared scale of 1 with offset 0 is what files have that declare none.
     """
@@ -89,8 +98,8 @@ class Source(Protocol):
   """What a reader of a format gives.
 
   Attributes:
-    name: for messages.
-    shape: (rows, columns), north up.
+    name: name of the files, for messages.
+    shape: rows and columns, north up.
     crs: rasterio's, and `transform`: pixel corner to its coordinates.
     bands: names that there are, 'SCL' included.
     dates: [S] datetime64[D] of the acquisitions; NaT where unknown.
@@ -105,8 +114,17 @@ class Source(Protocol):
   dates: np.ndarray
   chunk: tuple[int, int]
 
-  def read(self, band, rows, columns):
-    """[S, Y, X] of two slices: float32 reflectance x 10,000, or classes."""
+  def read(self, band: str, rows: slice, columns: slice) -> np.ndarray:
+    """Reads a window of a band, [S, Y, X].
+
+    Args:
+      band: name of the band, or 'SCL'.
+      rows: slice of rows.
+      columns: slice of columns.
+
+    Returns:
+      float32 reflectance x 10,000, or classes of 'SCL'.
+    """
 
 
 class Cube:
@@ -120,7 +138,14 @@ class Cube:
     months: [S] 0 .. 11 of the acquisitions, -1 of those not read.
   """
 
-  def __init__(self, source, *, declared=None, missing=(), unread=()):
+  def __init__(
+    self,
+    source: Source,
+    *,
+    declared: Declared | None = None,
+    missing: Sequence[str] = (),
+    unread: Sequence[str] = (),
+  ):
     """Checks bands, dates and the scale of some of the values.
 
     Args:
@@ -163,11 +188,12 @@ class Cube:
         )
     self._check_values()
 
-  def read(self, rows, columns):
-    """The months of a window, which may reach over the edge.
+  def read(self, rows: slice, columns: slice) -> np.ndarray:
+    """Returns the months of a window, which may reach over the edge.
 
     Args:
-      rows: slice; columns: likewise. Outside, the cube is mirrored, so that
+      rows: slice of rows.
+      columns: slice of columns. Outside, the cube is mirrored, so that
         an encoder that sees neighbours maps the pixels at the edge, too.
 
     Returns:
@@ -200,14 +226,16 @@ class Cube:
       return found
     return np.pad(found, [(0, 0), (0, 0), *margins], 'symmetric')
 
-  def _clear(self, rows, columns):
+  def _clear(self, rows: slice, columns: slice) -> np.ndarray | None:
     """Bool [S, Y, X], or None where there is no classification."""
     if bands_lib.SCENE_CLASS not in self.source.bands:
       return None
     classes = self.source.read(bands_lib.SCENE_CLASS, rows, columns)
     return (classes != _NO_DATA_CLASS) & (classes < composites.CLOUD_CLASS)
 
-  def _compose(self, values, clear):
+  def _compose(
+    self, values: np.ndarray, clear: np.ndarray | None
+  ) -> np.ndarray:
     """[12, Y, X] of [S, Y, X]."""
     if clear is not None:
       values = np.where(clear, values, np.float32(np.nan))
@@ -222,7 +250,7 @@ class Cube:
         found[month] = _lower_median(chosen)
     return found
 
-  def _check_values(self):
+  def _check_values(self) -> None:
     """Looks at windows along the diagonal, and at the corners' ends."""
     ends = [max(size - _SAMPLE, 0) for size in self.shape]
     starts = {
@@ -246,7 +274,7 @@ class Cube:
     )
 
 
-def _months(source, declared):
+def _months(source: Source, declared: Declared) -> np.ndarray:
   """[S] 0 .. 11, -1 outside of the twelve months."""
   if declared.months:
     if len(declared.months) != len(source.dates) or not all(
@@ -282,20 +310,20 @@ def _months(source, declared):
   return np.where(inside, dates.astype(int) % 12, -1)
 
 
-def _inside(part, size):
+def _inside(part: slice, size: int) -> tuple[slice, tuple[int, int]]:
   """The part of a slice within [0, size), and how much lies on its sides."""
   start, stop = max(part.start, 0), min(part.stop, size)
   return slice(start, stop), (start - part.start, part.stop - stop)
 
 
-def _lower_median(values):
+def _lower_median(values: np.ndarray) -> np.ndarray:
   """[...] of [A, ...] without NaN, lower of the two in the middle; or NaN."""
   ordered = np.sort(values, axis=0)  # NaN last.
   middle = np.maximum(np.isfinite(values).sum(0) - 1, 0) // 2
   return np.take_along_axis(ordered, middle[None], axis=0)[0]
 
 
-def _check_scale(counts, name, dates):
+def _check_scale(counts: np.ndarray, name: str, dates: Any) -> None:
   """Raises unless values [N] are reflectance x 10,000."""
   if not counts.size:
     logging.warning(

@@ -5,8 +5,11 @@ or no row.
 """
 
 import json
+import os
 import pathlib
 import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,21 +17,33 @@ import rasterio.warp
 import zarr
 from pyarrow import parquet
 
+from fusion_jax.mapping import blocks as blocks_lib
+
 ZARR, PARQUET = '.zarr', '.parquet'
 _LONLAT = 'EPSG:4326'
 _WKB_POINT = b'\x01\x01\x00\x00\x00'  # Little endian, a point.
 _ROWS = 65_536  # Read at a time.
 
 
-def check_path(path):
-  """Raises unless the ending is one of the two."""
+def check_path(path: str | os.PathLike[str]) -> None:
+  """Raises a ValueError unless the ending is one of the two."""
   if pathlib.Path(path).suffix not in (ZARR, PARQUET):
     raise ValueError(
       f'{path}: embeddings are written to {ZARR} or {PARQUET} (GeoParquet).'
     )
 
 
-def write(path, blocks, *, shape, block, width, crs, transform, tags):
+def write(
+  path: str | os.PathLike[str],
+  blocks: Iterable[tuple[blocks_lib.Block, dict[str, np.ndarray]]],
+  *,
+  shape: tuple[int, int],
+  block: tuple[int, int],
+  width: int,
+  crs: Any,
+  transform: Any,
+  tags: Mapping[str, str],
+) -> None:
   """Writes embeddings; see `write_zarr` and `write_parquet` for `blocks`."""
   check_path(path)
   path = pathlib.Path(path)
@@ -43,7 +58,9 @@ def write(path, blocks, *, shape, block, width, crs, transform, tags):
   temporary.replace(path)
 
 
-def read(path):
+def read(
+  path: str | os.PathLike[str],
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
   """Yields (lon [N], lat [N], vectors float32 [N, E]) of either format.
 
   Raises:
@@ -59,8 +76,8 @@ def read(path):
     ) from error
 
 
-def comparable_with(path):
-  """What the vectors of a file can be compared with.
+def comparable_with(path: str | os.PathLike[str]) -> str:
+  """Returns what the vectors of a file can be compared with.
 
   'texts', or only 'each other'; '' in files of earlier versions.
   """
@@ -74,8 +91,17 @@ def comparable_with(path):
   )
 
 
-def centres(transform, crs, rows, columns):
-  """Longitude and latitude of pixels [N], by row and column."""
+def centres(
+  transform: Any, crs: Any, rows: np.ndarray, columns: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns longitude [N] and latitude [N] of the centres of pixels.
+
+  Args:
+    transform: affine transform from pixels to coordinates.
+    crs: coordinate system of the coordinates.
+    rows: int [N] rows.
+    columns: int [N] columns.
+  """
   x = transform.c + transform.a * (np.asarray(columns) + 0.5)
   y = transform.f + transform.e * (np.asarray(rows) + 0.5)
   lon, lat = rasterio.warp.transform(crs, _LONLAT, x, y)
@@ -161,7 +187,7 @@ def _write_parquet(path, blocks, width, crs, transform, tags):
       )
 
 
-def _points(lon, lat):
+def _points(lon: np.ndarray, lat: np.ndarray) -> list[bytes]:
   """Points as well-known binary."""
   pairs = np.stack([lon, lat], axis=-1).astype('<f8')
   return [_WKB_POINT + pair.tobytes() for pair in pairs]

@@ -6,7 +6,10 @@ bits a value.
 
 import dataclasses
 import json
+import os
 import pathlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import faiss
 import numpy as np
@@ -44,12 +47,12 @@ class Index:
   Attributes:
     lon: [N] degrees.
     lat: [N] degrees.
-    keys: [N] names.
-    about: dict: where it came from.
-    width: E of the vectors.
+    keys: [N] names of the places.
+    about: facts about where the vectors came from.
+    width: length E of the vectors.
   """
 
-  def __init__(self, folder):
+  def __init__(self, folder: str | os.PathLike[str]):
     """Opens what `build` wrote.
 
     Raises:
@@ -69,8 +72,10 @@ class Index:
       )
     self.width = self._faiss.d
 
-  def search(self, vector, count, apart_m=0.0):
-    """The places whose vectors are nearest to one.
+  def search(
+    self, vector: np.ndarray, count: int, apart_m: float = 0.0
+  ) -> Answers:
+    """Returns the places whose vectors are nearest to one.
 
     Args:
       vector: [E], of any length.
@@ -123,16 +128,22 @@ class Index:
     return chosen
 
 
-def build(folder, parts, count, *, about):
+def build(
+  folder: str | os.PathLike[str],
+  parts: Callable[[], Iterable[tuple[Any, ...]]],
+  count: int,
+  *,
+  about: Mapping[str, Any],
+) -> 'Index':
   """Writes an index.
 
   Args:
-    folder: to write, made here.
+    folder: folder to write; it is made.
     parts: a function that yields (lon [N], lat [N], vectors [N, E] of length
       1, keys [N] or None), the same each time; all of them are never in
       memory, except for their 8 bits a value.
     count: number of vectors in all.
-    about: dict to keep with it.
+    about: facts that are kept with the index.
 
   Returns:
     `Index`.

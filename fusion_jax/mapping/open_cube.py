@@ -1,6 +1,8 @@
 """Finds the reader of a cube: Zarr, NetCDF, rasters or STAC items."""
 
+import os
 import pathlib
+from collections.abc import Sequence
 
 from fusion_jax import extras
 from fusion_jax.mapping import cube as cube_lib
@@ -11,8 +13,14 @@ _NETCDF = ('.nc', '.nc4', '.cdf', '.h5')
 _ZARR = ('zarr.json', '.zgroup', '.zmetadata')
 
 
-def open_cube(paths, *, declared=None, missing=(), unread=()):
-  """The cube that lies in files.
+def open_cube(
+  paths: Sequence[str | os.PathLike[str]],
+  *,
+  declared: cube_lib.Declared | None = None,
+  missing: Sequence[str] = (),
+  unread: Sequence[str] = (),
+) -> cube_lib.Cube:
+  """Opens the cube that lies in files.
 
   Args:
     paths: one Zarr store or NetCDF file; or rasters, folders of these, or
@@ -83,7 +91,7 @@ def _files(paths):
   return found
 
 
-def _is_zarr(path):
+def _is_zarr(path: pathlib.Path) -> bool:
   return path.is_dir() and (
     path.suffix == '.zarr' or any((path / name).exists() for name in _ZARR)
   )

@@ -1,6 +1,8 @@
 """Pictures of maps and of answers to a search."""
 
+import os
 import textwrap
+from typing import Any
 
 import numpy as np
 from matplotlib import figure, patches
@@ -11,11 +13,13 @@ _MOST_NAMED = 25  # Classes in a legend.
 _MOST_DOTS = 20_000  # Places drawn behind the answers.
 
 
-def draw_map(path, picture):
+def draw_map(
+  path: str | os.PathLike[str], picture: str | os.PathLike[str]
+) -> Any:
   """Writes a picture of a map with its legend.
 
   Args:
-    path: of a map, see `cog.write`.
+    path: path of a map, see `cog.write`.
     picture: PNG to write.
 
   Returns:
@@ -48,22 +52,30 @@ def draw_map(path, picture):
   return canvas
 
 
-def _name(text, width=28):
+def _name(text: str, width: int = 28) -> str:
   """In lines, words apart: 'temporary_crops' is an identifier."""
   return textwrap.fill(text.replace('_', ' '), width)
 
 
-def _percent(share):
+def _percent(share: float) -> str:
   return '<1 %' if share < 0.005 else f'{100 * share:.0f} %'
 
 
-def draw_answers(picture, query, lon, lat, scores, others):
+def draw_answers(
+  picture: str | os.PathLike[str],
+  query: str,
+  lon: np.ndarray,
+  lat: np.ndarray,
+  scores: np.ndarray,
+  others: tuple[np.ndarray, np.ndarray],
+) -> None:
   """Writes a picture of where the answers lie.
 
   Args:
     picture: PNG to write.
-    query: text above.
-    lon: [K] degrees, lat: likewise, of the answers, the best first.
+    query: text above the picture.
+    lon: [K] degrees east of the answers, the best first.
+    lat: [K] degrees north of the answers.
     scores: [K] cosines.
     others: (lon, lat) of all places of the index, or of some.
   """

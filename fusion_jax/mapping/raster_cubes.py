@@ -2,8 +2,10 @@
 
 import dataclasses
 import functools
+import os
 import pathlib
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import rasterio
@@ -12,6 +14,7 @@ from absl import logging
 from rasterio import vrt
 
 from fusion_jax.data import bands as bands_lib
+from fusion_jax.mapping import cube
 
 _DATE = re.compile(
   r'(?<!\d)((?:19|20)\d\d)[-_]?(0[1-9]|1[0-2])'
@@ -31,13 +34,14 @@ class Layer:
   """One band at one date in a file.
 
   Attributes:
-    path: of the file, or a URL that GDAL opens.
-    number: of the file's band, from 1.
+    path: path of the file, or a URL that GDAL opens.
+    number: number of the band in the file, from 1.
     band: 'B2' .. 'B12' or 'SCL'.
     date: datetime64[D], NaT if unknown.
-    scale: declared outside of the file, or None; see `cube.Encoding`.
-    offset: likewise.
-    nodata: likewise.
+    scale: scale that is declared outside of the file, or None, see
+      `cube.Encoding`.
+    offset: offset that is declared outside of the file, or None.
+    nodata: missing values that are declared outside of the file.
   """
 
   path: str
@@ -50,18 +54,20 @@ class Layer:
 
 
 class RasterSource:
-  """See `cube.Source`. The grid is that of the finest layer, the first of it.
+  """Rasters as a `cube.Source`, on the grid of the first finest layer.
 
   Layers on other grids (bands of 20 m, neighbouring zones) are brought onto
   it by the nearest pixel: values stay those of the sensor, and missing ones
   do not spread.
   """
 
-  def __init__(self, name, layers, declared):
+  def __init__(
+    self, name: str, layers: Sequence[Layer], declared: cube.Declared
+  ):
     """Looks at every file.
 
     Args:
-      name: for messages.
+      name: name of the files, for messages.
       layers: `Layer`s. Several of a band and a date are mosaicked, the first
         that has a value counts.
       declared: `cube.Declared`.
@@ -88,8 +94,18 @@ class RasterSource:
       key = layer.band, _order(layer.date)
       self._layers.setdefault(key, []).append(layer)
 
-  def read(self, band, rows, columns):
-    """See `cube.Source`; NaN, or class 0, where there is no layer."""
+  def read(self, band: str, rows: slice, columns: slice) -> np.ndarray:
+    """Reads a window of a band, [S, Y, X].
+
+    Args:
+      band: name of the band, or 'SCL'.
+      rows: slice of rows.
+      columns: slice of columns.
+
+    Returns:
+      float32 reflectance x 10,000, or classes; NaN, or class 0, where there is
+      no layer.
+    """
     shape = rows.stop - rows.start, columns.stop - columns.start
     classes = band == bands_lib.SCENE_CLASS
     found = np.full(
@@ -182,8 +198,8 @@ class RasterSource:
     return raster, encoding
 
 
-def layers_of_file(path):
-  """`Layer`s of a raster: bands and dates by descriptions, tags and name.
+def layers_of_file(path: str | os.PathLike[str]) -> list[Layer]:
+  """Returns the layers of a raster, by descriptions, tags and name.
 
   A description may be 'B02', or 'B02 2020-11-05'; a file of a single band may
   carry both in its name, as T31UFS_20201105T105231_B02_10m.tif.
@@ -205,15 +221,15 @@ def layers_of_file(path):
   return found
 
 
-def date_of(text):
-  """The first date in a text, datetime64[D], the 1st for a month; or NaT."""
+def date_of(text: str) -> np.datetime64:
+  """Returns the first date in a text, the 1st for a month; NaT for none."""
   if match := _DATE.search(text):
     year, month, day = match.groups()
     return np.datetime64(f'{year}-{month}-{day or "01"}', 'D')
   return np.datetime64('NaT', 'D')
 
 
-def _order(date):
+def _order(date: np.datetime64) -> int:
   """Sorts dates, and makes them keys: NaT is not equal to itself."""
   return int(date.astype('datetime64[D]').astype(np.int64))
 

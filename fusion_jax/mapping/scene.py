@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import math
+import os
 import pathlib
 import sys
 import time
@@ -14,7 +15,9 @@ from numpy.lib import stride_tricks
 import fusion_jax
 from fusion_jax import extras
 from fusion_jax.mapping import blocks as blocks_lib
-from fusion_jax.mapping import cog
+from fusion_jax.mapping import calibration as calibration_lib
+from fusion_jax.mapping import classify, cog
+from fusion_jax.mapping import cube as cube_lib
 
 _AHEAD = 2  # Batches that the devices have before one is fetched.
 _REPORT_S = 30.0  # Between two lines of progress, away from a terminal.
@@ -25,15 +28,15 @@ _NO_CALIBRATION = (
 
 
 def write_map(
-  cube,
-  classifier,
-  out,
+  cube: cube_lib.Cube,
+  classifier: classify.Classifier,
+  out: str | os.PathLike[str],
   *,
-  embeddings='',
-  block=0,
-  calibration=None,
-  overwrite=False,
-):
+  embeddings: str | os.PathLike[str] = '',
+  block: int = 0,
+  calibration: calibration_lib.Calibration | None = None,
+  overwrite: bool = False,
+) -> pathlib.Path:
   """Writes the map of a cube, and the embeddings on request.
 
   Stopped anywhere, the next call goes on with the blocks that are not
@@ -44,7 +47,7 @@ def write_map(
     classifier: `classify.Classifier`.
     out: GeoTIFF to write, see cog.py.
     embeddings: Zarr or GeoParquet to write, see embeddings.py; '': none.
-    block: pixels a side of a block; 0: what suits the cube.
+    block: pixels per side of a block; 0 takes what suits the cube.
     calibration: `calibration.Calibration` behind the temperature, or None.
     overwrite: whether to replace a map, and to drop what was begun.
 
@@ -82,8 +85,8 @@ def write_map(
   return targets[0]
 
 
-def describe(calibration):
-  """What the confidence of a map means, in words."""
+def describe(calibration: calibration_lib.Calibration | None) -> str:
+  """Returns what the confidence of a map means, in words."""
   if calibration is None:
     return _NO_CALIBRATION
   return (

@@ -4,6 +4,7 @@ Source: STAC 1.0 and 1.1 with the extensions `eo` and `raster`.
 """
 
 import json
+import os
 import pathlib
 
 import numpy as np
@@ -18,8 +19,8 @@ _NO_DATA_ROLES = {'thumbnail', 'overview', 'metadata', 'visual'}
 _APPLIED = ('earthsearch:boa_offset_applied', 'sentinel:boa_offset_applied')
 
 
-def layers(path):
-  """`raster_cubes.Layer`s of an item, or of a collection of items.
+def layers(path: str | os.PathLike[str]) -> list[raster_cubes.Layer]:
+  """Returns the layers of an item, or of a collection of items.
 
   Args:
     path: JSON file. Relative links are relative to it.

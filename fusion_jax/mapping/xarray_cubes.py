@@ -1,5 +1,7 @@
 """Cubes in Zarr and NetCDF, by way of xarray."""
 
+import os
+
 import numpy as np
 import rasterio
 import xarray as xr
@@ -7,6 +9,7 @@ from rasterio import crs as rasterio_crs
 
 from fusion_jax.data import bands as bands_lib
 from fusion_jax.data.sources import netcdf
+from fusion_jax.mapping import cube
 
 _AXES = {
   'time': ('t', 'time', 'date', 'month', 'step'),
@@ -19,13 +22,13 @@ _TOLERANCE = 1e-3  # Of a pixel.
 
 
 class XarraySource:
-  """See `cube.Source`; one variable a band, or one with an axis of bands."""
+  """A `cube.Source`: a variable for each band, or an axis of bands."""
 
-  def __init__(self, path, declared):
+  def __init__(self, path: str | os.PathLike[str], declared: cube.Declared):
     """Opens; reads coordinates only.
 
     Args:
-      path: of a Zarr store or a NetCDF file.
+      path: path of a Zarr store or a NetCDF file.
       declared: `cube.Declared`.
 
     Raises:
@@ -51,8 +54,17 @@ class XarraySource:
       for band, (array, _) in self._arrays.items()
     }
 
-  def read(self, band, rows, columns):
-    """See `cube.Source`."""
+  def read(self, band: str, rows: slice, columns: slice) -> np.ndarray:
+    """Reads a window of a band, [S, Y, X].
+
+    Args:
+      band: name of the band, or 'SCL'.
+      rows: slice of rows.
+      columns: slice of columns.
+
+    Returns:
+      float32 reflectance x 10,000, or classes of 'SCL'.
+    """
     array, index = self._arrays[band]
     if self._flip:
       size = self.shape[0]
