@@ -88,7 +88,7 @@ def run(module, *arguments):
     env=environment | {'JAX_PLATFORMS': 'cpu'},
     capture_output=True,
     text=True,
-    timeout=900,
+    timeout=3000,
     check=False,
   )
   assert not done.returncode, done.stderr[-3000:]
