@@ -104,6 +104,21 @@ RUNS = {
   ),  # Less noise in so few steps.
 }
 
+# Decays all parameters, as the code; without clipping.
+OPTIMIZER = dict(
+  min_lr=0.0,
+  warmup_tokens=0,
+  half_period_steps=0,
+  b1=0.9,
+  b2=0.999,
+  eps=1e-8,
+  weight_decay=0.01,
+  decay='all',
+  clip_norm=0.0,
+  skip_norm=0.0,
+  bounds={},
+)
+
 SMOKE = dict(
   num_steps=2,
   batch_size=8,
@@ -114,8 +129,8 @@ SMOKE = dict(
 )
 
 
-def get_config(arg=''):
-  """The run that `arg` names, as 'size=paper,data=sen4map,side=5'."""
+def get_config(arg: str = '') -> ml_collections.ConfigDict:
+  """Returns the run that `arg` names: 'size=paper,data=sen4map,side=5'."""
   arg = common.parse(
     arg,
     size='small',
@@ -152,21 +167,8 @@ def get_config(arg=''):
   config.remember = data['remember']  # Keep scaled examples in memory.
   if arg.data == 'simulated':
     config.data.prepare.size = arg.side
-  # On all parameters, as the code; without clipping.
   config.optimizer = dict(
-    peak_lr=run['peak_lr'],
-    min_lr=0.0,
-    warmup_steps=run['warmup_steps'],
-    warmup_tokens=0,
-    half_period_steps=0,
-    b1=0.9,
-    b2=0.999,
-    eps=1e-8,
-    weight_decay=0.01,
-    decay='all',
-    clip_norm=0.0,
-    skip_norm=0.0,
-    bounds={},
+    OPTIMIZER, peak_lr=run['peak_lr'], warmup_steps=run['warmup_steps']
   )
   config.ema_decay = 0.0  # 0: none.
   config.mesh = dict(fsdp=1)

@@ -1,5 +1,8 @@
 """What the run files share: the argument after the colon, and smoke sizes."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import ml_collections
 
 # A run of two steps, to see that a configuration works.
@@ -21,7 +24,7 @@ SAMPLES = dict(
 TOKEN_EARTH = dict(seed=0, image_size=72, splits=dict(train=2_000, val=64))
 
 
-def parse(arg, **defaults):
+def parse(arg: str, **defaults: Any) -> ml_collections.ConfigDict:
   """Reads 'size=base,data=terramesh' into an attribute dict.
 
   Args:
@@ -47,8 +50,17 @@ def parse(arg, **defaults):
   return ml_collections.ConfigDict(values)
 
 
-def choose(table, name, what):
-  """`table[name]`, or an error that lists the choices."""
+def choose(table: Mapping[str, Any], name: str, what: str) -> Any:
+  """Returns `table[name]`, or raises an error that lists the choices.
+
+  Args:
+    table: choices by their names.
+    name: name of the choice.
+    what: name of the argument after the colon of --config.
+
+  Raises:
+    ValueError: if the table has no such name.
+  """
   if name not in table:
     raise ValueError(f'{what}={name} is not one of {sorted(table)}.')
   return table[name]

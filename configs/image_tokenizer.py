@@ -96,9 +96,19 @@ RUNS = {
   'base': {'LULC': PAPER | dict(ema_decay=0.99, peak_lr=3.5e-5)},
 }
 
+OPTIMIZER = dict(
+  min_lr=0.0,
+  warmup_tokens=0,
+  b1=0.9,
+  b2=0.99,
+  weight_decay=0.05,
+  clip_norm=1.0,
+  skip_norm=0.0,
+)
 
-def get_config(arg=''):
-  """The run that `arg` names, as 'modality=DEM,size=base,data=terramesh'."""
+
+def get_config(arg: str = '') -> ml_collections.ConfigDict:
+  """Returns the run that `arg` names: 'modality=DEM,data=terramesh'."""
   arg = common.parse(
     arg, modality='S2L2A', size='mini', data='samples', smoke=False
   )
@@ -132,16 +142,10 @@ def get_config(arg=''):
   )
   config.data = common.choose(DATA, arg.data, 'data')
   config.optimizer = dict(
+    OPTIMIZER,
     peak_lr=run['peak_lr'],
-    min_lr=0.0,
     warmup_steps=run['warmup_steps'],
-    warmup_tokens=0,
-    b1=0.9,
-    b2=0.99,
     eps=run['eps'],
-    weight_decay=0.05,
-    clip_norm=1.0,
-    skip_norm=0.0,
   )
   config.ema_decay = run['ema_decay']
   config.mesh = dict(fsdp=1)

@@ -208,9 +208,25 @@ RUNS = {
   'large': PAPER,
 }
 
+OPTIMIZER = dict(
+  min_lr=0.0,
+  warmup_tokens=0,
+  b1=0.9,
+  b2=0.95,
+  eps=1e-8,
+  weight_decay=0.05,
+  clip_norm=1.0,
+  skip_norm=0.0,
+)
 
-def get_config(arg=''):
-  """The run that `arg` names, as 'size=base,data=terramesh'."""
+# Learned codes of series (`series_codes`) are left out of the ordinal term: ids
+# of FSQ number the cells of a grid, neighbours in number are no neighbours in
+# value, so a distance between ids means nothing. Their number is that of the
+# tokenizer of configs/series_tokenizer.py that `prepare tokenize` used.
+
+
+def get_config(arg: str = '') -> ml_collections.ConfigDict:
+  """Returns the run that `arg` names, as 'size=base,data=terramesh'."""
   arg = common.parse(
     arg, size='demo', data='simulated', tokens=False, smoke=False
   )
@@ -234,37 +250,23 @@ def get_config(arg=''):
   # none; modalities that are new to them; such of theirs that are left out.
   config.init_from = ''
   config.init_new = data['new']
-  config.init_without = tuple(
-    name for name in (*OTHER_RAW, *TOKENISED) if name not in chosen
-  )
+  config.init_without = _left_out(chosen)
   config.mixture = run['mixture']  # Weights of the components of the alphas.
   config.keep = 'random'  # Share of a sequence's tokens kept: uniform in 0..1.
   config.word_dropout = run['word_dropout']  # Share without earlier values.
   config.standardise = run['standardise']  # Or TerraMind's own: 'terramind'.
   config.quantizer = 'uniform'  # Of weather values: or 'quantile'.
   # Series read as learned codes instead, such as ('t2m_hourly',), which
-  # `prepare tokenize` stored with a tokenizer of configs/series_tokenizer.py;
-  # how many codes it has, 4,096 of levels=8-8-8-8. The ordinal term leaves
-  # them out: ids of FSQ number the cells of a grid, neighbours in number are
-  # no neighbours in value, so a distance between ids means nothing.
+  # `prepare tokenize` stored; the ordinal term leaves them out (see above).
   config.series_codes = ()
-  config.num_series_codes = 4_096
+  config.num_series_codes = 4_096  # Of levels=8-8-8-8.
   config.model = dict(SIZES[arg.size], dtype='float32', unroll=run['unroll'])
   config.loss = dict(weighting='mod', emd_weight=run['emd_weight'])
   config.data = data['data']
   if arg.data == 'simulated':
     config.data.prepare = common.TOKEN_EARTH if arg.tokens else run['earth']
   config.optimizer = dict(
-    peak_lr=run['peak_lr'],
-    min_lr=0.0,
-    warmup_steps=run['warmup_steps'],
-    warmup_tokens=0,
-    b1=0.9,
-    b2=0.95,
-    eps=1e-8,
-    weight_decay=0.05,
-    clip_norm=1.0,
-    skip_norm=0.0,
+    OPTIMIZER, peak_lr=run['peak_lr'], warmup_steps=run['warmup_steps']
   )
   config.ema_decay = 0.0  # 0: none.
   config.mesh = dict(fsdp=1)
@@ -283,3 +285,8 @@ def get_config(arg=''):
     if arg.data == 'simulated':
       config.data.prepare.splits = dict(train=64, val=8)
   return config
+
+
+def _left_out(chosen):
+  """Names of the modalities of public weights that a run does not have."""
+  return tuple(name for name in (*OTHER_RAW, *TOKENISED) if name not in chosen)

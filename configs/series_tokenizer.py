@@ -135,8 +135,8 @@ LEVELS = ('8-8-8', '4-4-4-4', '3-3-3-3-3', '8-8-8-8')  # Of Table 4.
 LONG = ('3-3-3-3-3',)
 
 
-def get_config(arg=''):
-  """The run that `arg` names, as 'levels=4-4-4-4,data=era5'."""
+def get_config(arg: str = '') -> ml_collections.ConfigDict:
+  """Returns the run that `arg` names, as 'levels=4-4-4-4,data=era5'."""
   arg = common.parse(arg, levels='8-8-8-8', data='era5', smoke=False)
   data = common.choose(DATA, arg.data, 'data')
   config = ml_collections.ConfigDict()
@@ -190,8 +190,8 @@ def get_config(arg=''):
   return config
 
 
-def parse_levels(text):
-  """'8-8-8' as (8, 8, 8).
+def parse_levels(text: str) -> tuple[int, ...]:
+  """Returns the levels of each channel: (8, 8, 8) for '8-8-8'.
 
   Raises:
     ValueError: if it is not that.

@@ -20,9 +20,43 @@ DATA = {
   'east_africa': dict(label='label_full', missing_bands=()),
 }
 
+# Small, for there are few pixels.
+MODEL = dict(
+  width=64,
+  depth=2,
+  num_heads=4,
+  hidden=128,
+  output_width=64,
+  num_bands=10,
+  side=1,
+  activation='relu',
+  dropout=0.2,
+  single='mean',
+  kept='own',
+  factored_first_layer='auto',
+  unroll=1,
+  dtype='float32',
+)
 
-def get_config(arg=''):
-  """The run that `arg` names: 'data=flanders' or 'data=east_africa'."""
+OPTIMIZER = dict(
+  peak_lr=2e-3,
+  min_lr=0.0,
+  warmup_steps=40,
+  warmup_tokens=0,
+  half_period_steps=0,
+  b1=0.9,
+  b2=0.999,
+  eps=1e-8,
+  weight_decay=0.05,
+  decay='all',
+  clip_norm=1.0,
+  skip_norm=0.0,
+  bounds={},
+)
+
+
+def get_config(arg: str = '') -> ml_collections.ConfigDict:
+  """Returns the run that `arg` names: 'data=flanders', 'data=east_africa'."""
   arg = common.parse(arg, data='flanders', smoke=False)
   data = common.choose(DATA, arg.data, 'data')
   config = ml_collections.ConfigDict()
@@ -32,23 +66,7 @@ def get_config(arg=''):
   config.num_steps = 400
   config.batch_size = 64  # Examples, over all devices.
   config.accumulate = 1  # Micro-batches a step.
-  # Small, for there are few pixels.
-  config.model = dict(
-    width=64,
-    depth=2,
-    num_heads=4,
-    hidden=128,
-    output_width=64,
-    num_bands=10,
-    side=1,
-    activation='relu',
-    dropout=0.2,
-    single='mean',
-    kept='own',
-    factored_first_layer='auto',
-    unroll=1,
-    dtype='float32',
-  )
+  config.model = MODEL
   config.scaling = 'range'  # Spreads dark pixels more than 'published'.
   config.missing_bands = data['missing_bands']
   config.data = dict(name='worldcereal', dir='', prepare={})
@@ -57,21 +75,7 @@ def get_config(arg=''):
   config.setting = 'monthly'
   # Clouds hide other months elsewhere.
   config.augment = dict(kind='tsdrop', per_sample=True)
-  config.optimizer = dict(
-    peak_lr=2e-3,
-    min_lr=0.0,
-    warmup_steps=40,
-    warmup_tokens=0,
-    half_period_steps=0,
-    b1=0.9,
-    b2=0.999,
-    eps=1e-8,
-    weight_decay=0.05,
-    decay='all',
-    clip_norm=1.0,
-    skip_norm=0.0,
-    bounds={},
-  )
+  config.optimizer = OPTIMIZER
   config.ema_decay = 0.0  # 0: none.
   config.mesh = dict(fsdp=1)
   config.evals = dict(every=400, batch_size=64, split='val')
