@@ -78,8 +78,7 @@ def describe(
     part: `Part`.
     variant: what it should be, a key of `published.VARIANTS`; '' takes what
       it is.
-    num_heads: heads of a model of no published size; 0 takes heads of width
-      64.
+    num_heads: heads of a model of no published size; 0: heads of width 64.
 
   Returns:
     A JSON-like dict with 'task', 'model' and what else the model needs to
@@ -141,8 +140,7 @@ def describe_tokenizer(
     part: `Part`.
     name: name of its modality, a key or one of `TOKENISED`; '' if its
       channels tell.
-    num_heads: heads of a model of no published size; 0 takes heads of width
-      64.
+    num_heads: heads of a model of no published size; 0: heads of width 64.
 
   Returns:
     A JSON-like dict as of `configs/image_tokenizer.py`, what using it needs;

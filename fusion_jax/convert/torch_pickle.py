@@ -67,7 +67,7 @@ class TorchFileError(ValueError):
 class Script:
   """An object of a TorchScript archive: its attributes, none of its code."""
 
-  def __setstate__(self, state):
+  def __setstate__(self, state: Any) -> None:
     self.__dict__.update(state)
 
 

@@ -46,7 +46,7 @@ class Schema:
   width: int
   series: tuple[str, ...] = SERIES
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     unknown = set(self.images) - set(IMAGE_TYPES)
     unknown |= set(self.series) - set(SERIES)
     if unknown:

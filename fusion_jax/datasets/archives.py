@@ -31,7 +31,7 @@ class Samples(gridded_weather.GriddedWeather):
   val: tuple[str, ...] = ()
   compression: str = 'uncompressed'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     recipe.normalize_paths(self, 'source')
     recipe.normalize_set(self, 'images', 'val')
     recipe.check_choices(self, 'images', get_args(recipe.ImageName))
@@ -64,7 +64,7 @@ class TerraMesh(gridded_weather.GriddedWeather):
   images: tuple[recipe.ImageName, ...] = ()
   compression: str = 'uncompressed'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     recipe.normalize_paths(self, 'source')
     recipe.normalize_set(self, 'images')
     recipe.check_choices(self, 'images', get_args(recipe.ImageName))

@@ -53,7 +53,7 @@ class BuildSettings:
   beam_runner: str = ''
   beam_options: tuple[str, ...] = ()
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if self.num_workers < 0:
       raise ValueError(
         f'num_workers={self.num_workers} is negative; write the number of '

@@ -47,7 +47,7 @@ class Codes:
   shard: tuple[int, int] = (0, 1)
   overwrite: bool = False
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     paths = tuple(recipe.absolute(path) for path in self.tokenizers)
     object.__setattr__(self, 'tokenizers', paths)
     if not self.tokenizers:

@@ -50,7 +50,7 @@ class Sen4Map(recipe.Recipe):
   examples_per_shard: int = 256
   compression: str = 'uncompressed'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     recipe.normalize_paths(self, 'source', *JOINED)
     recipe.normalize_set(self, 'missing_bands')
     recipe.check_at_least(self, 'size', 1)
@@ -97,7 +97,7 @@ class WorldCereal(recipe.Recipe):
   source: str
   compression: str = 'uncompressed'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     recipe.normalize_paths(self, 'source')
     recipe.check_compression(self)
 

@@ -50,7 +50,7 @@ class PhotoVectors:
   shard: tuple[int, int] = (0, 1)
   max_bad: float = 0.01
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if self.photos_per_file < 1 or self.batch_size < 1:
       raise ValueError(
         f'photos_per_file={self.photos_per_file} and '

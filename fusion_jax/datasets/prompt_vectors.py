@@ -46,7 +46,7 @@ class PromptVectors:
   all_classes: bool = False
   pretty: bool = False
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     object.__setattr__(self, 'tasks', tuple(self.tasks))
     if self.source and (len(self.tasks) != 1 or not self.kind):
       raise ValueError(

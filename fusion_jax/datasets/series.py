@@ -48,7 +48,7 @@ class Series(gridded_weather.GriddedWeather):
   stations: stations_lib.Stations | None = None
   compression: str = 'uncompressed'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     self.check_weather()
     recipe.normalize(self, 'series', tuple(self.series))
     if not self.series:

@@ -48,7 +48,7 @@ class Simulated(recipe.Recipe):
   examples_per_shard: int = 256
   compression: str = 'uncompressed'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     _normalize_splits(self)
     recipe.normalize_set(self, 'images')
     recipe.check_at_least(self, 'seed', 0)
@@ -99,7 +99,7 @@ class SimulatedPixels(recipe.Recipe):
   examples_per_shard: int = 256
   compression: str = 'uncompressed'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     _normalize_splits(self)
     recipe.check_at_least(self, 'seed', 0)
     if self.size not in _PIXEL_SIZES:

@@ -272,7 +272,7 @@ def _standardised(
 def _rows(
   rng: np.random.Generator, known: np.ndarray, num_steps: int, batch_size: int
 ) -> np.ndarray:
-  """int32 [steps, batch]: every place once before any place twice."""
+  """Draws int32 [steps, batch]: every place once before any twice."""
   total = num_steps * batch_size
   epochs = [rng.permutation(known) for _ in range(-(-total // len(known)))]
   return (

@@ -133,19 +133,24 @@ def write(
       bigtiff='if_safer',
     ) as file:
       _fill(file, blocks, names, tags)
-    rasterio_shutil.copy(
-      plain,
-      done,
-      driver='COG',
-      compress='DEFLATE',
-      blocksize=_BLOCK,
-      overview_resampling='MODE',
-      bigtiff='IF_SAFER',
-    )
+    _copy_as_cog(plain, done)
   _no_alpha(done)
   plain.unlink()
   _write_categories(path, names)
   done.replace(path)
+
+
+def _copy_as_cog(plain: pathlib.Path, done: pathlib.Path) -> None:
+  """Copies a GeoTIFF as a Cloud-Optimised one."""
+  rasterio_shutil.copy(
+    plain,
+    done,
+    driver='COG',
+    compress='DEFLATE',
+    blocksize=_BLOCK,
+    overview_resampling='MODE',
+    bigtiff='IF_SAFER',
+  )
 
 
 def _fill(file, blocks, names, tags):

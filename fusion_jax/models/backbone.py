@@ -95,6 +95,7 @@ class Backbone(nn.Module):
       )
 
   def setup(self) -> None:
+    """Makes the submodules and parameters."""
     block = (self.width, self.num_heads, self.mlp, self.use_bias, self.dtype)
     embedding = (self.modalities, self.width, self.dtype)
     self.encoder_embeddings = embeddings.EncoderEmbeddings(*embedding)

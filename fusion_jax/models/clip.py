@@ -74,6 +74,7 @@ class Clip(nn.Module):
         raise ValueError(f'{name}={part} does not divide {whole}.')
 
   def setup(self) -> None:
+    """Makes the submodules and parameters."""
     self.vision = clip_towers.VisionTower(
       self.width,
       self.image_size,

@@ -57,6 +57,7 @@ class VisionTower(nn.Module):
   unroll: int = 1
 
   def setup(self) -> None:
+    """Makes the submodules and parameters."""
     scale = self.width**-0.5
     self.patches = layers.Linear(self.width, dtype=self.dtype)
     self.class_token = self.param(
@@ -135,6 +136,7 @@ class TextTower(nn.Module):
   unroll: int = 1
 
   def setup(self) -> None:
+    """Makes the submodules and parameters."""
     self.table = self.param(
       'table', nn.initializers.normal(0.02), (self.vocab_size, self.width)
     )
@@ -200,6 +202,7 @@ class Block(nn.Module):
   dtype: DTypeLike = jnp.float32
 
   def setup(self) -> None:
+    """Makes the submodules and parameters."""
     self.norm1 = layer_norm(self.dtype)
     self.attention = layers.SelfAttention(
       self.width, self.num_heads, True, self.dtype

@@ -69,6 +69,7 @@ class Encoder(nn.Module):
       raise ValueError(f'merge={self.merge!r} is none of {MERGES}.')
 
   def setup(self) -> None:
+    """Makes the submodules and parameters."""
     embedding = (self.modalities, self.width, self.dtype)
     self.encoder_embeddings = embeddings.EncoderEmbeddings(*embedding)
     self.modality_embeddings = embeddings.ModalityEmbeddings(*embedding)

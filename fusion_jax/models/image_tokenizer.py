@@ -67,6 +67,7 @@ class Tokenizer(nn.Module):
   stacked: bool = True
 
   def setup(self) -> None:
+    """Makes the submodules and parameters."""
     self.encoder = vit.PatchEncoder(self._transformer(self.depth), PATCH)
     self.to_latents = convolutions.Projection(len(self.levels))
 
@@ -137,6 +138,7 @@ class ImageTokenizer(Tokenizer):
   unet_groups: int = 32
 
   def setup(self) -> None:
+    """Makes the submodules and parameters."""
     super().setup()
     self.decoder = self.unet
 
@@ -260,6 +262,7 @@ class ClassTokenizer(Tokenizer):
   decoder_depth: int = 12
 
   def setup(self) -> None:
+    """Makes the submodules and parameters."""
     super().setup()
     self.from_codes = convolutions.Projection(self.width)
     self.decoder = vit.PatchDecoder(

@@ -73,6 +73,7 @@ class PixelEncoder(nn.Module):
   factored_first_layer: bool = False
 
   def setup(self) -> None:
+    """Makes the submodules and parameters."""
     self._check()
     zeros = nn.initializers.zeros
     self.embed = post_norm.Linear(self.width, dtype=self.dtype)

@@ -68,6 +68,7 @@ class Block(nn.Module):
   dtype: DTypeLike = jnp.float32
 
   def setup(self) -> None:
+    """Makes the submodules and parameters."""
     self.convolution = Convolution(
       self.width, self.kernel, self.dilation, self.dtype
     )
@@ -117,6 +118,7 @@ class SeriesTokenizer(nn.Module):
   dtype: DTypeLike = jnp.float32
 
   def setup(self) -> None:
+    """Makes the submodules and parameters."""
     if self.kernel % 2 == 0:
       raise ValueError(f'kernel={self.kernel} has no middle; make it odd.')
     if self.stride < 1:

@@ -1,0 +1,1 @@
+"""Layers: linen modules named by what they compute."""

@@ -32,6 +32,7 @@ class EncoderBlock(nn.Module):
   dtype: DTypeLike = jnp.float32
 
   def setup(self) -> None:
+    """Makes the submodules and parameters."""
     self.norm1 = layers.layer_norm(self.dtype)
     self.attention = layers.SelfAttention(
       self.width, self.num_heads, self.use_bias, self.dtype
@@ -71,6 +72,7 @@ class DecoderBlock(nn.Module):
   dtype: DTypeLike = jnp.float32
 
   def setup(self) -> None:
+    """Makes the submodules and parameters."""
     common = (self.width, self.num_heads, self.use_bias, self.dtype)
     self.norm1 = layers.layer_norm(self.dtype)
     self.self_attention = layers.SelfAttention(*common)

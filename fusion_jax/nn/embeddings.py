@@ -36,6 +36,7 @@ class EncoderEmbeddings(nn.Module):
   dtype: DTypeLike = jnp.float32
 
   def setup(self) -> None:
+    """Makes the submodules and parameters."""
     self.weights = {m.name: self._weight(m) for m in self.modalities if m.seen}
 
   def _weight(self, modality: modality_table.Modality) -> jax.Array:
@@ -120,6 +121,7 @@ class DecoderEmbeddings(nn.Module):
   dtype: DTypeLike = jnp.float32
 
   def setup(self) -> None:
+    """Makes the submodules and parameters."""
     self.tables = {
       m.name: self.param(
         m.name,
@@ -174,6 +176,7 @@ class ModalityEmbeddings(nn.Module):
   dtype: DTypeLike = jnp.float32
 
   def setup(self) -> None:
+    """Makes the submodules and parameters."""
     self.vectors = [
       self.param(m.name, nn.initializers.normal(0.02), (self.width,))
       for m in self.modalities

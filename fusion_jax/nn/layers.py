@@ -126,6 +126,7 @@ class SelfAttention(nn.Module):
   dtype: DTypeLike = jnp.float32
 
   def setup(self) -> None:
+    """Makes the submodules and parameters."""
     self.qkv = Linear(3 * self.width, self.use_bias, 3, self.dtype)
     self.out = Linear(self.width, self.use_bias, dtype=self.dtype)
 
@@ -184,6 +185,7 @@ class CrossAttention(nn.Module):
   dtype: DTypeLike = jnp.float32
 
   def setup(self) -> None:
+    """Makes the submodules and parameters."""
     self.query = Linear(self.width, self.use_bias, dtype=self.dtype)
     self.kv = Linear(2 * self.width, self.use_bias, 2, self.dtype)
     self.out = Linear(self.width, self.use_bias, dtype=self.dtype)

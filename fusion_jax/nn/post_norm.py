@@ -124,6 +124,7 @@ class Attention(nn.Module):
   dtype: DTypeLike = jnp.float32
 
   def setup(self) -> None:
+    """Makes the submodules and parameters."""
     self.qkv = Linear(
       3 * self.width,
       (6 / (4 * self.width)) ** 0.5,
@@ -285,6 +286,7 @@ class PostNormBlock(nn.Module):
   dtype: DTypeLike = jnp.float32
 
   def setup(self) -> None:
+    """Makes the submodules and parameters."""
     self.attention = Attention(
       self.width, self.num_heads, self.dropout, self.dtype
     )

@@ -155,6 +155,7 @@ class Block(nn.Module):
   dtype: DTypeLike = jnp.float32
 
   def setup(self) -> None:
+    """Makes the submodules and parameters."""
     self.norm1 = _layer_norm(self.dtype)
     self.attention = layers.SelfAttention(
       self.width, self.num_heads, True, self.dtype

@@ -23,6 +23,13 @@ from fusion_jax.types import Example
 _OPTICAL = ('S2L2A', 'S2L1C', 'S2RGB', 'NDVI', 'LULC')
 _SHARD = {False: 'majortom_shard_000001', True: 'ssl4eos12_shard_000794'}
 _MOST_PLACES = 32  # The weather file grows with their cube.
+_WEATHER_ATTRIBUTES = {
+  't2m': {'units': 'K', 'long_name': '2 metre temperature'},
+  'tp': {
+    'units': 'kg m-2',
+    'long_name': 'precipitation of the hour that ends',
+  },
+}
 
 
 def write_terramesh(
@@ -170,16 +177,9 @@ def write_weather(
     'latitude': lats,
     'longitude': lons,
   }
-  notes = {
-    't2m': {'units': 'K', 'long_name': '2 metre temperature'},
-    'tp': {
-      'units': 'kg m-2',
-      'long_name': 'precipitation of the hour that ends',
-    },
-  }
   xr.Dataset(
     {
-      name: (tuple(axes), values, notes[name])
+      name: (tuple(axes), values, _WEATHER_ATTRIBUTES[name])
       for name, values in fields.items()
     },
     axes,

@@ -36,7 +36,7 @@ def _absorbed(scene: surface.Scene) -> np.ndarray:
 
 
 def _sense(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-  """int16 counts: noise of the detector, and the coarse bands' own pixels."""
+  """Makes int16 counts, with the detector's noise and the coarse pixels."""
   noise_sd = 0.008 * light
   noise_sd += 0.0015
   noise_sd *= rng.standard_normal(light.shape, np.float32)

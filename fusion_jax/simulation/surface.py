@@ -19,12 +19,12 @@ _MAX_AIR_MASS = 6.0
 
 
 def _shares(**pure: float) -> np.ndarray:
-  """float32 [E] of `spectra.PURE`."""
+  """Shares, float32 [E], of `spectra.PURE`."""
   return np.array([pure.get(name, 0) for name in spectra.PURE], np.float32)
 
 
 def _by_class(rows: Mapping[int, np.ndarray]) -> np.ndarray:
-  """float32 [10, E]: the pure surfaces of every class of land cover."""
+  """Shares, float32 [10, E], of the pure surfaces in every land cover."""
   none = _shares()
   return np.stack([rows.get(name, none) for name in range(10)])
 

@@ -32,7 +32,7 @@ class Block:
   lon: tuple[float, float] = (-180.0, 180.0)
   every_h: int = 24
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     for name in ('lat', 'lon'):
       low, high = getattr(self, name)
       object.__setattr__(self, name, (float(low), float(high)))

@@ -39,7 +39,7 @@ class Windows:
   blocks: Mapping[str, blocks_lib.Block]
   series: tuple[str, ...]
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     object.__setattr__(self, 'series', tuple(self.series))
     if not self.series:
       raise ValueError(

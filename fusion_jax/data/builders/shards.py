@@ -94,7 +94,7 @@ class Job:
     name = layout.shard_name(self.split, self.index, self.total)
     return pathlib.Path(self.out) / name
 
-  def __str__(self):
+  def __str__(self) -> str:
     return str(self.path)
 
   @property

@@ -44,7 +44,7 @@ class Squares:
   size: int
   count: int
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if self.size % modalities.PATCH or self.size < modalities.PATCH:
       raise ValueError(
         f'image_size={self.size} is not a multiple of the patch '

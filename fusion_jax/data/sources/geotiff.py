@@ -159,6 +159,7 @@ class SampleFolder:
 
   @functools.cached_property
   def schema(self) -> examples.Schema:
+    """What every example holds: image modalities and pixels per side."""
     images = tuple(
       name
       for name in self.images or examples.IMAGE_TYPES

@@ -44,8 +44,8 @@ class Weather:
       the value must be the air temperature near the ground, in K.
     precipitation: name of the variable of an amount of precipitation, if it
       is not a usual one.
-    reset_hours: for NetCDF and Zarr without forecast steps: hours of the UTC
-      day at whose multiples precipitation starts from zero again (6 for GFS
+    reset_hours: hours of the UTC day, for NetCDF and Zarr without forecast
+      steps, at whose multiples precipitation starts from zero again (6 for GFS
       buckets, 24 for ERA5-Land); 0 if each value is the sum since the last
       time. GRIB says it itself.
   """

@@ -66,6 +66,7 @@ class TerraMesh:
 
   @functools.cached_property
   def schema(self) -> examples.Schema:
+    """What every example holds: image modalities and pixels per side."""
     split, part = next(
       (split, part) for split, parts in self.parts().items() for part in parts
     )

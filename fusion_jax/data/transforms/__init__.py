@@ -1,0 +1,1 @@
+"""The steps from an example to a batch, one module for each task."""
