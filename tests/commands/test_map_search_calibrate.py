@@ -268,7 +268,7 @@ def test_texts_need_clip_or_vectors(folder, tmp_path):
     text_search.query_vector('a', prompts=tmp_path / 'texts.json')
   with pytest.raises(ValueError, match="knows no 'rice'; it has Water"):
     text_search.query_vector('rice', prompts=folder / 'prompts.npz')
-  with pytest.raises(ValueError, match='no CLIP is given'):
+  with pytest.raises(ValueError, match='there is no CLIP to compute them'):
     class_prompts.load_classifier(
       folder / 'encoder', prompts=tmp_path / 'texts.json'
     )

@@ -10,7 +10,6 @@ import xarray
 from fusion_jax.data.transforms import pixels as pixel_transforms
 from fusion_jax.inference import pixel_model
 from tests import golden_timesenclip as golden
-from tests.mapping import cubes
 
 MIDDLES = (16, 45.5, 75, 105.5, 136, 166.5, 197, 228, 258.5, 289, 319.5, 350)
 near = functools.partial(np.testing.assert_allclose, rtol=0, atol=2e-5)
@@ -20,7 +19,13 @@ near = functools.partial(np.testing.assert_allclose, rtol=0, atol=2e-5)
 def model():
   """A `PixelModel` of 1 x 1 pixels with fresh weights, but positions."""
   settings = dict(
-    width=32, depth=2, num_heads=4, hidden=16, output_width=24, dtype='float32'
+    width=32,
+    depth=2,
+    num_heads=4,
+    hidden=16,
+    output_width=24,
+    factored_first_layer='auto',
+    dtype='float32',
   )
   config = ml_collections.ConfigDict(
     dict(
@@ -161,11 +166,3 @@ def test_bad_pixels_are_errors():
     model().encode(year() / 1e4)
   with pytest.raises(ValueError, match='has 9 bands'):
     model().encode(year()[:, :, :9])
-
-
-def test_parameters_of_an_earlier_layout_are_refused():
-  settings = cubes.config(name='runs/old')
-  found = cubes.params(settings)
-  found['encoder']['blocks'] = found['encoder'].pop('first')
-  with pytest.raises(ValueError, match='runs/old was saved when the first lay'):
-    pixel_model.PixelModel(settings, found, {})

@@ -143,8 +143,8 @@ def test_backbone_encodes_a_wide_image_as_its_encoder_alone_does():
 @pytest.mark.parametrize(
   'inputs, message',
   [
-    ({'untok_dem': np.zeros((1, 32, 32, 1))}, 'must be some of'),
-    ({}, 'must be some of'),
+    ({'untok_dem': np.zeros((1, 32, 32, 1))}, 'give one or more of'),
+    ({}, 'give one or more of'),
     ({'tok_lulc@224': np.zeros((1, 5), int)}, 'no square grid'),
     ({'untok_dem@224': np.zeros((1, 30, 32, 1))}, '30 x 32 pixels'),
     ({'untok_dem@224': np.zeros((1, 32, 32, 2))}, '512 values'),

@@ -167,11 +167,13 @@ def test_missing_hours_become_null_and_come_back_missing(run):
 
 def test_bad_series_and_ids_are_named(run):
   codec = fusion_jax.load(run[1])
-  with pytest.raises(ValueError, match='has 60 steps, not the shape .40,'):
+  with pytest.raises(
+    ValueError, match='has 60 time steps; the values have the shape .40,'
+  ):
     codec.encode(np.zeros(40))
   with pytest.raises(ValueError, match='Ids run from -1'):
     codec.decode(np.full(60, -1))
-  with pytest.raises(ValueError, match='0..269'):
+  with pytest.raises(ValueError, match='ids 0 to 269'):
     codec.decode(np.full(60, 270))
   with pytest.raises(ValueError, match="knows .'t2m_hourly'., not 'tp_hourly"):
     codec.encode(np.zeros(60), 'tp_hourly')
