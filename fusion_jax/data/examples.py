@@ -96,7 +96,7 @@ class Codec:
     features: shape, type and encoding of every field, for TFDS.
   """
 
-  def __init__(self, schema: readers.Schema):
+  def __init__(self, schema: readers.Schema) -> None:
     self.schema = schema
     self.features = schema.features()
     self._shapes: dict[str, tuple[Any, Any]] = {

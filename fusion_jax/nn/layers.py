@@ -48,7 +48,14 @@ class Linear(nn.Module):
 
 
 def uniform(bound: float) -> Callable[..., jax.Array]:
-  """Returns an initialiser that draws uniformly from [-bound, bound)."""
+  """Returns an initialiser that draws uniformly from [-bound, bound).
+
+  Args:
+    bound: largest absolute value.
+
+  Returns:
+    Function from a key, a shape [...] and a dtype to an array of this shape.
+  """
 
   def init(
     key: Key, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32

@@ -119,7 +119,11 @@ def confusion(
 
 
 def accuracy(matrix: np.ndarray) -> float:
-  """Returns the fraction of the pixels of a confusion matrix that are right."""
+  """Returns the fraction of the pixels of a confusion matrix that are right.
+
+  Args:
+    matrix: [classes, classes] int, as `confusion` returns it.
+  """
   return np.trace(matrix) / max(matrix.sum(), 1)
 
 

@@ -113,8 +113,8 @@ def coverage(
   return _sums(inside.astype(np.float64), ~np.isnan(truth))
 
 
-def mean(total: Total | tuple[np.number, np.number]) -> np.ndarray:
-  """Returns the means of a pair (sum, count); NaN where nothing was counted."""
+def mean(total: Total) -> np.ndarray:
+  """Returns the means of a pair (sum [T], count [T]); NaN for a count of 0."""
   sums, counts = np.asarray(total[0], np.float64), np.asarray(total[1])
   return np.divide(
     sums, counts, where=counts > 0, out=np.full(np.shape(sums), np.nan)

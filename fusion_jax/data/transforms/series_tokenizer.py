@@ -38,10 +38,10 @@ class Windows:
       ValueError: if the data set lacks one of the series, or if every value of
         all of them is missing.
     """
-    lacking = sorted(set(names) - set(records.fields))
-    if lacking:
+    absent = sorted(set(names) - set(records.fields))
+    if absent:
       raise ValueError(
-        f'{records} has no {lacking}; its fields are {sorted(records.fields)}. '
+        f'{records} has no {absent}; its fields are {sorted(records.fields)}. '
         'Leave these series out of the config, or prepare the data with them.'
       )
     self.names = tuple(names)
