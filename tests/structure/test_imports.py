@@ -7,8 +7,6 @@ import pytest
 
 from tests.structure import source
 
-KNOWN = {'cycles'}  # Still broken; to become empty.
-
 # Doors of the commands, and the package itself.
 DOORS = [
   'calibrate',
@@ -20,7 +18,6 @@ DOORS = [
   'prepare',
   'search',
 ]
-KNOWN_HEAVY = {'convert'}
 HEAVY = ['jax', 'matplotlib', 'rasterio', 'scipy', 'tensorflow_datasets']
 
 
@@ -39,7 +36,7 @@ def test_contract_of_imports_is_kept(contract):
     text=True,
     check=False,
   )
-  assert not done.returncode or contract in KNOWN, done.stdout + done.stderr
+  assert not done.returncode, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize('door', DOORS)
@@ -55,7 +52,7 @@ def test_help_imports_no_heavy_package(door):
     'assert not heavy, heavy\n'
   )
   result = _python(program)
-  assert not result.returncode or door in KNOWN_HEAVY, result.stderr
+  assert not result.returncode, result.stderr
 
 
 def test_importing_the_package_imports_no_heavy_package():
