@@ -7,7 +7,7 @@ import pathlib
 import jax
 import numpy as np
 
-from fusion_jax.convert import terramind, terramind_files
+from fusion_jax.convert import terramind, terramind_models
 from fusion_jax.nn import positions
 
 _FILE = (
@@ -34,7 +34,7 @@ def random_state(model, seed=0):
   positions as tables.
   """
   rng = np.random.default_rng(seed)
-  rows, wanted = terramind_files.rows_and_shapes(model)
+  rows, wanted = terramind_models.rows_and_shapes(model)
   state = terramind.to_terramind(
     jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), wanted),
     rows,

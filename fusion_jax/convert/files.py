@@ -12,7 +12,7 @@ import numpy as np
 import safetensors
 
 from fusion_jax import extras
-from fusion_jax.convert import torch_pickle
+from fusion_jax.convert import torch_files
 
 _TORCH = ('.pt', '.pth', '.bin', '.ckpt')
 _SAFETENSORS = '.safetensors'
@@ -98,7 +98,7 @@ def read_state(path: str | os.PathLike[str]) -> Mapping[str, Any]:
   if path.suffix == _SAFETENSORS:
     return _map_safetensors(path)
   if path.suffix in _TORCH:
-    return torch_pickle.load_state(path)
+    return torch_files.load_state(path)
   raise ValueError(
     f'{path}: weights end in {", ".join(_TORCH)} or {_SAFETENSORS}.'
   )

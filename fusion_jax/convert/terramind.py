@@ -5,16 +5,14 @@ one a layer; ours are nested, with the layers stacked.
 """
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
 
-from fusion_jax import modalities as modality_table
+from fusion_jax.convert import terramind_copies
 from fusion_jax.modalities import Modality
-from fusion_jax.nn import positions
 from fusion_jax.types import Params
 
 
@@ -143,19 +141,19 @@ def from_terramind(
   """
   params = {}
   for row, keys in match(state, rows, shapes):
-    found = (_to_ours(np.asarray(state[key]), row.layout) for key in keys)
+    arrays = (_to_ours(np.asarray(state[key]), row.layout) for key in keys)
     params[row.ours] = (
-      _stack(found, len(keys))
+      _stack(arrays, len(keys))
       if '{}' in row.theirs
-      else np.asarray(next(found), np.float32)
+      else np.asarray(next(arrays), np.float32)
     )
   wrong = [
     key
     for key in state
-    if is_copy(key, state)
+    if terramind_copies.is_copy(key, state)
     and not np.allclose(
       np.asarray(state[key], np.float32),
-      _known_value(key, state),
+      terramind_copies.known_value(key, state),
       rtol=0,
       atol=max(1e-4, float(ml_dtypes.finfo(state[key].dtype).eps)),
     )
@@ -185,35 +183,36 @@ def match(
     ValueError: if a key is missing or too many, or a shape is wrong. The
       message lists all of them.
   """
-  wanted, found, wrong = _flatten(shapes), [], []
-  for row in (row for row in rows if row.ours in wanted):
-    keys, shape = _layer_keys(row.theirs, tuple(wanted[row.ours].shape))
-    found.append((row, keys))
-    here = {
+  expected, matches, wrong = _flatten(shapes), [], []
+  for row in (row for row in rows if row.ours in expected):
+    keys, shape = _layer_keys(row.theirs, tuple(expected[row.ours].shape))
+    matches.append((row, keys))
+    stored_shapes = {
       _our_shape(state[key].shape, row.layout) for key in keys if key in state
     }
     wrong += [
       f'{row.theirs} makes {row.ours} of {other}, should be {shape}'
-      for other in here - {shape}
+      for other in stored_shapes - {shape}
     ]
-  for key in (key for key in state if is_copy(key, state)):
-    shape, known = tuple(state[key].shape), _known_shape(key, state)
+  copies = {key for key in state if terramind_copies.is_copy(key, state)}
+  for key in copies:
+    shape = tuple(state[key].shape)
+    known = terramind_copies.known_shape(key, state)
     if shape != known:
       wrong.append(f'{key} is {shape}, should be {known}')
-  used = [key for _, keys in found for key in keys]
-  missing = sorted(set(used) - set(state))
+  used = {key for _, keys in matches for key in keys}
+  missing = sorted(used - set(state))
   missing += sorted(
-    f'(any for {path})' for path in set(wanted) - {row.ours for row, _ in found}
+    f'(any for {path})'
+    for path in set(expected) - {row.ours for row, _ in matches}
   )
-  surplus = sorted(
-    key for key in set(state) - set(used) if not is_copy(key, state)
-  )
+  surplus = sorted(set(state) - used - copies)
   if missing or surplus or wrong:
     raise ValueError(
       f'Weights do not fit the model. Missing keys: {missing}. '
       f'Keys too many: {surplus}. Wrong shapes: {sorted(wrong)}.'
     )
-  return found
+  return matches
 
 
 def to_terramind(params: Params, rows: Sequence[Row]) -> dict[str, np.ndarray]:
@@ -266,65 +265,13 @@ def _layer_keys(pattern, shape):
   return [pattern.format(layer) for layer in range(shape[0])], shape[1:]
 
 
-def _stack(found, depth):
+def _stack(arrays, depth):
   """Layers on top of each other, in float32 and without a second copy."""
-  for layer, value in enumerate(found):
+  for layer, value in enumerate(arrays):
     if not layer:
       stacked = np.empty((depth, *value.shape), np.float32)
     stacked[layer] = value
   return stacked
-
-
-def is_copy(key: str, state: Mapping[str, Any]) -> bool:
-  """Returns whether a key repeats another or is known without the file."""
-  if key.endswith(('norm.bias', 'norm1.bias', 'norm2.bias', '.pos_emb')):
-    return True
-  original = _original(key)
-  return original != key and original in state
-
-
-def _original(key: str) -> str:
-  """The key whose value is repeated under `key`; itself if there is none."""
-  if key.endswith('.to_logits.weight'):
-    return key.replace('to_logits', 'token_emb')
-  if key.startswith('decoder_embeddings.') and key.endswith('.mod_emb'):
-    return key.replace('decoder_', 'encoder_', 1)
-  return key
-
-
-def _known_shape(key, state):
-  """The shape that a copy must have."""
-  if key.endswith('.pos_emb'):
-    if len(state[key].shape) != 3:
-      return 'of three axes'
-    _, rows, width = state[key].shape
-    if _is_sequence(key, rows):
-      return 1, positions.SEQUENCE_ROWS, width
-    return 1, math.isqrt(rows) ** 2, width
-  like = (
-    key.replace('.bias', '.weight')
-    if key.endswith('.bias')
-    else (_original(key))
-  )
-  return tuple(state[like].shape) if like in state else ()
-
-
-def _known_value(key, state):
-  """What the copy `key` must equal."""
-  if key.endswith('.bias'):
-    return np.float32(0)
-  if not key.endswith('.pos_emb'):
-    return state[_original(key)]
-  _, rows, width = state[key].shape
-  if _is_sequence(key, rows):
-    return positions.sequence_table(width, rows)[None]
-  side = math.isqrt(rows)
-  return positions.grid_table(side, side, width)[None]
-
-
-def _is_sequence(key, rows):
-  modality = modality_table.MODALITIES.get(key.split('.')[1])
-  return modality.is_sequence if modality else rows == positions.SEQUENCE_ROWS
 
 
 def _our_shape(shape, layout):

@@ -1,34 +1,18 @@
-"""TerraMind's files: what they hold, and which of our models that is.
+"""The models that a file of TerraMind holds, told by its keys.
 
-Keys: terrastackai/terratorch, commit 85467a9. A file is a backbone, its
-encoder alone, a tokenizer, or a saved `*_generate` or `*_tim` model, which has
-a backbone below `sampler.model.` and tokenizers below `tokenizer.<modality>.`.
+A file is a backbone, its encoder alone, a tokenizer, or a saved `*_generate` or
+`*_tim` model, which has a backbone below `sampler.model.` and tokenizers below
+`tokenizer.<modality>.`. Keys: terrastackai/terratorch, commit 85467a9.
 """
 
 import collections.abc
-import dataclasses
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from fusion_jax import modalities as modality_table
-from fusion_jax.convert import (
-  layouts,
-  published,
-  terramind,
-  terramind_tokenizers,
-)
-from fusion_jax.models import backbone, encoder, image_tokenizer
-from fusion_jax.types import Params
+from fusion_jax.convert import published
 
-_HEAD_WIDTH = 64  # Of all variants.
 _SAMPLER, _TOKENIZER = 'sampler.model.', 'tokenizer.'
-# Two components as in 4M's `mix_mod7_all2all_rgb2all_a0.5`; () where the model
-# has no embedding on that side.
-_RAW = (1000.0, 0.5)
-_ANY = (0.0, 0.5)
-_TARGET = (0.5, 0.5)
 
 
 class Part(NamedTuple):
@@ -57,7 +41,7 @@ def parts(state: Mapping[str, Any]) -> list[Part]:
   for key in state:
     match = re.match(rf'({re.escape(_SAMPLER)}|{_TOKENIZER}[^.]+\.)?', key)
     prefixes.setdefault(match.group(), []).append(key)
-  found = []
+  models = []
   for prefix, keys in prefixes.items():
     part = Below(state, prefix, keys)
     name = prefix.removeprefix(_TOKENIZER).rstrip('.')
@@ -65,142 +49,8 @@ def parts(state: Mapping[str, Any]) -> list[Part]:
       name = ''
     has_main = '' in prefixes and prefix == _SAMPLER
     folder = f'tokenizers/{name}' if name else 'sampler' * has_main
-    found.append(Part(_kind(part), name, part, folder))
-  return sorted(found, key=lambda part: part.folder)
-
-
-def describe(
-  part: Part, *, variant: str = '', num_heads: int = 0
-) -> dict[str, Any]:
-  """Returns the configuration of a backbone or an encoder, by its keys.
-
-  Args:
-    part: `Part`.
-    variant: what it should be, a key of `published.VARIANTS`; '' takes what
-      it is.
-    num_heads: heads of a model of no published size; 0: heads of width 64.
-
-  Returns:
-    A JSON-like dict with 'task', 'model' and what else the model needs to
-    run, see `configs/pretrain.py`.
-
-  Raises:
-    ValueError: for modalities that we do not know, or sizes without
-      `num_heads`.
-  """
-  state = part.state
-  sizes = published.VARIANTS[variant] if variant else _sizes(state, num_heads)
-  if part.kind == 'encoder':
-    sizes = dict(sizes, depth=sizes['encoder_depth'])
-    del sizes['encoder_depth'], sizes['decoder_depth']
-  table = 'encoder_embeddings.coords.token_emb.weight'
-  common = dict(
-    name=_name(sizes, part.kind),
-    seed=0,
-    image_size=_image_size(state),
-    coords_vocab_size=(
-      layouts.shape_of(state, table, 2)[0] if table in state else 30_000
-    ),
-    standardise='terramind',
-  )
-  sides = _sides(state)
-  if part.kind == 'encoder':
-    merge = 'concat' if 'missing_mod_token' in state else 'mean'
-    return common | dict(
-      task='encoder',
-      modalities=sorted(sides),
-      merge=merge,
-      model=dict(sizes, dtype='float32', unroll=1),
-    )
-  return common | dict(
-    task='pretrain',
-    batch_size=1,
-    slots=dict(encoder=128, decoder=128),
-    modalities={name: _alphas(name, *side) for name, side in sides.items()},
-    mixture=(0.5, 0.5),
-    keep='random',
-    word_dropout=0.0,
-    quantizer='uniform',
-    init_from='',
-    init_new=(),
-    init_without=(),
-    series_codes=(),
-    num_series_codes=4_096,
-    model=dict(sizes, dtype='float32', unroll=1),
-    loss=dict(weighting='mod', emd_weight=1.0),
-  )
-
-
-def describe_tokenizer(
-  part: Part, name: str, *, num_heads: int = 0
-) -> tuple[dict[str, Any], image_tokenizer.Tokenizer]:
-  """Returns the configuration and the model of an image tokenizer.
-
-  Args:
-    part: `Part`.
-    name: name of its modality, a key or one of `TOKENISED`; '' if its
-      channels tell.
-    num_heads: heads of a model of no published size; 0: heads of width 64.
-
-  Returns:
-    A JSON-like dict as of `configs/image_tokenizer.py`, what using it needs;
-    the model.
-
-  Raises:
-    ValueError: if the modality is not known, or another one.
-  """
-  model = _tokenizer(part.state, name, num_heads)
-  classes = isinstance(model, image_tokenizer.ClassTokenizer)
-  name = name or ('LULC' if classes else {12: 'S2L2A'}.get(model.channels, ''))
-  if not name:
-    raise ValueError(
-      f'Several modalities have {model.channels} channels; tell which with '
-      f'--modality, one of {", ".join(published.TOKENISED)}.'
-    )
-  modality = modality_table.get(name, role='target')
-  wanted = (
-    image_tokenizer.NUM_CLASSES
-    if modality.field == 'LULC'
-    else len(modality.bands)
-  )
-  if model.channels != wanted or classes != (modality.field == 'LULC'):
-    raise ValueError(
-      f'The tokenizer has {model.channels} channels'
-      f'{" of classes" * classes}, that of {modality.field} {wanted}; it is '
-      'of another modality.'
-    )
-  settings = {
-    field.name: getattr(model, field.name)
-    for field in dataclasses.fields(model)
-    if field.name not in ('channels', 'dtype', 'parent', 'name')
-  }
-  config = dict(
-    name=f'terramind_tokenizer_{modality.field}',
-    task='image_tokenizer',
-    seed=0,
-    modality=modality.field,
-    image_size=224,
-    start='random',
-    standards=dict(mean=modality.mean, std=modality.std),
-    model=dict(settings, dtype='float32'),
-    data=dict(holdout='split'),
-  )
-  return config, model
-
-
-def _tokenizer(state, name, num_heads):
-  """The tokenizer of a state; the published one if its sizes are missing."""
-  try:
-    if 'encoder.proj.weight' not in state or 'quant_proj.weight' not in state:
-      raise KeyError('encoder.proj.weight and quant_proj.weight')
-    return terramind_tokenizers.model_of(state, num_heads)
-  except KeyError as error:
-    if name:  # Comparing with it lists what is missing.
-      return image_tokenizer.make(name)
-    raise ValueError(
-      'The size of the tokenizer cannot be told without '
-      f'{error}; name it with --modality.'
-    ) from error
+    models.append(Part(_kind(part), name, part, folder))
+  return sorted(models, key=lambda part: part.folder)
 
 
 def named(text: str) -> str:
@@ -209,24 +59,6 @@ def named(text: str) -> str:
     rf'Tokenizer[-_]({"|".join(published.TOKENISED)})\b', text, re.IGNORECASE
   )
   return match.group(1) if match else ''
-
-
-def rows_and_shapes(
-  model: backbone.Backbone | encoder.Encoder,
-) -> tuple[list[terramind.Row], Params]:
-  """Returns the conversion table of a model, and its parameters.
-
-  Returns:
-    `terramind.Row`s; nested dict of shapes. No array is made.
-  """
-  settings = dict(use_bias=model.use_bias, mlp=model.mlp)
-  if isinstance(model, backbone.Backbone):
-    rows = terramind.backbone_table(model.modalities, **settings)
-    return rows, backbone.param_shapes(model)
-  rows = terramind.encoder_table(
-    model.modalities, missing_token=model.merge == 'concat', **settings
-  )
-  return rows, encoder.param_shapes(model)
 
 
 class Below(collections.abc.Mapping):
@@ -259,104 +91,4 @@ def _kind(state: Mapping[str, Any]) -> str:
   raise ValueError(
     'These keys are of no TerraMind backbone, encoder or tokenizer: '
     f'{sorted(state)[:10]} ({len(state)} in all).'
-  )
-
-
-def _sizes(state, num_heads):
-  """Width, depths and MLP of a state, whatever key it may lack."""
-  width = next(
-    (
-      layouts.shape_of(state, key, axes)[-1]
-      for key, axes in (
-        ('encoder_norm.weight', 1),
-        ('encoder.0.norm1.weight', 1),
-        ('mask_token', 3),
-      )
-      if key in state
-    ),
-    0,
-  )
-  depths = [
-    1
-    + max(
-      (
-        int(key.split('.')[1])
-        for key in state
-        if re.match(rf'{side}\.\d+\.', key)
-      ),
-      default=-1,
-    )
-    for side in ('encoder', 'decoder')
-  ]
-  sizes = dict(
-    width=width,
-    encoder_depth=depths[0],
-    decoder_depth=depths[1],
-    num_heads=num_heads or width // _HEAD_WIDTH,
-    mlp='swiglu' if any('.mlp.fc3.' in key for key in state) else 'gelu',
-    use_bias=any(key.endswith('.qkv.bias') for key in state),
-  )
-  if not num_heads and (width % _HEAD_WIDTH or not width):
-    raise ValueError(
-      f'The width {width} is of no published model ({_widths()}); give the '
-      'number of its heads with --num-heads.'
-    )
-  return sizes
-
-
-def _widths() -> str:
-  return ', '.join(
-    f'{name} {sizes["width"]}' for name, sizes in published.VARIANTS.items()
-  )
-
-
-def _name(sizes, kind):
-  """'terramind_tiny' and the like."""
-  for name, known in published.VARIANTS.items():
-    if all(known.get(key, value) == value for key, value in sizes.items()):
-      return f'terramind_{name}' + '_encoder' * (kind == 'encoder')
-  return f'terramind_{sizes["width"]}_{kind}'
-
-
-def _image_size(state: Mapping[str, Any]) -> int:
-  rows = [
-    layouts.shape_of(state, key, 3)[1]
-    for key in state
-    if key.endswith('.pos_emb') and '@' in key
-  ]
-  return modality_table.PATCH * math.isqrt(rows[0]) if rows else 224
-
-
-def _sides(state: Mapping[str, Any]) -> dict[str, tuple[bool, bool]]:
-  """{modality: (seen, predicted)}, sorted by name."""
-  found = {
-    side: {
-      key.split('.')[1]
-      for key in state
-      if key.startswith(f'{side}_embeddings.')
-    }
-    for side in ('encoder', 'decoder')
-  }
-  names = sorted(found['encoder'] | found['decoder'])
-  known = {
-    m.name for m in modality_table.MODALITIES.values() if m.kind != 'series'
-  }
-  unknown = sorted(set(names) - known)
-  if unknown:
-    raise ValueError(
-      f'The file has the modalities {unknown}, which TerraMind v1 does not '
-      f'have; known are {sorted(known)}.'
-    )
-  return {
-    name: (name in found['encoder'], name in found['decoder']) for name in names
-  }
-
-
-def _alphas(
-  name: str, seen: bool, predicted: bool
-) -> dict[str, tuple[float, ...]]:
-  raw = modality_table.MODALITIES[name].kind == 'image'
-  return dict(
-    input_alphas=(_RAW if raw else _ANY) if seen else (),
-    target_alphas=((0.0, 0.0) if raw else _TARGET if predicted else ()),
   )

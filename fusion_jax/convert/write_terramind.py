@@ -16,6 +16,7 @@ from fusion_jax.convert import (
   published,
   terramind,
   terramind_files,
+  terramind_models,
   terramind_tokenizers,
 )
 from fusion_jax.models import coordinate_tokenizer
@@ -40,7 +41,7 @@ def convert(
       becomes `coords_tokenizer.json` in it.
     file: file in the repository of a hub id, see `files.fetch`.
     revision: revision on the hub, see `files.fetch`.
-    variant: what the backbone should be, see `terramind_files.describe`.
+    variant: what the backbone should be, see `terramind_models.describe`.
     modality: modality of a tokenizer whose file does not tell it by its name.
     num_heads: number of heads of a model of no published size; 0 for heads 64
       wide.
@@ -91,15 +92,15 @@ def make_model(config):
 
 def _plan_backbone(part, variant, num_heads):
   """The configuration, and what makes the parameters; all keys fit them."""
-  config = terramind_files.describe(part, variant=variant, num_heads=num_heads)
-  rows, shapes = terramind_files.rows_and_shapes(make_model(config))
+  config = terramind_models.describe(part, variant=variant, num_heads=num_heads)
+  rows, shapes = terramind_models.rows_and_shapes(make_model(config))
   terramind.match(part.state, rows, shapes)
   return config, lambda: terramind.from_terramind(part.state, rows, shapes)
 
 
 def _plan_tokenizer(part, name, num_heads):
   """The same for a tokenizer."""
-  config, model = terramind_files.describe_tokenizer(
+  config, model = terramind_models.describe_tokenizer(
     part, name, num_heads=num_heads
   )
   shapes = {

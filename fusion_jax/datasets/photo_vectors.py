@@ -191,10 +191,10 @@ def _write_from_torch(source: str, out: pathlib.Path) -> int:
   Raises:
     ValueError: if the file is no such dictionary.
   """
-  from fusion_jax.convert import torch_pickle
+  from fusion_jax.convert import torch_files
   from fusion_jax.data.sources import photo_vectors
 
-  table = torch_pickle.load(source)
+  table = torch_files.load(source)
   rows = (
     {name: np.ravel(array) for name, array in table.items()}
     if isinstance(table, dict)

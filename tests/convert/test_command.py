@@ -22,7 +22,9 @@ from fusion_jax.convert import (
   files,
   published,
   terramind,
+  terramind_copies,
   terramind_files,
+  terramind_models,
   terramind_tokenizers,
   write_terramind,
 )
@@ -70,11 +72,11 @@ def test_published_keys_and_shapes_are_the_models(name):
     for key, shape in state_dicts.shapes(name).items()
   }
   (part,) = terramind_files.parts(listed)
-  config = terramind_files.describe(part)
+  config = terramind_models.describe(part)
   assert config['name'] == f'terramind_{name}'
   assert config['image_size'] == 224 and config['coords_vocab_size'] == 30_000
   assert len(config['modalities']) == 13
-  rows, shapes = terramind_files.rows_and_shapes(
+  rows, shapes = terramind_models.rows_and_shapes(
     write_terramind.make_model(config)
   )
   found = terramind.match(part.state, rows, shapes)
@@ -82,7 +84,7 @@ def test_published_keys_and_shapes_are_the_models(name):
   assert len(made) == len(jax.tree.leaves(shapes))
   used = {key for _, keys in found for key in keys}
   copies = set(listed) - used
-  assert all(terramind.is_copy(key, listed) for key in copies)
+  assert all(terramind_copies.is_copy(key, listed) for key in copies)
   millions = sum(x.size for x in jax.tree.leaves(shapes)) / 1e6
   assert millions == pytest.approx(
     {'tiny': 52.06, 'base': 376.09}[name], abs=0.005

@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from fusion_jax.convert import torch_pickle
+from fusion_jax.convert import torch_files, torch_pickle
 
 FOLDER = pathlib.Path(__file__).parents[1] / 'testdata' / 'torch'
 
@@ -42,7 +42,7 @@ def tensor(size, stride, offset=0, count=4):
 
 @pytest.mark.parametrize('name', ['zip.pt', 'legacy.pt'])
 def test_every_dtype_and_view_is_read(name, expected):
-  found = torch_pickle.load_state(FOLDER / name)
+  found = torch_files.load_state(FOLDER / name)
   assert found.keys() == expected.keys()
   for key, value in expected.items():
     if key == 'bfloat16':
@@ -54,7 +54,7 @@ def test_every_dtype_and_view_is_read(name, expected):
 
 @pytest.mark.parametrize('name', ['zip.pt', 'legacy.pt'])
 def test_tensors_share_storages_as_they_did(name):
-  found = torch_pickle.load(FOLDER / name)
+  found = torch_files.load(FOLDER / name)
   for view in ('transposed', 'steps', 'row'):
     assert np.shares_memory(found['plain'], found[view])
   assert not np.shares_memory(found['plain'], found['permuted'])
@@ -62,16 +62,16 @@ def test_tensors_share_storages_as_they_did(name):
 
 
 def test_dtypes_without_a_storage_class_are_read():
-  found = torch_pickle.load_state(FOLDER / 'untyped.pt')
+  found = torch_files.load_state(FOLDER / 'untyped.pt')
   np.testing.assert_array_equal(found['wide'], np.arange(3, dtype=np.uint16))
   assert found['narrow'].astype(np.float32).tolist() == [1, -2]
 
 
 def test_a_checkpoint_of_a_training_run_gives_its_model():
-  whole = torch_pickle.load(FOLDER / 'training.pt')
+  whole = torch_files.load(FOLDER / 'training.pt')
   assert whole['epoch'] == 3 and whole['note'] == ('a', None, True)
   assert whole['size'] == (2, 3) and whole['dtype'] == np.float16
-  state = torch_pickle.load_state(FOLDER / 'training.pt')
+  state = torch_files.load_state(FOLDER / 'training.pt')
   assert {key: x.shape for key, x in state.items()} == {
     'weight': (2, 3),
     'bias': (2,),
@@ -80,7 +80,7 @@ def test_a_checkpoint_of_a_training_run_gives_its_model():
 
 
 def test_a_script_is_flattened_without_its_code():
-  state = torch_pickle.load_state(FOLDER / 'script.pt')
+  state = torch_files.load_state(FOLDER / 'script.pt')
   assert {key: (x.shape, x.dtype.name) for key, x in state.items()} == {
     'size': ((), 'int64'),
     'inner.weight': ((2, 3), 'float16'),
@@ -108,7 +108,7 @@ def test_anything_but_tensors_is_refused_by_name_and_not_executed(
 ):
   monkeypatch.chdir(tmp_path)
   with pytest.raises(torch_pickle.TorchFileError, match=wanted) as error:
-    torch_pickle.load_state(FOLDER / name)
+    torch_files.load_state(FOLDER / name)
   assert name in str(error.value) and 'nothing was executed' in str(error.value)
   assert not list(tmp_path.iterdir())
 
@@ -126,7 +126,7 @@ def test_anything_but_tensors_is_refused_by_name_and_not_executed(
 def test_no_other_name_is_known(pickled, tmp_path):
   path = write_zip(tmp_path / 'evil.pt', pickled)
   with pytest.raises(torch_pickle.TorchFileError, match='refused'):
-    torch_pickle.load(path)
+    torch_files.load(path)
 
 
 @pytest.mark.parametrize(
@@ -146,10 +146,10 @@ def test_a_tensor_outside_its_storage_is_refused(
 ):
   data = [np.arange(4, dtype=np.float32).tobytes()]
   path = write_zip(tmp_path / 'good.pt', tensor((2, 2), (2, 1)), data)
-  assert torch_pickle.load(path).tolist() == [[0, 1], [2, 3]]
+  assert torch_files.load(path).tolist() == [[0, 1], [2, 3]]
   path = write_zip(tmp_path / 'bad.pt', tensor(size, stride, offset), data)
   with pytest.raises(torch_pickle.TorchFileError, match='sizes'):
-    torch_pickle.load(path)
+    torch_files.load(path)
 
 
 def test_a_tensor_made_of_a_tensor_is_refused(tmp_path):
@@ -162,7 +162,7 @@ def test_a_tensor_made_of_a_tensor_is_refused(tmp_path):
   with pytest.raises(
     torch_pickle.TorchFileError, match='made of a ndarray, not of a storage'
   ):
-    torch_pickle.load(path)
+    torch_files.load(path)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_nothing_is_changed_by_a_pickle(what, tmp_path):
   state = b'(N(V__defaults__\n(I1\ntdt'  # Set with `setattr`, by BUILD.
   path = write_zip(tmp_path / 'evil.pt', what + state + b'b.', [bytes(16)])
   with pytest.raises(torch_pickle.TorchFileError, match='sets attributes of'):
-    torch_pickle.load(path)
+    torch_files.load(path)
   assert torch_pickle._tensor.__defaults__ is None
 
 
@@ -188,7 +188,7 @@ def test_attributes_of_a_state_dict_are_left_out(tmp_path):
     + b'u(Vvalues\nI3\ndb.'
   )
   path = write_zip(tmp_path / 'a.pt', pickled, [bytes(16)])
-  assert torch_pickle.load_state(path)['a'].tolist() == [0] * 4
+  assert torch_files.load_state(path)['a'].tolist() == [0] * 4
 
 
 @pytest.mark.parametrize('damage', ['locked', 'packed'])
@@ -205,13 +205,13 @@ def test_a_zip_that_cannot_be_unpacked_names_itself(damage, tmp_path):
     content[start : start + 20] = b'\xff' * 20
   path.write_bytes(content)
   with pytest.raises(torch_pickle.TorchFileError, match='bad.pt'):
-    torch_pickle.load(path)
+    torch_files.load(path)
 
 
 def test_a_short_storage_is_refused(tmp_path):
   path = write_zip(tmp_path / 'short.pt', tensor((1,), (1,)), [b'1234'])
   with pytest.raises(torch_pickle.TorchFileError, match='4 of 16 bytes'):
-    torch_pickle.load(path)
+    torch_files.load(path)
 
 
 def test_a_file_of_another_byte_order_is_refused(tmp_path):
@@ -219,7 +219,7 @@ def test_a_file_of_another_byte_order_is_refused(tmp_path):
     tmp_path / 'big.pt', tensor((1,), (1,)), [bytes(16)], byteorder=b'big'
   )
   with pytest.raises(torch_pickle.TorchFileError, match='big-endian'):
-    torch_pickle.load(path)
+    torch_files.load(path)
 
 
 @pytest.mark.parametrize('name', ['zip.pt', 'legacy.pt', 'script.pt'])
@@ -229,7 +229,7 @@ def test_a_truncated_file_names_itself(name, tmp_path):
   for length in (0, 3, 20, len(whole) // 3, len(whole) // 2, len(whole) - 1):
     path.write_bytes(whole[:length])
     with pytest.raises(torch_pickle.TorchFileError, match='cut.pt'):
-      torch_pickle.load(path)
+      torch_files.load(path)
 
 
 @pytest.mark.parametrize('content', [b'hello, world', b'PK\x03\x04 no zip'])
@@ -237,10 +237,10 @@ def test_a_file_of_another_format_names_itself(content, tmp_path):
   path = tmp_path / 'text.pt'
   path.write_bytes(content)
   with pytest.raises(torch_pickle.TorchFileError, match='text.pt'):
-    torch_pickle.load(path)
+    torch_files.load(path)
 
 
 def test_a_file_without_a_state_says_what_it_holds(tmp_path):
   path = write_zip(tmp_path / 'list.pt', b'(Vepoch\nI3\nd.')
   with pytest.raises(torch_pickle.TorchFileError, match="'epoch': 'int'"):
-    torch_pickle.load_state(path)
+    torch_files.load_state(path)

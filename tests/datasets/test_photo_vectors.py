@@ -9,7 +9,7 @@ import pytest
 
 import fusion_jax
 from fusion_jax import datasets
-from fusion_jax.convert import torch_pickle, write_clip
+from fusion_jax.convert import torch_files, write_clip
 from fusion_jax.data.builders import skipped
 from fusion_jax.data.sources import photo_vectors
 
@@ -88,7 +88,7 @@ def test_interrupted_embedding_goes_on_and_job_arrays_share_the_files(
 
 def test_torch_dictionary_becomes_a_table(tmp_path, monkeypatch):
   table = {'NL_40683280W': np.ones((1, 4)), 'NL_40683280N': np.zeros((1, 4))}
-  monkeypatch.setattr(torch_pickle, 'load', lambda path: table)
+  monkeypatch.setattr(torch_files, 'load', lambda path: table)
   assert write('vectors.pt', tmp_path) == 2
   found = photo_vectors.PhotoVectors(tmp_path)
   np.testing.assert_array_equal(
