@@ -7,7 +7,7 @@ refuses all others. Source: pytorch/pytorch, `torch/_utils.py`.
 import collections
 import pickle
 from collections.abc import Callable
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, ClassVar, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -152,7 +152,10 @@ class Unpickler(pickle._Unpickler):
         f'its pickle sets attributes of a {kind.__name__}. It was refused.'
       )
 
-  dispatch = pickle._Unpickler.dispatch | {pickle.BUILD[0]: _build}
+  dispatch: ClassVar[dict[int, Any]] = {
+    **pickle._Unpickler.dispatch,
+    pickle.BUILD[0]: _build,
+  }
 
 
 def _tensor(storage, offset, size, stride, *_):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
   from fusion_jax.mapping.class_prompts import load_classifier
-  from fusion_jax.mapping.cube import Declared
+  from fusion_jax.mapping.cube_sources import Declared
   from fusion_jax.mapping.maps import map_scene
   from fusion_jax.mapping.scene_series import generate_series, write_series
   from fusion_jax.mapping.temperature import calibrate
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 _HOMES = {  # {name: module that defines it}.
-  'Declared': 'cube',
+  'Declared': 'cube_sources',
   'build_index': 'text_search',
   'calibrate': 'temperature',
   'find_places': 'text_search',

@@ -1,156 +1,50 @@
 """A Sentinel-2 time series of an area, read block by block as months.
 
-Readers of formats give a `Source`; here its acquisitions become the twelve
-months that an encoder reads.
+Readers of formats give a `cube_sources.Source`; here its acquisitions become
+the twelve months that an encoder reads.
 """
 
-import dataclasses
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from absl import logging
 
 from fusion_jax.data import bands as bands_lib
 from fusion_jax.data import composites
+from fusion_jax.mapping import cube_sources
 
-_COUNTS = 10_000.0  # Encoders read reflectance x 10,000.
+_COUNTS = cube_sources.COUNTS
 _NO_DATA_CLASS = 0  # Of the scene classification.
 _SAMPLE = 128  # Pixels a side of a window that is looked at first.
 _BRIGHT = 6.5  # More reflectance than any surface or cloud has.
 _OFFSET_SINCE = np.datetime64('2022-01-25')  # Processing baseline 04.00.
 
 
-@dataclasses.dataclass(frozen=True)
-class Encoding:
-  """How a file stores reflectance.
-
-  Attributes:
-    scale: factor of a value in its reflectance, value * scale + offset.
-    offset: reflectance of the value 0.
-    nodata: values that mean "missing"; NaN always does.
-  """
-
-  scale: float = 1 / _COUNTS
-  offset: float = 0.0
-  nodata: tuple[float, ...] = ()
-
-  def decode(self, values: np.ndarray) -> np.ndarray:
-    """Returns values [...] as float32 reflectance x 10,000, NaN = missing."""
-    known = ~np.isin(values, self.nodata) if self.nodata else True
-    counts = values.astype(np.float32)
-    if (self.scale, self.offset) != (1 / _COUNTS, 0):
-      counts = counts * np.float32(self.scale * _COUNTS)
-      counts += np.float32(self.offset * _COUNTS)
-    return np.where(known, counts, np.float32(np.nan))
-
-
-@dataclasses.dataclass(frozen=True)
-class Declared:
-  """What the user says about a cube; '' and None leave it to the file.
-
-  Attributes:
-    scale: factor of a value in its reflectance. Default: as the file
-      declares, else 0.0001.
-    offset: reflectance of the value 0. Default: as the file declares, else 0.
-      Products since January 2022 that still carry
-      the offset of their processing baseline have -0.1.
-    nodata: the value that means "missing", whatever the file declares.
-      Default: as the file declares, else 0 of integers, which is what the
-      products themselves have.
-    months: 1 .. 12 of each step, of files without dates.
-    start: 'YYYY-MM', the first of the twelve months, of longer series.
-    crs: such as 'EPSG:32631', of files without.
-  """
-
-  scale: float | None = None
-  offset: float | None = None
-  nodata: float | None = None
-  months: tuple[int, ...] = ()
-  start: str = ''
-  crs: str = ''
-
-  def encoding(
-    self,
-    dtype: Any,
-    scale: float | None = None,
-    offset: float | None = None,
-    nodata: Sequence[float] = (),
-  ) -> Encoding:
-    """Returns the encoding of values of a type in a file.
-
-    A declared scale of 1 with offset 0 is what files have that declare none.
-    """
-    if (scale, offset or 0.0) in ((1.0, 0.0), (None, 0.0)):
-      scale, offset = 1 / _COUNTS, 0.0
-    if self.nodata is not None:
-      nodata = (self.nodata,)
-    elif not nodata and np.dtype(dtype).kind in 'iu':
-      nodata = (0,)
-    return Encoding(
-      float(scale if self.scale is None else self.scale),
-      float((offset or 0.0) if self.offset is None else self.offset),
-      tuple(float(value) for value in nodata if not np.isnan(value)),
-    )
-
-
-class Source(Protocol):
-  """What a reader of a format gives.
-
-  Attributes:
-    name: name of the files, for messages.
-    shape: rows and columns, north up.
-    crs: rasterio's, and `transform`: pixel corner to its coordinates.
-    bands: names that there are, 'SCL' included.
-    dates: [S] datetime64[D] of the acquisitions; NaT where unknown.
-    chunk: (rows, columns) that are stored together.
-  """
-
-  name: str
-  shape: tuple[int, int]
-  crs: object
-  transform: object
-  bands: tuple[str, ...]
-  dates: np.ndarray
-  chunk: tuple[int, int]
-
-  def read(self, band: str, rows: slice, columns: slice) -> np.ndarray:
-    """Reads a window of a band, [S, Y, X].
-
-    Args:
-      band: name of the band, or 'SCL'.
-      rows: slice of rows.
-      columns: slice of columns.
-
-    Returns:
-      float32 reflectance x 10,000, or classes of 'SCL'.
-    """
-
-
 class Cube:
   """The months of an area.
 
   Attributes:
-    source: `Source`.
+    source: `cube_sources.Source`.
     sources: {band: band of the source, or '0'}.
     shape: (rows, columns).
-    declared: `Declared`.
+    declared: `cube_sources.Declared`.
     months: [S] 0 .. 11 of the acquisitions, -1 of those not read.
   """
 
   def __init__(
     self,
-    source: Source,
+    source: cube_sources.Source,
     *,
-    declared: Declared | None = None,
+    declared: cube_sources.Declared | None = None,
     missing: Sequence[str] = (),
     unread: Sequence[str] = (),
   ):
     """Checks bands, dates and the scale of some of the values.
 
     Args:
-      source: `Source`.
-      declared: `Declared`.
+      source: `cube_sources.Source`.
+      declared: `cube_sources.Declared`.
       missing: see `bands.stand_ins`.
       unread: bands that the model was trained without.
 
@@ -158,7 +52,7 @@ class Cube:
       ValueError: if bands or dates are missing, or values are on another
         scale; it names the flag that helps.
     """
-    declared = declared or Declared()
+    declared = declared or cube_sources.Declared()
     self.source = source
     self.shape = source.shape
     self.declared = declared
@@ -274,7 +168,9 @@ class Cube:
     )
 
 
-def _months(source: Source, declared: Declared) -> np.ndarray:
+def _months(
+  source: cube_sources.Source, declared: cube_sources.Declared
+) -> np.ndarray:
   """[S] 0 .. 11, -1 outside of the twelve months."""
   if declared.months:
     if len(declared.months) != len(source.dates) or not all(

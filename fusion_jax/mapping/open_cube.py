@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from fusion_jax import extras
 from fusion_jax.mapping import cube as cube_lib
+from fusion_jax.mapping import cube_sources
 
 _RASTERS = ('.tif', '.tiff', '.jp2', '.vrt')
 _ITEMS = ('.json', '.geojson')
@@ -16,7 +17,7 @@ _ZARR = ('zarr.json', '.zgroup', '.zmetadata')
 def open_cube(
   paths: Sequence[str | os.PathLike[str]],
   *,
-  declared: cube_lib.Declared | None = None,
+  declared: cube_sources.Declared | None = None,
   missing: Sequence[str] = (),
   unread: Sequence[str] = (),
 ) -> cube_lib.Cube:
@@ -25,7 +26,7 @@ def open_cube(
   Args:
     paths: one Zarr store or NetCDF file; or rasters, folders of these, or
       STAC items.
-    declared: `cube.Declared`.
+    declared: `cube_sources.Declared`.
     missing: names of bands that it lacks, see `bands.stand_ins`.
     unread: names of bands that the model was trained without.
 
@@ -36,7 +37,7 @@ def open_cube(
     FileNotFoundError: if there is nothing.
     ValueError: see `cube.Cube` and the readers.
   """
-  declared = declared or cube_lib.Declared()
+  declared = declared or cube_sources.Declared()
   paths = [pathlib.Path(path) for path in paths]
   for path in paths:
     if not path.exists():

@@ -14,7 +14,7 @@ from absl import logging
 from rasterio import vrt
 
 from fusion_jax.data import bands as bands_lib
-from fusion_jax.mapping import cube
+from fusion_jax.mapping import cube_sources
 
 _DATE = re.compile(
   r'(?<!\d)((?:19|20)\d\d)[-_]?(0[1-9]|1[0-2])'
@@ -39,7 +39,7 @@ class Layer:
     band: 'B2' .. 'B12' or 'SCL'.
     date: datetime64[D], NaT if unknown.
     scale: scale that is declared outside of the file, or None, see
-      `cube.Encoding`.
+      `cube_sources.Encoding`.
     offset: offset that is declared outside of the file, or None.
     nodata: missing values that are declared outside of the file.
   """
@@ -54,7 +54,7 @@ class Layer:
 
 
 class RasterSource:
-  """Rasters as a `cube.Source`, on the grid of the first finest layer.
+  """Rasters as a `cube_sources.Source`, on the grid of the first finest layer.
 
   Layers on other grids (bands of 20 m, neighbouring zones) are brought onto
   it by the nearest pixel: values stay those of the sensor, and missing ones
@@ -62,7 +62,7 @@ class RasterSource:
   """
 
   def __init__(
-    self, name: str, layers: Sequence[Layer], declared: cube.Declared
+    self, name: str, layers: Sequence[Layer], declared: cube_sources.Declared
   ):
     """Looks at every file.
 
@@ -70,7 +70,7 @@ class RasterSource:
       name: name of the files, for messages.
       layers: `Layer`s. Several of a band and a date are mosaicked, the first
         that has a value counts.
-      declared: `cube.Declared`.
+      declared: `cube_sources.Declared`.
 
     Raises:
       ValueError: if there is no layer with the name of a band, or a file has

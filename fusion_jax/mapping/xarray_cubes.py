@@ -9,7 +9,7 @@ from rasterio import crs as rasterio_crs
 
 from fusion_jax.data import bands as bands_lib
 from fusion_jax.data.sources import netcdf
-from fusion_jax.mapping import cube
+from fusion_jax.mapping import cube_sources
 
 _AXES = {
   'time': ('t', 'time', 'date', 'month', 'step'),
@@ -22,14 +22,16 @@ _TOLERANCE = 1e-3  # Of a pixel.
 
 
 class XarraySource:
-  """A `cube.Source`: a variable for each band, or an axis of bands."""
+  """A `cube_sources.Source`: a variable for each band, or an axis of bands."""
 
-  def __init__(self, path: str | os.PathLike[str], declared: cube.Declared):
+  def __init__(
+    self, path: str | os.PathLike[str], declared: cube_sources.Declared
+  ):
     """Opens; reads coordinates only.
 
     Args:
       path: path of a Zarr store or a NetCDF file.
-      declared: `cube.Declared`.
+      declared: `cube_sources.Declared`.
 
     Raises:
       ValueError: if axes, bands, coordinates or a coordinate system are not to
@@ -218,7 +220,7 @@ def _crs(data, array, axes, declared, name):
 
 
 def _encoding(array, declared):
-  """`cube.Encoding` of a variable."""
+  """`cube_sources.Encoding` of a variable."""
   attrs = array.attrs
   fill = [
     np.asarray(attrs[key]).ravel()

@@ -8,7 +8,7 @@ import pytest
 import rasterio
 
 from fusion_jax.data import bands
-from fusion_jax.mapping import cube, open_cube
+from fusion_jax.mapping import cube_sources, open_cube
 from tests.mapping import cubes
 
 WHOLE = slice(0, cubes.SHAPE[0]), slice(0, cubes.SHAPE[1])
@@ -104,7 +104,7 @@ def test_a_declared_scale_and_offset_are_applied(tmp_path):
 def test_the_user_is_believed_before_the_file(tmp_path):
   made = cubes.values()
   path = cubes.write_zarr(tmp_path / 'cube.zarr', made, scale=2e-4, offset=-0.1)
-  found, _ = read(path, declared=cube.Declared(scale=1e-4, offset=0.0))
+  found, _ = read(path, declared=cube_sources.Declared(scale=1e-4, offset=0.0))
   np.testing.assert_array_equal(found, cubes.months(made))
 
 
@@ -116,7 +116,7 @@ def test_reflectance_itself_raises_and_names_the_flag(tmp_path):
   path = cubes.write_netcdf(tmp_path / 'cube.nc', made)
   with pytest.raises(ValueError, match='values up to 0.399.*--scale 1'):
     read(path)
-  found, _ = read(path, declared=cube.Declared(scale=1.0, nodata=0.0))
+  found, _ = read(path, declared=cube_sources.Declared(scale=1.0, nodata=0.0))
   np.testing.assert_allclose(found, cubes.months(cubes.values()), rtol=1e-5)
 
 
@@ -188,12 +188,12 @@ def test_longer_series_need_a_first_month(tmp_path):
   )
   with pytest.raises(ValueError, match='--start 2020-12'):
     read(path)
-  found, opened = read(path, declared=cube.Declared(start='2020-12'))
+  found, opened = read(path, declared=cube_sources.Declared(start='2020-12'))
   assert list(opened.months) == [-1] * 4 + [11, *range(11)]
   part = {band: array[4:] for band, array in made.items()}
   np.testing.assert_array_equal(found, cubes.months(part, dates[4:]))
   with pytest.raises(ValueError, match='nothing in the twelve months'):
-    read(path, declared=cube.Declared(start='2030-01'))
+    read(path, declared=cube_sources.Declared(start='2030-01'))
 
 
 def test_steps_without_dates_need_their_months(tmp_path):
@@ -202,7 +202,7 @@ def test_steps_without_dates_need_their_months(tmp_path):
   with pytest.raises(ValueError, match='12 steps without a date.*--months'):
     read(path)
   order = (11, 12, *range(1, 11))
-  found, _ = read(path, declared=cube.Declared(months=order))
+  found, _ = read(path, declared=cube_sources.Declared(months=order))
   np.testing.assert_array_equal(
     found[10, 0],
     cubes.months(
@@ -210,7 +210,7 @@ def test_steps_without_dates_need_their_months(tmp_path):
     )[10, 0],
   )
   with pytest.raises(ValueError, match='for each of the 12 steps'):
-    read(path, declared=cube.Declared(months=(1, 2)))
+    read(path, declared=cube_sources.Declared(months=(1, 2)))
 
 
 def test_the_real_cube_needs_its_two_flags():
@@ -225,7 +225,7 @@ def test_the_real_cube_is_read_with_two_months_missing():
     REAL,
     (slice(0, 16), slice(0, 12)),
     missing=['B8A'],
-    declared=cube.Declared(nodata=65_535),
+    declared=cube_sources.Declared(nodata=65_535),
   )
   gone = np.isnan(found).all(axis=(1, 2, 3))
   assert list(np.flatnonzero(gone)) == [0, 11]  # January and December.

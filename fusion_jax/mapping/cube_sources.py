@@ -1,0 +1,115 @@
+"""What a reader of a format gives, and what a user says about the file."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+COUNTS = 10_000.0  # Encoders read reflectance x 10,000.
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoding:
+  """How a file stores reflectance.
+
+  Attributes:
+    scale: factor of a value in its reflectance, value * scale + offset.
+    offset: reflectance of the value 0.
+    nodata: values that mean "missing"; NaN always does.
+  """
+
+  scale: float = 1 / COUNTS
+  offset: float = 0.0
+  nodata: tuple[float, ...] = ()
+
+  def decode(self, values: np.ndarray) -> np.ndarray:
+    """Returns values [...] as float32 reflectance x 10,000, NaN = missing."""
+    known = ~np.isin(values, self.nodata) if self.nodata else True
+    counts = values.astype(np.float32)
+    if (self.scale, self.offset) != (1 / COUNTS, 0):
+      counts = counts * np.float32(self.scale * COUNTS)
+      counts += np.float32(self.offset * COUNTS)
+    return np.where(known, counts, np.float32(np.nan))
+
+
+@dataclasses.dataclass(frozen=True)
+class Declared:
+  """What the user says about a cube; '' and None leave it to the file.
+
+  Attributes:
+    scale: factor of a value in its reflectance. Default: as the file
+      declares, else 0.0001.
+    offset: reflectance of the value 0. Default: as the file declares, else 0.
+      Products since January 2022 that still carry
+      the offset of their processing baseline have -0.1.
+    nodata: the value that means "missing", whatever the file declares.
+      Default: as the file declares, else 0 of integers, which is what the
+      products themselves have.
+    months: 1 .. 12 of each step, of files without dates.
+    start: 'YYYY-MM', the first of the twelve months, of longer series.
+    crs: such as 'EPSG:32631', of files without.
+  """
+
+  scale: float | None = None
+  offset: float | None = None
+  nodata: float | None = None
+  months: tuple[int, ...] = ()
+  start: str = ''
+  crs: str = ''
+
+  def encoding(
+    self,
+    dtype: Any,
+    scale: float | None = None,
+    offset: float | None = None,
+    nodata: Sequence[float] = (),
+  ) -> Encoding:
+    """Returns the encoding of values of a type in a file.
+
+    A declared scale of 1 with offset 0 is what files have that declare none.
+    """
+    if (scale, offset or 0.0) in ((1.0, 0.0), (None, 0.0)):
+      scale, offset = 1 / COUNTS, 0.0
+    if self.nodata is not None:
+      nodata = (self.nodata,)
+    elif not nodata and np.dtype(dtype).kind in 'iu':
+      nodata = (0,)
+    return Encoding(
+      float(scale if self.scale is None else self.scale),
+      float((offset or 0.0) if self.offset is None else self.offset),
+      tuple(float(value) for value in nodata if not np.isnan(value)),
+    )
+
+
+class Source(Protocol):
+  """What a reader of a format gives.
+
+  Attributes:
+    name: name of the files, for messages.
+    shape: rows and columns, north up.
+    crs: rasterio's, and `transform`: pixel corner to its coordinates.
+    bands: names that there are, 'SCL' included.
+    dates: [S] datetime64[D] of the acquisitions; NaT where unknown.
+    chunk: (rows, columns) that are stored together.
+  """
+
+  name: str
+  shape: tuple[int, int]
+  crs: object
+  transform: object
+  bands: tuple[str, ...]
+  dates: np.ndarray
+  chunk: tuple[int, int]
+
+  def read(self, band: str, rows: slice, columns: slice) -> np.ndarray:
+    """Reads a window of a band, [S, Y, X].
+
+    Args:
+      band: name of the band, or 'SCL'.
+      rows: slice of rows.
+      columns: slice of columns.
+
+    Returns:
+      float32 reflectance x 10,000, or classes of 'SCL'.
+    """
