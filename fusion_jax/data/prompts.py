@@ -10,8 +10,7 @@ import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
-
-from fusion_jax.types import Array
+from numpy.typing import ArrayLike
 
 _TEMPLATES = pathlib.Path(__file__).with_name('prompts') / 'templates.json'
 
@@ -39,7 +38,7 @@ class Prompts:
       _check_vectors(self, self.vectors)
 
   def with_vectors(
-    self, embed_texts: Callable[[list[str]], Array] | None
+    self, embed_texts: Callable[[list[str]], ArrayLike] | None
   ) -> 'Prompts':
     """Returns these prompts with vectors, computed if they have none.
 

@@ -8,7 +8,7 @@ from fusion_jax.data import readers
 from fusion_jax.datasets import gridded_weather, recipe
 
 if TYPE_CHECKING:
-  from fusion_jax.data.sources import geotiff, terramesh
+  from fusion_jax.data.sources import samples, terramesh
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,8 +42,8 @@ class Samples(gridded_weather.GriddedWeather):
     """Opens the samples, joined with weather where it is given."""
     recipe.check_folder(self, 'source', 'GeoTIFFs and samples.csv')
     with extras.needed('terramesh', 'Reading GeoTIFFs'):
-      from fusion_jax.data.sources import geotiff
-    return _join(self, geotiff.SampleFolder(self.source, self.val, self.images))
+      from fusion_jax.data.sources import samples
+    return _join(self, samples.SampleFolder(self.source, self.val, self.images))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ class TerraMesh(gridded_weather.GriddedWeather):
 
 def _join(
   made: gridded_weather.GriddedWeather,
-  images: 'geotiff.SampleFolder | terramesh.TerraMesh',
+  images: 'samples.SampleFolder | terramesh.TerraMesh',
 ) -> readers.Reader:
   """A reader of images, joined with the weather of a recipe if it has any."""
   from fusion_jax.data.builders import weather

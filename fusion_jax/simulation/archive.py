@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from fusion_jax import modalities, simulation
+from fusion_jax.data import readers
 from fusion_jax.simulation import surface
-from fusion_jax.types import Example
 
 _OPTICAL = ('S2L2A', 'S2L1C', 'S2RGB', 'NDVI', 'LULC')
 _SHARD = {False: 'majortom_shard_000001', True: 'ssl4eos12_shard_000794'}
@@ -64,7 +64,7 @@ def write_terramesh(
         tars[path].addfile(member, io.BytesIO(content))
 
 
-def _zipped_zarr(field: str, example: Example) -> bytes:
+def _zipped_zarr(field: str, example: readers.Example) -> bytes:
   """Returns one image as a consolidated Zarr version 2 store, zipped."""
   import zarr
 
@@ -88,7 +88,7 @@ def _zipped_zarr(field: str, example: Example) -> bytes:
 
 
 def _variables(
-  field: str, example: Example
+  field: str, example: readers.Example
 ) -> dict[str, tuple[list[str], np.ndarray, dict[str, Any]]]:
   """{name: (dimensions, values, attributes)} of one image's dataset."""
   image = example[field]

@@ -13,7 +13,12 @@ import h5py
 import numpy as np
 
 from fusion_jax.data import composites, labels, lucas_grid
-from fusion_jax.data.sources import lucas, photo_vectors, sen4map
+from fusion_jax.data.sources import (
+  lucas,
+  photo_vectors,
+  sen4map,
+  sen4map_groups,
+)
 from fusion_jax.simulation import acquisitions, europe, habitats, pixels
 
 Path = str | os.PathLike[str]
@@ -51,8 +56,10 @@ def write_hdf5(
       group = file.create_group(f'{sen4map.PREFIX}{site.point_id}')
       for band, counts in zip(composites.BANDS, year.counts.swapaxes(0, 1)):
         group[band] = counts
-      group[sen4map.SCENE_CLASS] = year.scene_class
-      group.attrs[sen4map.PRODUCTS] = [_product(day) for day in year.days]
+      group[sen4map_groups.SCENE_CLASS] = year.scene_class
+      group.attrs[sen4map_groups.PRODUCTS] = [
+        _product(day) for day in year.days
+      ]
       _describe(group, site, habitat)
 
 
@@ -65,7 +72,7 @@ def write_composites(
       site, habitat = earth.ground(split, i)
       example = earth.example(split, i)
       group = file.create_group(example['key'])
-      group[sen4map.IMAGE] = example['pixels'].astype(np.float32)
+      group[sen4map_groups.IMAGE] = example['pixels'].astype(np.float32)
       _describe(group, site, habitat)
       for name, task in zip(sen4map.REGIONS, ('bioregion', 'eunis')):
         group.attrs[name] = habitat.labels[task]

@@ -13,6 +13,7 @@ from fusion_jax.commands import app
 READERS = {
   'rasterio': (
     'data.sources.geotiff',
+    'data.sources.samples',
     'mapping.cog',
     'mapping.embeddings',
     'mapping.maps',

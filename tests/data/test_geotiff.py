@@ -8,7 +8,7 @@ import rasterio
 
 from fusion_jax import modalities
 from fusion_jax.data import readers
-from fusion_jax.data.sources import geotiff
+from fusion_jax.data.sources import geotiff, samples
 
 SAMPLES = pathlib.Path(__file__).parents[1] / 'testdata' / 'terramesh'
 CHILE = SAMPLES / 'S2L2A' / '433D_629L_3_1.tif'
@@ -141,7 +141,7 @@ def test_pixels_that_do_not_fit_are_named_not_wrapped(
   path = write(tmp_path / 'S2L2A' / 'a.tif', image)
   with pytest.raises(ValueError, match=message):
     geotiff.read_scene(path, time=0)
-  (found,) = geotiff.SampleFolder(str(tmp_path)).read('train', ('a',))
+  (found,) = samples.SampleFolder(str(tmp_path)).read('train', ('a',))
   assert isinstance(found, readers.Skipped) and found.key == 'a'
 
 
@@ -171,7 +171,7 @@ def test_longitudes_of_the_table_may_be_counted_to_360(tmp_path):
   (tmp_path / 'samples.csv').write_text(
     'sample_id,lat,lon,s2_datetime_utc\na,1,250.5,2020-04-08T14:37:29Z\n'
   )
-  places = geotiff.SampleFolder(str(tmp_path)).places('train', ('a',))
+  places = samples.SampleFolder(str(tmp_path)).places('train', ('a',))
   assert places['a'][:2] == (1, -109.5)
 
 
@@ -213,7 +213,7 @@ def test_file_that_is_no_image_raises(tmp_path):
 
 
 def test_the_five_real_samples():
-  source = geotiff.SampleFolder(str(SAMPLES))
+  source = samples.SampleFolder(str(SAMPLES))
   assert source.schema.images == ('S2L2A', 'S1RTC', 'DEM', 'NDVI', 'LULC')
   assert source.schema.width == 224
   (train,), (val,) = source.parts()['train'], source.parts()['val']
@@ -230,10 +230,10 @@ def test_the_five_real_samples():
 
 
 def test_validation_samples_can_be_chosen_and_are_checked():
-  source = geotiff.SampleFolder(str(SAMPLES), val=('38D_378R_2_3',))
+  source = samples.SampleFolder(str(SAMPLES), val=('38D_378R_2_3',))
   assert source.parts()['val'] == [('38D_378R_2_3',)]
   with pytest.raises(ValueError, match='nowhere'):
-    geotiff.SampleFolder(str(SAMPLES), val=('nowhere',)).parts()
+    samples.SampleFolder(str(SAMPLES), val=('nowhere',)).parts()
 
 
 def test_broken_sample_is_skipped_and_an_image_may_be_absent(tmp_path):
@@ -241,7 +241,7 @@ def test_broken_sample_is_skipped_and_an_image_may_be_absent(tmp_path):
   folder = tmp_path / 'copy' / 'S2L2A'
   (folder / '433D_629L_3_1.tif').write_bytes(CHILE.read_bytes()[:5000])
   (folder / '38D_378R_2_3.tif').unlink()
-  source = geotiff.SampleFolder(str(tmp_path / 'copy'))
+  source = samples.SampleFolder(str(tmp_path / 'copy'))
   found = list(source.read('train', source.parts()['train'][0]))
   assert [e.key for e in found if isinstance(e, readers.Skipped)] == [
     '433D_629L_3_1'
@@ -264,7 +264,7 @@ def test_offset_of_l1c_samples_is_kept(tmp_path):
     write(
       tmp_path / 'S2L1C' / f'{key}.tif', np.full((13, 4, 4), level, np.int16)
     )
-  source = geotiff.SampleFolder(str(tmp_path))
+  source = samples.SampleFolder(str(tmp_path))
   offsets = [
     e['S2L1C_offset']
     for split, (part,) in source.parts().items()

@@ -133,6 +133,7 @@ def test_a_missing_reader_names_the_extra(
   monkeypatch.setitem(sys.modules, module, None)
   for package, reader in (
     (sources, 'geotiff'),
+    (sources, 'samples'),
     (sources, 'terramesh'),
     (sources, 'gridded'),
     (sources, 'xarray_fields'),

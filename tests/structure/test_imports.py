@@ -64,6 +64,26 @@ def test_importing_the_package_imports_no_heavy_package():
   assert not result.returncode, result.stderr
 
 
+@pytest.mark.parametrize(
+  'folder', ['data.readers', 'data.sources', 'datasets', 'simulation']
+)
+def test_preparing_data_imports_no_jax(folder):
+  # Every process that prepares a shard imports what reads the archive.
+  names = [
+    module.name.removesuffix('.py').removesuffix('/__init__').replace('/', '.')
+    for module in source.modules()
+    if module.name.startswith(f'fusion_jax/{folder.replace(".", "/")}')
+  ]
+  assert names
+  result = _python(
+    'import importlib, sys\n'
+    f'for name in {names}:\n'
+    '  importlib.import_module(name)\n'
+    '  assert "jax" not in sys.modules, name\n'
+  )
+  assert not result.returncode, result.stderr
+
+
 def _python(program):
   return subprocess.run(
     [sys.executable, '-c', program],

@@ -1,13 +1,11 @@
-"""Images as GeoTIFF: a folder of samples, and a user's own scene."""
+"""Images as GeoTIFF: bands, units, places and times; a user's own scene."""
 
-import csv
 import dataclasses
 import datetime
-import functools
 import os
 import pathlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,8 +15,7 @@ import rasterio.warp
 from absl import logging
 
 from fusion_jax import geo, modalities
-from fusion_jax.data import examples, readers
-from fusion_jax.types import Example
+from fusion_jax.data import readers
 
 _TIME_TAGS = (
   'datetime',
@@ -28,8 +25,7 @@ _TIME_TAGS = (
   'DATATAKE_1_DATATAKE_SENSING_START',
 )
 _PIXEL_M = 10.0
-_CIRRUS_LIMIT = 900  # As in `terramesh`.
-_OFFSET = 1000
+OFFSET = 1000  # Added to counts by processing baselines since 04.00.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +53,7 @@ class Scene:
   transform: rasterio.Affine
 
   @property
-  def example(self) -> Example:
+  def example(self) -> readers.Example:
     """Returns the scene as an example of a data set, without weather."""
     return {
       'key': self.key,
@@ -92,12 +88,12 @@ def read_scene(
   Raises:
     ValueError: for wrong bands, units, place or time; it says what to do.
   """
-  with _open(path) as raster:
-    order = _band_order(raster, path, modalities.IMAGE_FIELDS[name].bands)
-    counts = _check_counts(raster.read(order), path, raster.nodata)
+  with open_raster(path) as raster:
+    order = band_order(raster, path, modalities.IMAGE_FIELDS[name].bands)
+    counts = check_counts(raster.read(order), path, raster.nodata)
     lat, lon = _centre(raster, path)
     transform, crs = raster.transform, raster.crs.to_string()
-    time = _time(raster.tags(), path) if time is None else _seconds(time)
+    time = _time(raster.tags(), path) if time is None else parse_time(time)
   if abs(abs(transform.a) - _PIXEL_M) > 0.5:
     logging.warning(
       '%s has pixels of %g, not of %g m: the models know the '
@@ -113,13 +109,13 @@ def read_scene(
       transform.a, 0, transform.c, 0, -transform.e, top
     )
   _warn_of_empty(counts, path)
-  if not offset and counts.min(initial=_OFFSET) >= _OFFSET:
+  if not offset and counts.min(initial=OFFSET) >= OFFSET:
     logging.warning(
       'No pixel of %s is below %d: if it carries the offset of '
       'processing baselines since 04.00, say so (offset=%d).',
       path,
-      _OFFSET,
-      _OFFSET,
+      OFFSET,
+      OFFSET,
     )
   image = np.ascontiguousarray(np.moveaxis(counts, 0, -1), np.int16)
   image -= np.int16(offset)
@@ -128,132 +124,17 @@ def read_scene(
   )
 
 
-@dataclasses.dataclass(frozen=True)
-class SampleFolder:
-  """A builder's source: `{root}/{modality}/{sample_id}.tif` and `samples.csv`.
+def open_raster(path: str | os.PathLike[str]) -> Any:
+  """Opens a raster.
 
-  The table has the columns sample_id, lat, lon, s2_datetime_utc, as the five
-  published TerraMesh examples have it.
+  Args:
+    path: path of the file.
 
-  Attributes:
-    root: the folder.
-    val: sample_ids of the validation split; by default the last of the table.
-    images: modalities to read; by default all that have a folder.
-  """
-
-  root: str
-  val: tuple[str, ...] = ()
-  images: tuple[str, ...] = ()
-
-  @functools.cached_property
-  def rows(self) -> dict[str, dict[str, str]]:
-    """Rows of the table by sample_id."""
-    path = pathlib.Path(self.root) / 'samples.csv'
-    with open(path, newline='', encoding='utf-8') as file:
-      rows = {row['sample_id']: row for row in csv.DictReader(file)}
-    if unknown := set(self.val) - set(rows):
-      raise ValueError(
-        f'{path} lacks {sorted(unknown)}; it has {sorted(rows)}.'
-      )
-    return rows
-
-  @functools.cached_property
-  def schema(self) -> examples.Schema:
-    """What every example holds: image modalities and pixels per side."""
-    images = tuple(
-      name
-      for name in self.images or examples.IMAGE_TYPES
-      if (pathlib.Path(self.root) / name).is_dir()
-    )
-    if not images:
-      raise FileNotFoundError(
-        f'{self.root} has no folder of a modality; wanted is one or more of '
-        f'{", ".join(self.images or examples.IMAGE_TYPES)}.'
-      )
-    first = next(
-      path
-      for name in images
-      for path in sorted((pathlib.Path(self.root) / name).glob('*.tif'))
-    )
-    with _open(first) as raster:
-      return examples.Schema(images, raster.width)
-
-  def parts(self) -> dict[str, list[tuple[str, ...]]]:
-    """Returns {split: its shards}; every split is one shard."""
-    val = self.val or tuple(self.rows)[-1:]
-    train = tuple(key for key in self.rows if key not in val)
-    return {'train': [train], 'val': [val]}
-
-  def places(
-    self, split: str, part: Sequence[str]
-  ) -> dict[str, tuple[float, float, int]]:
-    """Returns {key: (degrees north, degrees east, UTC seconds since 1970)}."""
-    del split
-    found = {}
-    for key in part:
-      row = self.rows[key]
-      lon = geo.wrap_longitude(float(row['lon']))
-      found[key] = (
-        float(row['lat']),
-        float(lon),
-        _seconds(row['s2_datetime_utc']),
-      )
-    return found
-
-  def read(
-    self, split: str, part: Sequence[str]
-  ) -> Iterator[Example | readers.Skipped]:
-    """Yields the samples of a split; a modality without a file is absent."""
-    for key, (lat, lon, time) in self.places(split, part).items():
-      example = {'key': key, 'lat': lat, 'lon': lon, 'time': time}
-      try:
-        for name in self.schema.images:
-          path = pathlib.Path(self.root) / name / f'{key}.tif'
-          if path.exists():
-            example[name] = _image(path, name)
-      except (rasterio.errors.RasterioError, ValueError) as error:
-        logging.warning('Left out sample %s: %s', key, error)
-        yield readers.Skipped(key, f'{type(error).__name__}: {error}')
-        continue
-      yield _with_offset(example)
-
-
-def _image(path: pathlib.Path, name: str) -> np.ndarray:
-  """Image [Y, X, C] of one modality of a sample."""
-  with _open(path) as raster:
-    order = _band_order(raster, path, modalities.IMAGE_FIELDS[name].bands)
-    values = raster.read(order)
-    if name in ('S2L2A', 'S2L1C'):
-      values = _check_counts(values, path, raster.nodata)
-    _check_range(values, examples.IMAGE_TYPES[name], path)
-    north_up = raster.transform.e < 0
-  values = values if north_up else values[:, ::-1]
-  return np.ascontiguousarray(
-    np.moveaxis(values, 0, -1), examples.IMAGE_TYPES[name]
-  )
-
-
-def _with_offset(example: Example) -> Example:
-  """Adds the offset of S2L1C, told by its cirrus band B10."""
-  if 'S2L1C' not in example:
-    return example
-  cirrus = example['S2L1C'][..., modalities.S2L1C_BANDS.index('B10')]
-  offset = _OFFSET if np.median(cirrus) > _CIRRUS_LIMIT else 0
-  if offset:
-    logging.warning(
-      'S2L1C of %s carries the offset of +%d; it is kept with '
-      'it as S2L1C_offset.',
-      example['key'],
-      offset,
-    )
-  return {**example, 'S2L1C_offset': np.int16(offset)}
-
-
-def _open(path: str | os.PathLike[str]) -> Any:
-  """An open raster.
+  Returns:
+    A dataset of rasterio, which is to be closed.
 
   Raises:
-    ValueError: if it is none.
+    ValueError: if the file cannot be read as an image.
   """
   try:
     return rasterio.open(path)
@@ -261,10 +142,20 @@ def _open(path: str | os.PathLike[str]) -> Any:
     raise ValueError(f'{path} cannot be read as an image: {error}') from error
 
 
-def _band_order(
+def band_order(
   raster: Any, path: str | os.PathLike[str], expected: Sequence[str]
 ) -> list[int]:
-  """The raster's band numbers, from 1, of the expected bands."""
+  """Returns the numbers of the expected bands in a raster, from 1.
+
+  Args:
+    raster: open raster.
+    path: its path, for messages.
+    expected: names of the bands, in the order of the result.
+
+  Raises:
+    ValueError: if a band is missing, or bands without names are not as many as
+      expected.
+  """
   named = {
     _canonical(text): i + 1
     for i, text in enumerate(raster.descriptions)
@@ -274,9 +165,9 @@ def _band_order(
     return [named[band] for band in expected]
   bands = [name for name in named if name in modalities.S2L1C_BANDS]
   if bands and any(band in modalities.S2L1C_BANDS for band in expected):
-    lacking = [band for band in expected if band not in named]
+    missing = [band for band in expected if band not in named]
     raise ValueError(
-      f'{path} lacks the bands {lacking}; it has {bands}. '
+      f'{path} lacks the bands {missing}; it has {bands}. '
       f'Expected are {", ".join(expected)}.'
     )
   if raster.count != len(expected):
@@ -301,10 +192,20 @@ def _canonical(text: str) -> str:
   return word if word == 'B8A' else text.strip().lower()
 
 
-def _check_counts(
+def check_counts(
   values: np.ndarray, path: str | os.PathLike[str], nodata: float | None = None
 ) -> np.ndarray:
-  """Values, if they look like reflectance x 10,000."""
+  """Returns values, if they look like reflectance x 10,000.
+
+  Args:
+    values: [C, Y, X], counts of all bands.
+    path: path of the file, for messages.
+    nodata: value of pixels without a value, None if the file declares none.
+
+  Raises:
+    ValueError: if pixels have no value or are not finite, or the values are
+      reflectance itself or do not fit into int16.
+  """
   if nodata and (values == nodata).any():  # 0 is dark water, too.
     raise ValueError(
       f'{path} has pixels without a value ({nodata:g}); fill or crop them.'
@@ -320,14 +221,23 @@ def _check_counts(
         f'{path} holds values up to {top:.3g}, so reflectance itself; wanted '
         'is reflectance x 10,000: multiply it and store it as int16.'
       )
-  _check_range(values, np.int16, path)
+  check_range(values, np.int16, path)
   return values
 
 
-def _check_range(
+def check_range(
   values: np.ndarray, dtype: Any, path: str | os.PathLike[str]
 ) -> None:
-  """Raises if integers of `dtype` cannot hold the values."""
+  """Checks that integers of a type can hold values.
+
+  Args:
+    values: values [...] of a file.
+    dtype: data type that will hold them; any values fit into floats.
+    path: path of the file, for messages.
+
+  Raises:
+    ValueError: if a value is outside the range of the type.
+  """
   if np.dtype(dtype).kind == 'f' or not values.size:
     return
   info, low, high = np.iinfo(dtype), values.min(), values.max()
@@ -375,11 +285,15 @@ def _time(tags: Mapping[str, str], path: str | os.PathLike[str]) -> int:
       f'({", ".join(_TIME_TAGS[:2])}); pass the time in UTC, '
       'for instance 2020-04-08T14:37:29.'
     )
-  return _seconds(text)
+  return parse_time(text)
 
 
-def _seconds(time: str | float) -> int:
-  """Seconds since 1970 of a number, of ISO 8601 or of TIFF's date; UTC."""
+def parse_time(time: str | float) -> int:
+  """Returns seconds since 1970 UTC of a time.
+
+  Args:
+    time: seconds since 1970, or a text in ISO 8601 or in TIFF's form of dates.
+  """
   if not isinstance(time, str):
     return int(time)
   text = time.strip().rstrip('Z')

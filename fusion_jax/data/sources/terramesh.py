@@ -22,7 +22,6 @@ from zarr.core.buffer import cpu
 
 from fusion_jax import geo, modalities
 from fusion_jax.data import examples, readers
-from fusion_jax.types import Example
 
 OFFSET = 1000  # Added to L1C counts by processing baselines since 04.00.
 _CIRRUS_LIMIT = 900  # A larger B10 median has the offset in it.
@@ -108,7 +107,9 @@ class TerraMesh:
       )
     return every
 
-  def read(self, split: str, part: str) -> Iterator[Example | readers.Skipped]:
+  def read(
+    self, split: str, part: str
+  ) -> Iterator[readers.Example | readers.Skipped]:
     """Yields the samples of one shard, in the order of its first modality."""
     tars = self._open(split, part)
     shifted = 0
@@ -203,7 +204,7 @@ def _keys(tars: Mapping[str, _Tar]) -> dict[str, None]:
   return dict.fromkeys(key for tar in tars.values() for key in tar.members)
 
 
-def _example(key: str, tars: Mapping[str, _Tar]) -> Example:
+def _example(key: str, tars: Mapping[str, _Tar]) -> readers.Example:
   """One sample of all modalities."""
   example: dict[str, Any] = {'key': key}
   times = {}

@@ -1,0 +1,224 @@
+"""Datasets and attributes of one place of Sen4Map, which come in two forms.
+
+  raw        datasets B2 B3 B4 B5 B6 B7 B8 B8A B11 B12 and SCL [A, Y, X] of A
+             acquisitions, and the attribute Image_ID, A product ids
+  composite  a dataset `image` [12, 10, Y, X], already one value a month
+
+What is wrong with a place is told without file and key, which the caller adds.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fusion_jax.data import composites
+
+SCENE_CLASS, PRODUCTS, IMAGE, BAND_NAMES = 'SCL', 'Image_ID', 'image', 'bands'
+_REFLECTANCE_ITSELF = 2  # Fractions up to here are not reflectance x 10,000.
+
+
+def read_acquisitions(
+  group: Any, size: int, missing_bands: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+  """Reads the acquisitions of a raw place.
+
+  Args:
+    group: group of the place.
+    size: k, pixels per side of the central crop.
+    missing_bands: names of bands that may be absent: they become 0.
+
+  Returns:
+    counts [A, 10, k, k], reflectance x 10,000; scene classes [A, k, k]; and A
+    product ids.
+
+  Raises:
+    ValueError: for what is missing, misplaced or on another scale.
+  """
+  names = {_canonical(name): name for name in group}
+  absent = [
+    band
+    for band in composites.BANDS
+    if band not in names and band not in missing_bands
+  ]
+  if absent:
+    raise ValueError(
+      f'it lacks the bands {absent}; it has {sorted(group)}. If the sensor '
+      f'has none, say so: --missing-bands {" ".join(absent)}'
+    )
+  if SCENE_CLASS not in group:
+    raise ValueError(
+      f'it lacks {SCENE_CLASS}, the scene classification; '
+      f'it has {sorted(group)}'
+    )
+  if PRODUCTS not in group.attrs:
+    raise ValueError(
+      f'it lacks the attribute {PRODUCTS}, the dates; it has '
+      f'{sorted(group.attrs)}'
+    )
+  _check_grids(group, [names[x] for x in composites.BANDS if x in names])
+  scene_class = _cropped(group[SCENE_CLASS], size)
+  counts = np.stack(
+    [
+      _cropped(group[names[band]], size)
+      if band in names
+      else np.zeros_like(scene_class)
+      for band in composites.BANDS
+    ],
+    axis=1,
+  )
+  products = _texts(group.attrs[PRODUCTS])
+  if len(products) != len(counts):
+    raise ValueError(
+      f'{len(products)} product ids for {len(counts)} acquisitions'
+    )
+  _check_scale(counts)
+  known = np.asarray(np.isfinite(counts).all(axis=1))  # The rest is cloud.
+  return (
+    np.where(known[:, None], counts, 0),
+    np.where(known, scene_class, composites.CLOUD_CLASS),
+    products,
+  )
+
+
+def _check_grids(group, names):
+  """Raises unless bands have the pixels and acquisitions of the classes."""
+  expected = group[SCENE_CLASS].shape
+  wrong = ''.join(
+    f', {name} is {group[name].shape}'
+    for name in names
+    if group[name].shape != expected
+  )
+  if len(expected) != 3 or wrong:
+    raise ValueError(
+      f'{SCENE_CLASS} is {expected}{wrong}; wanted are [acquisitions, rows, '
+      'columns] of one grid of 10 m: bring them onto it'
+    )
+
+
+def _cropped(dataset: Any, size: int) -> np.ndarray:
+  """The central [..., k, k] of a dataset, and only it is read."""
+  rows, columns = dataset.shape[-2:]
+  if min(rows, columns) < size:
+    raise ValueError(
+      f'{dataset.name.split("/")[-1]} has {rows} x {columns} '
+      f'pixels; wanted are {size} x {size}'
+    )
+  y, x = rows // 2 - size // 2, columns // 2 - size // 2
+  return dataset[..., y : y + size, x : x + size]
+
+
+def read_composites(
+  group: Any, size: int, missing_bands: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+  """Reads stored composites.
+
+  Args:
+    group: group of the place.
+    size: k, pixels per side of the central crop.
+    missing_bands: names of bands that may be absent: they become NaN.
+
+  Returns:
+    pixels [12, 10, k, k], int16, or float32 where there are fractions or NaN;
+    bool [12], months with an observation.
+
+  Raises:
+    ValueError: for what is missing, misplaced or on another scale.
+  """
+  dataset = group[IMAGE]
+  if dataset.ndim != 4 or dataset.shape[0] != composites.NUM_MONTHS:
+    raise ValueError(
+      f'{IMAGE} is {dataset.shape}; wanted are 12 months: '
+      '[12, bands, rows, columns]'
+    )
+  order = _band_order(group, dataset, missing_bands)
+  pixels = _cropped(dataset, size)
+  _check_scale(pixels)
+  padded = np.concatenate([pixels, np.zeros_like(pixels[:, :1])], axis=1)
+  pixels = padded[:, order]
+  months = np.asarray(np.isfinite(pixels).any(axis=(1, 2, 3)))
+  if not months.any():
+    raise ValueError('all its months are missing')
+  pixels = without_bands(pixels, missing_bands)
+  limits = np.iinfo(np.int16)
+  if not np.array_equal(
+    pixels, np.clip(np.trunc(pixels), limits.min, limits.max)
+  ):
+    return pixels.astype(np.float32), months
+  return pixels.astype(np.int16), months
+
+
+def _band_order(group, dataset, missing_bands):
+  """Where each band stands; -1 where there is none.
+
+  Without names (an attribute `bands`) there must be ten, in the order of
+  `composites.BANDS`, or those of it that are not said to be missing.
+  """
+  named = dataset.attrs.get(BAND_NAMES, group.attrs.get(BAND_NAMES))
+  expected = [band for band in composites.BANDS if band not in missing_bands]
+  names = (
+    expected if named is None else [_canonical(name) for name in _texts(named)]
+  )
+  absent = [band for band in expected if band not in names]
+  if absent or len(names) != dataset.shape[1]:
+    raise ValueError(
+      f'{IMAGE} has {dataset.shape[1]} bands'
+      + (f', named {names}' if named is not None else ' without names')
+      + f'; wanted are {", ".join(expected)}'
+      + (f', of which it lacks {absent}' if absent else '')
+      + '. Name them in an attribute `bands` if the order is another; if the '
+      'sensor lacks some, say so: --missing-bands NAME'
+    )
+  return [
+    names.index(band) if band in expected else -1 for band in composites.BANDS
+  ]
+
+
+def without_bands(
+  pixels: np.ndarray, missing_bands: Sequence[str]
+) -> np.ndarray:
+  """Returns pixels with NaN in the bands that are missing.
+
+  Args:
+    pixels: [12, 10, k, k], bands of `composites.BANDS`.
+    missing_bands: names of the bands; if there are none, `pixels` is returned
+      as it is, else float32.
+  """
+  if not missing_bands:
+    return pixels
+  pixels = pixels.astype(np.float32)
+  pixels[:, [composites.BANDS.index(band) for band in missing_bands]] = np.nan
+  return pixels
+
+
+def _check_scale(values: np.ndarray) -> None:
+  """Raises if values are reflectance from 0 to 1."""
+  if values.dtype.kind != 'f':
+    return
+  top = np.nanmax(values, initial=0)
+  if top <= _REFLECTANCE_ITSELF and (values[np.isfinite(values)] % 1).any():
+    raise ValueError(
+      f'its values reach {top:.3g}, so they are reflectance '
+      'itself; wanted is reflectance x 10,000: multiply them'
+    )
+
+
+def _canonical(name: str) -> str:
+  """'B02' as 'B2'; other names as they are."""
+  match = re.fullmatch(r'[Bb]0?(\d+[Aa]?)', name)
+  return f'B{match[1].upper()}' if match else name
+
+
+def _texts(value: Any) -> list[str]:
+  """A list of str of an attribute: an array of strings, or one long one."""
+  if isinstance(value, (bytes, str)):
+    return re.findall(r'[^\s,;\'"\[\]]+', as_text(value))
+  return [as_text(item) for item in np.ravel(value)]
+
+
+def as_text(value: Any) -> str:
+  """Returns the value of an attribute, a text or an array of one, as str."""
+  if isinstance(value, np.ndarray) and value.size == 1:
+    value = value.item()
+  return value.decode() if isinstance(value, bytes) else str(value)
