@@ -8,7 +8,7 @@ taken between the runs. Prints a Markdown table of a row each; FLOPs count
 matrix products and convolutions, as if every one were computed plainly. With
 `--cpu_time` processor seconds count instead of the clock's, for a busy machine;
 give it one core (`taskset -c 0`), or waiting threads count too. Blocks have
-parameters of their own (`image_tokenizer.unstacked`) unless `--stacked`.
+parameters of their own (`Tokenizer.unstacked`) unless `--stacked`.
 """
 
 import functools

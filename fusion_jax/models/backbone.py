@@ -86,7 +86,7 @@ class Backbone(nn.Module):
 
   def __post_init__(self) -> None:
     super().__post_init__()
-    check(self.width, self.num_heads, self.mlp)
+    blocks.check_sizes(self.width, self.num_heads, self.mlp)
     names = [m.name for m in self.modalities]
     if names != sorted(set(names)):
       raise ValueError(
@@ -318,29 +318,6 @@ def param_shapes(model: Backbone) -> Params:
   }
   batch = {'encoder': {**slots, 'patches': patches}, 'decoder': slots}
   return jax.eval_shape(model.init, jax.random.key(0), batch)['params']
-
-
-def check(width: int, num_heads: int, mlp: str) -> None:
-  """Checks sizes of a model.
-
-  Args:
-    width: D, width of the tokens.
-    num_heads: number of attention heads.
-    mlp: kind of MLP.
-
-  Raises:
-    ValueError: if the width is not divisible by `num_heads` and by 4, or there
-      is no such MLP.
-  """
-  if width % num_heads:
-    raise ValueError(f'width={width} does not divide by num_heads={num_heads}.')
-  if width % 4:
-    raise ValueError(
-      f'width={width} must be divisible by 4: half of the '
-      'position vector is for rows, half for columns.'
-    )
-  if mlp not in layers.MLPS:
-    raise ValueError(f'mlp={mlp!r} is none of {sorted(layers.MLPS)}.')
 
 
 def _value_range(modality: modality_table.Modality) -> tuple[int, int]:

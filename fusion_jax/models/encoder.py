@@ -13,7 +13,6 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from fusion_jax import modalities as modality_table
-from fusion_jax.models import backbone
 from fusion_jax.nn import blocks, embeddings, layers, positions
 from fusion_jax.ops import patches
 from fusion_jax.types import Array, Params
@@ -64,7 +63,7 @@ class Encoder(nn.Module):
 
   def __post_init__(self) -> None:
     super().__post_init__()
-    backbone.check(self.width, self.num_heads, self.mlp)
+    blocks.check_sizes(self.width, self.num_heads, self.mlp)
     if self.merge not in MERGES:
       raise ValueError(f'merge={self.merge!r} is none of {MERGES}.')
 

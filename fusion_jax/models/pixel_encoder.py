@@ -201,7 +201,9 @@ class PixelEncoder(nn.Module):
     factored = median is None and self.is_factored(len(rows))
     factors = (features, rows) if factored else None
     if median is not None:
-      tokens, keep = self._collapse(tokens, pixels, keep, median)
+      tokens, keep = pixel_sequence.replace_by_median(
+        tokens, self.embed(pixels), self.positions, keep, median
+      )
     visible = jnp.concatenate([jnp.ones((len(keep), 1), bool), keep], axis=1)
     return (tokens, visible[:, None, None, :]), factors
 
@@ -232,22 +234,6 @@ class PixelEncoder(nn.Module):
       unroll=min(self.unroll, self.depth - 2),
     )(self.blocks, first, visible)
     return tokens, [first, *outputs]
-
-  def _collapse(
-    self, tokens: jax.Array, pixels: jax.Array, keep: Array, median: Array
-  ) -> tuple[jax.Array, jax.Array]:
-    """Puts the median of the kept tokens, without positions, on the first step.
-
-    Only where `median` is True; the other time steps are then hidden.
-    """
-    medians = calendar.lower_median(self.embed(pixels), keep)
-    medians += jnp.mean(self.positions, axis=0)[None].astype(self.dtype)
-    tokens = tokens.at[:, 1].set(
-      jnp.where(median[:, None], medians, tokens[:, 1])
-    )
-    first = (jax.lax.iota(jnp.int32, keep.shape[1]) == 0)[None, :]
-    alone = first & keep.any(axis=1, keepdims=True)
-    return tokens, jnp.where(median[:, None], alone, keep)
 
   def _check(self) -> None:
     """Raises ValueError for attributes that no encoder can have."""

@@ -138,3 +138,35 @@ def features_and_rows(
     [of_class, jnp.pad(of_steps, ((0, 0), (0, 0), (0, 1)))], axis=1
   )
   return features.astype(dtype), rows
+
+
+def replace_by_median(
+  tokens: jax.Array,
+  embedded: jax.Array,
+  months_table: jax.Array,
+  keep: Array,
+  median: Array,
+) -> tuple[jax.Array, jax.Array]:
+  """Replaces the kept tokens of some series by one, their lower median.
+
+  It stands on the first time step, with the mean of the months' positions; the
+  other time steps are then hidden.
+
+  Args:
+    tokens: [B, T + 1, D] float, the class token first.
+    embedded: [B, T, D] float, the tokens of the time steps without positions.
+    months_table: [12, D] float, the learned position vector of each month.
+    keep: bool [B or 1, T], the time steps that exist.
+    median: bool [B or 1], the series whose tokens are replaced.
+
+  Returns:
+    [B, T + 1, D] float, the tokens; and bool [B, T], the time steps that exist.
+  """
+  medians = calendar.lower_median(embedded, keep)
+  medians += jnp.mean(months_table, axis=0)[None].astype(embedded.dtype)
+  tokens = tokens.at[:, 1].set(
+    jnp.where(median[:, None], medians, tokens[:, 1])
+  )
+  first = (jax.lax.iota(jnp.int32, keep.shape[1]) == 0)[None, :]
+  alone = first & keep.any(axis=1, keepdims=True)
+  return tokens, jnp.where(median[:, None], alone, keep)

@@ -192,3 +192,26 @@ class Stack(nn.Module):
     )
     tokens, outputs = scan(self.blocks, tokens, *args)
     return (tokens, outputs) if keep_all else tokens
+
+
+def check_sizes(width: int, num_heads: int, mlp: str) -> None:
+  """Checks the sizes of a model of these blocks.
+
+  Args:
+    width: D, width of the tokens.
+    num_heads: number of attention heads.
+    mlp: kind of MLP.
+
+  Raises:
+    ValueError: if the width is not divisible by `num_heads` and by 4, or there
+      is no such MLP.
+  """
+  if width % num_heads:
+    raise ValueError(f'width={width} does not divide by num_heads={num_heads}.')
+  if width % 4:
+    raise ValueError(
+      f'width={width} must be divisible by 4: half of the '
+      'position vector is for rows, half for columns.'
+    )
+  if mlp not in layers.MLPS:
+    raise ValueError(f'mlp={mlp!r} is none of {sorted(layers.MLPS)}.')

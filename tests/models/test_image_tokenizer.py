@@ -150,7 +150,7 @@ def test_bfloat16_stays_close_to_float32():
 
 def test_blocks_with_parameters_of_their_own_give_the_same_ids():
   model, params, images = small()
-  alone, apart = image_tokenizer.unstacked(model, params)
+  alone, apart = model.unstacked(params)
   features = [
     jax.jit(functools.partial(m.apply, method='features'))(
       {'params': p}, images

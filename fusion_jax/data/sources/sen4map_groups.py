@@ -37,26 +37,7 @@ def read_acquisitions(
     ValueError: for what is missing, misplaced or on another scale.
   """
   names = {_canonical(name): name for name in group}
-  absent = [
-    band
-    for band in composites.BANDS
-    if band not in names and band not in missing_bands
-  ]
-  if absent:
-    raise ValueError(
-      f'it lacks the bands {absent}; it has {sorted(group)}. If the sensor '
-      f'has none, say so: --missing-bands {" ".join(absent)}'
-    )
-  if SCENE_CLASS not in group:
-    raise ValueError(
-      f'it lacks {SCENE_CLASS}, the scene classification; '
-      f'it has {sorted(group)}'
-    )
-  if PRODUCTS not in group.attrs:
-    raise ValueError(
-      f'it lacks the attribute {PRODUCTS}, the dates; it has '
-      f'{sorted(group.attrs)}'
-    )
+  _check_contents(group, names, missing_bands)
   _check_grids(group, [names[x] for x in composites.BANDS if x in names])
   scene_class = _cropped(group[SCENE_CLASS], size)
   counts = np.stack(
@@ -80,6 +61,30 @@ def read_acquisitions(
     np.where(known, scene_class, composites.CLOUD_CLASS),
     products,
   )
+
+
+def _check_contents(group, names, missing_bands):
+  """Raises unless a group has its bands, their classes and their dates."""
+  absent = [
+    band
+    for band in composites.BANDS
+    if band not in names and band not in missing_bands
+  ]
+  if absent:
+    raise ValueError(
+      f'it lacks the bands {absent}; it has {sorted(group)}. If the sensor '
+      f'has none, say so: --missing-bands {" ".join(absent)}'
+    )
+  if SCENE_CLASS not in group:
+    raise ValueError(
+      f'it lacks {SCENE_CLASS}, the scene classification; '
+      f'it has {sorted(group)}'
+    )
+  if PRODUCTS not in group.attrs:
+    raise ValueError(
+      f'it lacks the attribute {PRODUCTS}, the dates; it has '
+      f'{sorted(group.attrs)}'
+    )
 
 
 def _check_grids(group, names):
