@@ -148,7 +148,14 @@ def from_torch(
 
 
 def to_openai(params: Params) -> dict[str, np.ndarray]:
-  """Returns our parameters as a flat state, {key: array}, of OpenAI."""
+  """Returns our parameters as a flat state of OpenAI.
+
+  Args:
+    params: nested dict of arrays of a `Clip`, linear weights [in, out].
+
+  Returns:
+    {key: float32 array}, linear weights [out, in], every layer by itself.
+  """
   flat, state = traverse_util.flatten_dict(params, sep='/'), {}
   for row in openai_table():
     (key,), value = row.theirs, np.asarray(flat[row.ours])

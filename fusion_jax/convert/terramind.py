@@ -216,9 +216,16 @@ def match(
 
 
 def to_terramind(params: Params, rows: Sequence[Row]) -> dict[str, np.ndarray]:
-  """Returns the flat state, {key: array}, of our nested parameters.
+  """Returns the flat state of our nested parameters.
 
   Tied parameters come once, without what `from_terramind` drops.
+
+  Args:
+    params: nested dict of arrays; those of layers are stacked, [L, ...].
+    rows: table of `backbone_table` or `encoder_table`.
+
+  Returns:
+    {key: array [...]}, every layer by itself, linear weights [out, in].
   """
   flat, state = _flatten(params), {}
   for row in rows:

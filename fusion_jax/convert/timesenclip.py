@@ -96,8 +96,9 @@ def from_torch(
   """Returns the encoder that a flat state belongs to, and its parameters.
 
   Args:
-    state: arrays by key, of an encoder alone or of a training run. Keys that do
-      not belong to the encoder are left out and logged.
+    state: {key: array [...]} of an encoder alone or of a training run, linear
+      weights [out, in]. Keys that do not belong to the encoder are left out and
+      logged.
     num_heads: number of attention heads, which a state does not contain; 0
       takes heads that are 64 wide as in the paper.
     activation: 'relu', as in all released code, or 'gelu'.
@@ -149,11 +150,14 @@ def from_torch(
 
 
 def to_torch(params: Params, depth: int) -> dict[str, np.ndarray]:
-  """Returns the flat state in their layout, arrays by key.
+  """Returns the flat state in their layout.
 
   Args:
-    params: parameters of a `PixelEncoder`.
-    depth: its number of layers.
+    params: parameters of a `PixelEncoder`; 'blocks' are stacked, [L - 2, ...].
+    depth: L, its number of layers.
+
+  Returns:
+    {key: array [...]}, every layer by itself, linear weights [out, in].
   """
   flat: Any = traverse_util.flatten_dict(dict(params), sep='/')
   state = {}

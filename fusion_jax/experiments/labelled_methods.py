@@ -52,7 +52,11 @@ class Supervised:
     self.head = post_norm.Linear(1 if self.regression else len(problem.classes))
 
   def init(self, key: jax.Array) -> tuple[Params, dict[str, Any]]:
-    """Returns fresh parameters and no other arrays."""
+    """Returns fresh parameters and no other arrays.
+
+    Args:
+      key: random key [] of the initial values.
+    """
     key_encoder, key_head = jax.random.split(key)
     width = self.encoder.output_width
     encoder: dict[str, Any] = dict(
@@ -203,8 +207,16 @@ def forest_predictions(
 ) -> np.ndarray:
   """Returns out-of-fold predictions of a random forest.
 
-  Missing values go to the better side of a split. Arguments and result are
-  those of `encoder_predictions`; a forest has no configuration or members.
+  Missing values go to the better side of a split.
+
+  Args:
+    problem: the data set.
+    folds: (known, held-out places) of every fold.
+    config: not used; a forest has no configuration.
+    members: not used; there is one forest.
+
+  Returns:
+    [P, classes] probabilities, or [P, 1] values.
   """
   del config, members
   features = problem.values.reshape(len(problem.values), -1)
@@ -233,7 +245,14 @@ def naive_predictions(
 ) -> np.ndarray:
   """Returns the majority class, or the mean, of the known places.
 
-  Arguments and result are those of `encoder_predictions`.
+  Args:
+    problem: the data set.
+    folds: (known, held-out places) of every fold.
+    config: not used.
+    members: not used.
+
+  Returns:
+    [P, classes], 1 for the majority class and 0 for others, or [P, 1] values.
   """
   del config, members
   predictions = np.zeros((len(problem.target), len(problem.classes) or 1))

@@ -44,7 +44,23 @@ def write(
   transform: Any,
   tags: Mapping[str, str],
 ) -> None:
-  """Writes embeddings; see `write_zarr` and `write_parquet` for `blocks`."""
+  """Writes embeddings of a scene to Zarr or GeoParquet.
+
+  Args:
+    path: file or folder to write; its ending tells the format.
+    blocks: pairs of a block of the scene and its arrays, 'embedding' int8
+      [Y, X, E] and 'scale' float32 [Y, X]. Their product has length 1; a scale
+      of 0 stands for no data.
+    shape: rows and columns of the scene.
+    block: rows and columns of the chunks of Zarr.
+    width: E, length of the embeddings.
+    crs: coordinate system of the scene, as rasterio has it.
+    transform: affine map from pixels to coordinates of `crs`.
+    tags: texts that are kept with the embeddings, by name.
+
+  Raises:
+    ValueError: if the ending is none of the two.
+  """
   check_path(path)
   path = pathlib.Path(path)
   temporary = path.with_name(f'{path.name}.tmp')

@@ -72,8 +72,9 @@ def column_water_mm(
   """Returns the water vapour over a place in mm: a fifteenth more per kelvin.
 
   Args:
-    surface_k: daily mean temperature at the surface, K. Falling with height,
-      it also thins the column over mountains.
+    surface_k: daily mean temperature at the surface in K, a number or an array
+      [...] of the shape of the result. Falling with height, it also thins the
+      column over mountains.
     humidity: relative humidity, 0..1.
 
   Source: Clausius-Clapeyron with a scale height of 2 km.
@@ -89,7 +90,8 @@ def vapour_transmission(
   Strong lines absorb by a law of the square root.
 
   Args:
-    water_mm: column water vapour in mm.
+    water_mm: column water vapour in mm, a number or an array [...] of the
+      shape of the result.
     air_mass: relative length of the path through the air.
   """
   return np.exp(-_STRONG_LINES * np.sqrt(water_mm * air_mass))

@@ -33,7 +33,7 @@ def test_no_place_breaks_the_rule(rule):
 def test_docstrings_of_functions_on_arrays_state_shapes():
   missing = rules.missing_shapes()
   share = len(missing) / len(rules.functions_on_arrays())
-  assert share <= KNOWN.get('missing_shapes', 0.05), '\n'.join(missing)
+  assert share <= 0.05, '\n'.join(missing)
 
 
 def test_suppressions_are_rare():

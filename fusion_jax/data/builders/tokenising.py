@@ -83,7 +83,7 @@ def tokenise(
   squares: Squares | None,
   batch_size: int,
 ) -> list[dict[str, np.ndarray]]:
-  """Codes of some examples.
+  """Returns the codes of some examples.
 
   Args:
     rows: the examples.
@@ -93,8 +93,10 @@ def tokenise(
     batch_size: number of squares or series that are encoded together.
 
   Returns:
-    The fields of every example that hold its codes, `codes/<modality>`, and
-    the corners of the squares.
+    The fields of every example that hold its codes, `codes/<modality>`: uint16
+    [T] of series, uint16 [S, Y / 16, X / 16] of S squares of images, [0, ...]
+    where the image is missing; and the corners of the squares, int16 [S, 2] in
+    pixels.
 
   Raises:
     ValueError: if the images of an example are of several sizes, or a code

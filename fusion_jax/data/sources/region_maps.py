@@ -78,6 +78,17 @@ class Raster:
     )
 
   def __call__(self, point_ids: np.ndarray) -> np.ndarray:
+    """Returns the indices of the classes at LUCAS points.
+
+    Args:
+      point_ids: int [P], the eight digits of each point.
+
+    Returns:
+      int32 [P], -1 where the map has no class.
+
+    Raises:
+      ValueError: if, without a table, a value is no index of a class.
+    """
     lat, lon = lucas_grid.coordinates(point_ids)
     x, y = rasterio.warp.transform(_WGS84, self._raster.crs, lon, lat)[:2]
     values = self._raster.sample(list(zip(x, y)), indexes=1, masked=True)
@@ -137,6 +148,14 @@ class Polygons:
     )
 
   def __call__(self, point_ids: np.ndarray) -> np.ndarray:
+    """Returns the indices of the classes at LUCAS points.
+
+    Args:
+      point_ids: int [P], the eight digits of each point.
+
+    Returns:
+      int32 [P], -1 where the map has no class.
+    """
     ids = np.asarray(point_ids, np.int64)
     row, column = self._north - ids % 10_000, ids // 10_000 - self._west
     grid = np.asarray(self._grid)
