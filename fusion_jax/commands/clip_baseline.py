@@ -21,7 +21,7 @@ class Arguments:
   A place is one picture, the annual composite in red, green and blue, and the
   mean of its ground photos; prompts are the files that fusion-jax prepare
   prompts wrote beside the data; --scenicness is the folder of rated prompts
-  and votes that benchmarks/fetch_scenicness.py fetches.
+  and votes that fusion-jax prepare scenicness fetches.
 
   Attributes:
     clip: converted CLIP, the one that embedded the photos

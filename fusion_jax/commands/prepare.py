@@ -85,12 +85,17 @@ def _write_prompt_vectors(step: datasets.PromptVectors) -> None:
   datasets.write_prompt_vectors(step)
 
 
+def _fetch_scenicness(step: datasets.Scenicness) -> None:
+  datasets.fetch_scenicness(step)
+
+
 STEPS: Mapping[str, Step] = {
   name: Step((recipe, Target, datasets.BuildSettings), _prepare)
   for name, recipe in datasets.DATASETS.items()
 } | {
   'photos': Step((datasets.PhotoVectors,), _write_photo_vectors),
   'prompts': Step((datasets.PromptVectors,), _write_prompt_vectors),
+  'scenicness': Step((datasets.Scenicness,), _fetch_scenicness),
   'tokenize': Step((datasets.Codes,), _write_codes),
 }
 

@@ -6,12 +6,13 @@
 A recipe is a frozen dataclass. Its fields are the arguments of `fusion-jax
 prepare NAME` and the content of `prepare.json` beside the data: equal recipes
 give equal bytes. `BuildSettings` says how a data set is written, in how many
-processes for instance. Three further steps add to data that are prepared, or
+processes for instance. Four further steps add to data that are prepared, or
 prepare what a recipe reads:
 
   `write_codes(Codes(...))`: codes of tokenizers beside images and series
   `write_photo_vectors(PhotoVectors(...))`: CLIP's vectors of ground photos
   `write_prompt_vectors(PromptVectors(...))`: CLIP's vectors of texts
+  `fetch_scenicness(Scenicness(...))`: rated prompts and votes of scenicness
 
 Packages that read archives are imported when a reader opens, not before.
 """
@@ -35,6 +36,7 @@ from fusion_jax.datasets.prompt_vectors import (
   write_prompt_vectors,
 )
 from fusion_jax.datasets.recipe import Recipe
+from fusion_jax.datasets.scenicness import Scenicness, fetch_scenicness
 from fusion_jax.datasets.series import Series
 from fusion_jax.datasets.simulated import Simulated, SimulatedPixels
 
@@ -47,6 +49,7 @@ __all__ = [
   'PromptVectors',
   'Recipe',
   'Samples',
+  'Scenicness',
   'Sen4Map',
   'Series',
   'Simulated',
@@ -54,6 +57,7 @@ __all__ = [
   'Stations',
   'TerraMesh',
   'WorldCereal',
+  'fetch_scenicness',
   'find',
   'from_fields',
   'from_json',

@@ -79,7 +79,7 @@ def write_prompt_vectors(step: PromptVectors) -> list[pathlib.Path]:
       for task in step.tasks or labels.TASKS
       for kind in KINDS
     }
-  model = _load(step.clip)
+  model = load_clip(step.clip)
   out = pathlib.Path(step.out)
   out.mkdir(parents=True, exist_ok=True)
   written = []
@@ -124,8 +124,11 @@ def _read_own(step: PromptVectors, task: str) -> 'prompts.Prompts':
   return dataclasses.replace(prompts, vectors=None)
 
 
-def _load(clip: str) -> 'clip_model.ClipModel':
-  """A converted CLIP.
+def load_clip(clip: str) -> 'clip_model.ClipModel':
+  """Loads a converted CLIP.
+
+  Args:
+    clip: folder of the model.
 
   Raises:
     ValueError: if the folder holds another model.

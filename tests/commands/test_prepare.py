@@ -99,11 +99,17 @@ def test_blocks_and_stations_are_json_files(asked, tmp_path):
 
 def test_steps_get_their_arguments(monkeypatch):
   calls = []
-  for name in ('write_codes', 'write_photo_vectors', 'write_prompt_vectors'):
+  for name in (
+    'fetch_scenicness',
+    'write_codes',
+    'write_photo_vectors',
+    'write_prompt_vectors',
+  ):
     monkeypatch.setattr(datasets, name, lambda step: calls.append(step) or 0)
   run('tokenize --data d --tokenizers a b --image_size 64 --shard 1/2')
   run('photos --source p --out v --clip c --photos_per_file 3')
   run('prompts --out v --clip c --tasks crops --all_classes')
+  run('scenicness --out s --clip c')
   assert calls == [
     datasets.Codes(
       data='d', tokenizers=('a', 'b'), image_size=64, shard=(1, 2)
@@ -112,6 +118,7 @@ def test_steps_get_their_arguments(monkeypatch):
     datasets.PromptVectors(
       out='v', clip='c', tasks=('crops',), all_classes=True
     ),
+    datasets.Scenicness(out='s', clip='c'),
   ]
 
 

@@ -10,7 +10,6 @@ from fusion_jax import configurations
 from fusion_jax.commands import app
 from tests.structure import source
 
-KNOWN_MISSING = {'convert'}  # Commands to come; to become empty.
 DOCUMENTS = ['README.md', 'CONTRIBUTING.md', 'launch/README.md']
 
 
@@ -27,8 +26,6 @@ def commands():
 
 @pytest.mark.parametrize('words', list(commands()))
 def test_command_of_a_document_is_understood(words, capsys):
-  if words[0] in KNOWN_MISSING:
-    pytest.skip(f'fusion-jax {words[0]} is to come.')
   flags = [word.partition('=')[0] for word in words if word.startswith('--')]
   if words[0] == 'train':
     config = configurations.load(words[words.index('--config') + 1])

@@ -4,7 +4,7 @@
             prompt a row, with its rater's number and score from 1 to 10
   votes     TSV of ScenicOrNot (ODbL): one place a row, with its mean vote
 
-Neither comes with the package; `benchmarks/fetch_scenicness.py` gets them.
+Neither comes with the package; `fusion-jax prepare scenicness` gets them.
 """
 
 import csv
