@@ -20,7 +20,7 @@ _TIMEOUT_S = 60
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scenicness:
-  """Rated prompts and votes of scenicness, downloaded for its evaluation.
+  """Rated prompts and votes of scenicness, downloaded.
 
   They do not come with this package: the prompts (Levering et al. 2024,
   10.1371/journal.pone.0307083) name no licence, the votes of ScenicOrNot are a
