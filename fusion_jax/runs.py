@@ -59,6 +59,10 @@ TASKS: dict[
 }
 
 
+class PreparationError(ValueError):
+  """Another process of the run could not prepare the data."""
+
+
 def run(
   config: Config, workdir: str | os.PathLike[str]
 ) -> state_lib.TrainState:
@@ -73,7 +77,8 @@ def run(
 
   Raises:
     ValueError: if there is no such task, the batch does not divide over the
-      devices, the data are not prepared, or the run began with other data.
+      devices, the data are not prepared, or the run began with other data;
+      `PreparationError` if process 0 could not prepare them.
     FloatingPointError: if the loss is not finite.
   """
   start = time.perf_counter()
@@ -165,7 +170,8 @@ def prepare_data(
 
   Raises:
     ValueError: if the data set is an archive that is not prepared yet: a run
-      does not prepare archives.
+      does not prepare archives; or if the data set cannot be made, which in
+      all processes but the first is a `PreparationError`.
   """
   is_archive = data.name == 'terramesh' or not data.prepare
   if is_archive and not data.dir:
@@ -206,7 +212,7 @@ def _prepare_once(data: Config, path: pathlib.Path) -> None:
   if jax.process_count() > 1:
     failed = bool(multihost_utils.broadcast_one_to_all(np.array(failed)))
   if failed:
-    raise failure or RuntimeError(
+    raise failure or PreparationError(
       f'Process 0 could not prepare {path}; its log says why.'
     )
 

@@ -7,8 +7,8 @@ are:
 
 - `UsageError` and absl's `flags.Error`: the command line is wrong;
 - `ValueError`: arguments, configurations or files do not fit. The library's
-  own `CheckpointError`, `TooManyBadExamples`, `ProcessCountError`,
-  `OutsideGridError` and `TorchFileError` are of this kind;
+  own `CheckpointError`, `TooManyBadExamples`, `PreparationError`,
+  `ProcessCountError`, `OutsideGridError` and `TorchFileError` are of this kind;
 - `OSError`: files that cannot be read or written, `FileNotFoundError` and
   `FileExistsError` among them;
 - `extras.MissingExtraError`: optional packages are not installed;

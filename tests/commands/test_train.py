@@ -204,6 +204,9 @@ def test_a_failure_to_prepare_ends_every_process(tmp_path):
     outputs = [
       process.communicate(timeout=200)[0] for process in (first, second)
     ]
-  assert first.returncode and second.returncode
+  assert first.returncode == second.returncode == 1
   assert "compression='zip'" in outputs[0], outputs[0][-3000:]
-  assert 'Process 0 could not prepare' in outputs[1], outputs[1][-3000:]
+  message = 'fusion-jax train: Process 0 could not prepare'
+  assert message in outputs[1], outputs[1][-3000:]
+  for output in outputs:
+    assert 'Traceback' not in output, output[-3000:]
