@@ -77,8 +77,7 @@ def run(
 
   Raises:
     ValueError: if there is no such task, the batch does not divide over the
-      devices, the data are not prepared, or the run began with other data;
-      `PreparationError` if process 0 could not prepare them.
+      devices, the run began with other data, or as `prepare_data`.
     FloatingPointError: if the loss is not finite.
   """
   start = time.perf_counter()
