@@ -131,7 +131,7 @@ SMOKE = dict(
 
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
   """Returns the run that `arg` names: 'size=paper,data=sen4map,side=5'."""
-  arg = common.parse(
+  args = common.parse(
     arg,
     size='small',
     data='simulated',
@@ -142,8 +142,8 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     labels='',
     smoke=False,
   )
-  run = common.choose(RUNS, arg.size, 'size')
-  data = common.choose(DATA, arg.data, 'data')
+  run = common.choose(RUNS, args.size, 'size')
+  data = common.choose(DATA, args.data, 'data')
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.num_steps = run['num_steps']
@@ -151,10 +151,10 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.accumulate = 1  # Micro-batches a step; the code has 8 of 64.
   # ReLU as in all released code (the paper: GELU).
   config.model = dict(
-    SIZES[arg.size],
+    SIZES[args.size],
     output_width=512,
     num_bands=10,
-    side=arg.side,
+    side=args.side,
     activation='relu',
     single='mean',
     kept='own',
@@ -165,8 +165,8 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.missing_bands = ()  # Names of bands that the sensor lacks.
   config.data = data['data']
   config.remember = data['remember']  # Keep scaled examples in memory.
-  if arg.data == 'simulated':
-    config.data.prepare.size = arg.side
+  if args.data == 'simulated':
+    config.data.prepare.size = args.side
   config.optimizer = dict(
     OPTIMIZER, peak_lr=run['peak_lr'], warmup_steps=run['warmup_steps']
   )
@@ -174,21 +174,21 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.mesh = dict(fsdp=1)
   config.evals = dict(every=run['eval_every'], batch_size=256)
   config.log_every = 20
-  if arg.supervised:
-    _classify(config, arg, run)
+  if args.supervised:
+    _classify(config, args, run)
   else:
-    _align(config, arg, run, data)
-  if arg.smoke:
+    _align(config, args, run, data)
+  if args.smoke:
     config.update(SMOKE)
-    if arg.data == 'simulated':
+    if args.data == 'simulated':
       config.data.prepare.splits = dict(train=64, val=16, test=16)
   return config
 
 
-def _align(config, arg, run, data):
+def _align(config, args, run, data):
   """Fields of the alignment with photos."""
-  kind = arg.augment or 'tsdrop'  # The evaluated checkpoint's.
-  config.name = f'align_pixels_{arg.size}_{arg.data}_{arg.side}_{kind}'
+  kind = args.augment or 'tsdrop'  # The evaluated checkpoint's.
+  config.name = f'align_pixels_{args.size}_{args.data}_{args.side}_{kind}'
   config.task = 'align_pixels'
   config.augment = dict(kind=kind, per_sample=run['per_sample'])
   config.pool = dict(kind='per_image', reduction='sum')
@@ -207,7 +207,7 @@ def _align(config, arg, run, data):
   config.optimizer.bounds = {'log_scale': (0.0, 4.6052)}  # Scale 1 to 100.
   # {label: vectors of the prompts that select models}; then, for the report,
   # files '{label}.{kind}.npz' beside them, and labels to retrieve by.
-  labels = arg.labels.split('+') if arg.labels else data['labels']
+  labels = args.labels.split('+') if args.labels else data['labels']
   config.evals.prompts = {label: f'prompts/{label}.npz' for label in labels}
   config.evals.update(data['evals'])
   config.checkpoint = dict(
@@ -218,18 +218,18 @@ def _align(config, arg, run, data):
   )
 
 
-def _classify(config, arg, run):
+def _classify(config, args, run):
   """Fields of the supervised upper bound of one label."""
   config.name = (
-    f'classify_pixels_{arg.size}_{arg.data}_{arg.side}_'
-    f'{arg.supervised}_{arg.setting}'
+    f'classify_pixels_{args.size}_{args.data}_{args.side}_'
+    f'{args.supervised}_{args.setting}'
   )
   config.task = 'classify_pixels'
-  config.label = arg.supervised  # Of data/labels.py, or of the data set.
+  config.label = args.supervised  # Of data/labels.py, or of the data set.
   config.evals.split = 'test'  # Judged after the last step.
-  config.setting = arg.setting  # Or quarterly, single: steps of the year.
+  config.setting = args.setting  # Or quarterly, single: steps of the year.
   config.augment = dict(
-    kind=arg.augment or 'none', per_sample=run['per_sample']
+    kind=args.augment or 'none', per_sample=run['per_sample']
   )
   config.checkpoint = dict(
     every=config.evals.every, keep=1, best='val/accuracy', best_mode='max'

@@ -24,13 +24,16 @@ SAMPLES = dict(
 TOKEN_EARTH = dict(seed=0, image_size=72, splits=dict(train=2_000, val=64))
 
 
-def parse(arg: str, **defaults: Any) -> ml_collections.ConfigDict:
+def parse(arg: str, **defaults: Any) -> Any:
   """Reads 'size=base,data=terramesh' into an attribute dict.
 
   Args:
     arg: comma-separated `name=value`; a bare `name` means `name=True`.
     **defaults: every argument there is, with its default; a value is read as
       its default's type.
+
+  Returns:
+    An `ml_collections.ConfigDict` whose attributes are the arguments.
 
   Raises:
     ValueError: for a name that is not among the defaults.

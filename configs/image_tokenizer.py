@@ -110,20 +110,22 @@ OPTIMIZER = dict(
 
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
   """Returns the run that `arg` names: 'modality=DEM,data=terramesh'."""
-  arg = common.parse(
+  args = common.parse(
     arg, modality='S2L2A', size='mini', data='samples', smoke=False
   )
-  size = common.choose(SIZES, arg.size, 'size')
-  if arg.modality not in MODALITIES:
-    raise ValueError(f'modality={arg.modality} is not one of {MODALITIES}.')
-  run = RUNS[arg.size].get(arg.modality, PAPER if arg.size == 'base' else MINI)
-  table = modalities.get(arg.modality, role='target')
-  classes = arg.modality == 'LULC'
+  size = common.choose(SIZES, args.size, 'size')
+  if args.modality not in MODALITIES:
+    raise ValueError(f'modality={args.modality} is not one of {MODALITIES}.')
+  run = RUNS[args.size].get(
+    args.modality, PAPER if args.size == 'base' else MINI
+  )
+  table = modalities.get(args.modality, role='target')
+  classes = args.modality == 'LULC'
   config = ml_collections.ConfigDict()
-  config.name = f'image_tokenizer_{arg.modality}_{arg.size}_{arg.data}'
+  config.name = f'image_tokenizer_{args.modality}_{args.size}_{args.data}'
   config.task = 'image_tokenizer'
   config.seed = 0
-  config.modality = arg.modality
+  config.modality = args.modality
   # Subtracted and divided by, band by band: TerraMind's own.
   config.standards = dict(mean=table.mean, std=table.std)
   config.num_steps = run['num_steps']
@@ -141,7 +143,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     dtype='float32',
     unroll=1,
   )
-  config.data = common.choose(DATA, arg.data, 'data')
+  config.data = common.choose(DATA, args.data, 'data')
   config.optimizer = dict(
     OPTIMIZER,
     peak_lr=run['peak_lr'],
@@ -161,8 +163,8 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     decode_steps=(1, 10, 50),
   )
   config.log_every = 20
-  if arg.smoke:
+  if args.smoke:
     config.update(common.SMOKE)
-    if arg.data == 'simulated':
+    if args.data == 'simulated':
       config.data.prepare.splits = dict(train=16, val=2)
   return config

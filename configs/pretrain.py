@@ -227,13 +227,13 @@ OPTIMIZER = dict(
 
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
   """Returns the run that `arg` names, as 'size=base,data=terramesh'."""
-  arg = common.parse(
+  args = common.parse(
     arg, size='demo', data='simulated', tokens=False, smoke=False
   )
-  run = common.choose(RUNS, arg.size, 'size')
-  data = common.choose(DATA, arg.data, 'data')
+  run = common.choose(RUNS, args.size, 'size')
+  data = common.choose(DATA, args.data, 'data')
   config = ml_collections.ConfigDict()
-  config.name = f'pretrain_{arg.size}_{arg.data}'
+  config.name = f'pretrain_{args.size}_{args.data}'
   config.task = 'pretrain'
   config.seed = 0
   config.num_steps = run['num_steps']
@@ -244,7 +244,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   # Rows of the tables of coordinates: 30,000 fit TerraMind's vocabulary, our
   # own has 2,366 words.
   config.coords_vocab_size = run['coords_vocab_size']
-  chosen = data['modalities'] | (data['tokens'] if arg.tokens else {})
+  chosen = data['modalities'] | (data['tokens'] if args.tokens else {})
   config.modalities = chosen
   # Folder of weights to start from (`python -m fusion_jax.convert`), '' for
   # none; modalities that are new to them; such of theirs that are left out.
@@ -260,11 +260,11 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   # `prepare tokenize` stored; the ordinal term leaves them out (see above).
   config.series_codes = ()
   config.num_series_codes = 4_096  # Of levels=8-8-8-8.
-  config.model = dict(SIZES[arg.size], dtype='float32', unroll=run['unroll'])
+  config.model = dict(SIZES[args.size], dtype='float32', unroll=run['unroll'])
   config.loss = dict(weighting='mod', emd_weight=run['emd_weight'])
   config.data = data['data']
-  if arg.data == 'simulated':
-    config.data.prepare = common.TOKEN_EARTH if arg.tokens else run['earth']
+  if args.data == 'simulated':
+    config.data.prepare = common.TOKEN_EARTH if args.tokens else run['earth']
   config.optimizer = dict(
     OPTIMIZER, peak_lr=run['peak_lr'], warmup_steps=run['warmup_steps']
   )
@@ -280,10 +280,11 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     batch_size=64,
   )
   config.log_every = 20
-  if arg.smoke:
+  if args.smoke:
     config.update(common.SMOKE)
-    if arg.data == 'simulated':
-      config.data.prepare.splits = dict(train=64, val=8)
+    if args.data == 'simulated':
+      smoke_splits = dict(train=64, val=8)
+      config.update(data=dict(prepare=dict(splits=smoke_splits)))
   return config
 
 

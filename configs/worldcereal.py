@@ -57,10 +57,10 @@ OPTIMIZER = dict(
 
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
   """Returns the run that `arg` names: 'data=flanders', 'data=east_africa'."""
-  arg = common.parse(arg, data='flanders', smoke=False)
-  data = common.choose(DATA, arg.data, 'data')
+  args = common.parse(arg, data='flanders', smoke=False)
+  data = common.choose(DATA, args.data, 'data')
   config = ml_collections.ConfigDict()
-  config.name = f'worldcereal_{arg.data}'
+  config.name = f'worldcereal_{args.data}'
   config.task = 'classify_pixels'
   config.seed = 0
   config.num_steps = 400
@@ -83,15 +83,15 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.checkpoint = dict(
     every=400, keep=1, best='val/accuracy', best_mode='max'
   )
-  if arg.smoke:
+  if args.smoke:
     config.update(
       dict(
         num_steps=2,
         batch_size=8,
         log_every=1,
         evals=dict(every=2),
+        optimizer=dict(warmup_steps=1),
         checkpoint=dict(every=2),
       )
     )
-    config.optimizer.warmup_steps = 1
   return config
