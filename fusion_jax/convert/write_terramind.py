@@ -19,7 +19,8 @@ from fusion_jax.convert import (
   terramind_models,
   terramind_tokenizers,
 )
-from fusion_jax.models import coordinate_tokenizer
+from fusion_jax.models import backbone, coordinate_tokenizer, encoder
+from fusion_jax.types import Config
 
 
 def convert(
@@ -82,7 +83,7 @@ def convert(
     raise ValueError(f'{named}{error}') from error
 
 
-def make_model(config):
+def make_model(config: Config) -> backbone.Backbone | encoder.Encoder:
   """The `Backbone` or `Encoder` of a configuration of `describe`."""
   config = upgrade.upgrade(config)
   if config.task == 'pretrain':

@@ -1,7 +1,7 @@
 """Recipes of archives of images: TerraMesh, and folders of GeoTIFFs."""
 
 import dataclasses
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, ClassVar, cast, get_args
 
 from fusion_jax import extras
 from fusion_jax.data import readers
@@ -24,7 +24,7 @@ class Samples(gridded_weather.GriddedWeather):
       reads a third slower.
   """
 
-  name = 'samples'
+  name: ClassVar[str] = 'samples'
 
   source: str
   images: tuple[recipe.ImageName, ...] = ()
@@ -58,7 +58,7 @@ class TerraMesh(gridded_weather.GriddedWeather):
       reads a third slower.
   """
 
-  name = 'terramesh'
+  name: ClassVar[str] = 'terramesh'
 
   source: str
   images: tuple[recipe.ImageName, ...] = ()

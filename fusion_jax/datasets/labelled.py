@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from fusion_jax import extras
 from fusion_jax.datasets import recipe
@@ -35,7 +35,7 @@ class Sen4Map(recipe.Recipe):
       reads a third slower.
   """
 
-  name = 'sen4map'
+  name: ClassVar[str] = 'sen4map'
 
   source: str
   size: int = 1
@@ -92,7 +92,7 @@ class WorldCereal(recipe.Recipe):
       reads a third slower.
   """
 
-  name = 'worldcereal'
+  name: ClassVar[str] = 'worldcereal'
 
   source: str
   compression: str = 'uncompressed'

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from absl import logging
 
@@ -140,4 +140,4 @@ def load_clip(clip: str) -> 'clip_model.ClipModel':
     raise ValueError(
       f'{clip} is no CLIP; convert one (fusion-jax convert clip).'
     )
-  return model
+  return cast('clip_model.ClipModel', model)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
 
 from fusion_jax.data.builders import blocks as blocks_lib
 from fusion_jax.data.sources import stations as stations_lib
@@ -41,7 +41,7 @@ class Series(gridded_weather.GriddedWeather):
       reads a third slower.
   """
 
-  name = 'series'
+  name: ClassVar[str] = 'series'
 
   series: tuple[SeriesName, ...]
   blocks: Mapping[str, blocks_lib.Block]

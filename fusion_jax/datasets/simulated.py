@@ -4,7 +4,7 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from fusion_jax.data.builders import layout
 from fusion_jax.datasets import recipe
@@ -36,8 +36,8 @@ class Simulated(recipe.Recipe):
       reads a third slower.
   """
 
-  name = 'simulated'
-  generator = EARTH
+  name: ClassVar[str] = 'simulated'
+  generator: ClassVar[str] = EARTH
 
   seed: int = 0
   image_size: int = 264
@@ -87,8 +87,8 @@ class SimulatedPixels(recipe.Recipe):
       reads a third slower.
   """
 
-  name = 'simulated_pixels'
-  generator = EARTH
+  name: ClassVar[str] = 'simulated_pixels'
+  generator: ClassVar[str] = EARTH
 
   seed: int = 0
   size: int = 1

@@ -11,7 +11,7 @@ import os
 import pathlib
 import shutil
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
@@ -29,8 +29,10 @@ class Fusion(tfds.core.GeneratorBasedBuilder):
     beam: whether to make a Beam collection, one piece of work a part.
   """
 
-  VERSION = tfds.core.Version(layout.VERSION)
-  url_infos = {}  # Nothing is downloaded; TFDS would look for checksums.
+  VERSION: ClassVar[tfds.core.Version | None] = tfds.core.Version(layout.VERSION)
+  url_infos: ClassVar[
+    dict[str, Any]
+  ] = {}  # Nothing is downloaded; TFDS would look for checksums.
 
   def __init__(
     self,

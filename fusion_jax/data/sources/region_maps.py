@@ -15,6 +15,7 @@ import rasterio
 import rasterio.errors
 import rasterio.features
 import rasterio.warp
+from numpy import typing as npt
 
 from fusion_jax.data import labels, lucas_grid
 
@@ -77,7 +78,7 @@ class Raster:
       else {i: i for i in range(len(labels.classes(task)))}
     )
 
-  def __call__(self, point_ids: np.ndarray) -> np.ndarray:
+  def __call__(self, point_ids: npt.ArrayLike) -> np.ndarray:
     """Returns the indices of the classes at LUCAS points.
 
     Args:
@@ -138,7 +139,7 @@ class Polygons:
     west, south = np.floor(boxes[:, :2].min(0) / _KM)
     east, north = np.ceil(boxes[:, 2:].max(0) / _KM)
     self._west, self._north = int(west), int(north)
-    self._grid = rasterio.features.rasterize(
+    self._grid: np.ndarray = rasterio.features.rasterize(
       [(shape, index + 1) for shape, index in shapes],
       (self._north - int(south) + 1, int(east) - self._west + 1),
       transform=rasterio.Affine(
@@ -147,7 +148,7 @@ class Polygons:
       dtype=np.uint8,
     )
 
-  def __call__(self, point_ids: np.ndarray) -> np.ndarray:
+  def __call__(self, point_ids: npt.ArrayLike) -> np.ndarray:
     """Returns the indices of the classes at LUCAS points.
 
     Args:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.spatial
+from numpy import typing as npt
 
 EARTH_RADIUS_M = 6_371_000
 _LATS, _LONS = (49, 61), (-9, 3)  # Great Britain, degrees.
@@ -125,7 +126,10 @@ def read_votes(path: str | os.PathLike[str]) -> Votes:
 
 
 def match(
-  lat: np.ndarray, lon: np.ndarray, votes: Votes, radius_m: float = 1_000
+  lat: npt.ArrayLike,
+  lon: npt.ArrayLike,
+  votes: Votes,
+  radius_m: float = 1_000,
 ) -> np.ndarray:
   """Returns the nearest place with votes, int [P]; -1 if it is too far.
 
@@ -143,7 +147,10 @@ def match(
 
 
 def votes_at(
-  lat: np.ndarray, lon: np.ndarray, votes: Votes, radius_m: float = 1_000
+  lat: npt.ArrayLike,
+  lon: npt.ArrayLike,
+  votes: Votes,
+  radius_m: float = 1_000,
 ) -> np.ndarray:
   """Returns the mean votes [P] of places, NaN where none is near.
 
@@ -161,7 +168,7 @@ def _within(values: np.ndarray, limits: tuple[float, float]) -> bool:
   return bool(((values >= limits[0]) & (values <= limits[1])).all())
 
 
-def _on_sphere(lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
+def _on_sphere(lat: npt.ArrayLike, lon: npt.ArrayLike) -> np.ndarray:
   lat, lon = np.deg2rad(lat), np.deg2rad(lon)
   return np.stack(
     [np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1
