@@ -51,8 +51,10 @@ def write(
       'config': config,
       'versions': description.versions(),
       'log': {},
-      'source': source
-      | {'converted_by': f'fusion_jax {fusion_jax.__version__}'},
+      'source': {
+        **source,
+        'converted_by': f'fusion_jax {fusion_jax.__version__}',
+      },
     },
   )
   saver.close()

@@ -8,7 +8,7 @@ Source: openai/CLIP `clip/model.py`; transformers `modeling_clip.py`.
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -279,13 +279,16 @@ def _sizes(flat, vision_heads, text_heads):
 
 def _check_shapes(flat, model):
   side = model.image_size
-  shapes = jax.eval_shape(
+  nested = jax.eval_shape(
     model.init,
     jax.random.key(0),
     np.zeros((1, side, side, 3), np.float32),
     np.zeros((1, model.context), np.int32),
   )['params']
-  shapes = traverse_util.flatten_dict(shapes, sep='/')
+  shapes = cast(
+    dict[str, jax.ShapeDtypeStruct],
+    traverse_util.flatten_dict(nested, sep='/'),
+  )
   wrong = [
     f'{path} is {flat[path].shape}, should be {shape.shape}'
     for path, shape in shapes.items()

@@ -274,6 +274,7 @@ def _layer_keys(pattern, shape):
 
 def _stack(arrays, depth):
   """Layers on top of each other, in float32 and without a second copy."""
+  stacked = np.empty(0, np.float32)
   for layer, value in enumerate(arrays):
     if not layer:
       stacked = np.empty((depth, *value.shape), np.float32)
@@ -285,7 +286,7 @@ def _our_shape(shape, layout):
   return _to_ours(np.broadcast_to(np.float32(0), shape), layout).shape
 
 
-def _flatten(tree, prefix=''):
+def _flatten(tree: Any, prefix: str = '') -> dict[str, Any]:
   if not hasattr(tree, 'items'):
     return {prefix[:-1]: tree}
   flat = {}

@@ -40,7 +40,7 @@ def parts(state: Mapping[str, Any]) -> list[Part]:
   prefixes = {}
   for key in state:
     match = re.match(rf'({re.escape(_SAMPLER)}|{_TOKENIZER}[^.]+\.)?', key)
-    prefixes.setdefault(match.group(), []).append(key)
+    prefixes.setdefault(match.group() if match else '', []).append(key)
   models = []
   for prefix, keys in prefixes.items():
     part = Below(state, prefix, keys)

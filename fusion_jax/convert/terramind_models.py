@@ -171,7 +171,7 @@ def rows_and_shapes(
   Returns:
     `terramind.Row`s; nested dict of shapes. No array is made.
   """
-  settings = dict(use_bias=model.use_bias, mlp=model.mlp)
+  settings: dict[str, Any] = dict(use_bias=model.use_bias, mlp=model.mlp)
   if isinstance(model, backbone.Backbone):
     rows = terramind.backbone_table(model.modalities, **settings)
     return rows, backbone.param_shapes(model)

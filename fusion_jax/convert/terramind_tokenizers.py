@@ -8,9 +8,10 @@ flatten the pixels of a patch with the channel slowest, we with it fastest.
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
@@ -44,7 +45,7 @@ def model_of(
   width, channels, *_ = layouts.shape_of(state, 'encoder.proj.weight', 4)
   if not num_heads and width % _HEAD_WIDTH:
     raise ValueError(f'A width of {width} is not published; give num_heads.')
-  common = dict(
+  common: dict[str, Any] = dict(
     channels=channels,
     width=width,
     depth=_count(state, 'encoder.blocks'),
@@ -156,7 +157,10 @@ def param_shapes(
     images = jax.ShapeDtypeStruct((1, side, side, model.channels), jnp.float32)
     others = images, jax.ShapeDtypeStruct((1,), jnp.int32)
   shapes = jax.eval_shape(model.init, jax.random.key(0), images, *others)
-  return traverse_util.flatten_dict(shapes['params'], sep='/')
+  return cast(
+    dict[str, jax.ShapeDtypeStruct],
+    traverse_util.flatten_dict(shapes['params'], sep='/'),
+  )
 
 
 def _to_ours(key, value, row, shape, wrong):
@@ -295,7 +299,7 @@ def _count(state, prefix):
   )
 
 
-def _unet(state):
+def _unet(state: Mapping[str, Any]) -> dict[str, Any]:
   """The settings of a UNet, read off its way down."""
   width, *_ = layouts.shape_of(state, 'decoder.input_blocks.0.0.weight', 4)
   multipliers, blocks, attention = [], 0, set()

@@ -7,7 +7,7 @@ refuses all others. Source: pytorch/pytorch, `torch/_utils.py`.
 import collections
 import pickle
 from collections.abc import Callable
-from typing import IO, Any, ClassVar, NamedTuple
+from typing import IO, Any, ClassVar, NamedTuple, cast
 
 import ml_dtypes
 import numpy as np
@@ -68,7 +68,11 @@ class _Storage(NamedTuple):
   values: np.ndarray | None
 
 
-class Unpickler(pickle._Unpickler):
+# The unpickler in Python; its types leave out `stack` and `load_build`.
+_PythonUnpickler = cast(Any, pickle._Unpickler)
+
+
+class Unpickler(_PythonUnpickler):
   """Unpickles containers and tensors, nothing else.
 
   Python's own, as that in C lets no one see to the opcode BUILD.
@@ -153,7 +157,7 @@ class Unpickler(pickle._Unpickler):
       )
 
   dispatch: ClassVar[dict[int, Any]] = {
-    **pickle._Unpickler.dispatch,
+    **_PythonUnpickler.dispatch,
     pickle.BUILD[0]: _build,
   }
 

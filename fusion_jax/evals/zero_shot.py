@@ -78,6 +78,8 @@ def read_classes(
       f'{path} has classes that {label} lacks: {unknown}; '
       f'there are {", ".join(names)}.'
     )
+  if prompts.vectors is None:
+    raise ValueError(f'{path} has texts but no vectors.')
   vectors = zero_shot_ops.class_vectors(
     prompts.vectors, np.array(prompts.class_of), len(prompts.classes)
   )

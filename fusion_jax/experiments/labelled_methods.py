@@ -14,7 +14,7 @@ from fusion_jax.models import pixel_encoder
 from fusion_jax.nn import post_norm
 from fusion_jax.train import optim, step
 from fusion_jax.train import state as state_lib
-from fusion_jax.types import Array, Batch, Config, Params
+from fusion_jax.types import Array, Batch, Config, Metrics, Params
 
 _NUM_TREES = 500
 _Folds = Sequence[problems_lib.Fold]
@@ -78,7 +78,7 @@ class Supervised:
 
   def loss(
     self, params: Params, extra: Any, batch: Batch, key: jax.Array
-  ) -> tuple[Array, tuple[dict[str, tuple[Array, float]], Any]]:
+  ) -> tuple[Array, tuple[Metrics, Any]]:
     """Mean squared error of the standardised target, or cross-entropy.
 
     Args:
@@ -107,7 +107,7 @@ class Supervised:
         jax.nn.log_softmax(outputs), batch['target'][:, None], axis=1
       )
       loss = -jnp.mean(log_likelihood)
-    return loss, ({'loss/target': (loss, 1.0)}, extra)
+    return loss, ({'loss/target': (loss, jnp.ones(()))}, extra)
 
   def predict(self, params: Params, batch: Batch) -> Array:
     """Returns probabilities [B, classes], or standardised values [B, 1]."""

@@ -6,7 +6,7 @@ import os
 import pathlib
 import shutil
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def block_shape(
       chunks where these are small, in strips where they span the scene.
   """
   if wanted:
-    return tuple(min(wanted, size) for size in shape)
+    return min(wanted, shape[0]), min(wanted, shape[1])
   height, width = shape
   if chunk[1] >= width:
     return min(max(_PIXELS // width, 1), height), width
@@ -119,7 +119,8 @@ class Finished:
 
   def write(self, block: Block, arrays: Mapping[str, np.ndarray]) -> None:
     """Keeps the arrays of a block, {name: [Y, X, ...]}."""
-    _write(self._path(block), lambda file: np.savez(file, **arrays))
+    named = cast(Any, arrays)  # NumPy's types take any name for an option.
+    _write(self._path(block), lambda file: np.savez(file, **named))
 
   def read(self, block: Block) -> dict[str, np.ndarray]:
     """Returns the arrays of a block, {name: [Y, X, ...]}."""

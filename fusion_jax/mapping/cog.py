@@ -11,8 +11,9 @@ from xml.sax import saxutils
 
 import numpy as np
 import rasterio
+import rasterio.windows
 from rasterio import enums
-from rasterio import shutil as rasterio_shutil
+from rasterio import shutil as rasterio_shutil  # pyright: ignore[reportAttributeAccessIssue]  # A compiled module.
 
 from fusion_jax.mapping import blocks as blocks_lib
 

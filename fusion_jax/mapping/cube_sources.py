@@ -71,12 +71,18 @@ class Declared:
     """
     if (scale, offset or 0.0) in ((1.0, 0.0), (None, 0.0)):
       scale, offset = 1 / COUNTS, 0.0
+    scale = scale if self.scale is None else self.scale
+    if scale is None:
+      raise ValueError(
+        f'The offset {offset} is declared without a scale; state how '
+        'reflectance is stored, such as --scale 0.0001.'
+      )
     if self.nodata is not None:
       nodata = (self.nodata,)
     elif not nodata and np.dtype(dtype).kind in 'iu':
       nodata = (0,)
     return Encoding(
-      float(scale if self.scale is None else self.scale),
+      float(scale),
       float((offset or 0.0) if self.offset is None else self.offset),
       tuple(float(value) for value in nodata if not np.isnan(value)),
     )
@@ -96,8 +102,8 @@ class Source(Protocol):
 
   name: str
   shape: tuple[int, int]
-  crs: object
-  transform: object
+  crs: Any
+  transform: Any
   bands: tuple[str, ...]
   dates: np.ndarray
   chunk: tuple[int, int]
@@ -113,3 +119,4 @@ class Source(Protocol):
     Returns:
       float32 reflectance x 10,000, or classes of 'SCL'.
     """
+    ...

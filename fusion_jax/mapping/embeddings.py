@@ -9,7 +9,7 @@ import os
 import pathlib
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,8 @@ ZARR, PARQUET = '.zarr', '.parquet'
 _LONLAT = 'EPSG:4326'
 _WKB_POINT = b'\x01\x01\x00\x00\x00'  # Little endian, a point.
 _ROWS = 65_536  # Read at a time.
+# Longitudes [N], latitudes [N] and vectors [N, E] of one part after another.
+_Vectors = Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 def check_path(path: str | os.PathLike[str]) -> None:
@@ -76,7 +78,7 @@ def write(
 
 def read(
   path: str | os.PathLike[str],
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+) -> _Vectors:
   """Yields (lon [N], lat [N], vectors float32 [N, E]) of either format.
 
   Raises:
@@ -99,7 +101,8 @@ def comparable_with(path: str | os.PathLike[str]) -> str:
   """
   path = pathlib.Path(path)
   if path.suffix == ZARR:
-    return zarr.open_group(path, mode='r').attrs.get('comparable_with', '')
+    attributes = zarr.open_group(path, mode='r').attrs
+    return str(attributes.get('comparable_with', ''))
   return (
     (parquet.read_schema(path).metadata or {})
     .get(b'comparable_with', b'')
@@ -120,7 +123,7 @@ def centres(
   """
   x = transform.c + transform.a * (np.asarray(columns) + 0.5)
   y = transform.f + transform.e * (np.asarray(rows) + 0.5)
-  lon, lat = rasterio.warp.transform(crs, _LONLAT, x, y)
+  lon, lat = rasterio.warp.transform(crs, _LONLAT, x, y)[:2]
   return np.array(lon), np.array(lat)
 
 
@@ -209,11 +212,11 @@ def _points(lon: np.ndarray, lat: np.ndarray) -> list[bytes]:
   return [_WKB_POINT + pair.tobytes() for pair in pairs]
 
 
-def _read_zarr(path):
-  root = zarr.open_group(path, mode='r')
+def _read_zarr(path: pathlib.Path) -> _Vectors:
+  root = cast(Any, zarr.open_group(path, mode='r'))  # Untyped content.
   stored, scales = root['embedding'], root['scale']
   transform = rasterio.Affine(*root.attrs['transform'])
-  crs = rasterio.crs.CRS.from_wkt(root.attrs['crs_wkt'])
+  crs = rasterio.CRS.from_wkt(root.attrs['crs_wkt'])
   height, width = stored.chunks[:2]
   for y in range(0, stored.shape[0], height):
     for x in range(0, stored.shape[1], width):
@@ -227,7 +230,7 @@ def _read_zarr(path):
         )
 
 
-def _read_parquet(path):
+def _read_parquet(path: pathlib.Path) -> _Vectors:
   with parquet.ParquetFile(path) as file:
     for batch in file.iter_batches(_ROWS):
       found = {name: batch.column(name) for name in ('lon', 'lat', 'scale')}

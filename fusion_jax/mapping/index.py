@@ -168,11 +168,13 @@ def build(
     keys = np.arange(start, start + len(lon)) if keys is None else keys
     places.append((lon, lat, np.asarray(keys).astype(str)))
     start += len(lon)
+  if index is None:
+    raise ValueError(f'{about.get("source")} has no embedding.')
   lon, lat, keys = (np.concatenate(x) for x in zip(*places))
   faiss.write_index(index, str(folder / _INDEX))
   np.savez(folder / _PLACES, lon=lon, lat=lat, keys=keys)
   (folder / _ABOUT).write_text(
-    json.dumps(about | {'count': len(lon), 'width': index.d}, indent=1)
+    json.dumps({**about, 'count': len(lon), 'width': index.d}, indent=1)
   )
   logging.info(
     '%d vectors of %d places are in %s.', index.ntotal, len(lon), folder

@@ -40,8 +40,8 @@ def draw_map(
   canvas.legend(
     handles=[
       patches.Patch(
-        color=np.array(colours[i]) / 255,
-        label=f'{_name(names[i])}, {_percent(shares[i])}',
+        color=_rgb(colours[i]),
+        label=f'{_name(names[i])}, {_percent(float(shares[i]))}',
       )
       for i in shown
     ],
@@ -50,6 +50,12 @@ def draw_map(
   )
   canvas.savefig(picture, dpi=150)
   return canvas
+
+
+def _rgb(colour: tuple[int, int, int]) -> tuple[float, float, float]:
+  """The colour in [0, 1], of one in [0, 255]."""
+  red, green, blue = colour
+  return red / 255, green / 255, blue / 255
 
 
 def _name(text: str, width: int = 28) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import rasterio
 import rasterio.errors
+import rasterio.windows
 from absl import logging
 from rasterio import vrt
 

@@ -206,11 +206,11 @@ def _read_ahead(cube, parts, side):
     )
 
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
-    pending = pool.submit(read, parts[0]) if parts else None
+    pending = [pool.submit(read, part) for part in parts[:1]]
     for i, part in enumerate(parts):
-      pixels = pending.result()
+      pixels = pending.pop().result()
       if i + 1 < len(parts):
-        pending = pool.submit(read, parts[i + 1])
+        pending.append(pool.submit(read, parts[i + 1]))
       yield part, pixels
 
 

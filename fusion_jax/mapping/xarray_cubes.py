@@ -5,7 +5,6 @@ import os
 import numpy as np
 import rasterio
 import xarray as xr
-from rasterio import crs as rasterio_crs
 
 from fusion_jax.data import bands as bands_lib
 from fusion_jax.data.sources import netcdf
@@ -52,7 +51,7 @@ class XarraySource:
     self.shape = (len(ys), len(xs))
     self.chunk = self._chunk(first)
     self._encodings = {
-      band: _encoding(array, declared)
+      band: _encoding(array, declared, self.name)
       for band, (array, _) in self._arrays.items()
     }
 
@@ -216,10 +215,10 @@ def _crs(data, array, axes, declared, name):
     raise ValueError(
       f'{name} names no coordinate system; pass one, such as --crs EPSG:32631.'
     )
-  return rasterio_crs.CRS.from_user_input(declared)
+  return rasterio.CRS.from_user_input(declared)
 
 
-def _encoding(array, declared):
+def _encoding(array, declared, name):
   """`cube_sources.Encoding` of a variable."""
   attrs = array.attrs
   fill = [
@@ -228,12 +227,15 @@ def _encoding(array, declared):
     if key in attrs
   ]
   fill = [_as_stored(x.astype(array.dtype), attrs) for x in fill]
-  return declared.encoding(
-    array.dtype,
-    attrs.get('scale_factor'),
-    attrs.get('add_offset'),
-    tuple(np.concatenate(fill)) if fill else (),
-  )
+  try:
+    return declared.encoding(
+      array.dtype,
+      attrs.get('scale_factor'),
+      attrs.get('add_offset'),
+      tuple(np.concatenate(fill)) if fill else (),
+    )
+  except ValueError as error:
+    raise ValueError(f'{name}, {array.name}: {error}') from error
 
 
 def _as_stored(values, attrs):

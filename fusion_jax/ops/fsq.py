@@ -301,6 +301,6 @@ def codebook_use(counts: ArrayLike) -> dict[str, Array]:
   share = counts / xp.maximum(total, 1)
   terms = xp.where(counts > 0, share * xp.log(xp.maximum(share, 1e-30)), 0)
   return {
-    'used': (counts > 0).sum(),
+    'used': xp.sum(counts > 0),
     'perplexity': xp.where(total > 0, xp.exp(-terms.sum()), 0.0),
   }

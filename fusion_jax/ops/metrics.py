@@ -113,7 +113,7 @@ def coverage(
   return _sums(inside.astype(np.float64), ~np.isnan(truth))
 
 
-def mean(total: Total) -> np.ndarray:
+def mean(total: tuple[npt.ArrayLike, npt.ArrayLike]) -> np.ndarray:
   """Returns the means of a pair (sum [T], count [T]); NaN for a count of 0."""
   sums, counts = np.asarray(total[0], np.float64), np.asarray(total[1])
   return np.divide(

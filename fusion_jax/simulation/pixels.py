@@ -46,7 +46,7 @@ class SimulatedPixels:
     self.seed = seed
     self.size = size
     self.splits = dict(SPLITS if splits is None else splits)
-    self.composite = composite
+    self.composite: composites.Kind = composite
     if unknown := sorted(set(self.splits) - set(SPLITS)):
       raise ValueError(f'There is no split {unknown}; there are {[*SPLITS]}.')
     if size not in range(1, acquisitions.CORE + 1, 2):

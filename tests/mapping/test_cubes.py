@@ -128,6 +128,23 @@ def test_a_scale_that_makes_no_reflectance_raises(tmp_path):
     read(path)
 
 
+def test_an_offset_without_a_scale_is_refused_until_the_scale_is_stated(
+  tmp_path,
+):
+  made = cubes.values()
+  shifted = {
+    band: np.where(array == cubes.MISSING, array, array + 1_000).astype(
+      np.uint16
+    )
+    for band, array in made.items()
+  }
+  path = cubes.write_netcdf(tmp_path / 'cube.nc', shifted, add_offset=-0.1)
+  with pytest.raises(ValueError, match='cube.nc, S2-L2A-B02: .*--scale 0.0001'):
+    read(path)
+  found, _ = read(path, declared=cube_sources.Declared(scale=0.0001))
+  np.testing.assert_allclose(found, cubes.months(made), rtol=1e-3)
+
+
 def test_missing_bands_raise_and_name_the_flag(tmp_path):
   made = cubes.values()
   del made['B8A']

@@ -29,7 +29,9 @@ class Fusion(tfds.core.GeneratorBasedBuilder):
     beam: whether to make a Beam collection, one piece of work a part.
   """
 
-  VERSION: ClassVar[tfds.core.Version | None] = tfds.core.Version(layout.VERSION)
+  VERSION: ClassVar[tfds.core.Version | None] = tfds.core.Version(
+    layout.VERSION
+  )
   url_infos: ClassVar[
     dict[str, Any]
   ] = {}  # Nothing is downloaded; TFDS would look for checksums.
