@@ -283,8 +283,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   if args.smoke:
     config.update(common.SMOKE)
     if args.data == 'simulated':
-      smoke_splits = dict(train=64, val=8)
-      config.update(data=dict(prepare=dict(splits=smoke_splits)))
+      config.update(data=dict(prepare=dict(splits=dict(train=64, val=8))))
   return config
 
 

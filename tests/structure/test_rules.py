@@ -4,11 +4,6 @@ import pytest
 
 from tests.structure import rules
 
-# How many places still break a rule. All are to become 0.
-KNOWN = {
-  'missing_annotations': 13,
-}
-
 RULES = [
   rules.many_parameters,
   rules.keyword_dictionaries,
@@ -27,7 +22,7 @@ RULES = [
 def test_no_place_breaks_the_rule(rule):
   places = rule()
   message = '\n'.join([rule.__doc__, *places])
-  assert len(places) <= KNOWN.get(rule.__name__, 0), message
+  assert not places, message
 
 
 def test_docstrings_of_functions_on_arrays_state_shapes():

@@ -11,7 +11,7 @@ import os
 import pathlib
 import shutil
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import tensorflow_datasets as tfds
 
@@ -29,12 +29,9 @@ class Fusion(tfds.core.GeneratorBasedBuilder):
     beam: whether to make a Beam collection, one piece of work a part.
   """
 
-  VERSION: ClassVar[tfds.core.Version | None] = tfds.core.Version(
-    layout.VERSION
-  )
-  url_infos: ClassVar[
-    dict[str, Any]
-  ] = {}  # Nothing is downloaded; TFDS would look for checksums.
+  VERSION: tfds.core.Version | None = tfds.core.Version(layout.VERSION)
+  # Nothing is downloaded; TFDS would look for checksums.
+  url_infos: dict[str, Any] | None = {}
 
   def __init__(
     self,
