@@ -62,6 +62,10 @@ RUNS = {
     f'{_TOKENIZER} --config.model.decoder_depth=1',
   ),
 }
+# Relative difference to the kept figures. Those of image tokenizers were the
+# same to the last bit with the code of before on one processor; between
+# processors with other vector instructions they differ by 3e-4 after 3 steps.
+_TOLERANCES = {'image_tokenizer': 1e-3, 'image_tokenizer_lulc': 1e-3}
 
 
 @pytest.mark.slow
@@ -86,7 +90,8 @@ def test_a_run_has_the_losses_and_figures_of_before(name, tmp_path):
   if name == 'image_tokenizer':  # Decoded in more steps when it was kept.
     kept = {key: x for key, x in kept.items() if key in found}
   assert any(key[1] == 'train/loss' for key in kept)
-  assert found == pytest.approx(kept, rel=1e-5, abs=1e-6, nan_ok=True)
+  rel = _TOLERANCES.get(name, 1e-5)
+  assert found == pytest.approx(kept, rel=rel, abs=1e-6, nan_ok=True)
 
 
 def _figures(path):
