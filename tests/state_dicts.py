@@ -34,9 +34,11 @@ def random_state(model, seed=0):
   positions as tables.
   """
   rng = np.random.default_rng(seed)
-  rows, wanted = terramind_models.rows_and_shapes(model)
+  rows, expected = terramind_models.rows_and_shapes(model)
   state = terramind.to_terramind(
-    jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), wanted),
+    jax.tree.map(
+      lambda x: rng.normal(size=x.shape).astype(np.float32), expected
+    ),
     rows,
   )
   for key in list(state):

@@ -73,8 +73,8 @@ def test_grid_closes_between_its_last_and_first_column():
 def test_grid_that_repeats_its_first_column_is_closed_too():
   lons = np.arange(0, 360.1, 2.5)
   values = np.cos(np.radians(lons))[None] * np.ones((len(GLOBE[0]), 1))
-  found = at(geo.Grid(GLOBE[0], lons), values, 3, -1.25, 'bilinear')
-  np.testing.assert_allclose(found, values[0, [0, -2]].mean(), rtol=1e-12)
+  result = at(geo.Grid(GLOBE[0], lons), values, 3, -1.25, 'bilinear')
+  np.testing.assert_allclose(result, values[0, [0, -2]].mean(), rtol=1e-12)
 
 
 def test_date_line_is_no_seam():
@@ -150,8 +150,8 @@ def test_poles_belong_to_the_rows_around_them():
 def test_missing_cell_counts_only_if_it_has_weight():
   grid = geo.Grid(np.array([1.0, 0.0]), np.array([0.0, 1.0]))
   values = np.array([[1.0, np.nan], [3.0, 4.0]])
-  found = at(grid, values, [0.5, 0.5], [0, 0.5], 'bilinear')
-  np.testing.assert_array_equal(found, [2, np.nan])
+  result = at(grid, values, [0.5, 0.5], [0, 0.5], 'bilinear')
+  np.testing.assert_array_equal(result, [2, np.nan])
 
 
 def test_station_is_the_nearest_one_within_reach():

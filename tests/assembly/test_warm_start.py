@@ -75,12 +75,12 @@ def start(config, workdir):
 def test_all_old_parameters_are_the_converted_ones(weights, tmp_path):
   config = config_of(weights)
   model = backbone_assembly.make_model(config)
-  given = start(config, tmp_path)
+  provided = start(config, tmp_path)
   own = jax.tree.map(
     lambda x: np.full(x.shape, np.nan, x.dtype), backbone.param_shapes(model)
   )
   merged, old = (
-    flat(state_lib.merge(own, given)),
+    flat(state_lib.merge(own, provided)),
     flat(checkpoint.restore_params(weights)[0]),
   )
   new = {
@@ -220,10 +220,10 @@ def test_the_vocabulary_of_the_weights_is_taken(weights, tmp_path):
   small = 'tests/testdata/masking/small.coords_tokenizer.json'
   coordinate_tokenizer.load(small).save(weights / 'coords_tokenizer.json')
   try:
-    found = backbone_assembly.find_tokenizer(weights, tmp_path)
+    result = backbone_assembly.find_tokenizer(weights, tmp_path)
   finally:
     (weights / 'coords_tokenizer.json').unlink()
-  assert found.num_words == coordinate_tokenizer.load(small).num_words
+  assert result.num_words == coordinate_tokenizer.load(small).num_words
   assert backbone_assembly.find_tokenizer('', tmp_path).num_words == 2_366
 
 
@@ -255,10 +255,10 @@ def test_a_run_starts_from_the_weights_and_resumes_from_its_own(
   state = runs.run(config, tmp_path / 'run')
   old = flat(checkpoint.restore_params(weights)[0])
   for tree in (state.params, state.ema):
-    found = flat(tree)
-    assert len(set(found) & set(old)) == len(found) - 3 * 2
-    for path in set(found) & set(old):
-      np.testing.assert_array_equal(found[path], old[path], err_msg=path)
+    result = flat(tree)
+    assert len(set(result) & set(old)) == len(result) - 3 * 2
+    for path in set(result) & set(old):
+      np.testing.assert_array_equal(result[path], old[path], err_msg=path)
   config.num_steps = 2
   config.init_without = ()  # Would not fit: but nothing is read again.
   state = runs.run(config, tmp_path / 'run')

@@ -55,7 +55,7 @@ def _folder(tmp_path, monkeypatch):
   return tmp_path
 
 
-def told(capsys, line):
+def error_line(capsys, line):
   """The one line that a command tells, and its status."""
   with pytest.raises(SystemExit) as caught:
     app.main(line.split())
@@ -85,7 +85,7 @@ BASELINE = 'clip-baseline --clip empty --source file --data empty --out out'
 )
 def test_a_missing_extra_is_named(line, package, extra, folder, block, capsys):
   block(package)
-  (message,), _ = told(capsys, line)
+  (message,), _ = error_line(capsys, line)
   assert package in message
   assert f"pip install 'fusion_jax[{extra}]'" in message
 
@@ -125,8 +125,8 @@ def test_a_missing_extra_is_named(line, package, extra, folder, block, capsys):
   ],
 )
 def test_a_mistake_is_told_in_one_line(line, message, folder, capsys):
-  (told_line,), _ = told(capsys, line)
-  assert message in told_line
+  (message_line,), _ = error_line(capsys, line)
+  assert message in message_line
 
 
 @pytest.mark.parametrize('line', [MAP, f'{MAP} --sed 3', 'train --config x'])
@@ -139,7 +139,7 @@ def test_verbose_shows_where_it_happened(line, folder, capsys):
 
 def test_a_checkpoint_of_another_kind_is_refused(folder, capsys):
   (folder / 'empty' / 'config.json').write_text(json.dumps({'task': 'clip'}))
-  (message,), _ = told(capsys, MAP)
+  (message,), _ = error_line(capsys, MAP)
   assert 'empty' in message
 
 

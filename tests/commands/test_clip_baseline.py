@@ -22,18 +22,18 @@ def test_pictures_are_red_green_and_blue_between_the_percentiles():
   annual[:3, 0, 0] = np.ceil(pixel_transforms.HIGH[:3])
   annual[2, 0, 1] = (pixel_transforms.LOW[2] + pixel_transforms.HIGH[2]) / 2
   annual[7, 1, 1] = 9_000  # No colour.
-  found = clip_baseline.picture(annual)
-  assert found.dtype == np.uint8
-  np.testing.assert_array_equal(found[0], [[255, 255, 255], [127, 0, 0]])
-  assert not found[1].any()
+  result = clip_baseline.picture(annual)
+  assert result.dtype == np.uint8
+  np.testing.assert_array_equal(result[0], [[255, 255, 255], [127, 0, 0]])
+  assert not result[1].any()
 
 
 def test_views_count_alike_whatever_their_length():
   views = np.array(
     [[[3.0, 0], [0, 8]], [[np.nan] * 2, [0, 2]], [[np.nan] * 2] * 2]
   )
-  found, seen = clip_baseline.mean_views(views)
-  np.testing.assert_allclose(found, [[0.5**0.5, 0.5**0.5], [0, 1], [0, 0]])
+  result, seen = clip_baseline.mean_views(views)
+  np.testing.assert_allclose(result, [[0.5**0.5, 0.5**0.5], [0, 1], [0, 0]])
   np.testing.assert_array_equal(seen, [True, True, False])
 
 
@@ -63,16 +63,16 @@ def _folder(tmp_path, monkeypatch):
 
   def embed_images(pictures):
     assert pictures[0].shape == (8, 8, 3)
-    of = [grey.index(int(image[0, 0, 0])) for image in pictures]
-    return known.vectors[of] / np.linalg.norm(
-      known.vectors[of], axis=1, keepdims=True
+    indices = [grey.index(int(image[0, 0, 0])) for image in pictures]
+    return known.vectors[indices] / np.linalg.norm(
+      known.vectors[indices], axis=1, keepdims=True
     )
 
   def embed_texts(texts, *, truncate):
     assert truncate  # Rated prompts are as long as people wrote them.
-    of = [names.index(text.removeprefix('a place of ')) for text in texts]
-    return known.vectors[of] / np.linalg.norm(
-      known.vectors[of], axis=1, keepdims=True
+    indices = [names.index(text.removeprefix('a place of ')) for text in texts]
+    return known.vectors[indices] / np.linalg.norm(
+      known.vectors[indices], axis=1, keepdims=True
     )
 
   monkeypatch.setattr(

@@ -37,8 +37,8 @@ def test_an_error_of_the_user_is_one_line(error, status, line, capsys):
 def test_verbose_adds_the_traceback(capsys):
   with pytest.raises(SystemExit):
     fail(ValueError('no'), '--verbose')
-  told = capsys.readouterr().err
-  assert 'Traceback' in told and told.endswith('fusion-jax map: no\n')
+  output = capsys.readouterr().err
+  assert 'Traceback' in output and output.endswith('fusion-jax map: no\n')
 
 
 @pytest.mark.parametrize(
@@ -96,9 +96,9 @@ def test_a_folder_has_to_exist(tmp_path):
 def test_a_misspelt_verb_is_one_line(argv, message, capsys):
   with pytest.raises(SystemExit) as caught:
     app.main(argv)
-  told = capsys.readouterr().err
+  output = capsys.readouterr().err
   assert caught.value.code == 2
-  assert message in told and told.count('\n') == 1
+  assert message in output and output.count('\n') == 1
 
 
 def test_help_lists_the_verbs(capsys):

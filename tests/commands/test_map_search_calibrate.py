@@ -77,15 +77,15 @@ def run(folder, out, *more):
 
 
 def test_the_real_cube_is_mapped_and_searched(folder, tmp_path):
-  found = run(
+  result = run(
     folder,
     tmp_path / 'map.tif',
     *FLAGS,
     '--embeddings',
     str(tmp_path / 'map.parquet'),
   )
-  assert found.shape == (2, 16, 12) and (found[0] < 3).all()
-  assert (found[1] <= 100).all()
+  assert result.shape == (2, 16, 12) and (result[0] < 3).all()
+  assert (result[1] <= 100).all()
   assert (tmp_path / 'map.png').stat().st_size > 1_000
   app.main(
     [
@@ -124,8 +124,8 @@ def test_the_real_cube_says_which_flags_it_needs(folder, tmp_path, capsys):
   ):
     with pytest.raises(SystemExit):
       run(folder, tmp_path / 'map.tif', *flags)
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert told.startswith('fusion-jax map: ') and message in told
+    last_line = capsys.readouterr().err.splitlines()[-1]
+    assert last_line.startswith('fusion-jax map: ') and message in last_line
 
 
 def test_a_classifier_is_calibrated_and_maps(folder, tmp_path):
@@ -190,10 +190,10 @@ def test_prompts_are_calibrated_by_the_names_of_their_classes(folder):
       'train',
     ]
   )
-  found = calibration.read(
+  result = calibration.read(
     folder / 'encoder', ('Water', 'Woodland', 'Cropland')
   )
-  assert 0 < found.num_pixels < 48  # Of the three classes only.
+  assert 0 < result.num_pixels < 48  # Of the three classes only.
   with pytest.raises(ValueError, match='No class has the name of one of crops'):
     temperature.calibrate(
       folder / 'encoder',
@@ -290,12 +290,14 @@ def test_the_index_finds_the_nearest(tmp_path, monkeypatch, exact):
 
   made = index.build(tmp_path, parts, 4_000, about={'source': 'test'})
   query = rng.normal(size=8)
-  found = made.search(query, 10)
+  result = made.search(query, 10)
   cosines = vectors @ (query / np.linalg.norm(query))
-  wanted = np.argsort(-cosines)[:10]
-  assert len(set(found.keys) & set(wanted.astype(str))) >= (10 if exact else 8)
+  expected = np.argsort(-cosines)[:10]
+  assert len(set(result.keys) & set(expected.astype(str))) >= (
+    10 if exact else 8
+  )
   np.testing.assert_allclose(
-    found.scores, cosines[found.keys.astype(int)], atol=1e-2
+    result.scores, cosines[result.keys.astype(int)], atol=1e-2
   )
   apart = made.search(query, 10, apart_m=30_000)
   distances = geo.distance_km(

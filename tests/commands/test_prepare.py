@@ -28,8 +28,8 @@ def fails(line, capsys):
 
 
 @pytest.fixture
-def asked(monkeypatch):
-  """What `datasets.prepare` is asked to write, in place of writing it."""
+def prepare_calls(monkeypatch):
+  """The arguments of each call of `datasets.prepare`, which writes nothing."""
   calls = []
   monkeypatch.setattr(
     datasets, 'prepare', lambda *arguments: calls.append(arguments)
@@ -45,12 +45,12 @@ def test_a_job_array_writes_a_data_set(tmp_path):
   assert len(source) == 4
 
 
-def test_flags_are_the_fields_of_the_recipe(asked, tmp_path):
+def test_flags_are_the_fields_of_the_recipe(prepare_calls, tmp_path):
   run(
     f'sen4map --source {tmp_path} --out d --size 9 --missing-bands B8A B2 '
     '--photos p.safetensors --eunis-table t.csv --max-bad 0.5 --shard 3/16'
   )
-  assert asked == [
+  assert prepare_calls == [
     (
       datasets.Sen4Map(
         source=str(tmp_path),
@@ -65,17 +65,17 @@ def test_flags_are_the_fields_of_the_recipe(asked, tmp_path):
   ]
 
 
-def test_underscores_of_before_are_read(asked):
+def test_underscores_of_before_are_read(prepare_calls):
   run(
     'sen4map --source s --out d --missing_bands B8A --num_workers 2 '
     '--eunis_table=t.csv'
   )
-  ((recipe, _, settings),) = asked
+  ((recipe, _, settings),) = prepare_calls
   assert recipe.missing_bands == ('B8A',) and settings.num_workers == 2
   assert recipe.eunis_table.endswith('/t.csv')
 
 
-def test_blocks_and_stations_are_json_files(asked, tmp_path):
+def test_blocks_and_stations_are_json_files(prepare_calls, tmp_path):
   blocks, stations = tmp_path / 'blocks.json', tmp_path / 'stations.json'
   blocks.write_text('{"train": {"start": "2020-01-01", "end": "2020-02-01"}}')
   declared = dict(
@@ -91,7 +91,7 @@ def test_blocks_and_stations_are_json_files(asked, tmp_path):
     f'series --series t2m_hourly tp_hourly --blocks {blocks} --stations '
     f'{stations} --out d'
   )
-  ((recipe, _, _),) = asked
+  ((recipe, _, _),) = prepare_calls
   assert recipe.series == ('t2m_hourly', 'tp_hourly')
   assert recipe.blocks == {'train': datasets.Block('2020-01-01', '2020-02-01')}
   assert recipe.stations.temperature == ('temp', 'degF')

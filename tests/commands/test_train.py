@@ -84,8 +84,8 @@ def run_command(*arguments):
 )
 def test_a_shipped_configuration_is_found_anywhere(text, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  found = configurations.find(f'{text}:size=mini')
-  assert found == f'{configurations.FOLDER / "pretrain.py"}:size=mini'
+  result = configurations.find(f'{text}:size=mini')
+  assert result == f'{configurations.FOLDER / "pretrain.py"}:size=mini'
   assert configurations.load(f'{text}:size=mini').to_dict() == (
     pretrain_config.get_config('size=mini').to_dict()
   )
@@ -129,8 +129,8 @@ def test_only_configurations_have_names():
 def test_a_wrong_configuration_is_told_in_one_line(argv, message, capsys):
   with pytest.raises(SystemExit) as caught:
     app.main(['train', *argv])
-  told = capsys.readouterr().err
-  assert caught.value.code and message in told and told.count('\n') == 1
+  output = capsys.readouterr().err
+  assert caught.value.code and message in output and output.count('\n') == 1
 
 
 @pytest.mark.parametrize(

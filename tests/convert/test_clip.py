@@ -17,8 +17,8 @@ def from_torch(state):
   return convert.from_torch(state, 'gelu', vision_heads=4, text_heads=4)
 
 
-def same(found, expected):
-  jax.tree.map(np.testing.assert_array_equal, found, expected)
+def same(result, expected):
+  jax.tree.map(np.testing.assert_array_equal, result, expected)
 
 
 def test_openai_layout_has_their_keys_and_shapes():
@@ -68,11 +68,11 @@ def test_openclip_layout_of_a_training_run_and_buffers_are_understood():
   }
   model, params = from_torch(state)
   assert model == golden.converted('gelu')[0]
-  for found, exact in zip(
+  for result, exact in zip(
     jax.tree.leaves(params), jax.tree.leaves(golden.converted('gelu')[1])
   ):
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, exact, rtol=1e-3, atol=1e-4)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, exact, rtol=1e-3, atol=1e-4)
 
 
 def test_hugging_face_layout_with_position_ids_is_understood():

@@ -79,10 +79,10 @@ def test_published_keys_and_shapes_are_the_models(name):
   rows, shapes = terramind_models.rows_and_shapes(
     write_terramind.make_model(config)
   )
-  found = terramind.match(part.state, rows, shapes)
-  made = {row.ours for row, _ in found}
+  result = terramind.match(part.state, rows, shapes)
+  made = {row.ours for row, _ in result}
   assert len(made) == len(jax.tree.leaves(shapes))
-  used = {key for _, keys in found for key in keys}
+  used = {key for _, keys in result for key in keys}
   copies = set(listed) - used
   assert all(terramind_copies.is_copy(key, listed) for key in copies)
   millions = sum(x.size for x in jax.tree.leaves(shapes)) / 1e6
@@ -226,9 +226,9 @@ def test_an_encoder_alone_keeps_its_missing_token(tmp_path):
     {'params': loaded.params},
     {DEM: ((image - 670.665) / 951.272).astype(np.float32)},
   )
-  found = loaded.encode({'DEM': image}, every_layer=True)
-  assert len(found) == 2 and found[-1].shape == (2, 8, 8)
-  for ours, theirs in zip(found, expected):
+  result = loaded.encode({'DEM': image}, every_layer=True)
+  assert len(result) == 2 and result[-1].shape == (2, 8, 8)
+  for ours, theirs in zip(result, expected):
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
   np.testing.assert_array_equal(
     loaded.params['missing_token'], state['missing_mod_token']

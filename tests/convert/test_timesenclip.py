@@ -78,8 +78,8 @@ def test_command_makes_a_model_that_encodes(tmp_path):
   model = fusion_jax.load(tmp_path / 'out')
   assert isinstance(model, pixel_model.PixelModel)
   expected = golden.load(NAME)[1]['out/T12']
-  found = model.encode(raw_pixels(), normalize=False, batch_size=2)
-  np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
+  result = model.encode(raw_pixels(), normalize=False, batch_size=2)
+  np.testing.assert_allclose(result, expected, rtol=0, atol=2e-5)
   np.testing.assert_allclose(
     model.encode(raw_pixels()[0]),
     golden.load(NAME)[1]['out/T12_l2norm'][0],

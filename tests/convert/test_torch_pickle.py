@@ -42,29 +42,29 @@ def tensor(size, stride, offset=0, count=4):
 
 @pytest.mark.parametrize('name', ['zip.pt', 'legacy.pt'])
 def test_every_dtype_and_view_is_read(name, expected):
-  found = torch_files.load_state(FOLDER / name)
-  assert found.keys() == expected.keys()
+  result = torch_files.load_state(FOLDER / name)
+  assert result.keys() == expected.keys()
   for key, value in expected.items():
     if key == 'bfloat16':
-      assert found[key].dtype.name == 'bfloat16'
-      found[key] = found[key].astype(np.float32)
-    assert found[key].dtype == value.dtype, key
-    np.testing.assert_array_equal(found[key], value, err_msg=key)
+      assert result[key].dtype.name == 'bfloat16'
+      result[key] = result[key].astype(np.float32)
+    assert result[key].dtype == value.dtype, key
+    np.testing.assert_array_equal(result[key], value, err_msg=key)
 
 
 @pytest.mark.parametrize('name', ['zip.pt', 'legacy.pt'])
 def test_tensors_share_storages_as_they_did(name):
-  found = torch_files.load(FOLDER / name)
+  result = torch_files.load(FOLDER / name)
   for view in ('transposed', 'steps', 'row'):
-    assert np.shares_memory(found['plain'], found[view])
-  assert not np.shares_memory(found['plain'], found['permuted'])
-  assert not found['plain'].flags.writeable
+    assert np.shares_memory(result['plain'], result[view])
+  assert not np.shares_memory(result['plain'], result['permuted'])
+  assert not result['plain'].flags.writeable
 
 
 def test_dtypes_without_a_storage_class_are_read():
-  found = torch_files.load_state(FOLDER / 'untyped.pt')
-  np.testing.assert_array_equal(found['wide'], np.arange(3, dtype=np.uint16))
-  assert found['narrow'].astype(np.float32).tolist() == [1, -2]
+  result = torch_files.load_state(FOLDER / 'untyped.pt')
+  np.testing.assert_array_equal(result['wide'], np.arange(3, dtype=np.uint16))
+  assert result['narrow'].astype(np.float32).tolist() == [1, -2]
 
 
 def test_a_checkpoint_of_a_training_run_gives_its_model():
@@ -95,7 +95,7 @@ def test_a_script_is_flattened_without_its_code():
 
 
 @pytest.mark.parametrize(
-  'name, wanted',
+  'name, message',
   [
     ('code.pt', 'posix.system'),
     ('code_legacy.pt', 'posix.system'),
@@ -104,10 +104,10 @@ def test_a_script_is_flattened_without_its_code():
   ],
 )
 def test_anything_but_tensors_is_refused_by_name_and_not_executed(
-  name, wanted, tmp_path, monkeypatch
+  name, message, tmp_path, monkeypatch
 ):
   monkeypatch.chdir(tmp_path)
-  with pytest.raises(torch_pickle.TorchFileError, match=wanted) as error:
+  with pytest.raises(torch_pickle.TorchFileError, match=message) as error:
     torch_files.load_state(FOLDER / name)
   assert name in str(error.value) and 'nothing was executed' in str(error.value)
   assert not list(tmp_path.iterdir())

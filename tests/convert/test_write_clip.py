@@ -44,10 +44,10 @@ def test_files_of_all_layouts_give_the_vectors_of_torch(
     ('embed_images', 'images', 'image_vectors'),
     ('embed_texts', 'ids', 'text_vectors'),
   ):
-    found = model.model.apply(
+    result = model.model.apply(
       {'params': model.params}, OUTPUTS[inputs], method=method
     )
-    np.testing.assert_allclose(found, OUTPUTS[vectors], rtol=0, atol=2e-5)
+    np.testing.assert_allclose(result, OUTPUTS[vectors], rtol=0, atol=2e-5)
 
 
 def test_the_configuration_beside_a_file_tells_activation_and_heads(tmp_path):
@@ -59,9 +59,9 @@ def test_the_configuration_beside_a_file_tells_activation_and_heads(tmp_path):
 
 
 @pytest.mark.parametrize(
-  'told, activation', [({'quick_gelu': True}, 'quick_gelu'), ({}, 'gelu')]
+  'settings, activation', [({'quick_gelu': True}, 'quick_gelu'), ({}, 'gelu')]
 )
-def test_the_configuration_of_openclip_is_read(tmp_path, told, activation):
+def test_the_configuration_of_openclip_is_read(tmp_path, settings, activation):
   shutil.copy(FOLDER / 'openclip.pt', tmp_path)
   (tmp_path / 'open_clip_config.json').write_text(
     json.dumps(
@@ -70,7 +70,7 @@ def test_the_configuration_of_openclip_is_read(tmp_path, told, activation):
           'vision_cfg': {'width': 8, 'head_width': 4},
           'text_cfg': {'heads': 3},
         }
-        | told
+        | settings
       }
     )
   )

@@ -27,36 +27,36 @@ def test_bands_are_found_in_names(text, band):
 
 
 def test_missing_bands_are_named_with_the_flag():
-  there = [band for band in bands.BANDS if band not in ('B8A', 'B5')]
+  available = [band for band in bands.BANDS if band not in ('B8A', 'B5')]
   with pytest.raises(
     ValueError,
     match='lacks the bands B5, B8A.*--missing-bands B5 B8A',
   ):
-    bands.sources(there)
+    bands.sources(available)
 
 
 def test_the_other_near_infrared_stands_in():
-  there = [band for band in bands.BANDS if band not in ('B8A', 'B5')]
-  found = bands.sources(there, ['B8A', 'B5'])
-  assert found['B8A'] == 'B8' and found['B5'] == bands.ZERO
-  assert list(found) == list(bands.BANDS)
+  available = [band for band in bands.BANDS if band not in ('B8A', 'B5')]
+  result = bands.sources(available, ['B8A', 'B5'])
+  assert result['B8A'] == 'B8' and result['B5'] == bands.ZERO
+  assert list(result) == list(bands.BANDS)
 
 
 def test_a_stand_in_can_be_chosen():
-  there = [band for band in bands.BANDS if band != 'B8A']
-  assert bands.sources(there, ['B8A=B07'])['B8A'] == 'B7'
-  assert bands.sources(there, ['b8a=0'])['B8A'] == bands.ZERO
+  available = [band for band in bands.BANDS if band != 'B8A']
+  assert bands.sources(available, ['B8A=B07'])['B8A'] == 'B7'
+  assert bands.sources(available, ['b8a=0'])['B8A'] == bands.ZERO
 
 
 def test_a_band_that_the_model_does_not_read_needs_no_flag():
-  there = [band for band in bands.BANDS if band != 'B8A']
-  assert bands.sources(there, unread=('B8A',))['B8A'] == bands.ZERO
+  available = [band for band in bands.BANDS if band != 'B8A']
+  assert bands.sources(available, unread=('B8A',))['B8A'] == bands.ZERO
 
 
 def test_a_missing_stand_in_raises():
-  there = [band for band in bands.BANDS if band not in ('B8', 'B8A')]
+  available = [band for band in bands.BANDS if band not in ('B8', 'B8A')]
   with pytest.raises(ValueError, match='lacks B8A, too'):
-    bands.sources(there, ['B8', 'B8A=0'])
+    bands.sources(available, ['B8', 'B8A=0'])
 
 
 @pytest.mark.parametrize('text', ['B13', 'B8A=VV', 'B1'])

@@ -94,14 +94,14 @@ def test_tfds_reads_back_what_was_written(tmp_path):
   assert len(source) == 20
   for i in (0, 7, 19):
     expected = Earth().example('train', i)
-    found = source[i]
-    assert found['key'].decode() == expected['key']
+    result = source[i]
+    assert result['key'].decode() == expected['key']
     for name in set(expected) - {'key'}:
-      value = np.asarray(found[name])
+      value = np.asarray(result[name])
       assert value.dtype == np.asarray(expected[name]).dtype, name
-      wanted = np.reshape(expected[name], value.shape)
-      np.testing.assert_array_equal(value, wanted, name)
-    assert found['lat'] == 1 / 3 + i  # Exactly: no float32 on the way.
+      reference = np.reshape(expected[name], value.shape)
+      np.testing.assert_array_equal(value, reference, name)
+    assert result['lat'] == 1 / 3 + i  # Exactly: no float32 on the way.
 
 
 def test_absent_image_has_no_rows_and_missing_series_is_nan():
@@ -338,13 +338,13 @@ def test_tfds_route_ends_with_the_same_examples_and_statistics(
 
 def test_statistics_are_those_of_the_training_split(tmp_path):
   shards.build(parts(), tmp_path)
-  found = json.loads((tmp_path / 'statistics.json').read_text())
+  result = json.loads((tmp_path / 'statistics.json').read_text())
   pixels = np.concatenate([x.reshape(-1, 12) for x in all_values('S2L2A')])
-  np.testing.assert_allclose(found['images']['S2L2A']['mean'], pixels.mean(0))
-  np.testing.assert_allclose(found['images']['S2L2A']['std'], pixels.std(0))
+  np.testing.assert_allclose(result['images']['S2L2A']['mean'], pixels.mean(0))
+  np.testing.assert_allclose(result['images']['S2L2A']['std'], pixels.std(0))
   radar = np.concatenate([x.reshape(-1, 2) for x in all_values('S1RTC')])
   np.testing.assert_allclose(
-    found['images']['S1RTC']['mean'], radar.astype(float).mean(0)
+    result['images']['S1RTC']['mean'], radar.astype(float).mean(0)
   )
   corrected = np.concatenate(
     [
@@ -353,10 +353,10 @@ def test_statistics_are_those_of_the_training_split(tmp_path):
     ]
   )
   np.testing.assert_allclose(
-    found['images']['S2L1C']['mean'], corrected.mean(0)
+    result['images']['S2L1C']['mean'], corrected.mean(0)
   )
   values = np.stack(all_values('t2m_hourly')).astype(float)
-  series = found['series']['t2m_hourly']
+  series = result['series']['t2m_hourly']
   assert series['count'] == np.isfinite(values).sum()
   assert series['missing'] == np.isnan(values).sum() > 0
   np.testing.assert_allclose(
@@ -368,33 +368,35 @@ def test_statistics_are_those_of_the_training_split(tmp_path):
 
 def test_bins_are_quantiles_and_of_wet_hours_only(tmp_path):
   shards.build(parts(), tmp_path)
-  found = json.loads((tmp_path / 'statistics.json').read_text())['series']
+  result = json.loads((tmp_path / 'statistics.json').read_text())['series']
   for name in ('t2m_hourly', 'tp_hourly'):
     values = np.stack(all_values(name)).astype(float)
     values = values[np.isfinite(values)]
     if name == 'tp_hourly':
       assert (values == 0).any()
       values = values[values >= 0.01]
-    assert found[name]['fitted_on'] == len(values)
-    edges = np.array(found[name]['quantile']['edges'])
+    assert result[name]['fitted_on'] == len(values)
+    edges = np.array(result[name]['quantile']['edges'])
     assert len(edges) == 501 and (np.diff(edges) >= 0).all()
     assert edges[0] == values.min() and edges[-1] == values.max()
     share = np.searchsorted(np.sort(values), edges) / len(values)
     np.testing.assert_allclose(share, np.linspace(0, 1, 501), atol=2e-3)
-    medians = found[name]['quantile']['medians']
+    medians = result[name]['quantile']['medians']
     assert len(medians) == 500
     assert (edges[:-1] <= medians).all() and (medians <= edges[1:]).all()
     np.testing.assert_allclose(
-      found[name]['uniform']['edges'],
+      result[name]['uniform']['edges'],
       np.linspace(values.min(), values.max(), 501),
     )
 
 
 def test_quantiles_of_a_large_sample_are_exact_to_a_bin():
   values = np.random.default_rng(0).normal(285, 12, 200_000).astype(np.float32)
-  found = histogram.Histogram.of(values, 9).quantiles(np.linspace(0, 1, 501))
+  result = histogram.Histogram.from_values(values, 9).quantiles(
+    np.linspace(0, 1, 501)
+  )
   exact = np.quantile(values, np.linspace(0, 1, 501))
-  np.testing.assert_allclose(found[1:-1], exact[1:-1], atol=0.032)
+  np.testing.assert_allclose(result[1:-1], exact[1:-1], atol=0.032)
 
 
 def test_histograms_merge_exactly_in_any_order():
@@ -402,11 +404,11 @@ def test_histograms_merge_exactly_in_any_order():
   pieces = [
     rng.gamma(0.5, size=n).astype(np.float32) + 0.01 for n in (5, 100, 1)
   ]
-  whole = histogram.Histogram.of(np.concatenate(pieces), 12)
+  whole = histogram.Histogram.from_values(np.concatenate(pieces), 12)
   for order in ((0, 1, 2), (2, 0, 1)):
     merged = histogram.Histogram(12)
     for i in order:
-      merged = merged.merge(histogram.Histogram.of(pieces[i], 12))
+      merged = merged.merge(histogram.Histogram.from_values(pieces[i], 12))
     assert merged.state() == whole.state()
 
 
@@ -431,8 +433,8 @@ class Thermometer:
 @dataclasses.dataclass(frozen=True)
 class Placed(shards.Indexed):
   def places(self, split, part):
-    found = (self.source.example(split, i) for i in range(*part))
-    return {e['key']: (e['lat'], e['lon'], e['time']) for e in found}
+    result = (self.source.example(split, i) for i in range(*part))
+    return {e['key']: (e['lat'], e['lon'], e['time']) for e in result}
 
 
 def test_weather_joins_its_own_place():

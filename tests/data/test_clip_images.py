@@ -15,17 +15,17 @@ GOLDEN = np.load(
 
 @pytest.mark.parametrize('i', range(6))
 def test_resized_bytes_are_those_of_the_original(i):
-  found = clip_images.resize(GOLDEN[f'in{i}_uint8_hwc'])
-  np.testing.assert_array_equal(found, GOLDEN[f'resized_cropped{i}_uint8_hwc'])
+  result = clip_images.resize(GOLDEN[f'in{i}_uint8_hwc'])
+  np.testing.assert_array_equal(result, GOLDEN[f'resized_cropped{i}_uint8_hwc'])
 
 
 @pytest.mark.parametrize('i', range(3))
 def test_standardised_floats_are_those_of_the_original(i):
   """Bit by bit; one grey level is 0.015 here."""
-  (found,) = clip_images.preprocess([GOLDEN[f'in{i}_uint8_hwc']])
+  (result,) = clip_images.preprocess([GOLDEN[f'in{i}_uint8_hwc']])
   expected = GOLDEN[f'out{i}_f32_chw'].transpose(1, 2, 0)
-  assert found.dtype == np.float32
-  np.testing.assert_array_equal(found, expected)
+  assert result.dtype == np.float32
+  np.testing.assert_array_equal(result, expected)
 
 
 def test_files_images_and_arrays_give_the_same(tmp_path):

@@ -65,14 +65,14 @@ def test_codes_are_those_of_their_squares(data_dir):
     assert corners.shape == (3, 2) and corners.min() >= 0
     assert corners.max() <= 8
     for name, field in zip(NAMES, ('LULC', 'S1GRD')):
-      found = new[f'codes/{name}']
-      assert found.dtype == np.uint16
+      result = new[f'codes/{name}']
+      assert result.dtype == np.uint16
       if not old[field].size:
-        assert found.shape == (0, 2, 2)
+        assert result.shape == (0, 2, 2)
         absent += 1
         continue
       cut = np.stack([old[field][y : y + 32, x : x + 32] for y, x in corners])
-      np.testing.assert_array_equal(found, corner_pixels(cut))
+      np.testing.assert_array_equal(result, corner_pixels(cut))
   assert 0 < absent < 8
   assert len({x['codes/corners'].tobytes() for x in read(data_dir)}) == 8
 
@@ -206,8 +206,8 @@ def test_processes_that_free_the_data_set_at_once_get_along(
   codes.write(data_dir, make_encoders(1), SQUARES)
   write_features = codes._write_features
 
-  def and_the_other(path, found):
-    write_features(path, found)
+  def and_the_other(path, result):
+    write_features(path, result)
     (path / codes.SUMMARY).unlink(missing_ok=True)
 
   monkeypatch.setattr(codes, '_write_features', and_the_other)

@@ -141,8 +141,8 @@ def test_pixels_that_do_not_fit_are_named_not_wrapped(
   path = write(tmp_path / 'S2L2A' / 'a.tif', image)
   with pytest.raises(ValueError, match=message):
     geotiff.read_scene(path, time=0)
-  (found,) = samples.SampleFolder(str(tmp_path)).read('train', ('a',))
-  assert isinstance(found, readers.Skipped) and found.key == 'a'
+  (result,) = samples.SampleFolder(str(tmp_path)).read('train', ('a',))
+  assert isinstance(result, readers.Skipped) and result.key == 'a'
 
 
 def test_pixels_without_a_value_raise_or_are_counted(tmp_path, caplog):
@@ -218,8 +218,8 @@ def test_the_five_real_samples():
   assert source.schema.width == 224
   (train,), (val,) = source.parts()['train'], source.parts()['val']
   assert len(train) == 4 and val == ('637U_59R_1_3',)
-  found = {e['key']: e for e in source.read('train', train)}
-  chile = found['433D_629L_3_1']
+  result = {e['key']: e for e in source.read('train', train)}
+  chile = result['433D_629L_3_1']
   assert (chile['lat'], chile['lon'], chile['time']) == (
     -38.830853,
     -72.478793,
@@ -242,13 +242,13 @@ def test_broken_sample_is_skipped_and_an_image_may_be_absent(tmp_path):
   (folder / '433D_629L_3_1.tif').write_bytes(CHILE.read_bytes()[:5000])
   (folder / '38D_378R_2_3.tif').unlink()
   source = samples.SampleFolder(str(tmp_path / 'copy'))
-  found = list(source.read('train', source.parts()['train'][0]))
-  assert [e.key for e in found if isinstance(e, readers.Skipped)] == [
+  result = list(source.read('train', source.parts()['train'][0]))
+  assert [e.key for e in result if isinstance(e, readers.Skipped)] == [
     '433D_629L_3_1'
   ]
   absent = [
     e['key']
-    for e in found
+    for e in result
     if not isinstance(e, readers.Skipped) and 'S2L2A' not in e
   ]
   assert absent == ['38D_378R_2_3']

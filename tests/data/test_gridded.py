@@ -77,7 +77,7 @@ def test_a_folder_of_folders_stands_for_all_files_below_it(tmp_path):
 def test_precipitation_messages_of_one_file_are_told_apart():
   weather = gridded.Weather(RAIN)
   run = seconds(2020, 3, 25, 18)
-  found = {
+  result = {
     ((r.start - run) // 3600, (r.end - run) // 3600): weather.at(r, LAT, LON)
     for r in weather.records
   }
@@ -86,9 +86,9 @@ def test_precipitation_messages_of_one_file_are_told_apart():
     (12, 18): [0, 2.125, 0, 0, 0],
     (0, 18): [0, 10.312, 0, 0.188, 0],
   }
-  assert set(found) == set(expected)
+  assert set(result) == set(expected)
   for steps, amounts in expected.items():
-    np.testing.assert_allclose(found[steps], amounts, atol=1e-3)
+    np.testing.assert_allclose(result[steps], amounts, atol=1e-3)
 
 
 def test_dry_interval_gives_dry_hours_and_a_wet_one_is_not_split():
@@ -114,18 +114,18 @@ def test_daily_minimum_of_a_scene_with_real_rain_forecast():
 
 def read_era5(lat_row, lon_col):
   """The file read directly: {seconds: K of one cell}."""
-  found = {}
+  result = {}
   with open(ERA5, 'rb') as file:
     while (message := eccodes.codes_grib_new_from_file(file)) is not None:
       date, hour = (
         eccodes.codes_get(message, key, int) for key in ('dataDate', 'dataTime')
       )
       values = eccodes.codes_get_values(message).reshape(33, 49)
-      found[
+      result[
         seconds(date // 10000, date // 100 % 100, date % 100, hour // 100)
       ] = values[lat_row, lon_col]
       eccodes.codes_release(message)
-  return found
+  return result
 
 
 def test_hourly_window_of_real_era5_equals_a_direct_read():
@@ -172,10 +172,10 @@ def test_a_value_a_day_is_a_mean_unless_it_is_of_a_point_in_time(
   data = xr.load_dataset(path, engine='h5netcdf')
   data['t2m'].attrs['cell_methods'] = methods
   data.to_netcdf(path, engine='h5netcdf')
-  found = gridded.Weather([path]).series(
+  result = gridded.Weather([path]).series(
     [10.0], [20.0], [seconds(2020, 1, 5, 12)]
   )
-  day, hour = found['t2m_mean_daily'][0, 29], found['t2m_hourly'][0, 47]
+  day, hour = result['t2m_mean_daily'][0, 29], result['t2m_hourly'][0, 47]
   if methods == 'time: point':
     day, hour = hour, day
   assert day == 284 and np.isnan(hour)
@@ -204,10 +204,10 @@ def test_files_of_several_regions_cover_a_place_each(tmp_path):
     ),
   ]
   when = [seconds(2020, 1, 2, 23)] * 2
-  found = gridded.Weather(paths).series([10.0, -10.0], [20.0, 20.0], when)
-  assert (found['t2m_hourly'] == [[280.0], [290.0]]).all()
+  result = gridded.Weather(paths).series([10.0, -10.0], [20.0, 20.0], when)
+  assert (result['t2m_hourly'] == [[280.0], [290.0]]).all()
   np.testing.assert_allclose(
-    found['tp_hourly'], [[1.0] * 60, [2.0] * 60], rtol=1e-5
+    result['tp_hourly'], [[1.0] * 60, [2.0] * 60], rtol=1e-5
   )
   with pytest.raises(geo.OutsideGridError, match='south_t.nc.*first at 10 N'):
     gridded.Weather(paths[1:3]).series([10.0, -10.0], [20.0, 20.0], when)
@@ -217,14 +217,14 @@ def test_place_outside_the_grid_raises_or_is_missing():
   place = dict(lat=[55.5, 10.0], lon=[-5.0, -5.0], time=[TRAIN_TIME] * 2)
   with pytest.raises(geo.OutsideGridError, match='uk.grib .50 .. 58 N'):
     gridded.Weather([ERA5]).series(**place)
-  found = gridded.Weather([ERA5], outside='missing').series(**place)
-  assert np.isfinite(found['t2m_hourly'][0]).all()
-  assert np.isnan(found['t2m_hourly'][1]).all()
+  result = gridded.Weather([ERA5], outside='missing').series(**place)
+  assert np.isfinite(result['t2m_hourly'][0]).all()
+  assert np.isnan(result['t2m_hourly'][1]).all()
 
 
 def test_daily_file_of_cities_fills_the_daily_series():
   time = seconds(1991, 7, 10, 15)
-  found = gridded.Weather([CITIES]).series([45.5], [-73.6], [time])
+  result = gridded.Weather([CITIES]).series([45.5], [-73.6], [time])
   data = xr.open_dataset(CITIES, engine='h5netcdf')
   city = data.isel(location=1).sel(time=slice('1991-06-11', '1991-07-20'))
   assert city.sizes['time'] == 40
@@ -233,28 +233,28 @@ def test_daily_file_of_cities_fills_the_daily_series():
     ('t2m_max_daily', 'tasmax'),
     ('t2m_mean_daily', 'tas'),
   ):
-    np.testing.assert_array_equal(found[ours][0], city[theirs].values)
+    np.testing.assert_array_equal(result[ours][0], city[theirs].values)
   np.testing.assert_allclose(
-    found['tp_sum_daily'][0],
+    result['tp_sum_daily'][0],
     np.maximum(city['pr'].values * 86_400, 0),
     rtol=1e-6,
   )
-  assert found['tp_sum_daily'].min() >= 0
+  assert result['tp_sum_daily'].min() >= 0
   for name in ('t2m_hourly', 'tp_hourly', 'tp_min_daily', 'tp_max_daily'):
-    assert np.isnan(found[name]).all()
+    assert np.isnan(result[name]).all()
 
 
 def test_six_hourly_reanalysis_fills_every_sixth_hour():
   path = FILES / 'air.sig995_canada_2014-10.nc'
   weather = gridded.Weather([path], 'bilinear', temperature='air')
   time = seconds(2014, 10, 10, 6)
-  found = weather.series([54.780029], [-83.95224], [time])['t2m_hourly'][0]
+  result = weather.series([54.780029], [-83.95224], [time])['t2m_hourly'][0]
   data = xr.open_dataset(path, engine='h5netcdf')['air']
   at = data.interp(lat=54.780029, lon=360 - 83.95224)
-  known = np.flatnonzero(np.isfinite(found))
+  known = np.flatnonzero(np.isfinite(result))
   np.testing.assert_array_equal(known, np.arange(5, 60, 6))
   expected = at.sel(time=slice('2014-10-08T12', '2014-10-10T18'))
-  np.testing.assert_allclose(found[known], expected.values, rtol=1e-6)
+  np.testing.assert_allclose(result[known], expected.values, rtol=1e-6)
 
 
 def fields(
@@ -301,8 +301,8 @@ def test_format_is_told_by_content_not_by_ending(tmp_path, suffix):
     )
     path = path.rename(tmp_path / 'weather')
   time = seconds(2020, 1, 2, 23)
-  found = gridded.Weather([path]).series([10.0], [20.0], [time])
-  np.testing.assert_array_equal(found['t2m_hourly'][0], 270.0 + np.arange(60))
+  result = gridded.Weather([path]).series([10.0], [20.0], [time])
+  np.testing.assert_array_equal(result['t2m_hourly'][0], 270.0 + np.arange(60))
 
 
 def test_hourly_amounts_in_metres_become_millimetres(tmp_path):
@@ -310,16 +310,16 @@ def test_hourly_amounts_in_metres_become_millimetres(tmp_path):
   path = fields(
     tmp_path / 'tp.nc', 'tp', amounts, 'm', time=hours('2020-01-01T00', 72)
   )
-  found = gridded.Weather([path]).series(
+  result = gridded.Weather([path]).series(
     [10.0], [20.0], [seconds(2020, 1, 2, 23)]
   )
-  np.testing.assert_allclose(found['tp_hourly'][0], np.arange(60), atol=1e-4)
+  np.testing.assert_allclose(result['tp_hourly'][0], np.arange(60), atol=1e-4)
   # A UTC day sums the hours that end at 01..24.
   np.testing.assert_allclose(
-    found['tp_sum_daily'][0, 28], np.arange(1, 25).sum(), rtol=1e-5
+    result['tp_sum_daily'][0, 28], np.arange(1, 25).sum(), rtol=1e-5
   )
-  np.testing.assert_allclose(found['tp_max_daily'][0, 28], 24, rtol=1e-5)
-  np.testing.assert_allclose(found['tp_min_daily'][0, 28], 1, rtol=1e-5)
+  np.testing.assert_allclose(result['tp_max_daily'][0, 28], 24, rtol=1e-5)
+  np.testing.assert_allclose(result['tp_min_daily'][0, 28], 1, rtol=1e-5)
 
 
 @pytest.mark.parametrize('kind', ['scipy', 'h5netcdf'])
@@ -335,8 +335,8 @@ def test_netcdf_that_names_grib_in_its_head_is_netcdf(tmp_path, kind):
   data = data.assign_attrs(GRIB_centre='ecmf')  # As ERA5's.
   data.to_netcdf(path, engine=kind)
   assert b'GRIB' in path.read_bytes()[:1024]
-  found = gridded.Weather([path]).series([10.0], [20.0], [seconds(2020, 1, 1)])
-  np.testing.assert_array_equal(found['t2m_hourly'][0, 47:50], [280, 281, 282])
+  result = gridded.Weather([path]).series([10.0], [20.0], [seconds(2020, 1, 1)])
+  np.testing.assert_array_equal(result['t2m_hourly'][0, 47:50], [280, 281, 282])
 
 
 @pytest.mark.parametrize('other', ['number', 'expver', 'level'])
@@ -357,7 +357,7 @@ def test_a_dimension_that_is_no_time_is_not_taken_for_one(tmp_path, other):
 def test_regional_files_of_the_same_hours_complete_each_other(tmp_path):
   time = hours('2020-01-01T00', 3)
   here = fields(tmp_path / 'here.nc', 't2m', [280.0] * 3, 'K', time=time)
-  there = fields(
+  east = fields(
     tmp_path / 'there.nc',
     't2m',
     [290.0] * 3,
@@ -365,11 +365,11 @@ def test_regional_files_of_the_same_hours_complete_each_other(tmp_path):
     time=time,
     latitude=[51.0, 50.0, 49.0],
   )
-  weather = gridded.Weather([here, there], outside='missing')
-  found = weather.series(
+  weather = gridded.Weather([here, east], outside='missing')
+  result = weather.series(
     [10.0, 50.0, 30.0], [20.0] * 3, [seconds(2020, 1, 1)] * 3
   )
-  np.testing.assert_array_equal(found['t2m_hourly'][:, 47], [280, 290, np.nan])
+  np.testing.assert_array_equal(result['t2m_hourly'][:, 47], [280, 290, np.nan])
 
 
 def test_rates_are_multiplied_by_their_hour(tmp_path):
@@ -380,10 +380,10 @@ def test_rates_are_multiplied_by_their_hour(tmp_path):
     'kg m-2 s-1',
     time=hours('2020-01-01T00', 72),
   )
-  found = gridded.Weather([path]).series(
+  result = gridded.Weather([path]).series(
     [10.0], [20.0], [seconds(2020, 1, 2, 23)]
   )
-  np.testing.assert_allclose(found['tp_hourly'][0], np.arange(60), rtol=1e-5)
+  np.testing.assert_allclose(result['tp_hourly'][0], np.arange(60), rtol=1e-5)
 
 
 @pytest.mark.parametrize('reset', [6, 24])
@@ -398,8 +398,10 @@ def test_buckets_that_reset_become_hourly_amounts(tmp_path, reset):
     tmp_path / 'b.nc', 'tp', bucket, 'mm', time=hours('2020-01-01T00', 72)
   )
   weather = gridded.Weather([path], reset_hours=reset)
-  found = weather.series([10.0], [20.0], [seconds(2020, 1, 2, 23)])
-  np.testing.assert_allclose(found['tp_hourly'][0, 1:], hourly[1:60], atol=1e-4)
+  result = weather.series([10.0], [20.0], [seconds(2020, 1, 2, 23)])
+  np.testing.assert_allclose(
+    result['tp_hourly'][0, 1:], hourly[1:60], atol=1e-4
+  )
 
 
 def test_buckets_that_end_in_the_next_file_are_whole(tmp_path):
@@ -416,10 +418,12 @@ def test_buckets_that_end_in_the_next_file_are_whole(tmp_path):
     for day in range(3)
   ]
   weather = gridded.Weather(paths, reset_hours=24)
-  found = weather.series([10.0], [20.0], [seconds(2020, 1, 2, 23)])
-  np.testing.assert_allclose(found['tp_hourly'][0, 1:], hourly[1:60], atol=1e-4)
+  result = weather.series([10.0], [20.0], [seconds(2020, 1, 2, 23)])
   np.testing.assert_allclose(
-    found['tp_sum_daily'][0, 28:30],
+    result['tp_hourly'][0, 1:], hourly[1:60], atol=1e-4
+  )
+  np.testing.assert_allclose(
+    result['tp_sum_daily'][0, 28:30],
     [hourly[1:25].sum(), hourly[25:49].sum()],
     rtol=1e-5,
   )
@@ -427,7 +431,7 @@ def test_buckets_that_end_in_the_next_file_are_whole(tmp_path):
 
 def test_regional_sums_of_the_same_hours_complete_each_other():
   one, two = (0, 3600), (0, 7200)
-  found = windows.hourly_sums(
+  result = windows.hourly_sums(
     [
       (*one, np.array([1.0, np.nan])),
       (*two, np.array([3.0, np.nan])),
@@ -435,7 +439,7 @@ def test_regional_sums_of_the_same_hours_complete_each_other():
       (*two, np.array([np.nan, 9.0])),
     ]
   )
-  np.testing.assert_array_equal(found[2], [2, 4])
+  np.testing.assert_array_equal(result[2], [2, 4])
 
 
 def test_forecast_steps_accumulate_since_the_start_and_late_runs_win(tmp_path):
@@ -452,11 +456,11 @@ def test_forecast_steps_accumulate_since_the_start_and_late_runs_win(tmp_path):
     time=runs,
     step=steps,
   )
-  found = gridded.Weather([path]).series(
+  result = gridded.Weather([path]).series(
     [10.0], [20.0], [seconds(2020, 1, 2, 0)]
   )
   np.testing.assert_allclose(  # Hours that end at 12-31 01 .. 01-02 12.
-    found['tp_hourly'][0], [np.nan] * 24 + [1.0] * 12 + [2.0] * 24, rtol=1e-5
+    result['tp_hourly'][0], [np.nan] * 24 + [1.0] * 12 + [2.0] * 24, rtol=1e-5
   )
 
 
@@ -544,10 +548,10 @@ def test_rate_of_one_moment_is_not_taken_for_an_amount(tmp_path):
 
 
 def test_amounts_below_zero_that_packing_leaves_are_zero():
-  found = weather_units.convert(
+  result = weather_units.convert(
     np.array([-5e-10, 2e-5, np.nan]), 'rate', 'kg m-2 s-1', 3600, 'file.nc'
   )
-  np.testing.assert_allclose(found, [0, 0.072, np.nan])
+  np.testing.assert_allclose(result, [0, 0.072, np.nan])
 
 
 def test_weather_can_be_sent_to_another_process():
@@ -560,22 +564,24 @@ def test_weather_can_be_sent_to_another_process():
 def test_differences_of_sums_are_never_negative():
   hour = 3600
   amounts = [np.array([2.5]), np.array([2.4375]), np.array([3.0])]
-  found = windows.hourly_sums(
+  result = windows.hourly_sums(
     [(0, (i + 1) * hour, amount) for i, amount in enumerate(amounts)]
   )
-  np.testing.assert_allclose([found[i][0] for i in (1, 2, 3)], [2.5, 0, 0.5625])
+  np.testing.assert_allclose(
+    [result[i][0] for i in (1, 2, 3)], [2.5, 0, 0.5625]
+  )
 
 
 def test_missing_hour_does_not_hide_the_hours_after_it():
   hour = 3600
   amounts = [1.0, np.nan, 3.0, 4.0]
-  found = windows.hourly_sums(
+  result = windows.hourly_sums(
     [
       (i * hour, (i + 1) * hour, np.array([amount]))
       for i, amount in enumerate(amounts)
     ]
   )
-  np.testing.assert_array_equal([found[i][0] for i in (1, 2, 3, 4)], amounts)
+  np.testing.assert_array_equal([result[i][0] for i in (1, 2, 3, 4)], amounts)
 
 
 def test_mixed_intervals_are_solved_for_every_connected_hour():
@@ -585,7 +591,7 @@ def test_mixed_intervals_are_solved_for_every_connected_hour():
   def total(a, b):
     return a * hour, b * hour, np.array([truth[a:b].sum()])
 
-  found = windows.hourly_sums(
+  result = windows.hourly_sums(
     [
       total(0, 6),
       total(0, 12),
@@ -596,9 +602,9 @@ def test_mixed_intervals_are_solved_for_every_connected_hour():
     ]
   )
   np.testing.assert_allclose(
-    [found[i][0] for i in (1, 12, 13)], truth[[0, 11, 12]], atol=1e-9
+    [result[i][0] for i in (1, 12, 13)], truth[[0, 11, 12]], atol=1e-9
   )
-  assert np.isnan(found[3][0])  # Inside 1-6, which nothing splits.
+  assert np.isnan(result[3][0])  # Inside 1-6, which nothing splits.
 
 
 def test_acquisition_is_rounded_to_the_hour_and_belongs_to_its_own_day():

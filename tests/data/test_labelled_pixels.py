@@ -20,10 +20,10 @@ B2, B8A, B11 = (composites.BANDS.index(b) for b in ('B2', 'B8A', 'B11'))
 
 
 def test_months_of_long_files_are_placed_by_calendar():
-  found = labelled_pixels.read_long(LONG, LEGEND)
-  assert found.values.shape == (10, 12, 10)
+  result = labelled_pixels.read_long(LONG, LEGEND)
+  assert result.values.shape == (10, 12, 10)
   table = pandas.read_parquet(LONG).set_index(['sample_id', 'timestamp'])
-  for i, key in enumerate(found.keys):
+  for i, key in enumerate(result.keys):
     for month, date in (
       (JANUARY, '2021-01-01'),
       (OCTOBER, '2021-10-01'),
@@ -33,21 +33,21 @@ def test_months_of_long_files_are_placed_by_calendar():
       row = table.loc[(key, pandas.Timestamp(date))]
       for band, name in ((B2, 'S2-L2A-B02'), (B11, 'S2-L2A-B11')):
         value = float(row[name])
-        wanted = np.nan if value == 65535 else value
-        np.testing.assert_equal(float(found.values[i, month, band]), wanted)
-  assert np.isnan(found.values[:, :, B8A]).all()  # The file has none.
-  np.testing.assert_array_equal(found.months, np.tile(np.arange(12), (10, 1)))
+        expected = np.nan if value == 65535 else value
+        np.testing.assert_equal(float(result.values[i, month, band]), expected)
+  assert np.isnan(result.values[:, :, B8A]).all()  # The file has none.
+  np.testing.assert_array_equal(result.months, np.tile(np.arange(12), (10, 1)))
 
 
 def test_legend_names_classes_and_ignored_pixels_have_no_label():
-  found = labelled_pixels.read_long(LONG, LEGEND)
-  assert found.classes == ('grasslands', 'temporary_crops', 'trees')
+  result = labelled_pixels.read_long(LONG, LEGEND)
+  assert result.classes == ('grasslands', 'temporary_crops', 'trees')
   np.testing.assert_array_equal(
-    np.bincount(found.target - labels.NONE), [2, 3, 3, 2]
+    np.bincount(result.target - labels.NONE), [2, 3, 3, 2]
   )
-  some = found.take(found.target == 2)
+  some = result.take(result.target == 2)
   assert len(some.keys) == len(some.lat) == 2
-  assert set(some.cells()) <= set(found.cells())
+  assert set(some.cells()) <= set(result.cells())
   with pytest.raises(ValueError, match='no legend .X.; there are LANDCOVER10'):
     labelled_pixels.read_long(LONG, LEGEND, 'X')
   with pytest.raises(ValueError, match='no twelve months from 2021-06'):
@@ -55,17 +55,17 @@ def test_legend_names_classes_and_ignored_pixels_have_no_label():
 
 
 def test_wide_files_start_in_their_own_month():
-  found = labelled_pixels.read_wide(WIDE, at_least=6)
-  assert found.classes == ('maize', 'trees_mixed')
+  result = labelled_pixels.read_wide(WIDE, at_least=6)
+  assert result.classes == ('maize', 'trees_mixed')
   np.testing.assert_array_equal(
-    np.bincount(found.target - labels.NONE), [2, 8, 6]
+    np.bincount(result.target - labels.NONE), [2, 8, 6]
   )
   table = pandas.read_parquet(WIDE)
   assert set(pandas.to_datetime(table.start_date).dt.month) == {12}
   for step, month in ((0, DECEMBER), (1, JANUARY), (11, NOVEMBER)):
-    wanted = table[f'OPTICAL-B02-ts{step}-10m'].to_numpy(float)
-    wanted[wanted == 65535] = np.nan
-    np.testing.assert_array_equal(found.values[:, month, B2], wanted)
+    expected = table[f'OPTICAL-B02-ts{step}-10m'].to_numpy(float)
+    expected[expected == 65535] = np.nan
+    np.testing.assert_array_equal(result.values[:, month, B2], expected)
 
 
 def test_missing_column_is_named(tmp_path):
@@ -84,11 +84,11 @@ def test_presto_keeps_its_steps_and_sites(tmp_path):
     ('month', np.array([[3, 4, 4], [11, 0, 1]])),
   ):
     np.save(tmp_path / f'{name}.npy', x)
-  found = labelled_pixels.read_presto(tmp_path)
-  np.testing.assert_array_equal(found.values, series)
-  np.testing.assert_array_equal(found.months[1], [11, 0, 1])
-  assert found.classes == () and found.target.dtype == float
-  assert len(set(found.sites)) == 2  # Cells: there are no sites.
+  result = labelled_pixels.read_presto(tmp_path)
+  np.testing.assert_array_equal(result.values, series)
+  np.testing.assert_array_equal(result.months[1], [11, 0, 1])
+  assert result.classes == () and result.target.dtype == float
+  assert len(set(result.sites)) == 2  # Cells: there are no sites.
   np.save(tmp_path / 'site.npy', np.array(['a', 'a']))
   assert set(labelled_pixels.read_presto(tmp_path).sites) == {'a'}
 

@@ -25,14 +25,16 @@ def rewritten(source, path, change):
 def test_survey_of_97_columns():
   points = lucas.read_survey(DATA / 'microdata_2018_excerpt.csv')
   assert points[38863060] == lucas.Point('A22', 'U312', 'BE')
-  found = lucas.survey_labels(points[38863102])
-  names = {task: labels.classes(task)[i] for task, i in found.items() if i >= 0}
+  result = lucas.survey_labels(points[38863102])
+  names = {
+    task: labels.classes(task)[i] for task, i in result.items() if i >= 0
+  }
   assert names == {
     'land_cover': 'Artificial Land',
     'land_use': 'Residential',
     'country': 'Belgium',
   }
-  assert found['crops'] == -1
+  assert result['crops'] == -1
 
 
 def test_survey_without_a_column_or_with_a_point_twice_raises(tmp_path):
@@ -64,11 +66,13 @@ def warnings_of_absl(caplog):
 
 
 def test_published_labels_have_latitude_and_longitude_swapped(warnings_of_absl):
-  found = lucas.read_labels(DATA / 'original_layout_head.csv')
+  result = lucas.read_labels(DATA / 'original_layout_head.csv')
   assert 'original_layout_head.csv has latitude and longitude swapped' in (
     warnings_of_absl.text
   )
-  names = {task: labels.classes(task)[i] for task, i in found[55082360].items()}
+  names = {
+    task: labels.classes(task)[i] for task, i in result[55082360].items()
+  }
   assert names == {
     'land_cover': 'Cropland',
     'land_use': 'Agriculture',
@@ -77,15 +81,15 @@ def test_published_labels_have_latitude_and_longitude_swapped(warnings_of_absl):
     'bioregion': 'Continental',
     'eunis': 'Arable land and market gardens',
   }
-  assert found[40683280]['crops'] == -1  # 'NA'.
+  assert result[40683280]['crops'] == -1  # 'NA'.
 
 
 def test_labels_with_columns_in_their_place_bring_no_warning(warnings_of_absl):
-  found = lucas.read_labels(DATA / 'sen4map_test_labels_sample.csv')
+  result = lucas.read_labels(DATA / 'sen4map_test_labels_sample.csv')
   assert not warnings_of_absl.text
-  assert len(found) == 256
+  assert len(result) == 256
   counts = {
-    task: len({row[task] for row in found.values()} - {-1})
+    task: len({row[task] for row in result.values()} - {-1})
     for task in labels.TASKS
   }
   assert counts == {
@@ -154,8 +158,8 @@ def test_photos_without_a_country_are_not_taken_for_photos(tmp_path):
 
 
 def test_real_photo_belongs_to_a_point():
-  found = lucas.find_photos(DATA / 'photos')
-  ((key, path),) = found.items()
+  result = lucas.find_photos(DATA / 'photos')
+  ((key, path),) = result.items()
   assert path == lucas.photo_path(DATA / 'photos', 'HR', 46942420, 'N')
   assert key == lucas.photo_key('HR', 46942420, 'N')
   assert np.array(key) == 'HR_46942420N'

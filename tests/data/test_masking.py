@@ -247,15 +247,17 @@ def test_no_slot_is_lost_or_doubled():
         ('encoder', 'input_mask', 'code'),
         ('decoder', 'target_mask', 'target'),
       ):
-        mine = slots[side]['modality'] == i
+        actual = slots[side]['modality'] == i
         shown = ~grid[mask]
-        wanted = grid['tensor'][shown]
+        expected = grid['tensor'][shown]
         positions = np.flatnonzero(shown)
         if m.is_sequence:
-          wanted = wanted[1:] if side == 'decoder' else wanted
-          positions = np.arange(len(wanted))
-        np.testing.assert_array_equal(slots[side][key][mine], wanted)
-        np.testing.assert_array_equal(slots[side]['position'][mine], positions)
+          expected = expected[1:] if side == 'decoder' else expected
+          positions = np.arange(len(expected))
+        np.testing.assert_array_equal(slots[side][key][actual], expected)
+        np.testing.assert_array_equal(
+          slots[side]['position'][actual], positions
+        )
       if not m.is_sequence:
         assert not (~grid['input_mask'] & ~grid['target_mask']).any()
 

@@ -30,13 +30,13 @@ def table(path):
 @pytest.mark.parametrize('write', [dictionary, table])
 def test_views_of_a_point(tmp_path, write, ending):
   write(tmp_path / f'a.{ending}')
-  found = photo_vectors.PhotoVectors(tmp_path / f'a.{ending}')
-  assert len(found) == 3 and found.width == 4
-  views = found.views('NL', 40683280)  # W, E, N, S.
+  result = photo_vectors.PhotoVectors(tmp_path / f'a.{ending}')
+  assert len(result) == 3 and result.width == 4
+  views = result.views('NL', 40683280)  # W, E, N, S.
   np.testing.assert_array_equal(views[[0, 2]], VECTORS[:2])
   assert np.isnan(views[[1, 3]]).all() and views.dtype == np.float32
-  assert found.has('BE', 38863102) and not found.has('BE', 40683280)
-  assert np.isnan(found.views('FR', 1)).all()
+  assert result.has('BE', 38863102) and not result.has('BE', 40683280)
+  assert np.isnan(result.views('FR', 1)).all()
 
 
 def test_folder_of_files_is_one_table(tmp_path):

@@ -88,14 +88,14 @@ def test_examples_equal_what_was_written_and_what_tfds_reads(folder):
     theirs = tfds.builder_from_directory(folder).as_data_source(split)
     assert len(source) == len(theirs) == count
     for i in range(count):
-      mine, written = source[i], Noise().example(split, i)
-      assert mine['key'] == written['key'] == theirs[i]['key'].decode()
-      assert set(mine) == set(theirs[i])
-      for name in set(mine) - {'key'}:
-        np.testing.assert_array_equal(mine[name], theirs[i][name])
-        assert mine[name].dtype == theirs[i][name].dtype
+      actual, written = source[i], Noise().example(split, i)
+      assert actual['key'] == written['key'] == theirs[i]['key'].decode()
+      assert set(actual) == set(theirs[i])
+      for name in set(actual) - {'key'}:
+        np.testing.assert_array_equal(actual[name], theirs[i][name])
+        assert actual[name].dtype == theirs[i][name].dtype
         if name in written:
-          np.testing.assert_array_equal(mine[name], written[name])
+          np.testing.assert_array_equal(actual[name], written[name])
 
 
 def test_nested_fields_and_free_shapes_are_read(tmp_path):
@@ -164,8 +164,8 @@ def test_processes_share_the_batches_of_one(folder, count):
   ]
   for step, batch in enumerate(whole):
     for i in range(count):
-      mine = {k: v[i::count] for k, v in batch['encoder']['patches'].items()}
-      np.testing.assert_equal(parts[i][step]['encoder']['patches'], mine)
+      actual = {k: v[i::count] for k, v in batch['encoder']['patches'].items()}
+      np.testing.assert_equal(parts[i][step]['encoder']['patches'], actual)
       for name, values in batch['decoder'].items():
         np.testing.assert_array_equal(
           parts[i][step]['decoder'][name], values[i::count]
@@ -184,8 +184,8 @@ def test_batches_resume_exactly_on_any_number_of_processes(folder, num_threads):
   for i in range(2):
     part = train(folder, process_index=i, process_count=2)
     part.set_state(state)
-    for mine, whole in zip(take(part, 4), rest):
-      np.testing.assert_array_equal(mine['draw'], whole['draw'][i::2])
+    for actual, whole in zip(take(part, 4), rest):
+      np.testing.assert_array_equal(actual['draw'], whole['draw'][i::2])
 
 
 def test_evaluation_sees_every_example_once_and_marks_the_filling(folder):
@@ -209,8 +209,8 @@ def test_evaluation_sees_every_example_once_and_marks_the_filling(folder):
   )
   np.testing.assert_equal(run(), batches)
   for i in range(2):
-    for mine, whole in zip(run(process_index=i, process_count=2), batches):
-      np.testing.assert_equal(mine, {k: v[i::2] for k, v in whole.items()})
+    for actual, whole in zip(run(process_index=i, process_count=2), batches):
+      np.testing.assert_equal(actual, {k: v[i::2] for k, v in whole.items()})
   few = run(num_examples=3)
   np.testing.assert_array_equal(few[0]['valid'], [True] * 3 + [False])
 

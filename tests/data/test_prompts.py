@@ -20,10 +20,10 @@ def some_vectors(number=3, width=5):
 
 
 def test_class_names_fill_templates():
-  found = prompts.from_classes(labels.classes('land_cover'), 'LC_Generic')
-  assert len(found.classes) == 8 and len(found.texts) == 48
-  assert found.texts[7] == 'a land cover photo of a Cropland.'
-  assert found.class_of[:7] == (0, 0, 0, 0, 0, 0, 1)
+  result = prompts.from_classes(labels.classes('land_cover'), 'LC_Generic')
+  assert len(result.classes) == 8 and len(result.texts) == 48
+  assert result.texts[7] == 'a land cover photo of a Cropland.'
+  assert result.class_of[:7] == (0, 0, 0, 0, 0, 0, 1)
 
 
 def test_every_set_of_templates_serves_every_task():
@@ -48,10 +48,10 @@ def test_wrong_templates_and_classes_are_refused(arguments, message):
 
 def test_json_tables_lists_and_parts_are_read(tmp_path):
   path = write_json(tmp_path / 'a.json', TABLE | {'Grass': 'a meadow'})
-  found = prompt_files.read(path)
-  assert found.classes == ('Water', 'Woodland', 'Grass')
-  assert found.texts == ('a lake', 'a river', 'tall trees', 'a meadow')
-  assert found.class_of == (0, 0, 1, 2) and found.vectors is None
+  result = prompt_files.read(path)
+  assert result.classes == ('Water', 'Woodland', 'Grass')
+  assert result.texts == ('a lake', 'a river', 'tall trees', 'a meadow')
+  assert result.class_of == (0, 0, 1, 2) and result.vectors is None
   path = write_json(tmp_path / 'b.json', {'tasks': {'land': TABLE}, 'by': 'me'})
   assert prompt_files.read(path, part='tasks/land').classes == tuple(TABLE)
   path = write_json(tmp_path / 'c.json', ['a lake', 'a hill'])
@@ -63,9 +63,9 @@ def test_csv_files_are_read(tmp_path):
   path.write_text(
     'class,text\nWater,a lake\nWoods,trees\nWater,"a river, wide"'
   )
-  found = prompt_files.read(path)
-  assert found.classes == ('Water', 'Woods') and found.class_of == (0, 1, 0)
-  assert found.texts[2] == 'a river, wide'
+  result = prompt_files.read(path)
+  assert result.classes == ('Water', 'Woods') and result.class_of == (0, 1, 0)
+  assert result.texts[2] == 'a river, wide'
   path.write_text('code,name\nA,Water\nB,Woods')
   assert prompt_files.read(path).texts == ('Water', 'Woods')
 
@@ -75,13 +75,13 @@ def test_files_of_vectors_there_and_back(tmp_path, ending):
   path = tmp_path / f'vectors.{ending}'
   written = prompts.from_texts(TABLE, some_vectors())
   prompt_files.write(path, written)
-  found = prompt_files.read(path, width=5)
-  assert (found.classes, found.texts, found.class_of) == (
+  result = prompt_files.read(path, width=5)
+  assert (result.classes, result.texts, result.class_of) == (
     written.classes,
     written.texts,
     written.class_of,
   )
-  np.testing.assert_array_equal(found.vectors, written.vectors)
+  np.testing.assert_array_equal(result.vectors, written.vectors)
   with pytest.raises(ValueError, match=f'vectors.{ending}.*have 5 .* has 512'):
     prompt_files.read(path, width=512)
 

@@ -54,8 +54,8 @@ def test_points_are_found_in_the_polygons_they_lie_in(tmp_path, crs):
     name,
   )
   regions = region_maps.read(path, 'bioregion')
-  found = regions([POINT, 40713283, 40723280, 40813280, 10002000])
-  names = [labels.classes('bioregion')[i] if i >= 0 else '' for i in found]
+  result = regions([POINT, 40713283, 40723280, 40813280, 10002000])
+  names = [labels.classes('bioregion')[i] if i >= 0 else '' for i in result]
   assert names == ['Atlantic', 'Atlantic', '', 'BlackSea', '']
 
 

@@ -20,24 +20,24 @@ VOTES = (
 def test_prompts_are_read_with_raters_and_values(tmp_path):
   path = tmp_path / 'prompts.csv'
   path.write_text(PROMPTS)
-  found = scenicness.read_prompts(path)
-  assert found.texts == ('a made-up lake', 'a road, a lorry')
-  np.testing.assert_array_equal(found.values, [8, 2])
-  np.testing.assert_array_equal(found.raters, [3, 4])
-  assert found.vectors is None
+  result = scenicness.read_prompts(path)
+  assert result.texts == ('a made-up lake', 'a road, a lorry')
+  np.testing.assert_array_equal(result.values, [8, 2])
+  np.testing.assert_array_equal(result.raters, [3, 4])
+  assert result.vectors is None
 
 
 def test_prompts_with_vectors_come_back(tmp_path):
-  given = scenicness.RatedPrompts(
+  provided = scenicness.RatedPrompts(
     ('a', 'b'),
     np.array([1.0, 10.0]),
     np.array([0, 0]),
     np.ones((2, 3), np.float32),
   )
-  scenicness.write_prompts(tmp_path / 'p.npz', given)
-  found = scenicness.read_prompts(tmp_path / 'p.npz')
-  assert found.texts == given.texts
-  np.testing.assert_array_equal(found.vectors, given.vectors)
+  scenicness.write_prompts(tmp_path / 'p.npz', provided)
+  result = scenicness.read_prompts(tmp_path / 'p.npz')
+  assert result.texts == provided.texts
+  np.testing.assert_array_equal(result.vectors, provided.vectors)
 
 
 def test_vectors_of_other_prompts_are_an_error(tmp_path):
@@ -83,8 +83,8 @@ def test_places_find_the_nearest_votes_within_reach(tmp_path):
   votes = scenicness.read_votes(path)
   one_km = 1_000 / scenicness.EARTH_RADIUS_M * 180 / np.pi
   lat = np.array([51.5, 51.5 + 0.9 * one_km, 51.5 + 1.1 * one_km, 51.6001])
-  found = scenicness.match(lat, np.full(4, -2.0), votes)
-  np.testing.assert_array_equal(found, [0, 0, -1, 1])
+  result = scenicness.match(lat, np.full(4, -2.0), votes)
+  np.testing.assert_array_equal(result, [0, 0, -1, 1])
   # A degree of longitude is shorter up north.
   east = -2 + 1.1 * one_km
   assert scenicness.match([51.5], [east], votes) == [0]

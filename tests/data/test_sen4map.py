@@ -55,8 +55,10 @@ def test_acquisitions_become_the_published_composite(raw, size):
   assert pixels.dtype == np.int16 and valid.all()
   months = np.array([int(text[15:17]) - 1 for text in products()])
   for month in range(12):
-    mine = np.sort(crop[months == month], axis=0)
-    np.testing.assert_array_equal(pixels[month], mine[(len(mine) - 1) // 2] + 1)
+    actual = np.sort(crop[months == month], axis=0)
+    np.testing.assert_array_equal(
+      pixels[month], actual[(len(actual) - 1) // 2] + 1
+    )
 
 
 def test_month_without_acquisitions_takes_the_year_or_is_not_valid(raw):
@@ -85,18 +87,18 @@ def test_year_of_clouds_raises_where_clouds_are_left_out(raw):
 def test_annual_composite(raw):
   path, counts = raw
   with sen4map.opened(path) as file:
-    found = sen4map.read_annual(file, KEY, 5)
+    result = sen4map.read_annual(file, KEY, 5)
   crop = composites.centre_crop(counts, 5)
-  np.testing.assert_array_equal(found, np.sort(crop, axis=0)[(NUM - 1) // 2])
+  np.testing.assert_array_equal(result, np.sort(crop, axis=0)[(NUM - 1) // 2])
 
 
 def test_bands_are_found_by_name_in_either_spelling(raw):
-  wanted = year(raw[0]).pixels
+  expected = year(raw[0]).pixels
 
   def rename(group):
     group.move('B2', 'B02')
 
-  np.testing.assert_array_equal(year(changed(raw[0], rename)).pixels, wanted)
+  np.testing.assert_array_equal(year(changed(raw[0], rename)).pixels, expected)
 
 
 def test_missing_band_is_named_with_the_flag_that_allows_it(raw):
@@ -189,22 +191,22 @@ def test_values_that_are_not_finite_count_as_cloud(raw, composite):
     if cloud:
       group['SCL'][:3] = 9
 
-  found = year(
+  result = year(
     changed(raw[0], lambda group: replace(group, False)), 5, composite=composite
   )
-  wanted = year(
+  expected = year(
     changed(raw[0], lambda group: replace(group, True)), 5, composite=composite
   )
-  np.testing.assert_array_equal(found.pixels, wanted.pixels)
-  np.testing.assert_array_equal(found.valid, wanted.valid)
+  np.testing.assert_array_equal(result.pixels, expected.pixels)
+  np.testing.assert_array_equal(result.valid, expected.valid)
 
 
 def test_products_in_one_text(raw):
-  wanted = year(raw[0]).pixels
+  expected = year(raw[0]).pixels
   path = changed(
     raw[0], lambda group: group.attrs.__setitem__('Image_ID', str(products()))
   )
-  np.testing.assert_array_equal(year(path).pixels, wanted)
+  np.testing.assert_array_equal(year(path).pixels, expected)
 
 
 def test_reflectance_from_0_to_1_raises(raw):

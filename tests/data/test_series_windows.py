@@ -52,10 +52,10 @@ def test_windows_of_a_grid_lie_inside_their_block(tmp_path):
   datasets.prepare(SIX_DAYS_OF_WINDOWS, tmp_path, ONE_PROCESS)
   raw = gridded.Weather((str(SIX_DAYS),))
   for split, num_places, num_times in ('train', 9, 3), ('test', 6, 2):
-    found = records.Examples(tmp_path, split)
-    assert len(found) == num_places * num_times
+    result = records.Examples(tmp_path, split)
+    assert len(result) == num_places * num_times
     block = blocks.Block(**BLOCKS[split])
-    for example in (found[0], found[len(found) - 1]):
+    for example in (result[0], result[len(result) - 1]):
       hour = int(example['time']) // 3600
       assert block.hours[0] <= hour - 47 and hour + 12 < block.hours[1]
       assert block.contains(example['lat'], example['lon'])
@@ -86,9 +86,9 @@ def test_windows_of_daily_files_at_stations(tmp_path):
   )
   datasets.prepare(recipe, tmp_path, ONE_PROCESS)
   for split in splits:
-    found = records.Examples(tmp_path, split)
-    assert len(found) % 5 == 0 and len(found) > 300
-    for example in map(found.__getitem__, range(0, len(found), 30)):
+    result = records.Examples(tmp_path, split)
+    assert len(result) % 5 == 0 and len(result) > 300
+    for example in map(result.__getitem__, range(0, len(result), 30)):
       assert np.isfinite(example['t2m_min_daily']).all()
       assert (example['t2m_min_daily'] <= example['t2m_max_daily']).all()
 

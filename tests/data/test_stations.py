@@ -76,18 +76,18 @@ def test_real_values_in_kelvin_and_mm_with_their_gaps(real):
 def test_series_around_a_time_stand_at_the_right_hours(real):
   lat, lon = real.cells
   time = seconds(2013, 6, 1, 12)
-  found = real.series(lat, lon, np.full(3, time))
+  result = real.series(lat, lon, np.full(3, time))
   first, values = real.table['JFK']
   hour = time // 3600 - first
   np.testing.assert_array_equal(
-    found['t2m_hourly'][1],
+    result['t2m_hourly'][1],
     values['temperature'][hour - 47 : hour + 13].astype(np.float32),
   )
   np.testing.assert_array_equal(
-    found['tp_hourly'][1],
+    result['tp_hourly'][1],
     values['precipitation'][hour - 47 : hour + 13].astype(np.float32),
   )
-  assert found['tp_sum_daily'].shape == (3, 40)
+  assert result['tp_sum_daily'].shape == (3, 40)
 
 
 def test_a_sum_of_the_hour_that_starts_moves_one_hour_on(tmp_path):
@@ -104,11 +104,13 @@ def test_a_sum_of_the_hour_that_starts_moves_one_hour_on(tmp_path):
 
 def test_the_repeated_hour_of_autumn_is_two_hours(tmp_path):
   rows = ['a,2013-11-03T01,1,0', 'a,2013-11-03T01,2,0', 'b,2013-11-03T01,3,0']
-  found = read(
+  result = read(
     tmp_path, rows, time_zone='America/New_York', places=PLAIN['places']
   ).table
-  assert found['a'][0] == found['b'][0] == seconds(2013, 11, 3, 5) // 3600
-  np.testing.assert_allclose(found['a'][1]['temperature'][:2], [274.15, 275.15])
+  assert result['a'][0] == result['b'][0] == seconds(2013, 11, 3, 5) // 3600
+  np.testing.assert_allclose(
+    result['a'][1]['temperature'][:2], [274.15, 275.15]
+  )
 
 
 def test_an_offset_in_the_file_goes_before_the_time_zone(tmp_path):
@@ -167,6 +169,6 @@ def test_a_bad_row_is_named_with_its_line(tmp_path, rows, changes, message):
 
 
 def test_a_place_without_a_station_lists_the_stations(tmp_path):
-  found = read(tmp_path, ['a,2020-01-01T05,1,0'])
+  result = read(tmp_path, ['a,2020-01-01T05,1,0'])
   with pytest.raises(ValueError, match='no station at 10.0, 20.0'):
-    found.series([10.0], [20.0], [seconds(2020, 1, 1)])
+    result.series([10.0], [20.0], [seconds(2020, 1, 1)])

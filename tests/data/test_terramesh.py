@@ -181,9 +181,9 @@ def test_a_shard_has_one_kind_of_radar(root):
 
 
 def test_offset_of_l1c_is_found_by_its_cirrus_band_and_kept(root, caplog):
-  found = read(root)
-  assert [int(e['S2L1C_offset']) for e in found] == [0, 0, 1000]
-  assert np.median(found[2]['S2L1C'][..., 10]) == 1010  # Not subtracted.
+  result = read(root)
+  assert [int(e['S2L1C_offset']) for e in result] == [0, 0, 1000]
+  assert np.median(result[2]['S2L1C'][..., 10]) == 1010  # Not subtracted.
   assert '1 samples of train/S2L1C' in caplog.text
 
 
@@ -257,11 +257,11 @@ def no_zip(members):
 )
 def test_bad_sample_is_skipped_counted_and_named(root, edit, reason, others):
   change(root, 'S2L2A', 'majortom_shard_000001', edit)
-  found = read(root)
-  skipped = [e for e in found if isinstance(e, readers.Skipped)]
+  result = read(root)
+  skipped = [e for e in result if isinstance(e, readers.Skipped)]
   assert sorted(s.key for s in skipped) == ['majortom_train_1', *others]
   assert any(reason in s.reason for s in skipped)
-  good = [e['key'] for e in found if not isinstance(e, readers.Skipped)]
+  good = [e['key'] for e in result if not isinstance(e, readers.Skipped)]
   assert good == ['majortom_train_0', 'majortom_train_2']
 
 
@@ -273,14 +273,14 @@ def test_truncated_shard_gives_the_samples_before_the_cut(root, cut):
     ends = [m.offset_data + m.size for m in tar]
   path.write_bytes(content[: int(ends[-1] * cut)])
   whole = sum(end <= int(ends[-1] * cut) for end in ends)
-  found = read(root)
-  good = [e for e in found if not isinstance(e, readers.Skipped)]
+  result = read(root)
+  good = [e for e in result if not isinstance(e, readers.Skipped)]
   assert [e['key'] for e in good] == [
     f'majortom_train_{i}' for i in range(whole)
   ]
-  assert len(found) == 3 and 0 < whole < 3
+  assert len(result) == 3 and 0 < whole < 3
   assert (
-    'S2L2A' in next(e for e in found if isinstance(e, readers.Skipped)).reason
+    'S2L2A' in next(e for e in result if isinstance(e, readers.Skipped)).reason
   )
 
 

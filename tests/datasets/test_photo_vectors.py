@@ -52,12 +52,12 @@ def test_vectors_are_those_of_clip_and_broken_photos_are_counted(
   out = tmp_path / 'vectors'
   options = dict(photos_per_file=3, batch_size=2, max_bad=0.3)
   assert write(photos, out, clip, **options) == 3
-  found = photo_vectors.PhotoVectors(out)
-  assert len(found) == 3
-  views = found.views('HR', 46942420)  # W, E, N, S.
+  result = photo_vectors.PhotoVectors(out)
+  assert len(result) == 3
+  views = result.views('HR', 46942420)  # W, E, N, S.
   assert np.isnan(views[:2]).all()
-  wanted = fusion_jax.load(clip).embed_images([PHOTO], normalize=False)[0]
-  np.testing.assert_allclose(views[2:], [wanted, wanted], rtol=0, atol=1e-6)
+  expected = fusion_jax.load(clip).embed_images([PHOTO], normalize=False)[0]
+  np.testing.assert_allclose(views[2:], [expected, expected], rtol=0, atol=1e-6)
   ((name, reason),) = json.loads((out / 'photos-00000000.json').read_text())[
     'skipped'
   ]
@@ -90,9 +90,9 @@ def test_torch_dictionary_becomes_a_table(tmp_path, monkeypatch):
   table = {'NL_40683280W': np.ones((1, 4)), 'NL_40683280N': np.zeros((1, 4))}
   monkeypatch.setattr(torch_files, 'load', lambda path: table)
   assert write('vectors.pt', tmp_path) == 2
-  found = photo_vectors.PhotoVectors(tmp_path)
+  result = photo_vectors.PhotoVectors(tmp_path)
   np.testing.assert_array_equal(
-    found.views('NL', 40683280)[[0, 2]], [[1] * 4, [0] * 4]
+    result.views('NL', 40683280)[[0, 2]], [[1] * 4, [0] * 4]
   )
 
 

@@ -40,18 +40,18 @@ def test_names_of_classes_become_files_that_evaluations_read(tmp_path):
   for task in labels.TASKS:
     for end, number in ('', 6), ('.class_names', 1), ('.paper', 1):
       path = tmp_path / f'{task}{end}.npz'
-      found = zero_shot.read_classes(path, task, 3, labels.classes(task))
-      assert found.names == labels.in_paper(task)
-      assert len(prompt_files.read(path).texts) == number * len(found.names)
+      result = zero_shot.read_classes(path, task, 3, labels.classes(task))
+      assert result.names == labels.in_paper(task)
+      assert len(prompt_files.read(path).texts) == number * len(result.names)
   texts = prompt_files.read(tmp_path / 'bioregion.paper.npz').texts
   assert texts[2] == 'a centered satellite image of BlackSea'
 
 
 def test_candidates_and_spelling_can_be_chosen(tmp_path):
   write(tmp_path, tasks=('bioregion',), all_classes=True, pretty=True)
-  found = prompt_files.read(tmp_path / 'bioregion.class_names.npz')
-  assert found.classes == labels.classes('bioregion')
-  assert found.texts[4] == 'Black Sea' and len(found.texts) == 12
+  result = prompt_files.read(tmp_path / 'bioregion.class_names.npz')
+  assert result.classes == labels.classes('bioregion')
+  assert result.texts[4] == 'Black Sea' and len(result.texts) == 12
 
 
 def test_texts_of_ones_own_are_embedded_anew(tmp_path):

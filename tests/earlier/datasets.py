@@ -110,19 +110,19 @@ def describe(folder):
     {'split/field/digest' or 'split/field/values' and the like: array}.
   """
   builder = tfds.builder_from_directory(folder)
-  found = {}
+  result = {}
   for split, info in sorted(builder.info.splits.items()):
     rows = list(builder.as_data_source(split)) if info.num_examples else [{}]
     for field in rows[0]:
       values = np.stack([np.asarray(row[field]) for row in rows])
-      found |= _describe(f'{split}/{field}', values, _MOST_VALUES)
+      result |= _describe(f'{split}/{field}', values, _MOST_VALUES)
   folder = pathlib.Path(folder)
   for path in folder.rglob('*.npz'):
     with np.load(path) as file:
       for name in file.files:
         where = f'{path.relative_to(folder).as_posix()}/{name}'
-        found |= _describe(where, file[name], _MOST_VALUES // 20)
-  return found
+        result |= _describe(where, file[name], _MOST_VALUES // 20)
+  return result
 
 
 def _describe(name, values, most):

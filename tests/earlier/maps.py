@@ -76,7 +76,7 @@ def _read_zarr(path):
 
 def _flat(calibration):
   """The numbers of a calibration, in the order of the file."""
-  leaves, found = [calibration], []
+  leaves, result = [calibration], []
   while leaves:
     leaf = leaves.pop()
     if isinstance(leaf, dict):
@@ -84,5 +84,5 @@ def _flat(calibration):
     elif isinstance(leaf, list):
       leaves.extend(leaf)
     elif isinstance(leaf, (int, float)):
-      found.append(float(leaf))
-  return {'calibration': np.array(sorted(found))} if found else {}
+      result.append(float(leaf))
+  return {'calibration': np.array(sorted(result))} if result else {}

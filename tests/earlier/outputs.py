@@ -22,22 +22,22 @@ def ask(kind, model, inputs):
   return {name: np.asarray(x) for name, x in _ASK[kind](model, inputs).items()}
 
 
-def compare(found, kept, *, rtol=1e-5, atol=1e-5):
+def compare(result, kept, *, rtol=1e-5, atol=1e-5):
   """Raises unless whole numbers are the same and floats are as close.
 
   `atol` counts in units of the largest kept value of an array. Processors with
   other vector instructions differ by 2.5e-6 of it, through several layers.
   """
-  assert found.keys() == kept.keys()
-  for name, wanted in kept.items():
-    assert found[name].shape == wanted.shape, name
-    assert found[name].dtype == wanted.dtype, name
-    if wanted.dtype.kind != 'f':
-      np.testing.assert_array_equal(found[name], wanted, err_msg=name)
+  assert result.keys() == kept.keys()
+  for name, expected in kept.items():
+    assert result[name].shape == expected.shape, name
+    assert result[name].dtype == expected.dtype, name
+    if expected.dtype.kind != 'f':
+      np.testing.assert_array_equal(result[name], expected, err_msg=name)
       continue
-    largest = np.nanmax(np.abs(wanted), initial=0)
+    largest = np.nanmax(np.abs(expected), initial=0)
     np.testing.assert_allclose(
-      found[name], wanted, rtol=rtol, atol=atol * largest, err_msg=name
+      result[name], expected, rtol=rtol, atol=atol * largest, err_msg=name
     )
 
 
@@ -90,12 +90,12 @@ def _converted_backbone(model, inputs):
 
 def _codec(model, inputs):
   codes = model.encode(inputs['images'])
-  found = {
+  result = {
     'decode': model.decode(codes),
     'decode_steps': model.decode(codes, num_steps=4, seed=3, clip=2.0),
     'decode_codes': model.decode(inputs['codes'], seed=4),
   }
-  some = {name: images[:, ::3, ::5] for name, images in found.items()}
+  some = {name: images[:, ::3, ::5] for name, images in result.items()}
   return some | {'encode': codes}
 
 
@@ -109,7 +109,7 @@ def _series(model, inputs):
 
 def _pixels(model, inputs):
   pixels, quarters = inputs['pixels'], inputs['pixels'][:, 1::3]
-  found = {
+  result = {
     'encode': model.encode(pixels),
     'encode_some': model.encode(pixels, inputs['valid'], normalize=False),
     'encode_quarterly': model.encode(pixels, setting='quarterly'),
@@ -118,10 +118,10 @@ def _pixels(model, inputs):
     'encode_days': model.encode(pixels[:, :7], days=inputs['days']),
   }
   if model.classes:
-    found['predict'] = model.predict(pixels)
+    result['predict'] = model.predict(pixels)
   if 'views' in inputs:
-    found['pool_views'] = model.pool_views(inputs['views'])
-  return found
+    result['pool_views'] = model.pool_views(inputs['views'])
+  return result
 
 
 def _clip(model, inputs):

@@ -31,8 +31,8 @@ CONVERSIONS = {
 
 def _compare(name, folder):
   inputs, kept = outputs.read(f'converted/{name}.npz')
-  found = outputs.ask(CONVERSIONS[name][0], fusion_jax.load(folder), inputs)
-  outputs.compare(found, kept)
+  result = outputs.ask(CONVERSIONS[name][0], fusion_jax.load(folder), inputs)
+  outputs.compare(result, kept)
 
 
 @pytest.mark.slow

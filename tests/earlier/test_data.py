@@ -21,9 +21,9 @@ _KEPT = outputs.FOLDER / 'data'
 @pytest.mark.parametrize('name', sorted(datasets.COMMANDS))
 def test_a_fresh_data_set_has_the_values_of_before(name, tmp_path):
   datasets.prepare(name, tmp_path / name)
-  found = datasets.describe(tmp_path / name)
+  result = datasets.describe(tmp_path / name)
   with np.load(_KEPT / f'{name}.npz') as file:
-    outputs.compare(found, dict(file), rtol=1e-6, atol=1e-7)
+    outputs.compare(result, dict(file), rtol=1e-6, atol=1e-7)
   kept = json.loads((_KEPT / 'records.json').read_text())[name]
   hashes = datasets.hashes(tmp_path / name)
   assert hashes.keys() == kept.keys()

@@ -15,8 +15,8 @@ from tests.earlier import maps, outputs
 @pytest.mark.slow
 @pytest.mark.parametrize('name', maps.NAMES)
 def test_a_map_is_the_one_of_before(name, tmp_path):
-  found = maps.draw(name, tmp_path)
+  result = maps.draw(name, tmp_path)
   kept = json.loads((outputs.FOLDER / 'maps' / f'{name}_map.json').read_text())
-  assert found.pop('tags') == kept
+  assert result.pop('tags') == kept
   with np.load(outputs.FOLDER / 'maps' / f'{name}_map.npz') as file:
-    outputs.compare(found, dict(file))
+    outputs.compare(result, dict(file))

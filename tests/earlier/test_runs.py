@@ -85,13 +85,13 @@ def test_a_run_has_the_losses_and_figures_of_before(name, tmp_path):
     *('--config', f'configs/{config}', '--workdir', tmp_path),
     *(_THREE.split() + arguments.split()),
   )
-  found = _figures(tmp_path / 'metrics.jsonl')
+  result = _figures(tmp_path / 'metrics.jsonl')
   kept = _figures(outputs.FOLDER / 'trained' / f'{name}.jsonl')
   if name == 'image_tokenizer':  # Decoded in more steps when it was kept.
-    kept = {key: x for key, x in kept.items() if key in found}
+    kept = {key: x for key, x in kept.items() if key in result}
   assert any(key[1] == 'train/loss' for key in kept)
   rel = _TOLERANCES.get(name, 1e-5)
-  assert found == pytest.approx(kept, rel=rel, abs=1e-6, nan_ok=True)
+  assert result == pytest.approx(kept, rel=rel, abs=1e-6, nan_ok=True)
 
 
 def _figures(path):

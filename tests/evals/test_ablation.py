@@ -12,15 +12,15 @@ SETTINGS = ('single', 'quarterly', 'monthly')
 
 def numbers(offset=0.0):
   """A run: accuracy 0.1 x kind + setting; recall 0.5 and 0.7."""
-  found = {}
+  result = {}
   for i, setting in enumerate(SETTINGS):
     path = alignment_tables.zero_shot_path('test', setting, 'crops')
-    found[path] = 0.2 * i + offset
+    result[path] = 0.2 * i + offset
     for j, kind in enumerate(KINDS):
-      found[f'{path}.{kind}'] = 0.1 * j + 0.2 * i + offset
+      result[f'{path}.{kind}'] = 0.1 * j + 0.2 * i + offset
     recall = alignment_tables.recall_path('test', setting, 'crops')
-    found |= {f'{recall}_s2g@1': 0.5, f'{recall}_g2s@1': 0.7}
-  return found
+    result |= {f'{recall}_s2g@1': 0.5, f'{recall}_g2s@1': 0.7}
+  return result
 
 
 def test_means_are_over_prompts_and_settings():

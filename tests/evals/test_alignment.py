@@ -73,7 +73,7 @@ def test_report_holds_every_evaluation(data, tmp_path):
     {'step': 2, 'train/loss': 1.5, 'val/loss/alignment': 1.4, **numbers}
   ]
   evals.write(state, history, duration_s=3.0)
-  found = json.loads((tmp_path / 'metrics.json').read_text())
+  result = json.loads((tmp_path / 'metrics.json').read_text())
   for path in (
     'val/zero_shot_quarterly/land_cover.descriptive',
     'val/recall/land_cover_s2g@1',
@@ -84,12 +84,12 @@ def test_report_holds_every_evaluation(data, tmp_path):
     'efficiency/macs',
     'train/steps',
   ):
-    assert found[path] is not None, path
-  assert found['val/scenicness_places'] == 8
-  same = found['val/zero_shot/land_cover.descriptive']
-  assert same == found['val/zero_shot/land_cover']
-  assert 'val/recall/bioregion_s2g@1' not in found  # The data lack it;
-  assert 'val/recall_own_excluded/land_cover_s2g@10' not in found  # nor ten.
+    assert result[path] is not None, path
+  assert result['val/scenicness_places'] == 8
+  same = result['val/zero_shot/land_cover.descriptive']
+  assert same == result['val/zero_shot/land_cover']
+  assert 'val/recall/bioregion_s2g@1' not in result  # The data lack it;
+  assert 'val/recall_own_excluded/land_cover_s2g@10' not in result  # nor ten.
   report = (tmp_path / 'report.md').read_text()
   for text in (
     'As Table 2',

@@ -31,7 +31,7 @@ class Rounded:
 
   def tiles(self, split):
     columns = tile_sources.east if split == 'val' else tile_sources.west
-    found = tile_sources.Tiles(self._scenes, self.modality.field, 32, columns)
+    result = tile_sources.Tiles(self._scenes, self.modality.field, 32, columns)
     mean, std = self.modality.mean, self.modality.std
     steps = [
       tile_transforms.Standardise(self.modality, mean, std),
@@ -40,7 +40,7 @@ class Rounded:
         ('image', 'present', 'counted', 'scene', 'corner', 'noise')
       ),
     ]
-    return found, pipelines.eval_batches(found, steps, batch_size=4, seed=0)
+    return result, pipelines.eval_batches(result, steps, batch_size=4, seed=0)
 
   def encode(self, params, images):
     del params
@@ -63,14 +63,14 @@ def run(task, tmp_path):
   config = ml_collections.ConfigDict(
     dict(num_steps=5, evals=dict(every=2, decode_steps=(1, 2)))
   )
-  found = reconstruction.Reconstruction(
+  result = reconstruction.Reconstruction(
     task, config, tmp_path, place=jax.device_put
   )
   state = types.SimpleNamespace(eval_params={}, step=5)
-  numbers = found(state, 5)
+  numbers = result(state, 5)
   history = [{'step': i, 'train/loss': 1 / (i + 1)} for i in range(5)]
-  found.write(state, [*history, {'step': 5} | numbers], duration_s=60)
-  return found, numbers, (tmp_path / 'report.md').read_text()
+  result.write(state, [*history, {'step': 5} | numbers], duration_s=60)
+  return result, numbers, (tmp_path / 'report.md').read_text()
 
 
 @pytest.fixture(scope='module')
@@ -116,7 +116,7 @@ def test_scores_are_those_of_the_held_out_pixels(elevations, scored):
 def test_small_errors_keep_their_digits_and_constant_scenes_are_exact():
   modality = modalities.get('DEM', role='target')
   shape = (48, 48)
-  found = reconstruction_scores.new(
+  result = reconstruction_scores.new(
     modality, [('sea', (0, 0), shape), ('plain', (0, 0), shape)], (1,), 9
   )
   for scene, height in enumerate((-0.70502, 0.5)):
@@ -129,8 +129,8 @@ def test_small_errors_keep_their_digits_and_constant_scenes_are_exact():
       'scene': scene,
       'corner': (0, 0),
     }
-    found.add(row, {1: truth + np.float32(0.002)})
-  together, apart, _ = found.tables()
+    result.add(row, {1: truth + np.float32(0.002)})
+  together, apart, _ = result.tables()
   assert '| 4e-06 | 0.002 |' in together
   assert '| sea | 60.0 | exact | exact |' in apart
   # What rounding leaves of a constant scene's error counts as none.
@@ -138,10 +138,10 @@ def test_small_errors_keep_their_digits_and_constant_scenes_are_exact():
 
 
 def test_codes_in_use_are_counted(scored):
-  found, numbers, _ = scored
-  assert found.scores.counts.sum() == 2 * 4 * 2
-  assert found.scores.train_counts.sum() == 2 * 4 * 4
-  assert numbers['eval/codes_used'] == (found.scores.counts > 0).sum()
+  result, numbers, _ = scored
+  assert result.scores.counts.sum() == 2 * 4 * 2
+  assert result.scores.train_counts.sum() == 2 * 4 * 4
+  assert numbers['eval/codes_used'] == (result.scores.counts > 0).sum()
 
 
 def test_every_number_of_steps_is_judged_and_the_first_leads(scored):
@@ -152,13 +152,13 @@ def test_every_number_of_steps_is_judged_and_the_first_leads(scored):
 
 
 def test_the_report_shows_pictures_scenes_and_the_holdout(scored, tmp_path):
-  found, _, report = scored
+  result, _, report = scored
   assert 'Held out is the eastern third.' in report
   assert '| scene 1 |' in report
   for name in ('reconstructions', 'codes', 'learning_curve'):
     assert f'pictures/{name}.png' in report
-    assert (found._workdir / 'pictures' / f'{name}.png').stat().st_size > 5_000
-  numbers = json.loads((found._workdir / 'metrics.json').read_text())
+    assert (result._workdir / 'pictures' / f'{name}.png').stat().st_size > 5_000
+  numbers = json.loads((result._workdir / 'metrics.json').read_text())
   assert numbers['train/steps'] == 5 and 'eval/psnr_db' in numbers
 
 
@@ -174,10 +174,10 @@ def test_before_the_end_only_the_leading_steps_are_judged(elevations, tmp_path):
   config = ml_collections.ConfigDict(
     dict(num_steps=5, evals=dict(every=2, decode_steps=(1, 2)))
   )
-  found = reconstruction.Reconstruction(
+  result = reconstruction.Reconstruction(
     task, config, tmp_path, place=jax.device_put
   )
-  numbers = found(types.SimpleNamespace(eval_params={}), 4)
+  numbers = result(types.SimpleNamespace(eval_params={}), 4)
   assert 'eval/psnr_db' in numbers and 'eval/steps_2/psnr_db' not in numbers
 
 

@@ -19,17 +19,17 @@ def test_blocks_find_what_all_pairs_at_once_find(block, exclude_own):
   scores = queries @ gallery.T
   if exclude_own:
     np.fill_diagonal(scores, -np.inf)
-  wanted = np.argsort(-scores, axis=1, kind='stable')[:, :5]
-  found = retrieval.nearest(
+  expected = np.argsort(-scores, axis=1, kind='stable')[:, :5]
+  result = retrieval.nearest(
     queries, gallery, 5, exclude_own=exclude_own, block=block
   )
-  np.testing.assert_array_equal(found, wanted)
+  np.testing.assert_array_equal(result, expected)
 
 
 def test_of_equal_places_the_lowest_index_is_found():
   gallery = np.array([[0, 1], [1, 0], [1, 0], [1, 0]], np.float32)
-  found = retrieval.nearest(gallery[[1, 3]], gallery, 3)
-  np.testing.assert_array_equal(found, [[1, 2, 3], [1, 2, 3]])
+  result = retrieval.nearest(gallery[[1, 3]], gallery, 3)
+  np.testing.assert_array_equal(result, [[1, 2, 3], [1, 2, 3]])
 
 
 def test_recall_is_of_the_class_and_own_places_can_be_left_out():
@@ -51,12 +51,12 @@ def test_directions_differ_and_unlabelled_places_do_not_count():
     x / np.linalg.norm(x, axis=1, keepdims=True) for x in (pixels, photos)
   )
   truth = np.array([0, 1, 1, -1])
-  found = retrieval.evaluate(pixels, photos, truth, ks=(1,))
-  assert found['s2g'].count == 3
-  assert found['s2g'].at[1] == pytest.approx(2 / 3)
-  assert found['g2s'].at[1] == pytest.approx(2 / 3)
+  result = retrieval.evaluate(pixels, photos, truth, ks=(1,))
+  assert result['s2g'].count == 3
+  assert result['s2g'].at[1] == pytest.approx(2 / 3)
+  assert result['g2s'].at[1] == pytest.approx(2 / 3)
   swapped = retrieval.evaluate(photos, pixels, truth, ks=(1,))
-  assert swapped['s2g'].at[1] == found['g2s'].at[1]
+  assert swapped['s2g'].at[1] == result['g2s'].at[1]
 
 
 @pytest.mark.parametrize('own', [True, False])
@@ -83,8 +83,8 @@ def test_chance_is_that_of_random_places(own):
     alike = truth == truth[query]
     one = retrieval.chance_level(truth, 3, own=own)
     size, same = 40 - (not own), alike.sum() - (not own)
-    wanted = 1 - np.prod([(size - same - i) / (size - i) for i in range(3)])
-    assert value == pytest.approx(wanted, abs=0.05)
+    expected = 1 - np.prod([(size - same - i) / (size - i) for i in range(3)])
+    assert value == pytest.approx(expected, abs=0.05)
   per_place = [
     1
     - np.prod(
@@ -117,8 +117,8 @@ def test_too_small_a_gallery_is_an_error():
 def test_more_neighbours_than_there_are_places_are_left_out(count, own, left):
   x = units(np.random.default_rng(0), count + 2)
   truth = np.array([0, -1, -1] + [0] * (count - 1))  # Two do not count.
-  found = retrieval.evaluate(x, x, truth, own=own)
-  assert list(found['g2s'].at) == list(found['s2g'].chance) == left
+  result = retrieval.evaluate(x, x, truth, own=own)
+  assert list(result['g2s'].at) == list(result['s2g'].chance) == left
 
 
 @pytest.mark.parametrize('count, own', [(0, True), (0, False), (1, False)])

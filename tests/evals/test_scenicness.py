@@ -43,11 +43,11 @@ def test_nobody_with_so_many_prompts_is_an_error():
 
 
 def test_kendall_is_tau_b():
-  found = scenicness.correlation(
+  result = scenicness.correlation(
     np.array([1.0, 2.0, 2.0, 4.0]), np.array([1.0, 3.0, 2.0, 4.0])
   )
   # Five pairs agree, none disagrees, one is tied on one side.
-  assert found.kendall_tau == pytest.approx(5 / np.sqrt(6 * 5))
+  assert result.kendall_tau == pytest.approx(5 / np.sqrt(6 * 5))
   assert np.isnan(scenicness.correlation(np.ones(3), np.arange(3.0))).all()
 
 
@@ -62,15 +62,15 @@ def test_places_without_votes_do_not_count_and_the_average_is_of_all():
   vectors = rng.normal(size=(20, 3)).astype(np.float32)
   votes = scenicness.early(vectors, prompts) + rng.normal(0, 0.1, 20)
   missing = np.append(votes, np.nan)
-  found = scenicness.evaluate(
+  result = scenicness.evaluate(
     np.concatenate([vectors, AXES[:1]]), missing, prompts
   )
-  assert found['early'].pearson_r > 0.9
-  assert found == scenicness.evaluate(vectors, votes, prompts)
+  assert result['early'].pearson_r > 0.9
+  assert result == scenicness.evaluate(vectors, votes, prompts)
   # One rater: all settings are the same.
-  assert found['late_min10'] == pytest.approx(found['early'])
-  assert found['average'] == pytest.approx(found['early'])
-  numbers = scenicness.metrics('test/scenicness', found)
+  assert result['late_min10'] == pytest.approx(result['early'])
+  assert result['average'] == pytest.approx(result['early'])
+  numbers = scenicness.metrics('test/scenicness', result)
   assert numbers['test/scenicness_early/pearson_r'] == (
-    found['early'].pearson_r
+    result['early'].pearson_r
   )

@@ -122,7 +122,7 @@ def test_bins_do_not_collapse_on_real_precipitation(rain, scheme):
 
 def test_scores_of_reconstructions_by_hand():
   truth = np.array([[1.0, 2.0, np.nan], [3.0, 6.0, 3.0]])
-  scores = series_scores.Scores.of(
+  scores = series_scores.Scores.from_values(
     truth, truth + np.array([[1.0, 1.0, 9.0], [0.0, -2.0, 0.0]]), [2, 2, 0, 1]
   )
   assert scores.mse == pytest.approx(6 / 5)

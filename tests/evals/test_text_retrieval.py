@@ -43,12 +43,12 @@ def test_picture_has_a_row_a_text(tmp_path, side):
     }
     for i in range(3)
   }
-  found = [
+  result = [
     text_retrieval.Answer('waves', 'BlackSea', np.arange(3), np.ones(3), 0.5)
   ] * 2
   path = tmp_path / 'found.png'
   text_retrieval.picture(
-    path, found, examples, ('Alpine', 'Black Sea'), 'label/bioregion'
+    path, result, examples, ('Alpine', 'Black Sea'), 'label/bioregion'
   )
   with Image.open(path) as image:
     assert image.width > 500 and np.asarray(image).std() > 20

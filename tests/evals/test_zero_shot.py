@@ -56,12 +56,12 @@ def test_classes_are_read_in_either_spelling_and_prompts_averaged(tmp_path):
       ('BlackSea', 'Alpine'), ('x', 'y', 'z'), (0, 0, 1), vectors
     ),
   )
-  found = zero_shot.read_classes(
+  result = zero_shot.read_classes(
     tmp_path / 'p.npz', 'bioregion', 2, ('Alpine', 'Black Sea')
   )
-  np.testing.assert_array_equal(found.values, [1, 0])
+  np.testing.assert_array_equal(result.values, [1, 0])
   half = np.sqrt(0.5)
-  np.testing.assert_allclose(found.vectors, [[half, half], [0, 1]], atol=1e-6)
+  np.testing.assert_allclose(result.vectors, [[half, half], [0, 1]], atol=1e-6)
 
 
 def test_class_that_the_label_lacks_is_an_error(tmp_path):

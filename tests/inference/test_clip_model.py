@@ -67,10 +67,10 @@ def test_photos_of_any_size_become_vectors_whatever_the_batches():
 def test_vectors_have_length_one_unless_told_otherwise():
   model = load()
   raw = model.embed_texts(['a lake', 'a hill'], normalize=False)
-  found = model.embed_texts(['a lake', 'a hill'])
-  np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
+  result = model.embed_texts(['a lake', 'a hill'])
+  np.testing.assert_allclose(np.linalg.norm(result, axis=1), 1, atol=1e-6)
   np.testing.assert_allclose(
-    found, raw / np.linalg.norm(raw, axis=1, keepdims=True), atol=1e-6
+    result, raw / np.linalg.norm(raw, axis=1, keepdims=True), atol=1e-6
   )
   expected = model.model.apply(
     {'params': model.params},
@@ -87,16 +87,16 @@ def test_nothing_gives_no_vectors():
 
 def test_class_vectors_are_means_of_their_prompts():
   model = load()
-  found = model.class_vectors(
+  result = model.class_vectors(
     prompts.from_texts(
       {'Water': ['a lake', 'a river'], 'Woodland': ['tall trees']}
     )
   )
   lake, river, trees = model.embed_texts(['a lake', 'a river', 'tall trees'])
   np.testing.assert_allclose(
-    found[0], (lake + river) / np.linalg.norm(lake + river), atol=1e-6
+    result[0], (lake + river) / np.linalg.norm(lake + river), atol=1e-6
   )
-  np.testing.assert_allclose(found[1], trees, atol=1e-6)
+  np.testing.assert_allclose(result[1], trees, atol=1e-6)
 
 
 def test_long_texts_are_cut_only_when_told():

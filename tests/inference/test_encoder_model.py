@@ -51,9 +51,9 @@ def test_images_are_standardised_as_terramind_does(model, image):
   table = modalities.MODALITIES[S2L2A]
   standard = ((image - table.mean) / table.std).astype(np.float32)
   expected = model.encoder.apply({'params': model.params}, {S2L2A: standard})
-  found = model.encode({'S2L2A': image}, every_layer=True)
-  assert len(found) == 2 and found[-1].shape == (2, 6, 8)
-  for ours, theirs in zip(found, expected):
+  result = model.encode({'S2L2A': image}, every_layer=True)
+  assert len(result) == 2 and result[-1].shape == (2, 6, 8)
+  for ours, theirs in zip(result, expected):
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 

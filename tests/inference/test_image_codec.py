@@ -119,9 +119,11 @@ def test_the_published_sampling_can_be_asked_for(dem):
       clip,
       method='sample',
     )
-    found = dem.decode(codes, num_steps=steps, seed=5, clip=clip)
-    np.testing.assert_allclose((found - stds[0]) / stds[1], expected, atol=1e-4)
-    assert (found.max() > 670.665 + 951.272 + 0.1) == np.isinf(clip)
+    result = dem.decode(codes, num_steps=steps, seed=5, clip=clip)
+    np.testing.assert_allclose(
+      (result - stds[0]) / stds[1], expected, atol=1e-4
+    )
+    assert (result.max() > 670.665 + 951.272 + 0.1) == np.isinf(clip)
   with pytest.raises(ValueError, match='clip=0 is not above 0'):
     dem.decode(codes, clip=0)
 
@@ -136,8 +138,8 @@ def test_a_gap_counts_as_the_mean(dem):
 def test_classes_come_back_as_classes():
   codec = make_codec('LULC')
   image = np.random.default_rng(0).integers(10, size=(1, 32, 32, 1))
-  found = codec.decode(codec.encode(image.astype(np.uint8)))
-  assert found.dtype == np.uint8 and found.max() < 10
+  result = codec.decode(codec.encode(image.astype(np.uint8)))
+  assert result.dtype == np.uint8 and result.max() < 10
 
 
 @pytest.mark.parametrize(

@@ -69,21 +69,21 @@ def test_quarters_can_be_made_or_given():
 def test_missing_months_are_those_told_or_without_values():
   values, valid = year(), np.ones((5, 12), bool)
   valid[:, 4] = False
-  told = model().encode(values, valid)
+  marked = model().encode(values, valid)
   values[:, 4] = np.nan
-  near(model().encode(values), told)
-  assert np.abs(told - model().encode(year())).max() > 1e-4
+  near(model().encode(values), marked)
+  assert np.abs(marked - model().encode(year())).max() > 1e-4
 
 
 def test_places_without_any_month_have_no_vector():
   values, valid = year(), np.ones((5, 12), bool)
   values[1], valid[3] = np.nan, False
   for setting in ('monthly', 'single'):
-    found = model().encode(values, valid, setting=setting)
+    result = model().encode(values, valid, setting=setting)
     np.testing.assert_array_equal(
-      np.isnan(found).all(axis=1), [False, True, False, True, False]
+      np.isnan(result).all(axis=1), [False, True, False, True, False]
     )
-    assert np.isfinite(found[::2]).all()
+    assert np.isfinite(result[::2]).all()
 
 
 def test_axes_of_xarray_may_stand_in_any_order():
@@ -122,13 +122,13 @@ def test_bands_are_taken_by_their_names():
 
 
 def test_missing_bands_are_named_or_nan():
-  lacking = dated(MONTHS).drop_sel(band='B8A')
+  incomplete = dated(MONTHS).drop_sel(band='B8A')
   with pytest.raises(ValueError, match='lacks the bands B8A; it has B2, .*NaN'):
-    model().encode(lacking)
+    model().encode(incomplete)
   values = year()[0].copy()
   values[:, 7] = np.nan
   near(
-    model().encode(lacking.reindex(band=list(pixel_transforms.BANDS))),
+    model().encode(incomplete.reindex(band=list(pixel_transforms.BANDS))),
     model().encode(values),
   )
 
@@ -150,11 +150,11 @@ def test_months_are_placed_by_their_dates():
 def test_other_dates_are_days_of_the_year():
   dates = np.datetime64('2018-01-16') + np.arange(0, 360, 30)
   dates[0] += np.timedelta64(20, 'D')  # Two of February, none of January.
-  found = model().encode(dated(dates))
+  result = model().encode(dated(dates))
   near(
-    found, model().encode(year()[0], days=np.array([36, *range(46, 376, 30)]))
+    result, model().encode(year()[0], days=np.array([36, *range(46, 376, 30)]))
   )
-  assert np.abs(found - model().encode(year()[0])).max() > 1e-4
+  assert np.abs(result - model().encode(year()[0])).max() > 1e-4
   with pytest.raises(ValueError, match="setting='quarterly' is made of"):
     model().encode(dated(dates), setting='quarterly')
 

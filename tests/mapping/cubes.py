@@ -33,9 +33,9 @@ def values(shape=SHAPE, steps=12, seed=0):
     band: rng.integers(500, 4_000, (steps, *shape)).astype(np.uint16)
     for band in bands.BANDS
   }
-  gone = rng.random((steps, *shape)) < 0.1
+  missing = rng.random((steps, *shape)) < 0.1
   for array in made.values():
-    array[gone] = MISSING
+    array[missing] = MISSING
     array[:, 0, 0] = MISSING  # A pixel without any data.
   return made
 
@@ -44,14 +44,14 @@ def months(made, dates=None):
   """[12, C, Y, X] float32 by month, NaN = missing: what a cube should read."""
   dates = np.array(DATES if dates is None else dates, 'datetime64[M]')
   place = dates.astype(int) % 12
-  found = np.full(
+  result = np.full(
     (12, len(bands.BANDS), *made['B2'].shape[1:]), np.nan, np.float32
   )
   for i, band in enumerate(bands.BANDS):
     for step, month in enumerate(place):
       array = made[band][step].astype(np.float32)
-      found[month, i] = np.where(array == MISSING, np.nan, array)
-  return found
+      result[month, i] = np.where(array == MISSING, np.nan, array)
+  return result
 
 
 def write_netcdf(path, made, *, dates=DATES, prefix='S2-L2A-', **attrs):
@@ -227,14 +227,14 @@ def params(settings, classifier=False):
       np.float32
     )
 
-  found = {'encoder': jax.tree_util.tree_map_with_path(draw, shapes)}
-  found['encoder']['embed']['kernel'] *= 10
+  result = {'encoder': jax.tree_util.tree_map_with_path(draw, shapes)}
+  result['encoder']['embed']['kernel'] *= 10
   if classifier:
-    found['classifier'] = {
+    result['classifier'] = {
       'kernel': rng.normal(size=(6, 8)).astype(np.float32),
       'bias': np.zeros(8, np.float32),
     }
-  return found
+  return result
 
 
 @functools.cache
@@ -271,8 +271,8 @@ def expected(the_model, the_classes, images):
   scores = 100 * vectors @ the_classes.vectors.T / the_classes.temperature
   shares = np.exp(scores - scores.max(axis=1, keepdims=True))
   shares /= shares.sum(axis=1, keepdims=True)
-  there = np.isfinite(images).any(axis=(0, 1))
+  has_data = np.isfinite(images).any(axis=(0, 1))
   return (
-    np.where(there, shares.argmax(axis=1).reshape(shape), 255),
-    np.where(there, shares.max(axis=1).reshape(shape), np.nan),
+    np.where(has_data, shares.argmax(axis=1).reshape(shape), 255),
+    np.where(has_data, shares.max(axis=1).reshape(shape), np.nan),
   )

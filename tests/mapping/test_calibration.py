@@ -19,20 +19,20 @@ def draw(temperature, count=20_000):
 @pytest.mark.parametrize('temperature', [0.5, 3.0])
 def test_the_temperature_of_the_labels_is_found(temperature):
   scores, labels = draw(temperature)
-  found = calibration.fit(scores, labels, CLASSES)
-  assert abs(found.temperature / temperature - 1) < 0.05
-  assert found.error < 0.02 < found.error_before
-  assert found.num_pixels == len(labels)
+  result = calibration.fit(scores, labels, CLASSES)
+  assert abs(result.temperature / temperature - 1) < 0.05
+  assert result.error < 0.02 < result.error_before
+  assert result.num_pixels == len(labels)
 
 
 def test_pixels_without_a_label_do_not_count():
   scores, labels = draw(3.0, 500)
   doubled = np.concatenate([scores, scores[::-1]])
-  found = calibration.fit(
+  result = calibration.fit(
     doubled, np.concatenate([labels, np.full(500, -1)]), CLASSES
   )
   assert (
-    found.temperature == calibration.fit(scores, labels, CLASSES).temperature
+    result.temperature == calibration.fit(scores, labels, CLASSES).temperature
   )
   with pytest.raises(ValueError, match='has a label of a, b, c'):
     calibration.fit(scores, np.full(500, -1), CLASSES, 'places')

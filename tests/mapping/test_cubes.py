@@ -28,8 +28,8 @@ def read(path, window=WHOLE, **options):
 
 def test_netcdf_is_placed_by_calendar(tmp_path):
   made = cubes.values()
-  found, opened = read(cubes.write_netcdf(tmp_path / 'cube.nc', made))
-  np.testing.assert_array_equal(found, cubes.months(made))
+  result, opened = read(cubes.write_netcdf(tmp_path / 'cube.nc', made))
+  np.testing.assert_array_equal(result, cubes.months(made))
   assert opened.source.transform == cubes.TRANSFORM
   assert opened.source.crs == rasterio.crs.CRS.from_string(cubes.CRS)
 
@@ -37,22 +37,22 @@ def test_netcdf_is_placed_by_calendar(tmp_path):
 def test_bands_in_another_order_are_taken_by_name(tmp_path):
   made = cubes.values()
   turned = dict(reversed(made.items()))
-  found, _ = read(cubes.write_netcdf(tmp_path / 'cube.nc', turned))
-  np.testing.assert_array_equal(found, cubes.months(made))
+  result, _ = read(cubes.write_netcdf(tmp_path / 'cube.nc', turned))
+  np.testing.assert_array_equal(result, cubes.months(made))
 
 
 def test_zarr_is_turned_north_up(tmp_path):
   made = cubes.values()
-  found, opened = read(cubes.write_zarr(tmp_path / 'cube.zarr', made))
-  np.testing.assert_array_equal(found, cubes.months(made))
+  result, opened = read(cubes.write_zarr(tmp_path / 'cube.zarr', made))
+  np.testing.assert_array_equal(result, cubes.months(made))
   assert opened.source.transform == cubes.TRANSFORM
   assert opened.source.chunk == (4, 4)
 
 
 def test_geotiffs_are_ordered_by_the_dates_in_their_names(tmp_path):
   made = cubes.values()
-  found, opened = read(cubes.write_geotiffs(tmp_path / 'stack', made))
-  np.testing.assert_array_equal(found, cubes.months(made))
+  result, opened = read(cubes.write_geotiffs(tmp_path / 'stack', made))
+  np.testing.assert_array_equal(result, cubes.months(made))
   assert opened.source.transform == cubes.TRANSFORM
 
 
@@ -60,19 +60,19 @@ def test_stac_items_bring_coarse_bands_onto_the_fine_grid(tmp_path):
   made = {
     band: np.maximum(array, 2_000) for band, array in cubes.values().items()
   }
-  found, _ = read(cubes.write_stac(tmp_path / 'items', made))
-  wanted = cubes.months(made) - 1_000  # The declared offset of -0.1.
+  result, _ = read(cubes.write_stac(tmp_path / 'items', made))
+  expected = cubes.months(made) - 1_000  # The declared offset of -0.1.
   fine = [bands.BANDS.index(band) for band in ('B2', 'B3', 'B4', 'B8')]
-  np.testing.assert_allclose(found[:, fine], wanted[:, fine], atol=1e-2)
-  coarse = wanted[:, 4, ::2, ::2]
+  np.testing.assert_allclose(result[:, fine], expected[:, fine], atol=1e-2)
+  coarse = expected[:, 4, ::2, ::2]
   coarse = coarse.repeat(2, axis=1).repeat(2, axis=2)[:, :9, :7]
-  np.testing.assert_allclose(found[:, 4], coarse, atol=1e-2)
+  np.testing.assert_allclose(result[:, 4], coarse, atol=1e-2)
 
 
 def test_an_offset_that_is_applied_already_is_not_applied_again(tmp_path):
   made = cubes.values()
-  found, _ = read(cubes.write_stac(tmp_path / 'items', made, applied=True))
-  np.testing.assert_allclose(found[:, 0], cubes.months(made)[:, 0], atol=1e-2)
+  result, _ = read(cubes.write_stac(tmp_path / 'items', made, applied=True))
+  np.testing.assert_allclose(result[:, 0], cubes.months(made)[:, 0], atol=1e-2)
 
 
 @pytest.mark.parametrize(
@@ -85,27 +85,27 @@ def test_an_offset_that_is_applied_already_is_not_applied_again(tmp_path):
 )
 def test_a_window_over_the_edge_is_mirrored(tmp_path, write):
   made = cubes.values()
-  found, _ = read(write(tmp_path, made), (slice(-2, 3), slice(5, 9)))
-  wanted = cubes.months(made)
+  result, _ = read(write(tmp_path, made), (slice(-2, 3), slice(5, 9)))
+  expected = cubes.months(made)
   np.testing.assert_array_equal(
-    found, wanted[:, :, [1, 0, 0, 1, 2]][..., [5, 6, 6, 5]]
+    result, expected[:, :, [1, 0, 0, 1, 2]][..., [5, 6, 6, 5]]
   )
 
 
 def test_a_declared_scale_and_offset_are_applied(tmp_path):
   made = cubes.values()
   path = cubes.write_zarr(tmp_path / 'cube.zarr', made, scale=2e-4, offset=-0.1)
-  found, _ = read(path)
+  result, _ = read(path)
   np.testing.assert_allclose(
-    found, 2 * cubes.months(made) - 1_000, rtol=1e-5, atol=1e-2
+    result, 2 * cubes.months(made) - 1_000, rtol=1e-5, atol=1e-2
   )
 
 
 def test_the_user_is_believed_before_the_file(tmp_path):
   made = cubes.values()
   path = cubes.write_zarr(tmp_path / 'cube.zarr', made, scale=2e-4, offset=-0.1)
-  found, _ = read(path, declared=cube_sources.Declared(scale=1e-4, offset=0.0))
-  np.testing.assert_array_equal(found, cubes.months(made))
+  result, _ = read(path, declared=cube_sources.Declared(scale=1e-4, offset=0.0))
+  np.testing.assert_array_equal(result, cubes.months(made))
 
 
 def test_reflectance_itself_raises_and_names_the_flag(tmp_path):
@@ -116,8 +116,8 @@ def test_reflectance_itself_raises_and_names_the_flag(tmp_path):
   path = cubes.write_netcdf(tmp_path / 'cube.nc', made)
   with pytest.raises(ValueError, match='values up to 0.399.*--scale 1'):
     read(path)
-  found, _ = read(path, declared=cube_sources.Declared(scale=1.0, nodata=0.0))
-  np.testing.assert_allclose(found, cubes.months(cubes.values()), rtol=1e-5)
+  result, _ = read(path, declared=cube_sources.Declared(scale=1.0, nodata=0.0))
+  np.testing.assert_allclose(result, cubes.months(cubes.values()), rtol=1e-5)
 
 
 def test_a_scale_that_makes_no_reflectance_raises(tmp_path):
@@ -141,8 +141,8 @@ def test_an_offset_without_a_scale_is_refused_until_the_scale_is_stated(
   path = cubes.write_netcdf(tmp_path / 'cube.nc', shifted, add_offset=-0.1)
   with pytest.raises(ValueError, match='cube.nc, S2-L2A-B02: .*--scale 0.0001'):
     read(path)
-  found, _ = read(path, declared=cube_sources.Declared(scale=0.0001))
-  np.testing.assert_allclose(found, cubes.months(made), rtol=1e-3)
+  result, _ = read(path, declared=cube_sources.Declared(scale=0.0001))
+  np.testing.assert_allclose(result, cubes.months(made), rtol=1e-3)
 
 
 def test_missing_bands_raise_and_name_the_flag(tmp_path):
@@ -151,11 +151,13 @@ def test_missing_bands_raise_and_name_the_flag(tmp_path):
   path = cubes.write_netcdf(tmp_path / 'cube.nc', made)
   with pytest.raises(ValueError, match='lacks the bands B8A.*--missing-bands'):
     read(path)
-  found, _ = read(path, missing=['B8A'])
+  result, _ = read(path, missing=['B8A'])
   at = bands.BANDS.index('B8A')
-  np.testing.assert_array_equal(found[:, at], found[:, bands.BANDS.index('B8')])
-  found, _ = read(path, missing=['B8A=0'])
-  assert np.isnan(found[:, at]).all()
+  np.testing.assert_array_equal(
+    result[:, at], result[:, bands.BANDS.index('B8')]
+  )
+  result, _ = read(path, missing=['B8A=0'])
+  assert np.isnan(result[:, at]).all()
 
 
 def test_several_acquisitions_of_a_month_give_their_lower_median(tmp_path):
@@ -170,11 +172,11 @@ def test_several_acquisitions_of_a_month_give_their_lower_median(tmp_path):
     made,
     dates=[np.datetime64(f'2020-06-{day:02d}') for day in (3, 8, 13, 18)],
   )
-  found, _ = read(path)
+  result, _ = read(path)
   np.testing.assert_array_equal(
-    found[5, 0, 1:], np.where(made['B2'][0] == 0, 200, made['B2'][3])[1:]
+    result[5, 0, 1:], np.where(made['B2'][0] == 0, 200, made['B2'][3])[1:]
   )
-  assert np.isnan(np.delete(found, 5, axis=0)).all()
+  assert np.isnan(np.delete(result, 5, axis=0)).all()
 
 
 def test_clouds_by_the_scene_classification_are_missing(tmp_path):
@@ -187,11 +189,11 @@ def test_clouds_by_the_scene_classification_are_missing(tmp_path):
     made | {'SCL': scene},
     dates=[np.datetime64('2020-06-03'), np.datetime64('2020-06-08')],
   )
-  found, _ = read(path)
-  assert np.isnan(found[5, :, :4]).all()
-  wanted = made['B2'][1, 4:].astype(np.float32)
+  result, _ = read(path)
+  assert np.isnan(result[5, :, :4]).all()
+  expected = made['B2'][1, 4:].astype(np.float32)
   np.testing.assert_array_equal(
-    found[5, 0, 4:], np.where(wanted == 0, np.nan, wanted)
+    result[5, 0, 4:], np.where(expected == 0, np.nan, expected)
   )
 
 
@@ -205,10 +207,10 @@ def test_longer_series_need_a_first_month(tmp_path):
   )
   with pytest.raises(ValueError, match='--start 2020-12'):
     read(path)
-  found, opened = read(path, declared=cube_sources.Declared(start='2020-12'))
+  result, opened = read(path, declared=cube_sources.Declared(start='2020-12'))
   assert list(opened.months) == [-1] * 4 + [11, *range(11)]
   part = {band: array[4:] for band, array in made.items()}
-  np.testing.assert_array_equal(found, cubes.months(part, dates[4:]))
+  np.testing.assert_array_equal(result, cubes.months(part, dates[4:]))
   with pytest.raises(ValueError, match='nothing in the twelve months'):
     read(path, declared=cube_sources.Declared(start='2030-01'))
 
@@ -219,9 +221,9 @@ def test_steps_without_dates_need_their_months(tmp_path):
   with pytest.raises(ValueError, match='12 steps without a date.*--months'):
     read(path)
   order = (11, 12, *range(1, 11))
-  found, _ = read(path, declared=cube_sources.Declared(months=order))
+  result, _ = read(path, declared=cube_sources.Declared(months=order))
   np.testing.assert_array_equal(
-    found[10, 0],
+    result[10, 0],
     cubes.months(
       made, [np.datetime64('2020-11')] + [np.datetime64('2021-01')] * 11
     )[10, 0],
@@ -238,17 +240,17 @@ def test_the_real_cube_needs_its_two_flags():
 
 
 def test_the_real_cube_is_read_with_two_months_missing():
-  found, opened = read(
+  result, opened = read(
     REAL,
     (slice(0, 16), slice(0, 12)),
     missing=['B8A'],
     declared=cube_sources.Declared(nodata=65_535),
   )
-  gone = np.isnan(found).all(axis=(1, 2, 3))
-  assert list(np.flatnonzero(gone)) == [0, 11]  # January and December.
-  assert np.isfinite(found[~gone]).all()
+  missing = np.isnan(result).all(axis=(1, 2, 3))
+  assert list(np.flatnonzero(missing)) == [0, 11]  # January and December.
+  assert np.isfinite(result[~missing]).all()
   assert opened.source.crs.to_epsg() == 32631
-  assert 0 < np.median(found[~gone]) < 5_000
+  assert 0 < np.median(result[~missing]) < 5_000
 
 
 def test_files_that_are_no_cube_raise(tmp_path):

@@ -27,15 +27,15 @@ def _made(request, tmp_path_factory):
 def test_embeddings_are_those_of_the_model(made):
   lon, lat, vectors = (np.concatenate(x) for x in zip(*embeddings.read(made)))
   images = cubes.months(cubes.values()).transpose(2, 3, 0, 1)
-  wanted = cubes.model().encode(images.reshape(-1, 12, 10, 1, 1))
+  expected = cubes.model().encode(images.reshape(-1, 12, 10, 1, 1))
   rows, columns = (x.ravel() for x in np.indices(cubes.SHAPE))
   wanted_lon, wanted_lat = embeddings.centres(
     cubes.TRANSFORM, cubes.CRS, rows, columns
   )
-  assert len(vectors) == len(wanted) - 1  # The empty pixel has none.
+  assert len(vectors) == len(expected) - 1  # The empty pixel has none.
   for i in range(len(vectors)):
     at = np.argmin(abs(wanted_lon - lon[i]) + abs(wanted_lat - lat[i]))
-    np.testing.assert_allclose(vectors[i], wanted[at], atol=1 / 250)
+    np.testing.assert_allclose(vectors[i], expected[at], atol=1 / 250)
   assert abs(lat.mean() - 50.63) < 0.1 and abs(lon.mean() - 5.32) < 0.1
 
 

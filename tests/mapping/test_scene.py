@@ -45,26 +45,26 @@ def make(
 
 @pytest.mark.parametrize('side', [1, 5])
 def test_a_map_is_what_the_model_says_of_each_pixel(path, tmp_path, side):
-  found, _ = make(path, tmp_path / 'map.tif', side=side)
+  result, _ = make(path, tmp_path / 'map.tif', side=side)
   names, shares = cubes.expected(
     cubes.model(side), cubes.classes(), cubes.months(cubes.values())
   )
-  np.testing.assert_array_equal(found[0], names)
+  np.testing.assert_array_equal(result[0], names)
   np.testing.assert_allclose(
-    found[1][names != 255], 100 * shares[names != 255], atol=0.51
+    result[1][names != 255], 100 * shares[names != 255], atol=0.51
   )
-  assert found[0, 0, 0] == 255 == found[1, 0, 0]  # No month has data.
+  assert result[0, 0, 0] == 255 == result[1, 0, 0]  # No month has data.
   assert len(np.unique(names)) > 2
 
 
 def test_a_classifier_needs_no_prompts(path, tmp_path):
-  found, tags = make(path, tmp_path / 'map.tif', classifier=True)
+  result, tags = make(path, tmp_path / 'map.tif', classifier=True)
   model = cubes.model(classifier=True)
   images = cubes.months(cubes.values())
   shares = model.predict(images.transpose(2, 3, 0, 1).reshape(-1, 12, 10, 1, 1))
-  wanted = shares.argmax(axis=1).reshape(cubes.SHAPE)
-  wanted[0, 0] = 255
-  np.testing.assert_array_equal(found[0], wanted)
+  expected = shares.argmax(axis=1).reshape(cubes.SHAPE)
+  expected[0, 0] = 255
+  np.testing.assert_array_equal(result[0], expected)
   assert 'Woodland' in tags['classes']
 
 
@@ -158,8 +158,8 @@ def test_the_temperature_and_its_origin_stand_in_the_map(path, tmp_path):
 def test_a_cube_of_clouds_gives_an_empty_map(tmp_path, caplog):
   made = {band: np.zeros_like(array) for band, array in cubes.values().items()}
   path = cubes.write_netcdf(tmp_path / 'cube.nc', made)
-  found, _ = make(path, tmp_path / 'map.tif')
-  assert (found == 255).all()
+  result, _ = make(path, tmp_path / 'map.tif')
+  assert (result == 255).all()
   assert 'has data in any month' in caplog.text
 
 
@@ -174,7 +174,7 @@ def test_prompts_must_fit_the_model(path, tmp_path):
 
 
 @pytest.mark.parametrize(
-  'shape, chunk, wanted, size',
+  'shape, chunk, block_size, size',
   [
     ((2000, 2000), (1, 2000), 0, (32, 2000)),
     ((2000, 2000), (256, 256), 0, (256, 256)),
@@ -185,8 +185,8 @@ def test_prompts_must_fit_the_model(path, tmp_path):
     ((20_000, 100_000), (1, 100_000), 0, (1, 100_000)),
   ],
 )
-def test_blocks_suit_how_a_cube_is_stored(shape, chunk, wanted, size):
-  assert blocks.block_shape(shape, chunk, wanted) == size
+def test_blocks_suit_how_a_cube_is_stored(shape, chunk, block_size, size):
+  assert blocks.block_shape(shape, chunk, block_size) == size
   parts = blocks.split((9, 7), (4, 4))
   covered = np.zeros((9, 7), int)
   for part in parts:

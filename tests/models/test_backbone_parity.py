@@ -40,7 +40,7 @@ def _intermediates(model, batch):
   last, decoder = model.decoder(
     model._embed_targets(slots), context, attends[:, None], seen, keep_all=True
   )
-  found = {
+  result = {
     'enc_tokens': content,
     'enc_emb': emb,
     'encoder_out': encoded,
@@ -48,10 +48,10 @@ def _intermediates(model, batch):
     'decoder_out': model.decoder_norm(last),
   }
   for name, layers in (('encoder', encoder), ('decoder', decoder)):
-    found |= {
+    result |= {
       f'{name}_block_outputs/{i:02d}': layer for i, layer in enumerate(layers)
     }
-  return found
+  return result
 
 
 def both_losses(model, params, batch):
@@ -259,7 +259,7 @@ def test_six_adamw_steps_are_the_references(family):
     optax.add_decayed_weights(settings['weight_decay'], optim.decayed),
   )
   opt_state, update = adam.init(params), jax.jit(adam.update)
-  found, norms = [], []
+  result, norms = [], []
   for rate in [*rates, 0.0]:
     loss, (grads, _) = golden.gradients(model, params, batch)
     updates, opt_state = update(grads, opt_state, params)
@@ -268,9 +268,9 @@ def test_six_adamw_steps_are_the_references(family):
       params,
       updates,
     )
-    found.append(loss)
+    result.append(loss)
     norms.append(optax.tree.norm(grads))
-  np.testing.assert_allclose(found, case['train_losses'], rtol=0, atol=1e-3)
+  np.testing.assert_allclose(result, case['train_losses'], rtol=0, atol=1e-3)
   np.testing.assert_allclose(
     norms[:-1], case['train_grad_norms_before_clipping'], rtol=1e-3
   )

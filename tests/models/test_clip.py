@@ -39,8 +39,8 @@ def _text(model, ids):
   }
 
 
-def close(found, expected):
-  np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
+def close(result, expected):
+  np.testing.assert_allclose(result, expected, rtol=0, atol=2e-5)
 
 
 @BOTH
@@ -110,12 +110,12 @@ def test_towers_run_in_bfloat16_and_give_float32():
   pixels = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype('f')
   half = dataclasses.replace(TINY, dtype=jnp.bfloat16)
   for method, inputs in (('embed_images', pixels), ('embed_texts', IDS)):
-    found, exact = (
+    result, exact = (
       jax.jit(functools.partial(model.apply, method=method))(params, inputs)
       for model in (half, TINY)
     )
-    assert found.dtype == jnp.float32
-    np.testing.assert_allclose(found, exact, atol=0.05 * np.abs(exact).max())
+    assert result.dtype == jnp.float32
+    np.testing.assert_allclose(result, exact, atol=0.05 * np.abs(exact).max())
 
 
 def test_initial_weights_are_as_openai_draws_them():

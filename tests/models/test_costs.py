@@ -23,5 +23,5 @@ def test_blocks_cost_what_the_specification_says(size):
     num_heads,
     mlp,
   )
-  found = 2e-9 * costs.block_products(model, 128, 128)
-  assert found == pytest.approx(gflop, rel=2e-3)
+  result = 2e-9 * costs.block_products(model, 128, 128)
+  assert result == pytest.approx(gflop, rel=2e-3)

@@ -61,8 +61,8 @@ def test_base_at_batch_128_never_holds_slots_times_vocabularies():
 def array_shapes(text):
   """All array shapes that appear in a compiled program."""
   return {
-    tuple(map(int, found.split(',')))
-    for found in re.findall(r'\b[a-z]+\d*\[([\d,]+)\]', text)
+    tuple(map(int, result.split(',')))
+    for result in re.findall(r'\b[a-z]+\d*\[([\d,]+)\]', text)
   }
 
 

@@ -98,17 +98,17 @@ def test_gradients_are_the_references():
   arrays = golden.load('encoder_tiny_1x1')[1]
 
   def score(params):
-    found = encoder.apply({'params': params}, arrays['in/x12'])
-    unit = found / jnp.linalg.norm(found, axis=-1, keepdims=True)
+    result = encoder.apply({'params': params}, arrays['in/x12'])
+    unit = result / jnp.linalg.norm(result, axis=-1, keepdims=True)
     return jnp.sum(unit * arrays['in/cotangent']), unit
 
   grads, unit = jax.jit(jax.grad(score, has_aux=True))(params)
   near(unit, arrays['out/T12_l2norm'])
-  found = timesenclip.to_torch(grads, encoder.depth)
+  result = timesenclip.to_torch(grads, encoder.depth)
   expected = golden.below(arrays, 'grad/')
-  assert found.keys() == expected.keys()
+  assert result.keys() == expected.keys()
   for key, value in expected.items():
-    error = np.abs(found[key] - value).max() / np.abs(value).max()
+    error = np.abs(result[key] - value).max() / np.abs(value).max()
     assert error < 1e-4, (key, error)
 
 
@@ -121,8 +121,8 @@ def test_medians_of_inputs_are_the_references():
       ('quarterly', 'x4_median3'),
       ('single', 'x1_median12'),
     ):
-      found, known = summarise(arrays['in/x12'], valid, setting)
-      np.testing.assert_array_equal(found, arrays[f'in/{key}'])
+      result, known = summarise(arrays['in/x12'], valid, setting)
+      np.testing.assert_array_equal(result, arrays[f'in/{key}'])
       assert known.all()
 
 
@@ -251,9 +251,9 @@ def test_positions_of_dates_run_linearly_and_around_the_year():
     months=np.array([[2.25, -0.25]]),
     method='sequence',
   )
-  found = tokens[0, 1:] - params['embed']['bias'][None]
+  result = tokens[0, 1:] - params['embed']['bias'][None]
   near(
-    found,
+    result,
     [0.75 * table[2] + 0.25 * table[3], 0.25 * table[11] + 0.75 * table[0]],
   )
 

@@ -22,21 +22,21 @@ def make(levels=(4, 4, 4), steps=12, batch=2, **changes):
   )
   keys = jax.random.split(jax.random.key(0), 2)
   values = jax.random.normal(keys[0], (batch, steps))
-  there = jnp.ones((batch, steps), bool)
-  variables = jax.jit(model.init)(keys[1], values, there, there)
-  return model, variables, values, there
+  present = jnp.ones((batch, steps), bool)
+  variables = jax.jit(model.init)(keys[1], values, present, present)
+  return model, variables, values, present
 
 
 @pytest.mark.parametrize('levels', LEVELS)
 @pytest.mark.parametrize('stride', [1, 3])
 def test_one_code_for_every_stride_of_steps(levels, stride):
-  model, variables, values, there = make(levels, stride=stride)
-  found = run(model, variables, values, there, there)
-  assert found['values'].shape == (2, 12)
-  assert found['codes'].shape == (2, 12 // stride, len(levels))
-  indices = model.fsq.to_indices(found['codes'])
+  model, variables, values, present = make(levels, stride=stride)
+  result = run(model, variables, values, present, present)
+  assert result['values'].shape == (2, 12)
+  assert result['codes'].shape == (2, 12 // stride, len(levels))
+  indices = model.fsq.to_indices(result['codes'])
   np.testing.assert_allclose(
-    model.fsq.from_indices(indices), found['codes'], atol=1e-6
+    model.fsq.from_indices(indices), result['codes'], atol=1e-6
   )
 
 
@@ -47,38 +47,40 @@ def test_ids_are_the_papers_equation_with_the_last_dimension_first():
 
 
 def test_the_decoder_sees_codes_only():
-  model, variables, values, there = make()
-  found = run(model, variables, values, there, there)
-  ids = model.fsq.to_indices(found['codes'])
+  model, variables, values, present = make()
+  result = run(model, variables, values, present, present)
+  ids = model.fsq.to_indices(result['codes'])
   again = run(
     model,
     variables,
     model.fsq.from_indices(ids),
-    found['known'],
-    there,
+    result['known'],
+    present,
     method='decode',
   )
-  np.testing.assert_allclose(again, found['values'], atol=1e-5)
+  np.testing.assert_allclose(again, result['values'], atol=1e-5)
 
 
 def test_missing_values_are_not_read():
-  model, variables, values, there = make(stride=2)
-  present = there.at[:, 3:7].set(False)
-  one = run(model, variables, values, present, there)
-  two = run(model, variables, values.at[:, 3:7].set(jnp.nan), present, there)
+  model, variables, values, all_present = make(stride=2)
+  present = all_present.at[:, 3:7].set(False)
+  one = run(model, variables, values, present, all_present)
+  two = run(
+    model, variables, values.at[:, 3:7].set(jnp.nan), present, all_present
+  )
   jax.tree.map(np.testing.assert_array_equal, one, two)
   np.testing.assert_array_equal(
     one['known'][0], [True, True, False, True, True, True]
   )
-  whole = run(model, variables, values, there, there)
+  whole = run(model, variables, values, all_present, all_present)
   assert np.abs(one['latents'] - whole['latents']).max() > 1e-3
 
 
 def test_a_longer_frame_does_not_change_a_series():
-  model, variables, values, there = make(dilations=(1, 2, 4))
-  alone = run(model, variables, values, there, there)
+  model, variables, values, present = make(dilations=(1, 2, 4))
+  alone = run(model, variables, values, present, present)
   longer = jnp.pad(values, ((0, 0), (0, 8)))
-  inside = jnp.pad(there, ((0, 0), (0, 8)))
+  inside = jnp.pad(present, ((0, 0), (0, 8)))
   framed = run(model, variables, longer, inside, inside)
   for name in ('values', 'latents'):
     np.testing.assert_allclose(framed[name][:, :12], alone[name], atol=1e-5)
@@ -103,11 +105,11 @@ def test_the_shifted_product_is_a_dilated_convolution():
 
 
 def test_gradients_reach_the_encoder_through_the_codes():
-  model, variables, values, there = make()
+  model, variables, values, present = make()
 
   def loss(variables):
-    found = run(model, variables, values, there, there)
-    return jnp.square(found['values'] - values).mean()
+    result = run(model, variables, values, present, present)
+    return jnp.square(result['values'] - values).mean()
 
   grads = jax.jit(jax.grad(loss))(variables)['params']
   assert np.abs(grads['encoder_in']['taps']['kernel']).max() > 0

@@ -9,7 +9,7 @@ from tests import golden_timesenclip as golden
 KERNELS = {'per_image': 'perimage', 'per_dimension': 'perdim'}
 
 
-def pool(kind, reduction, views, there=None):
+def pool(kind, reduction, views, present=None):
   arrays = golden.load('attention_pool')[1]
   params = (
     {}
@@ -17,7 +17,7 @@ def pool(kind, reduction, views, there=None):
     else {'kernel': arrays[f'param/{KERNELS[kind]}.linear.weight'].T}
   )
   return pooling.ViewPool(kind, reduction).apply(
-    {'params': params}, views, there
+    {'params': params}, views, present
   )
 
 
@@ -49,9 +49,9 @@ def test_a_missing_view_is_as_if_it_were_not_there(kind, reduction):
   views = golden.load('attention_pool')[1]['in/views'].copy()
   expected = pool(kind, reduction, views[:, :3])
   views[:, 3] = np.nan
-  there = np.array([[True, True, True, False]] * len(views))
+  present = np.array([[True, True, True, False]] * len(views))
   np.testing.assert_allclose(
-    pool(kind, reduction, views, there), expected, rtol=0, atol=1e-6
+    pool(kind, reduction, views, present), expected, rtol=0, atol=1e-6
   )
 
 
@@ -59,8 +59,8 @@ def test_a_missing_view_is_as_if_it_were_not_there(kind, reduction):
 @pytest.mark.parametrize('reduction', pooling.REDUCTIONS)
 def test_no_view_at_all_gives_zero(kind, reduction):
   views = np.full((2, 4, 32), np.nan, np.float32)
-  found = pool(kind, reduction, views, np.zeros((2, 4), bool))
-  np.testing.assert_array_equal(found, 0)
+  result = pool(kind, reduction, views, np.zeros((2, 4), bool))
+  np.testing.assert_array_equal(result, 0)
 
 
 def test_unknown_kind_is_an_error():

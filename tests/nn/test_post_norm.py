@@ -18,10 +18,10 @@ def drop(x, rate, train=True):
 
 def test_dropout_drops_its_share_and_keeps_the_mean():
   x = jnp.ones((64, 13, 77))  # An odd number of values an example.
-  found = np.asarray(drop(x, 0.2))
-  kept = found > 0
+  result = np.asarray(drop(x, 0.2))
+  kept = result > 0
   np.testing.assert_allclose(kept.mean(), 0.8, atol=0.005)
-  np.testing.assert_allclose(found[kept], 1.25, rtol=1e-4)
+  np.testing.assert_allclose(result[kept], 1.25, rtol=1e-4)
   # No two examples, and no two features, share their draws.
   assert len({row.tobytes() for row in kept}) == 64
   assert np.abs(np.corrcoef(kept.reshape(-1, 77).T) - np.eye(77)).max() < 0.2
@@ -56,9 +56,9 @@ def test_first_token_gathers_what_it_does_among_all(seen):
 
   @functools.partial(jax.jit, static_argnums=1)
   def first(tokens, first_only):
-    found = block.apply(params, tokens, visible, False, first_only=first_only)
-    assert found.shape == (3, 1 if first_only else 7, 16)
-    return found[:, 0]
+    result = block.apply(params, tokens, visible, False, first_only=first_only)
+    assert result.shape == (3, 1 if first_only else 7, 16)
+    return result[:, 0]
 
   np.testing.assert_allclose(
     first(tokens, True), first(tokens, False), atol=2e-5
@@ -135,8 +135,8 @@ def test_shorter_ways_drop_weights_as_among_all():
     )
     for options in ({}, {'first_only': True}, {'factors': (tokens, jnp.eye(4))})
   ]
-  for found in short:
+  for result in short:
     for moment in (np.mean, np.std):
       np.testing.assert_allclose(
-        moment(found, axis=0), moment(among_all, axis=0), rtol=0.15, atol=0.15
+        moment(result, axis=0), moment(among_all, axis=0), rtol=0.15, atol=0.15
       )

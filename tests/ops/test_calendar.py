@@ -14,8 +14,8 @@ def test_lower_median_is_that_of_sorting():
   )
   valid = np.random.default_rng(1).random((4, 12)) < 0.6
   valid[3] = False
-  found = calendar.lower_median(values, valid)
-  for row, keep, median in zip(values, valid, found):
+  result = calendar.lower_median(values, valid)
+  for row, keep, median in zip(values, valid, result):
     expected = (
       np.zeros(3)
       if not keep.any()
@@ -34,11 +34,11 @@ def test_quarters_and_years_leave_missing_months_out():
   pixels = np.arange(12.0)[None, :, None]
   valid = np.ones((1, 12), bool)
   valid[0, [0, 3, 4, 5]] = False
-  found, known = calendar.summarise(pixels, valid, 'quarterly')
-  np.testing.assert_array_equal(np.ravel(found), [1, 0, 7, 10])
+  result, known = calendar.summarise(pixels, valid, 'quarterly')
+  np.testing.assert_array_equal(np.ravel(result), [1, 0, 7, 10])
   np.testing.assert_array_equal(known, [[True, False, True, True]])
-  found, known = calendar.summarise(pixels, valid, 'single')
-  np.testing.assert_array_equal(np.ravel(found), [7])
+  result, known = calendar.summarise(pixels, valid, 'single')
+  np.testing.assert_array_equal(np.ravel(result), [7])
   assert known.all()
   assert calendar.summarise(pixels, valid, 'monthly')[0] is pixels
 
@@ -60,10 +60,10 @@ def test_days_run_through_their_months():
 
 
 def test_shares_of_months_are_linear_and_go_around_the_year():
-  found = calendar.shares_of_months(np.array([[2.0, 2.25], [-0.25, 11.5]]))
+  result = calendar.shares_of_months(np.array([[2.0, 2.25], [-0.25, 11.5]]))
   expected = np.zeros((2, 2, 12))
   expected[0, 0, 2] = 1
   expected[0, 1, 2:4] = 0.75, 0.25
   expected[1, 0, [11, 0]] = 0.25, 0.75
   expected[1, 1, [11, 0]] = 0.5
-  np.testing.assert_allclose(found, expected, atol=1e-7)
+  np.testing.assert_allclose(result, expected, atol=1e-7)

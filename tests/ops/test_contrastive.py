@@ -26,8 +26,8 @@ def empty(size, width=8):
   return contrastive.init_queue(jax.random.key(0), size, width)
 
 
-def near(found, expected, limit=2e-5):
-  np.testing.assert_allclose(found, expected, rtol=0, atol=limit)
+def near(result, expected, limit=2e-5):
+  np.testing.assert_allclose(result, expected, rtol=0, atol=limit)
 
 
 def test_three_training_steps_are_the_references():
@@ -62,24 +62,24 @@ def test_three_training_steps_are_the_references():
 
   step = jax.jit(jax.value_and_grad(loss, has_aux=True))
   for i in range(config['steps']):
-    mine = golden.below(arrays, f'step{i}/')
+    actual = golden.below(arrays, f'step{i}/')
     (value, (queries, keys, logits)), grads = step(
-      params, queue, mine['x'], mine['views']
+      params, queue, actual['x'], actual['views']
     )
-    near(queries, mine['ts_embedding'])
-    near(keys, mine['ground_embedding'])
-    near(logits, mine['logits'], 2e-4)  # Up to 14.3 x a cosine.
-    near(value, mine['loss'])
-    for key, expected in golden.below(mine, 'grad/').items():
-      found = grad_of(grads, key, encoder.depth)
-      assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
-    near(optax.tree.norm(grads), mine['grad_global_norm'], 1e-4)
+    near(queries, actual['ts_embedding'])
+    near(keys, actual['ground_embedding'])
+    near(logits, actual['logits'], 2e-4)  # Up to 14.3 x a cosine.
+    near(value, actual['loss'])
+    for key, expected in golden.below(actual, 'grad/').items():
+      result = grad_of(grads, key, encoder.depth)
+      assert np.abs(result - expected).max() < 1e-4 * np.abs(expected).max()
+    near(optax.tree.norm(grads), actual['grad_global_norm'], 1e-4)
     queue = contrastive.enqueue(queue, keys, ids(0, 0, 0, 0))
-    near(queue.keys.T, mine['queue_after'])
-    assert int(queue.pointer) == int(mine['ptr_after'])
+    near(queue.keys.T, actual['queue_after'])
+    assert int(queue.pointer) == int(actual['ptr_after'])
     updates, opt_state = tx.update(grads, opt_state, params)
     params = optax.apply_updates(params, updates)
-    near(params['log_scale'], mine['logit_scale_after'])
+    near(params['log_scale'], actual['logit_scale_after'])
   final = timesenclip.to_torch(params['encoder'], encoder.depth)
   for key, expected in golden.below(arrays, 'param_final/encoder.').items():
     # Biases of attention's keys have no gradient; Adam blows up its rounding.
@@ -116,10 +116,10 @@ def test_the_oldest_rows_are_overwritten_in_order_and_around_the_end():
 def test_a_batch_that_crosses_the_end_wraps_around():
   queue = empty(6)._replace(pointer=jnp.int32(5))
   keys = unit(2)
-  found = contrastive.enqueue(queue, keys, ids(1, 2))
-  np.testing.assert_array_equal(found.keys[5], keys[0])
-  np.testing.assert_array_equal(found.keys[0], keys[1])
-  np.testing.assert_array_equal(found.keys[1:5], queue.keys[1:5])
+  result = contrastive.enqueue(queue, keys, ids(1, 2))
+  np.testing.assert_array_equal(result.keys[5], keys[0])
+  np.testing.assert_array_equal(result.keys[0], keys[1])
+  np.testing.assert_array_equal(result.keys[1:5], queue.keys[1:5])
 
 
 def test_own_positive_is_among_the_logits_once():

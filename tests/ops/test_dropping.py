@@ -43,13 +43,13 @@ def test_half_of_the_draws_keep_one_to_eleven_months_alike(kind):
 def test_a_quarter_loses_three_months_in_a_row_a_quarter_becomes_medians():
   drops = drawn('tsmixaug')
   np.testing.assert_allclose(drops.median.mean(), 0.25, atol=0.02)
-  gone = ~drops.months[drops.months.sum(axis=1) < 12]
-  np.testing.assert_allclose(len(gone) / ROWS, 0.25, atol=0.02)
-  assert (gone.sum(axis=1) == 3).all()
-  starts = gone.argmax(axis=1)
-  assert all(row[i : i + 3].all() for row, i in zip(gone, starts))
+  missing = ~drops.months[drops.months.sum(axis=1) < 12]
+  np.testing.assert_allclose(len(missing) / ROWS, 0.25, atol=0.02)
+  assert (missing.sum(axis=1) == 3).all()
+  starts = missing.argmax(axis=1)
+  assert all(row[i : i + 3].all() for row, i in zip(missing, starts))
   assert set(starts) == set(range(10))
-  np.testing.assert_allclose(np.bincount(starts) / len(gone), 0.1, atol=0.03)
+  np.testing.assert_allclose(np.bincount(starts) / len(missing), 0.1, atol=0.03)
   assert not (drops.median & (drops.months.sum(axis=1) < 12)).any()
   assert drops.bands.all()
 

@@ -10,8 +10,8 @@ from fusion_jax.ops import intervals
 def test_interval_of_a_share_is_that_of_the_binomial():
   hits = np.arange(400) < 100
   low, high = intervals.of_share(hits, num_resamples=20_000)
-  wanted = scipy.stats.binom.ppf([0.025, 0.975], 400, 0.25) / 400
-  np.testing.assert_allclose([low, high], wanted, atol=0.003)
+  expected = scipy.stats.binom.ppf([0.025, 0.975], 400, 0.25) / 400
+  np.testing.assert_allclose([low, high], expected, atol=0.003)
 
 
 def test_share_of_nothing_has_no_interval():
@@ -23,8 +23,8 @@ def test_interval_of_a_mean_is_as_wide_as_its_standard_error():
   low, high = intervals.of_score(
     lambda i: values[i].mean(), np.arange(300), num_resamples=2_000
   )
-  wanted = 2 * 1.96 * values.std() / np.sqrt(300)
-  assert high - low == pytest.approx(wanted, rel=0.1)
+  expected = 2 * 1.96 * values.std() / np.sqrt(300)
+  assert high - low == pytest.approx(expected, rel=0.1)
 
 
 def test_groups_are_drawn_whole():

@@ -195,8 +195,8 @@ def test_ordinal_distance_is_scipys():
 def test_ordinal_distance_is_the_share_of_bins_between_certainties():
   logits = jnp.where(jnp.arange(11)[None] == 3, 100.0, 0.0)
   for target in range(11):
-    found = losses.ordinal_distance(logits, jnp.asarray([target]))
-    np.testing.assert_allclose(found, abs(target - 3) / 10, atol=1e-6)
+    result = losses.ordinal_distance(logits, jnp.asarray([target]))
+    np.testing.assert_allclose(result, abs(target - 3) / 10, atol=1e-6)
 
 
 def test_gradient_of_ordinal_distance_is_the_finite_difference():

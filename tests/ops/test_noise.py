@@ -137,10 +137,10 @@ def test_perfect_predictions_lead_back_to_the_image(kind):
     'epsilon': other,
     'v_prediction': noise.velocity(images, other, level, shares),
   }[kind]
-  for found, expected in zip(
+  for actual, expected in zip(
     noise.predictions(output, noisy, level, shares, kind), (images, other)
   ):
-    near(found, expected)
+    near(actual, expected)
   result, _ = noise.ddim_step(output, noisy, t, 100, shares, kind=kind)
   near(result, noise.add_noise(images, other, level - 100, shares))
 

@@ -8,12 +8,12 @@ from fusion_jax.ops import zero_shot
 def test_prompts_count_alike_whatever_their_length():
   """Normalise, average, normalise: by hand on two prompts and one."""
   vectors = np.array([[3, 0], [0, 4], [0, -2]], np.float32)
-  found = zero_shot.class_vectors(vectors, [0, 0, 1], 2)
+  result = zero_shot.class_vectors(vectors, [0, 0, 1], 2)
   half = np.sqrt(0.5)
-  np.testing.assert_allclose(found, [[half, half], [0, -1]], atol=1e-7)
+  np.testing.assert_allclose(result, [[half, half], [0, -1]], atol=1e-7)
   scaled = vectors * np.array([[9], [0.1], [5]], np.float32)
   np.testing.assert_allclose(
-    zero_shot.class_vectors(scaled, [0, 0, 1], 2), found, atol=1e-6
+    zero_shot.class_vectors(scaled, [0, 0, 1], 2), result, atol=1e-6
   )
 
 

@@ -39,36 +39,38 @@ def test_terramesh_shards_give_back_the_example(earth, folder):
     name for example in read.values() for name in example if 'S1' in name
   }
   for i in range(COUNT):
-    wanted = earth.example('val', i)
-    found = read[wanted['key']]
-    assert found['time'] == wanted['time']
+    expected = earth.example('val', i)
+    result = read[expected['key']]
+    assert result['time'] == expected['time']
     np.testing.assert_allclose(
-      [found['lat'], found['lon']],
-      [wanted['lat'], wanted['lon']],
+      [result['lat'], result['lon']],
+      [expected['lat'], expected['lon']],
       rtol=0,
       atol=1e-9,
     )
     for name in simulation.FIELDS:
-      if not wanted[name].size:
-        assert name not in found
+      if not expected[name].size:
+        assert name not in result
         continue
-      stored = wanted[name].astype(examples.IMAGE_TYPES[name])
-      np.testing.assert_array_equal(found[name], stored, err_msg=name)
+      stored = expected[name].astype(examples.IMAGE_TYPES[name])
+      np.testing.assert_array_equal(result[name], stored, err_msg=name)
 
 
 def test_gridded_weather_gives_back_the_series(earth, folder):
   keys = [('val', 5), ('val', 6)]
   path = folder / 'weather.nc'
   archive.write_weather(earth, path, keys)
-  wanted = [earth.example(*key) for key in keys]
-  found = gridded.Weather((path,), 'bilinear').series(
-    *([example[name] for example in wanted] for name in ('lat', 'lon', 'time'))
+  expected = [earth.example(*key) for key in keys]
+  result = gridded.Weather((path,), 'bilinear').series(
+    *(
+      [example[name] for example in expected] for name in ('lat', 'lon', 'time')
+    )
   )
-  assert max(example['tp_hourly'].max() for example in wanted) > 0
+  assert max(example['tp_hourly'].max() for example in expected) > 0
   for name in examples.SERIES:
     np.testing.assert_allclose(
-      found[name],
-      [example[name] for example in wanted],
+      result[name],
+      [example[name] for example in expected],
       rtol=1e-6,
       err_msg=name,
     )

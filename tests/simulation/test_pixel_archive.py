@@ -56,18 +56,18 @@ def read(builder, split='test'):
   }
 
 
-def assert_same(found, wanted):
-  assert found.keys() == wanted.keys()
-  for name in wanted:
-    np.testing.assert_array_equal(found[name], wanted[name], err_msg=name)
+def assert_same(result, expected):
+  assert result.keys() == expected.keys()
+  for name in expected:
+    np.testing.assert_array_equal(result[name], expected[name], err_msg=name)
 
 
 def test_files_give_back_the_example(earth, folder):
-  found = read(source(folder))
-  assert len(found) == COUNT
+  result = read(source(folder))
+  assert len(result) == COUNT
   for i in range(COUNT):
-    wanted = earth.example('test', i)
-    assert_same(found[wanted['key']], wanted)
+    expected = earth.example('test', i)
+    assert_same(result[expected['key']], expected)
 
 
 def test_composites_give_back_the_example_without_other_files(earth, folder):
@@ -75,14 +75,14 @@ def test_composites_give_back_the_example_without_other_files(earth, folder):
     folder, files={'train': str(folder / 'train.h5')}, survey='', labels=''
   )
   assert builder.schema.dtype == 'float32'
-  found = read(builder, 'train')
+  result = read(builder, 'train')
   for i in range(3):
-    wanted = earth.example('train', i)
-    assert_same(found[wanted['key']], wanted)
+    expected = earth.example('train', i)
+    assert_same(result[expected['key']], expected)
 
 
 def test_habitats_come_from_a_map_where_no_table_has_them(earth, folder):
-  found = read(
+  result = read(
     source(
       folder,
       labels='',
@@ -91,9 +91,9 @@ def test_habitats_come_from_a_map_where_no_table_has_them(earth, folder):
     )
   )
   for i in range(COUNT):
-    wanted = earth.example('test', i)
-    assert found[wanted['key']]['label/eunis'] == wanted['label/eunis']
-    assert found[wanted['key']]['label/bioregion'] == -1
+    expected = earth.example('test', i)
+    assert result[expected['key']]['label/eunis'] == expected['label/eunis']
+    assert result[expected['key']]['label/bioregion'] == -1
 
 
 def without_photos_of(folder, tmp_path, point, directions='WENS'):
@@ -145,8 +145,8 @@ def test_places_without_a_habitat_are_dropped_from_the_test_split(
   rows[1][-1] = 'NA'
   with open(tmp_path / 'labels.csv', 'w', newline='') as file:
     csv.writer(file).writerows(rows)
-  found = read(source(folder, labels=str(tmp_path / 'labels.csv')))
-  assert rows[1][0] not in found and len(found) == COUNT - 1
+  result = read(source(folder, labels=str(tmp_path / 'labels.csv')))
+  assert rows[1][0] not in result and len(result) == COUNT - 1
   assert f'Dropped 1 of {COUNT} places of test' in caplog.text
 
 
@@ -202,8 +202,8 @@ def test_broken_places_are_named_counted_and_skipped(folder, tmp_path):
 def test_point_that_the_survey_lacks_is_skipped(folder, tmp_path):
   lines = (folder / 'survey.csv').read_text().splitlines()
   (tmp_path / 'survey.csv').write_text('\n'.join(lines[:-1]) + '\n')
-  found = read(source(folder, survey=str(tmp_path / 'survey.csv')))
-  skipped = [e for e in found.values() if isinstance(e, readers.Skipped)]
+  result = read(source(folder, survey=str(tmp_path / 'survey.csv')))
+  skipped = [e for e in result.values() if isinstance(e, readers.Skipped)]
   assert len(skipped) == 1 and 'has no point' in skipped[0].reason
 
 
@@ -229,15 +229,15 @@ def test_prepare_writes_what_the_files_hold(earth, folder, tmp_path):
     photos=str(folder / 'photos.safetensors'),
   )
   datasets.prepare(recipe, out, datasets.BuildSettings(num_workers=2))
-  found = records.Examples(out, 'test')
-  assert {found[i]['key'] for i in range(len(found))} == {
+  result = records.Examples(out, 'test')
+  assert {result[i]['key'] for i in range(len(result))} == {
     earth.example('test', i)['key'] for i in range(COUNT)
   }
-  wanted = earth.example('test', 2)
+  expected = earth.example('test', 2)
   example = next(
-    e for e in (found[i] for i in range(COUNT)) if e['key'] == wanted['key']
+    e for e in (result[i] for i in range(COUNT)) if e['key'] == expected['key']
   )
-  assert_same(example, wanted)
+  assert_same(example, expected)
   with pytest.raises(ValueError, match='made with other arguments: survey='):
     datasets.prepare(datasets.Sen4Map(source=str(folder), size=5), out)
 

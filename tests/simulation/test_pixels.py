@@ -45,16 +45,16 @@ def assert_same(one, other):
 
 
 def test_example_depends_on_seed_split_and_index_only(earth):
-  wanted = earth.example('test', 7)
+  expected = earth.example('test', 7)
   again = pixels.SimulatedPixels(seed=0, splits={'test': 8})
-  assert_same(wanted, again.example('test', 7))
+  assert_same(expected, again.example('test', 7))
   for other in (
     earth.example('test', 8),
     earth.example('train', 7),
     pixels.SimulatedPixels(1, splits=SPLITS).example('test', 7),
   ):
-    assert other['key'] != wanted['key']
-    assert not np.array_equal(other['pixels'], wanted['pixels'])
+    assert other['key'] != expected['key']
+    assert not np.array_equal(other['pixels'], expected['pixels'])
   streams = [
     pixels.SimulatedPixels(seed).rng('test', 7, stream).random()
     for seed in (0, 1)
@@ -195,9 +195,9 @@ def test_crops_are_told_by_months_better_than_by_quarters_or_a_year():
   crops = [
     i for i in range(5_000) if earth.ground('train', i)[1].labels['crops'] >= 0
   ]
-  found = [earth.example('train', i) for i in crops]
-  truth = np.array([e['label/crops'] for e in found])
-  values = np.stack([e['pixels'][..., 0, 0] for e in found]).astype(float)
+  result = [earth.example('train', i) for i in crops]
+  truth = np.array([e['label/crops'] for e in result])
+  values = np.stack([e['pixels'][..., 0, 0] for e in result]).astype(float)
   monthly, quarterly, single = (
     ridge_accuracy(medians(values, steps), truth) for steps in (12, 4, 1)
   )
@@ -225,11 +225,11 @@ def test_prepared_places_are_read_with_and_without_tfds(earth, tmp_path):
     datasets.BuildSettings(num_workers=1),
   )
   source = records.Examples(tmp_path, 'test')
-  wanted = earth.example('test', 4)
-  assert_same(source[4], wanted)
+  expected = earth.example('test', 4)
+  assert_same(source[4], expected)
   by_tfds = tfds.builder_from_directory(tmp_path).as_data_source('test')[4]
-  np.testing.assert_array_equal(by_tfds['views'], wanted['views'])
-  assert by_tfds['label/eunis'] == wanted['label/eunis']
+  np.testing.assert_array_equal(by_tfds['views'], expected['views'])
+  assert by_tfds['label/eunis'] == expected['label/eunis']
   texts = prompt_files.read(tmp_path / 'prompts' / 'crops.npz', width=512)
   assert texts.classes == labels.classes('crops')
   scores = json.loads((tmp_path / 'scores.json').read_text())

@@ -147,7 +147,7 @@ def descriptions(docstring: str) -> list[tuple[str, str]]:
   Returns:
     Pairs of a name and its description, on one line.
   """
-  found = []
+  result = []
   section = False
   for line in docstring.splitlines():
     if line and not line.startswith(' '):
@@ -155,11 +155,11 @@ def descriptions(docstring: str) -> list[tuple[str, str]]:
       continue
     item = re.match(r'  (\*{0,2}\w[\w, *`]*): (.*)', line)
     if section and item:
-      found.append((item[1], item[2].strip()))
-    elif section and found and line.startswith('    '):
-      name, text = found.pop()
-      found.append((name, f'{text} {line.strip()}'))
-  return found
+      result.append((item[1], item[2].strip()))
+    elif section and result and line.startswith('    '):
+      name, text = result.pop()
+      result.append((name, f'{text} {line.strip()}'))
+  return result
 
 
 def _walk(module, node, names, owner, nested) -> Iterator[Definition]:

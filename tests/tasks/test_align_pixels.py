@@ -51,12 +51,12 @@ def run(task, batch, params, extra, accumulate=1):
 
 
 def keys_of(task, params, batch):
-  found = jax.jit(task.pool_views)(params, batch)
-  return found / np.linalg.norm(found, axis=1, keepdims=True)
+  result = jax.jit(task.pool_views)(params, batch)
+  return result / np.linalg.norm(result, axis=1, keepdims=True)
 
 
-def near(found, expected, limit=1e-5):
-  np.testing.assert_allclose(found, expected, rtol=0, atol=limit)
+def near(result, expected, limit=1e-5):
+  np.testing.assert_allclose(result, expected, rtol=0, atol=limit)
 
 
 def test_step_scores_against_the_queue_as_it_was_then_adds_its_keys(data):
@@ -101,11 +101,11 @@ def test_micro_batches_enter_one_after_the_other(data):
 def test_held_out_batches_do_not_enter_and_lose_nothing(data):
   task, _, params, extra = make(data, 'augment=tsdrop')
   *_, batch = task.batches('val')
-  found = [
+  result = [
     loss_of(task, batch, params, extra, jax.random.key(i)) for i in range(2)
   ]
-  assert found[0][0] == found[1][0]
-  metrics, after = found[0][1]
+  assert result[0][0] == result[1][0]
+  metrics, after = result[0][1]
   assert metrics['loss/alignment'][1] == batch['valid'].sum() == 2
   jax.tree.map(np.testing.assert_array_equal, after, extra)
 
@@ -143,7 +143,7 @@ def test_options_of_the_loss_run_and_differ(data):
 @pytest.mark.parametrize('fsdp', [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_queue_and_loss_are_the_same_on_one_and_eight_devices(data, fsdp):
   task, batch, params, extra = make(data, 'augment=tsmsdrop')
-  found = {}
+  result = {}
   for devices in (1, 8):
     mesh = sharding.make_mesh(min(fsdp, devices), jax.devices()[:devices])
     shardings = sharding.state_shardings(
@@ -154,10 +154,10 @@ def test_queue_and_loss_are_the_same_on_one_and_eight_devices(data, fsdp):
       grads, loss, _, after = jax.jit(functools.partial(step.gradients, task))(
         *placed, sharding.place(batch, mesh), KEY
       )
-    found[devices] = jax.device_get((loss, grads, after))
+    result[devices] = jax.device_get((loss, grads, after))
     if devices == 8 and fsdp == 4:
       assert placed[1]['queue'].keys.sharding.spec == jax.P('fsdp')
-  jax.tree.map(near, found[1], found[8])
+  jax.tree.map(near, result[1], result[8])
 
 
 @pytest.mark.slow
@@ -268,10 +268,10 @@ def test_labels_to_judge_can_be_named():
 
 def test_large_queue_has_the_right_shape():
   shapes = jax.eval_shape(lambda: contrastive.init_queue(KEY, 65_536, 512))
-  found = jax.eval_shape(
+  result = jax.eval_shape(
     contrastive.enqueue,
     shapes,
     jnp.zeros((1024, 512)),
     jnp.zeros((1024,), jnp.int32),
   )
-  assert found.keys.shape == (65_536, 512)
+  assert result.keys.shape == (65_536, 512)

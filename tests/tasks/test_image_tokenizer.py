@@ -175,8 +175,8 @@ def test_an_unknown_flip_raises():
 def test_training_never_sees_the_held_out_third(task):
   batches = task.batches('train')
   assert max(next(batches)['image'].max() for _ in range(20)) < 10
-  found, held_out = task.tiles('val')
-  assert {scene[0] for scene in found.scenes} <= set('abc')
+  result, held_out = task.tiles('val')
+  assert {scene[0] for scene in result.scenes} <= set('abc')
   values = np.concatenate([x['image'][x['valid']] for x in held_out])
   assert values.min() > 100
 

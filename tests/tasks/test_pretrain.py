@@ -170,8 +170,8 @@ def test_any_mesh_gives_the_same_losses(data_dir, tmp_path):
   one = train(data_dir, tmp_path / 'one', 1, 1)
   assert len(set(one)) == 4
   for name, fsdp in (('data8', 1), ('data2_fsdp4', 4)):
-    found = train(data_dir, tmp_path / name, 8, fsdp)
-    np.testing.assert_allclose(found, one, atol=1e-5, err_msg=name)
+    result = train(data_dir, tmp_path / name, 8, fsdp)
+    np.testing.assert_allclose(result, one, atol=1e-5, err_msg=name)
 
 
 def test_a_run_keeps_the_statistics_that_it_began_with(

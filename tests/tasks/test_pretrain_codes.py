@@ -91,8 +91,8 @@ def test_a_run_ends_with_series_in_kelvin_and_loads(data_dir, tmp_path):
   model = fusion_jax.load(tmp_path / 'run')
   codec = model.quantizers[CODED]
   image = records.Examples(data_dir, 'val')[0]['S2L2A']
-  found = model.generate({'S2L2A': image}, CODED, num_samples=3)
-  assert found.shape == (3, 60) and np.isfinite(found).all()
+  result = model.generate({'S2L2A': image}, CODED, num_samples=3)
+  assert result.shape == (3, 60) and np.isfinite(result).all()
   values = records.Examples(data_dir, 'val')[0][CODED]
   tokens = model.encode({CODED: values})
   assert tokens.shape == (61, 64)

@@ -183,13 +183,13 @@ def test_the_loss_is_the_error_in_kelvin_plus_a_tenth_of_the_commitment(
   task, params, batch
 ):
   loss, (metrics, _) = evaluate(task, params, batch)
-  found = task.model.apply(
+  result = task.model.apply(
     {'params': params},
     *(batch[name] for name in ('values', 'present', 'inside')),
   )
   std = task.statistics['series']['t2m_hourly']['std']
-  mse = np.mean(np.square(found['values'] - batch['values'])) * std**2
-  committed = np.mean(np.square(np.tanh(found['latents']) - found['codes']))
+  mse = np.mean(np.square(result['values'] - batch['values'])) * std**2
+  committed = np.mean(np.square(np.tanh(result['latents']) - result['codes']))
   assert float(loss) == pytest.approx(mse + 0.1 * committed, rel=1e-4)
   total, count = metrics['loss/t2m_hourly']
   assert float(total / count) == pytest.approx(mse, rel=1e-4)

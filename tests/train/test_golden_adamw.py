@@ -100,8 +100,8 @@ def test_steps_are_the_references(family, accumulate, devices):
       now, values = advance(now, batch)
       metrics.append(values)
     _, last = advance(now, batch)
-  found = [float(m['loss'][0]) for m in metrics + [last]]
-  np.testing.assert_allclose(found, case['train_losses'], rtol=0, atol=1e-5)
+  result = [float(m['loss'][0]) for m in metrics + [last]]
+  np.testing.assert_allclose(result, case['train_losses'], rtol=0, atol=1e-5)
   np.testing.assert_allclose(
     [float(m['grad_norm'][0]) for m in metrics],
     case['train_grad_norms_before_clipping'],

@@ -62,8 +62,8 @@ def test_schedule_reaches_the_peak_twice_and_keeps_its_end():
 def test_long_schedules_do_not_lose_precision():
   schedule = schedules.cosine(1.0, 0.0, 500_000, 10_000)
   steps = np.array([1, 9_999, 10_000, 123_457, 499_999])
-  wanted = reference_schedule(1.0, 0.0, 500_000, 10_000)[steps]
-  np.testing.assert_allclose(schedule(steps), wanted, rtol=1e-5, atol=1e-7)
+  expected = reference_schedule(1.0, 0.0, 500_000, 10_000)[steps]
+  np.testing.assert_allclose(schedule(steps), expected, rtol=1e-5, atol=1e-7)
 
 
 def test_warmup_longer_than_the_run_is_an_error():
@@ -147,8 +147,8 @@ def test_updates_are_adamw(name, decay):
     )
     params = optax.apply_updates(params, updates)
   rates = [float(schedule(i)) for i in range(5)]
-  wanted = adamw_by_hand(np.array([1.0, -2.0, 3.0]), grads, rates, decay)
-  np.testing.assert_allclose(params[name], wanted, rtol=1e-6)
+  expected = adamw_by_hand(np.array([1.0, -2.0, 3.0]), grads, rates, decay)
+  np.testing.assert_allclose(params[name], expected, rtol=1e-6)
 
 
 def test_clipping_bounds_the_gradient():
@@ -156,8 +156,10 @@ def test_clipping_bounds_the_gradient():
   clipped, _ = optim.make(section(clip_norm=1.0), 5)
   plain, _ = optim.make(section(), 5)
   got, _ = clipped.update(big, clipped.init(params), params)
-  wanted, _ = plain.update({'w': jnp.full(4, 0.5)}, plain.init(params), params)
-  np.testing.assert_allclose(got['w'], wanted['w'], rtol=1e-6)
+  expected, _ = plain.update(
+    {'w': jnp.full(4, 0.5)}, plain.init(params), params
+  )
+  np.testing.assert_allclose(got['w'], expected['w'], rtol=1e-6)
 
 
 @pytest.mark.parametrize('bad', [50.0, np.nan, np.inf])

@@ -41,9 +41,9 @@ def test_bounded_parameters_stop_at_their_bounds():
     'dense': {'kernel': jnp.ones((2, 2)), 'bias': jnp.ones(2)},
     'log_scale': jnp.float32(-1),
   }
-  found = step(tx, down)
-  np.testing.assert_allclose(found['log_scale'], 1.0, rtol=1e-6)
-  np.testing.assert_allclose(found['dense']['bias'], 0.9, rtol=1e-5)
+  result = step(tx, down)
+  np.testing.assert_allclose(result['log_scale'], 1.0, rtol=1e-6)
+  np.testing.assert_allclose(result['dense']['bias'], 0.9, rtol=1e-5)
   free = step(make()[0], down)
   np.testing.assert_allclose(free['log_scale'], 1.05, rtol=1e-5)
 
@@ -59,10 +59,10 @@ def test_everything_decays_if_asked_to():
     'dense': {'kernel': jnp.zeros((2, 2)), 'bias': jnp.zeros(2)},
     'log_scale': jnp.float32(0),
   }
-  found = step(make(weight_decay=0.5)[0], zeros)
-  np.testing.assert_array_equal(found['dense']['bias'], 1)
-  found = step(make(weight_decay=0.5, decay='all')[0], zeros)
-  np.testing.assert_allclose(found['dense']['bias'], 0.95, rtol=1e-6)
+  result = step(make(weight_decay=0.5)[0], zeros)
+  np.testing.assert_array_equal(result['dense']['bias'], 1)
+  result = step(make(weight_decay=0.5, decay='all')[0], zeros)
+  np.testing.assert_allclose(result['dense']['bias'], 0.95, rtol=1e-6)
   with pytest.raises(ValueError, match="decay='some' is neither"):
     make(decay='some')
 

@@ -47,11 +47,11 @@ def test_held_out_squares_cover_the_rest_and_count_each_pixel_once():
     {'key': 'b', 'DEM': np.zeros((0, 90, 1))},
     make_example('c', (64, 96)),
   ]
-  found = tiles.Tiles(examples, 'DEM', 16, tiles.east)
-  assert [scene[0] for scene in found.scenes] == ['a', 'c']
+  result = tiles.Tiles(examples, 'DEM', 16, tiles.east)
+  assert [scene[0] for scene in result.scenes] == ['a', 'c']
   seen = [np.zeros((80, 90), int), np.zeros((64, 96), int)]
-  for i in range(len(found)):
-    square = found[i]
+  for i in range(len(result)):
+    square = result[i]
     top, left = square['corner']
     part = seen[square['scene']][top : top + 16, left : left + 16]
     part += square['counted']
@@ -109,14 +109,14 @@ def test_joined_sources_follow_one_another():
 @pytest.mark.parametrize('turn, count', [(False, 2), (True, 8)])
 def test_flips_and_turns_give_all_their_images(turn, count):
   image = np.arange(4).reshape(2, 2, 1)
-  found = {
+  result = {
     draw(tile_transforms.Flip('DEM', turn), {'DEM': image}, seed)[
       'DEM'
     ].tobytes()
     for seed in range(100)
   }
-  assert len(found) == count
-  assert image.tobytes() in found and image[:, ::-1].tobytes() in found
+  assert len(result) == count
+  assert image.tobytes() in result and image[:, ::-1].tobytes() in result
 
 
 def test_standardised_images_have_no_gaps_but_say_where_they_were():

@@ -21,16 +21,16 @@ def test_scaling_is_that_of_the_code_and_clipped():
   values[0] = pixel_transforms.LOW[:, None, None]
   values[1] = (pixel_transforms.LOW + pixel_transforms.HIGH)[:, None, None]
   values[2] = pixel_transforms.HIGH[:, None, None]
-  found = scaled(pixels=values)['pixels']
-  np.testing.assert_array_equal(found[[0, 3]], 0)  # 0 is below the low value.
-  np.testing.assert_allclose(found[1], 1, rtol=1e-6)
+  result = scaled(pixels=values)['pixels']
+  np.testing.assert_array_equal(result[[0, 3]], 0)  # 0 is below the low value.
+  np.testing.assert_allclose(result[1], 1, rtol=1e-6)
   np.testing.assert_allclose(
-    found[2, :, 0, 0],
+    result[2, :, 0, 0],
     1 - pixel_transforms.LOW / pixel_transforms.HIGH,
     rtol=1e-6,
   )
-  found = scaled('range', pixels=values)['pixels']
-  np.testing.assert_allclose(found[2], 1, rtol=1e-6)
+  result = scaled('range', pixels=values)['pixels']
+  np.testing.assert_allclose(result[2], 1, rtol=1e-6)
 
 
 def test_months_without_most_values_are_left_out():
@@ -39,10 +39,10 @@ def test_months_without_most_values_are_left_out():
   values[4, :5] = np.nan
   valid = np.ones(12, bool)
   valid[7] = False
-  found = scaled(pixels=values, valid=valid)
-  np.testing.assert_array_equal(np.flatnonzero(~found['keep']), [3, 7])
-  assert np.isfinite(found['pixels']).all()
-  np.testing.assert_array_equal(found['pixels'][4, :5], 0)
+  result = scaled(pixels=values, valid=valid)
+  np.testing.assert_array_equal(np.flatnonzero(~result['keep']), [3, 7])
+  assert np.isfinite(result['pixels']).all()
+  np.testing.assert_array_equal(result['pixels'][4, :5], 0)
   without = dict(example(pixels=values))
   del without['valid']
   np.testing.assert_array_equal(
@@ -51,34 +51,34 @@ def test_months_without_most_values_are_left_out():
 
 
 def test_missing_bands_are_zero_whatever_stands_there():
-  found = scaled(missing=('B8A',), valid=np.ones(12, bool))
-  np.testing.assert_array_equal(found['pixels'][:, 7], 0)
-  assert found['pixels'][:, 6].all() and found['keep'].all()
+  result = scaled(missing=('B8A',), valid=np.ones(12, bool))
+  np.testing.assert_array_equal(result['pixels'][:, 7], 0)
+  assert result['pixels'][:, 6].all() and result['keep'].all()
 
 
-@pytest.mark.parametrize('told', [True, False])
-def test_sensors_with_four_bands_keep_their_months(told):
+@pytest.mark.parametrize('declared', [True, False])
+def test_sensors_with_four_bands_keep_their_months(declared):
   bands = ('B5', 'B6', 'B7', 'B8A', 'B11', 'B12')
   values = example()['pixels'].astype(np.float32)
   values[:, [pixel_transforms.BANDS.index(band) for band in bands]] = np.nan
   values[2, :3] = np.nan
-  found = scaled(
-    missing=bands if told else (), pixels=values, valid=np.ones(12, bool)
+  result = scaled(
+    missing=bands if declared else (), pixels=values, valid=np.ones(12, bool)
   )
-  np.testing.assert_array_equal(np.flatnonzero(~found['keep']), [2])
+  np.testing.assert_array_equal(np.flatnonzero(~result['keep']), [2])
 
 
 def test_a_year_without_any_value_has_no_month():
-  found = scaled(pixels=np.full((12, 10, 1, 1), np.nan))
-  assert not found['keep'].any() and not found['pixels'].any()
+  result = scaled(pixels=np.full((12, 10, 1, 1), np.nan))
+  assert not result['keep'].any() and not result['pixels'].any()
 
 
 def test_crop_is_around_the_centre():
   image = np.arange(12 * 10 * 64 * 64, dtype=np.int32).reshape(12, 10, 64, 64)
   for side, start in ((1, 32), (5, 30), (9, 28)):
-    found = pixel_transforms.Crop(side).map(example(pixels=image))['pixels']
+    result = pixel_transforms.Crop(side).map(example(pixels=image))['pixels']
     np.testing.assert_array_equal(
-      found, image[..., start : start + side, start : start + side]
+      result, image[..., start : start + side, start : start + side]
     )
 
 
@@ -107,9 +107,9 @@ def test_months_that_are_masked_whole_are_not_taken_for_another_scale():
 def test_missing_photos_are_marked():
   views = np.ones((4, 8), np.float32)
   views[2, 3] = np.nan
-  found = pixel_transforms.MarkViews().map(example(views=views))
-  np.testing.assert_array_equal(found['there'], [True, True, False, True])
-  np.testing.assert_array_equal(found['views'][2], 0)
+  result = pixel_transforms.MarkViews().map(example(views=views))
+  np.testing.assert_array_equal(result['there'], [True, True, False, True])
+  np.testing.assert_array_equal(result['views'][2], 0)
   views[:] = np.nan
   with pytest.raises(ValueError, match='train1 has no photo'):
     pixel_transforms.MarkViews().map(example(views=views))

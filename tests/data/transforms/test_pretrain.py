@@ -199,11 +199,11 @@ def test_slots_hold_the_standardised_patches_of_their_place():
       pixels = example[modality.field][window].astype(np.float64)
       pixels -= 1_000 * (modality.field == 'S2L1C')
       pixels = (pixels - modality.mean) / modality.std
-      wanted = patch_lib.patchify(pixels)
+      expected = patch_lib.patchify(pixels)
       rows = slots_of(batch, 'encoder', name)
       patches = batch['encoder']['patches'][name]
       np.testing.assert_allclose(
-        patches[rows], wanted[batch['encoder']['position'][rows]], atol=1e-5
+        patches[rows], expected[batch['encoder']['position'][rows]], atol=1e-5
       )
       others = np.setdiff1d(np.arange(24), rows)
       assert not patches[others].any()
@@ -307,9 +307,9 @@ def test_shown_inputs_are_whole_and_in_order():
     ),
   )
   (image,) = (m for m in SELECTED if m.name == IMAGES[0])
-  wanted = patch_lib.patchify((made['S2L2A'] - image.mean) / image.std)
+  expected = patch_lib.patchify((made['S2L2A'] - image.mean) / image.std)
   shown = made['encoder']['patches'][IMAGES[0]]
-  np.testing.assert_allclose(shown[68:72], wanted, atol=1e-5)
+  np.testing.assert_allclose(shown[68:72], expected, atol=1e-5)
   assert not shown[:68].any() and not shown[72:].any()
 
 
@@ -327,10 +327,10 @@ def test_dropped_words_are_earlier_values_and_nothing_else():
     values = series[code[series] >= modalities.NULL]
     hidden = np.array(code)
     hidden[values] = modalities.UNK
-    found = made['decoder'].pop('code')
+    result = made['decoder'].pop('code')
     np.testing.assert_equal(made['decoder'], whole['decoder'])
-    is_hidden = len(values) and found[values[0]] == modalities.UNK
-    np.testing.assert_array_equal(found, hidden if is_hidden else code)
+    is_hidden = len(values) and result[values[0]] == modalities.UNK
+    np.testing.assert_array_equal(result, hidden if is_hidden else code)
     dropped += bool(is_hidden)
   assert 8 < dropped < 30
 
@@ -376,11 +376,11 @@ def test_statistics_give_standards_and_quantizers():
   assert (mean == 5).all() and (std == 1).all()  # A constant band.
   mean, _ = normalize.standards(selected)[IMAGES[0]]
   np.testing.assert_allclose(mean, selected[-1].mean)
-  found = normalize.quantizers(
+  result = normalize.quantizers(
     selected, statistics, {'t2m_hourly': 'quantile', 'tp_hourly': 'uniform'}
   )
-  assert found['tp_hourly'].has_zero and not found['t2m_hourly'].has_zero
-  np.testing.assert_allclose(found['t2m_hourly'].values, edges[1:])
+  assert result['tp_hourly'].has_zero and not result['t2m_hourly'].has_zero
+  np.testing.assert_allclose(result['t2m_hourly'].values, edges[1:])
   with pytest.raises(ValueError, match='no statistics of S1GRD'):
     normalize.standards(modalities.select([IMAGES[2]]), statistics)
   with pytest.raises(ValueError, match='no statistics of tp_sum_daily'):

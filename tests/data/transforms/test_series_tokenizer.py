@@ -65,12 +65,12 @@ def test_standardised_values_say_what_is_there():
   step = series_transforms.Standardise(
     np.float32([280, 270]), np.float32([2, 5]), np.array([4, 3])
   )
-  found = step.map(
+  result = step.map(
     {'series': np.int32(1), 'raw': np.float32([275, NAN, 260, NAN])}
   )
-  np.testing.assert_array_equal(found['values'], [1, 0, -2, 0])
-  np.testing.assert_array_equal(found['present'], [True, False, True, False])
-  np.testing.assert_array_equal(found['inside'], [True, True, True, False])
+  np.testing.assert_array_equal(result['values'], [1, 0, -2, 0])
+  np.testing.assert_array_equal(result['present'], [True, False, True, False])
+  np.testing.assert_array_equal(result['inside'], [True, True, True, False])
 
 
 def test_windows_are_moved_and_stretched_within_bounds():
@@ -80,11 +80,13 @@ def test_windows_are_moved_and_stretched_within_bounds():
     'present': np.array([True, True, False]),
   }
   rng = np.random.default_rng(0)
-  found = np.stack([vary.random_map(window, rng)['values'] for _ in range(500)])
-  spread, middle = found[:, 1] - found[:, 0], found[:, :2].mean(1)
+  result = np.stack(
+    [vary.random_map(window, rng)['values'] for _ in range(500)]
+  )
+  spread, middle = result[:, 1] - result[:, 0], result[:, :2].mean(1)
   assert 1 <= spread.min() < 1.05 and 3.8 < spread.max() <= 4
   assert -1.5 <= middle.min() < -1.4 and 1.4 < middle.max() <= 1.5
-  assert not found[:, 2].any()
+  assert not result[:, 2].any()
 
 
 def test_a_padded_batch_of_an_evaluation_has_nothing_present():

@@ -50,7 +50,7 @@ class Outer(torch.nn.Module):
 def tensors():
   """Every dtype, and views that share or skip parts of a storage."""
   base = torch.arange(24.0).reshape(4, 6)
-  found = collections.OrderedDict(
+  result = collections.OrderedDict(
     plain=base,
     transposed=base.T,
     steps=base[1::2, ::3],
@@ -73,17 +73,17 @@ def tensors():
     'bool',
     'complex64',
   ):
-    found[name] = (torch.arange(6) - 2 * (name != 'uint8')).to(
+    result[name] = (torch.arange(6) - 2 * (name != 'uint8')).to(
       getattr(torch, name)
     )
-  return found
+  return result
 
 
-def expected(found):
+def expected(result):
   """The same as NumPy arrays."""
   return {
     name: (x.float() if x.dtype == torch.bfloat16 else x).detach().numpy()
-    for name, x in found.items()
+    for name, x in result.items()
   }
 
 
@@ -147,10 +147,10 @@ def backbone():
 
 
 def main():
-  found = tensors()
-  np.savez(FOLDER / 'expected.npz', **expected(found))
-  torch.save(found, FOLDER / 'zip.pt')
-  torch.save(found, FOLDER / 'legacy.pt', _use_new_zipfile_serialization=False)
+  result = tensors()
+  np.savez(FOLDER / 'expected.npz', **expected(result))
+  torch.save(result, FOLDER / 'zip.pt')
+  torch.save(result, FOLDER / 'legacy.pt', _use_new_zipfile_serialization=False)
   torch.save(
     {
       'wide': torch.arange(3).to(torch.uint16),
