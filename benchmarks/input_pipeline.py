@@ -68,7 +68,7 @@ def steps(folder):
   """Source and transforms of the pretraining task."""
   selected = modalities.select(['untok_sen2l2a@224', 'coords', *SERIES])
   statistics = normalize.load_statistics(folder)
-  made = pretrain_transforms.pretraining(
+  transforms = pretrain_transforms.pretraining(
     selected,
     image_size=224,
     mixture=budgets.all_to_all(selected),
@@ -77,7 +77,7 @@ def steps(folder):
     standards=normalize.standards(selected),
     num_slots=(128, 128),
   )
-  return pipelines.open_source(folder, 'train', selected), made
+  return pipelines.open_source(folder, 'train', selected), transforms
 
 
 def forget(folder):
@@ -88,20 +88,20 @@ def forget(folder):
       os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def measure(batches, batch_size, seconds, forget_in):
+def measure(batches, batch_size, seconds, cached_folder):
   """Examples a second, by the clock and by the processor."""
   for _ in range(8):
     next(batches)  # Opens files, starts threads.
   count, clock, used = 0, time.perf_counter(), time.process_time()
   while (passed := time.perf_counter() - clock) < seconds:
-    if forget_in and count % 256 == 0:
-      forget(forget_in)
+    if cached_folder and count % 256 == 0:
+      forget(cached_folder)
     next(batches)
     count += batch_size
   return count / passed, count / (time.process_time() - used)
 
 
-def costs(source, made, count=300):
+def costs(source, transforms, count=300):
   """Milliseconds of processor time an example, of reading and each step."""
   spent = collections.Counter()
   rng = np.random.default_rng(0)
@@ -110,7 +110,7 @@ def costs(source, made, count=300):
     start = time.thread_time()
     example = source[i]
     spent['read'] += time.thread_time() - start
-    for step in made:
+    for step in transforms:
       start = time.thread_time()
       if isinstance(step, grain.transforms.RandomMap):
         example = step.random_map(example, rng)
@@ -168,10 +168,10 @@ def main():
         folder,
         compression=compression,
       )
-      source, made = steps(folder)
+      source, transforms = steps(folder)
       for threads, cold in ((1, False), (1, True), (args.threads, False)):
         batches = pipelines.train_batches(
-          source, made, batch_size=32, seed=0, num_threads=threads
+          source, transforms, batch_size=32, seed=0, num_threads=threads
         )
         wall, core = measure(batches, 32, args.seconds, cold and folder)
         batches.close()
@@ -180,11 +180,13 @@ def main():
           f'| {threads} | {wall:.0f} | {core:.0f} |',
           flush=True,
         )
-      found = costs(source, made)
+      milliseconds = costs(source, transforms)
       print(
         f'ms an example, {compression}: '
-        + ', '.join(f'{name} {spent:.3f}' for name, spent in found.items())
-        + f'; sum {sum(found.values()):.2f}'
+        + ', '.join(
+          f'{name} {spent:.3f}' for name, spent in milliseconds.items()
+        )
+        + f'; sum {sum(milliseconds.values()):.2f}'
       )
 
 

@@ -74,13 +74,13 @@ def clocks(function):
 
 def best_batch(make_run):
   """(batch, run) of the fastest; `make_run(batch)` works on all pixels."""
-  found = []
+  timings = []
   for batch in map(int, _BATCHES.value):
     run = make_run(batch)
     run()  # Compiles, touches memory.
     seconds = min(clocks(run)[0] for _ in range(2))
-    found.append((seconds, batch, run))
-  return min(found, key=lambda x: x[0])[1:]
+    timings.append((seconds, batch, run))
+  return min(timings, key=lambda x: x[0])[1:]
 
 
 def in_turns(*runs):
@@ -108,14 +108,14 @@ def against_torch(training):
   )
   chosen = rng.integers(0, _TARGETS, _PIXELS.value)
   if training:
-    mine = our_steps(encoder, params, targets)
-    other = torch_encoder.training(theirs, targets)
+    run_jax = our_steps(encoder, params, targets)
+    run_torch = torch_encoder.training(theirs, targets)
     arrays = pixels, chosen
   else:
-    mine = our_vectors(encoder, params)
-    other = torch_encoder.inference(theirs)
+    run_jax = our_vectors(encoder, params)
+    run_torch = torch_encoder.inference(theirs)
     arrays = (pixels,)
-    difference = np.abs(mine(pixels[:64]) - other(pixels[:64])).max()
+    difference = np.abs(run_jax(pixels[:64]) - run_torch(pixels[:64])).max()
     print(f'Largest difference of outputs: {difference:.1e}')
 
   def over(function):
@@ -132,7 +132,7 @@ def against_torch(training):
     return make
 
   (our_batch, ours), (their_batch, torchs) = map(
-    best_batch, (over(mine), over(other))
+    best_batch, (over(run_jax), over(run_torch))
   )
   rates = []
   (our_s, their_s, _) = in_turns(

@@ -262,10 +262,10 @@ def check_inside(
     outside &= np.isnan(grid.cells(lat, lon, alignment)[1]).any(-1)
   if outside.any():
     first = np.flatnonzero(outside)[0]
-    named = ', '.join(f'{name} ({grid})' for name, grid in grids.items())
+    grid_list = ', '.join(f'{name} ({grid})' for name, grid in grids.items())
     raise OutsideGridError(
       f'{outside.sum()} of {len(outside)} places lie outside the grid of '
-      f'{named}, the first at {lat[first]:g} N, {lon[first]:g} E. '
+      f'{grid_list}, the first at {lat[first]:g} N, {lon[first]:g} E. '
       "Use fields that cover it, or outside='missing' to leave its weather "
       'missing.'
     )

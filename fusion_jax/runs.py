@@ -235,8 +235,8 @@ def keep_for_use(
       know other bins and standards.
   """
   begun = bool(checkpoint.list_steps(workdir))
-  kept = workdir / 'statistics.json'
-  if begun and kept.exists() and not _agree(kept, data_dir / kept.name):
+  copied = workdir / 'statistics.json'
+  if begun and copied.exists() and not _agree(copied, data_dir / copied.name):
     raise ValueError(
       f'The run in {workdir} began with other data than those in {data_dir}: '
       'their statistics differ. Name the data that it began with, or another '
@@ -246,8 +246,8 @@ def keep_for_use(
     return
   if not begun or not (workdir / 'config.json').exists():
     write_config(config, workdir)
-  if not begun or not kept.exists():
-    shutil.copyfile(data_dir / kept.name, kept)
+  if not begun or not copied.exists():
+    shutil.copyfile(data_dir / copied.name, copied)
   task.keep(workdir)
 
 

@@ -123,10 +123,12 @@ def upgrade(
   """
   fields = _plain(config)
   if 'task' not in fields or fields['task'] not in STEPS:
-    named = f'config.task={fields["task"]!r}' if 'task' in fields else 'no task'
+    task_text = (
+      f'config.task={fields["task"]!r}' if 'task' in fields else 'no task'
+    )
     raise ValueError(
-      f'{source} has {named}; the tasks are {sorted(STEPS)}. Name the folder '
-      'of a run or of converted weights, or a recipe card of configs/.'
+      f'{source} has {task_text}; the tasks are {sorted(STEPS)}. Name the '
+      'folder of a run or of converted weights, or a recipe card of configs/.'
     )
   for step in STEPS[fields['task']]:
     if isinstance(step, Added):

@@ -98,7 +98,7 @@ def match(
   """
   stored, expected = _flat(params), _flat(model)
   new_paths = {path for path in expected if _modality(path) in _names(new)}
-  lacking = sorted(set(expected) - set(stored) - new_paths)
+  missing = sorted(set(expected) - set(stored) - new_paths)
   needless = sorted(new_paths & set(stored))
   surplus = set(stored) - set(expected)
   dropped = {path for path in surplus if _modality(path) in _names(without)}
@@ -107,10 +107,10 @@ def match(
     for path in sorted(set(stored) & set(expected))
     if stored[path].shape != expected[path].shape
   ]
-  if lacking or needless or surplus - dropped or wrong:
+  if missing or needless or surplus - dropped or wrong:
     raise ValueError(
       f'{source} does not fit the model. The model has, and it lacks: '
-      f'{lacking} (name new modalities in config.init_new). It has, and the '
+      f'{missing} (name new modalities in config.init_new). It has, and the '
       f'model lacks: {sorted(surplus - dropped)} (name modalities to leave '
       f'out in config.init_without). Named as new, but there: {needless}. '
       f'Wrong shapes: {wrong} (tables of coordinates have '

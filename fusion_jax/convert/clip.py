@@ -199,10 +199,13 @@ def _table(state: Mapping[str, Any]) -> list[Row]:
 def _from_table(state, rows):
   """{our path: array}, after a check that every key has its place."""
   keys = {row.ours: _keys(row, state) for row in rows}
-  wanted = {
+  expected = {
     key for layers in keys.values() for layer in layers for key in layer
   }
-  surplus, missing = sorted(set(state) - wanted), sorted(wanted - set(state))
+  surplus, missing = (
+    sorted(set(state) - expected),
+    sorted(expected - set(state)),
+  )
   if surplus or missing:
     raise ValueError(
       f'The weights do not fit CLIP. Keys without a parameter: {surplus}. '

@@ -118,15 +118,15 @@ def describe_tokenizer(
       f'--modality, one of {", ".join(published.TOKENISED)}.'
     )
   modality = modality_table.get(name, role='target')
-  wanted = (
+  expected = (
     image_tokenizer.NUM_CLASSES
     if modality.field == 'LULC'
     else len(modality.bands)
   )
-  if model.channels != wanted or classes != (modality.field == 'LULC'):
+  if model.channels != expected or classes != (modality.field == 'LULC'):
     raise ValueError(
       f'The tokenizer has {model.channels} channels'
-      f'{" of classes" * classes}, that of {modality.field} {wanted}; it is '
+      f'{" of classes" * classes}, that of {modality.field} {expected}; it is '
       'of another modality.'
     )
   settings = {
@@ -248,7 +248,7 @@ def _image_size(state: Mapping[str, Any]) -> int:
 
 def _sides(state: Mapping[str, Any]) -> dict[str, tuple[bool, bool]]:
   """{modality: (seen, predicted)}, sorted by name."""
-  found = {
+  names_by_side = {
     side: {
       key.split('.')[1]
       for key in state
@@ -256,7 +256,7 @@ def _sides(state: Mapping[str, Any]) -> dict[str, tuple[bool, bool]]:
     }
     for side in ('encoder', 'decoder')
   }
-  names = sorted(found['encoder'] | found['decoder'])
+  names = sorted(names_by_side['encoder'] | names_by_side['decoder'])
   known = {
     m.name for m in modality_table.MODALITIES.values() if m.kind != 'series'
   }
@@ -267,7 +267,8 @@ def _sides(state: Mapping[str, Any]) -> dict[str, tuple[bool, bool]]:
       f'have; known are {sorted(known)}.'
     )
   return {
-    name: (name in found['encoder'], name in found['decoder']) for name in names
+    name: (name in names_by_side['encoder'], name in names_by_side['decoder'])
+    for name in names
   }
 
 

@@ -92,15 +92,15 @@ def from_terramind(
     ValueError: if a key is missing or too many, a shape is wrong, or a
       position table is not the fixed one. The message lists all of it.
   """
-  wanted = param_shapes(model)
-  rows = [row for row in table(model) if row.ours in wanted]
+  expected = param_shapes(model)
+  rows = [row for row in table(model) if row.ours in expected]
   missing = [
     f'(any for {path})'
-    for path in sorted(set(wanted) - {row.ours for row in rows})
+    for path in sorted(set(expected) - {row.ours for row in rows})
   ]
   params, used, wrong = {}, set(), _wrong_positions(state, model)
   for row in rows:
-    shape = wanted[row.ours].shape
+    shape = expected[row.ours].shape
     keys = (
       [row.theirs.format(i) for i in range(shape[0])]
       if '{}' in row.theirs
@@ -110,12 +110,12 @@ def from_terramind(
     absent = [key for key in keys if key not in state]
     missing += absent
     one = shape[1:] if '{}' in row.theirs else shape
-    found = [
+    layers = [
       _to_ours(key, state[key], row, one, wrong) for key in keys if key in state
     ]
     if not absent and not wrong:
       params[row.ours] = (
-        layouts.stack(found) if '{}' in row.theirs else found[0]
+        layouts.stack(layers) if '{}' in row.theirs else layers[0]
       )
   surplus = sorted(set(state) - used - set(_positions(model)))
   missing += [key for key in _positions(model) if key not in state]
@@ -151,12 +151,14 @@ def param_shapes(
   """Returns the shapes of a tokenizer's parameters; makes no array."""
   side = 2 * image_tokenizer.PATCH
   images = jax.ShapeDtypeStruct((1, side, side, model.channels), jnp.float32)
-  others = ()
+  decoder_inputs = ()
   if isinstance(model, image_tokenizer.ImageTokenizer):
     side = max(side, model.unet.multiple)
     images = jax.ShapeDtypeStruct((1, side, side, model.channels), jnp.float32)
-    others = images, jax.ShapeDtypeStruct((1,), jnp.int32)
-  shapes = jax.eval_shape(model.init, jax.random.key(0), images, *others)
+    decoder_inputs = images, jax.ShapeDtypeStruct((1,), jnp.int32)
+  shapes = jax.eval_shape(
+    model.init, jax.random.key(0), images, *decoder_inputs
+  )
   return cast(
     dict[str, jax.ShapeDtypeStruct],
     traverse_util.flatten_dict(shapes['params'], sep='/'),
@@ -166,13 +168,15 @@ def param_shapes(
 def _to_ours(key, value, row, shape, wrong):
   """The array in our layout; what is wrong with its shape goes to `wrong`."""
   try:
-    found = layouts.to_ours(value, row)
+    converted = layouts.to_ours(value, row)
   except (ValueError, TypeError, IndexError):  # Of another number of axes.
     wrong.append(f'{key} is {tuple(value.shape)}')
     return None
-  if found.shape != shape:
-    wrong.append(f'{key} makes {row.ours} of {found.shape}, should be {shape}')
-  return found
+  if converted.shape != shape:
+    wrong.append(
+      f'{key} makes {row.ours} of {converted.shape}, should be {shape}'
+    )
+  return converted
 
 
 def _transformer(theirs, ours):

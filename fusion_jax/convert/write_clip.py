@@ -58,16 +58,16 @@ def convert(
   known = {x.hub_id: x.path for x in published.CLIP if x.hub_id}
   path = files.fetch(source, known, file=file, revision=revision)
   state = files.read_state(path)
-  told = _config_beside(path)
+  settings = _config_beside(path)
   if activation == 'auto':
-    activation, reason = _find_activation(source, path, state, told)
+    activation, reason = _find_activation(source, path, state, settings)
     logging.info('%s: the activation is %s (%s).', path, activation, reason)
   try:
     model, params = clip.from_torch(
       state,
       activation,
-      vision_heads=told.get('vision_heads', 0),
-      text_heads=told.get('text_heads', 0),
+      vision_heads=settings.get('vision_heads', 0),
+      text_heads=settings.get('text_heads', 0),
     )
   except ValueError as error:
     raise ValueError(f'{path}: {error}') from error
@@ -94,11 +94,11 @@ def _find_activation(
   source: str,
   path: pathlib.Path,
   state: Mapping[str, Any],
-  told: Mapping[str, Any],
+  settings: Mapping[str, Any],
 ) -> tuple[str, str]:
   """(activation, where it is known from)."""
-  if 'activation' in told:
-    return told['activation'], told['file']
+  if 'activation' in settings:
+    return settings['activation'], settings['file']
   for known in published.CLIP:
     end = known.end and f'/{known.end}'
     if source == known.hub_id or (
@@ -118,7 +118,7 @@ def _find_activation(
 
 def _config_beside(path: pathlib.Path) -> dict[str, Any]:
   """What the configuration beside a file tells: activation, heads; or {}."""
-  theirs, openclip = (
+  hugging_face, openclip = (
     path.with_name(name) for name in ('config.json', 'open_clip_config.json')
   )
   if openclip.is_file():
@@ -130,12 +130,14 @@ def _config_beside(path: pathlib.Path) -> dict[str, Any]:
       'vision_heads': (vision.get('width', 0) // vision.get('head_width', 64)),
       'text_heads': sizes.get('text_cfg', {}).get('heads', 0),
     }
-  config = json.loads(theirs.read_text()) if theirs.is_file() else {}
+  config = (
+    json.loads(hugging_face.read_text()) if hugging_face.is_file() else {}
+  )
   if 'vision_config' not in config:
     return {}
   vision, text = config['vision_config'], config.get('text_config', {})
   return {
-    'file': theirs.name,  # Hugging Face leaves defaults out.
+    'file': hugging_face.name,  # Hugging Face leaves defaults out.
     'activation': vision.get('hidden_act', 'quick_gelu'),
     'vision_heads': vision.get('num_attention_heads', 0),
     'text_heads': text.get('num_attention_heads', 0),

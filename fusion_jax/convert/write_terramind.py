@@ -79,8 +79,8 @@ def convert(
       if part.kind != 'tokenizer':
         _say_modalities(config, out / part.folder)
   except ValueError as error:
-    named = '' if str(path) in str(error) else f'{path}: '
-    raise ValueError(f'{named}{error}') from error
+    prefix = '' if str(path) in str(error) else f'{path}: '
+    raise ValueError(f'{prefix}{error}') from error
 
 
 def make_model(config: Config) -> backbone.Backbone | encoder.Encoder:

@@ -184,12 +184,12 @@ def _tensor_decoder(name: str, tensor: Mapping[str, Any]) -> _Decode:
     return lambda stored: np.frombuffer(
       stored[f'{name}/value'][0], dtype
     ).reshape(stored[f'{name}/shape'])
-  known = int(np.prod([n for n in shape if n >= 0]))
+  known_size = int(np.prod([n for n in shape if n >= 0]))
 
   def decode(stored: Mapping[str, Any]) -> np.ndarray:
     values = np.frombuffer(stored[name][0], dtype)
     return values.reshape(
-      [len(values) // max(known, 1) if n < 0 else n for n in shape]
+      [len(values) // max(known_size, 1) if n < 0 else n for n in shape]
     )
 
   return decode

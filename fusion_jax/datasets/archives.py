@@ -80,12 +80,12 @@ class TerraMesh(gridded_weather.GriddedWeather):
 
 
 def _join(
-  made: gridded_weather.GriddedWeather,
+  dataset: gridded_weather.GriddedWeather,
   images: 'samples.SampleFolder | terramesh.TerraMesh',
 ) -> readers.Reader:
   """A reader of images, joined with the weather of a recipe if it has any."""
   from fusion_jax.data.builders import weather
 
   reader = cast(readers.PlacedReader, images)  # Their schema is cached.
-  fields = made.open_weather()
+  fields = dataset.open_weather()
   return weather.WithWeather(reader, fields) if fields else reader

@@ -80,7 +80,7 @@ def check_shard(shard: tuple[int, int]) -> None:
 
 
 def prepare(
-  made: recipe.Recipe,
+  dataset: recipe.Recipe,
   out: str | os.PathLike[str],
   settings: BuildSettings | None = None,
 ) -> pathlib.Path:
@@ -89,7 +89,7 @@ def prepare(
   A build that was killed goes on with the first shard that is missing.
 
   Args:
-    made: which data set, such as `datasets.Simulated(seed=0)`.
+    dataset: which data set, such as `datasets.Simulated(seed=0)`.
     out: folder of the data set.
     settings: how it is written; by default as `BuildSettings()`.
 
@@ -104,13 +104,13 @@ def prepare(
   """
   settings = settings or BuildSettings()
   out = pathlib.Path(out)
-  if _is_done(made, out, settings):
+  if _is_done(dataset, out, settings):
     logging.info('%s is already prepared.', out)
     return out
-  reader = made.open_reader()
+  reader = dataset.open_reader()
   out.mkdir(parents=True, exist_ok=True)
-  description.write(made, out)
-  made.write_beside(reader, out)
+  description.write(dataset, out)
+  dataset.write_beside(reader, out)
   command = shlex.join(sys.argv)
   if settings.beam_runner:
     with extras.needed('beam', 'Writing through Apache Beam'):
@@ -134,14 +134,14 @@ def prepare(
       num_workers=settings.num_workers or os.cpu_count() or 1,
       share=settings.shard,
       max_bad=settings.max_bad,
-      compression=made.compression,
+      compression=dataset.compression,
       command=command,
     )
   return out
 
 
 def _is_done(
-  made: recipe.Recipe, out: pathlib.Path, settings: BuildSettings
+  dataset: recipe.Recipe, out: pathlib.Path, settings: BuildSettings
 ) -> bool:
   """Whether a folder holds just this data set; if not, makes it free.
 
@@ -164,7 +164,7 @@ def _is_done(
     _remove(out)
     return False
   try:
-    changed = description.differences(description.read(out), made)
+    changed = description.differences(description.read(out), dataset)
   except ValueError as error:
     raise ValueError(
       f'{error} Choose another folder, or pass --overwrite to replace the '

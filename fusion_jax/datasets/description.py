@@ -83,12 +83,12 @@ def from_fields(name: str, fields: Mapping[str, Any]) -> recipe.Recipe:
   return recipe_class(**fields)
 
 
-def to_json(made: recipe.Recipe) -> dict[str, Any]:
+def to_json(dataset: recipe.Recipe) -> dict[str, Any]:
   """The content of `prepare.json`: name, versions and fields of a recipe."""
-  head = {'dataset': made.name, 'layout': layout.VERSION}
-  if made.generator:
-    head['version'] = made.generator
-  fields = dataclasses.asdict(made)  # pyright: ignore[reportArgumentType]  # Recipes are dataclasses.
+  head = {'dataset': dataset.name, 'layout': layout.VERSION}
+  if dataset.generator:
+    head['version'] = dataset.generator
+  fields = dataclasses.asdict(dataset)  # pyright: ignore[reportArgumentType]  # Recipes are dataclasses.
   return head | json.loads(json.dumps(fields))
 
 
@@ -141,25 +141,25 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
   return described
 
 
-def write(made: recipe.Recipe, folder: pathlib.Path) -> None:
+def write(dataset: recipe.Recipe, folder: pathlib.Path) -> None:
   """Writes the description of a recipe beside its data."""
-  layout.write_whole(folder / FILE, json.dumps(to_json(made), indent=1))
+  layout.write_whole(folder / FILE, json.dumps(to_json(dataset), indent=1))
 
 
 def differences(
-  stored: Mapping[str, Any], made: recipe.Recipe
+  stored: Mapping[str, Any], dataset: recipe.Recipe
 ) -> dict[str, tuple[Any, Any]]:
   """What differs between a stored description and a recipe.
 
   Args:
     stored: what `read` returned.
-    made: the recipe that is asked for.
+    dataset: the recipe that is asked for.
 
   Returns:
     {field: (stored value, value of the recipe)}; only 'dataset' if they are
     different data sets altogether.
   """
-  current = to_json(made)
+  current = to_json(dataset)
   if stored['dataset'] != current['dataset']:
     return {'dataset': (stored['dataset'], current['dataset'])}
   return {

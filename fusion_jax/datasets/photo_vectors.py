@@ -133,7 +133,7 @@ def _write(
   from fusion_jax.data import clip_images
   from fusion_jax.data.sources import photo_vectors
 
-  kept, vectors, left_out = [], [], []
+  stored_keys, vectors, left_out = [], [], []
   for start in range(0, len(names), batch_size):
     batch = []
     chosen = slice(start, start + batch_size)
@@ -145,7 +145,7 @@ def _write(
         left_out.append([name, str(error)])
     if batch:
       decoded_names, images = zip(*batch)
-      kept += decoded_names
+      stored_keys += decoded_names
       vectors.append(
         model.embed_images(list(images), normalize=False, batch_size=batch_size)
       )
@@ -156,7 +156,7 @@ def _write(
   )
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(f'.{path.name}')
-  photo_vectors.write(temporary, kept, table)
+  photo_vectors.write(temporary, stored_keys, table)
   temporary.replace(path)
   return left_out
 

@@ -103,8 +103,8 @@ def _name_classes(
   from fusion_jax.data import labels, prompts
 
   names = labels.classes(task) if step.all_classes else labels.in_paper(task)
-  shown = [labels.pretty(name) if step.pretty else name for name in names]
-  return dataclasses.replace(prompts.from_classes(shown, kind), classes=names)
+  texts = [labels.pretty(name) if step.pretty else name for name in names]
+  return dataclasses.replace(prompts.from_classes(texts, kind), classes=names)
 
 
 def _read_own(step: PromptVectors, task: str) -> 'prompts.Prompts':

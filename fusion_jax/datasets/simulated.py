@@ -158,25 +158,25 @@ def write_knowledge(earth: 'pixels.SimulatedPixels', out: pathlib.Path) -> None:
     )
 
 
-def _normalize_splits(made: Simulated | SimulatedPixels) -> None:
+def _normalize_splits(dataset: Simulated | SimulatedPixels) -> None:
   """Makes the splits a plain dictionary, and checks it.
 
   Raises:
     ValueError: for an unknown split, or one without examples.
   """
-  splits = dict(made.splits)
-  recipe.normalize(made, 'splits', splits)
+  splits = dict(dataset.splits)
+  recipe.normalize(dataset, 'splits', splits)
   if unknown := sorted(set(splits) - set(_SPLITS)):
     raise ValueError(
-      f'{made.name} has no split {unknown}; there are {list(_SPLITS)}.'
+      f'{dataset.name} has no split {unknown}; there are {list(_SPLITS)}.'
     )
   for split, number in splits.items():
     if not isinstance(number, int) or number < 1:
       raise ValueError(
-        f'splits: {split}={number!r} of {made.name} is not a whole number of '
-        '1 or more; leave a split out that is not wanted.'
+        f'splits: {split}={number!r} of {dataset.name} is not a whole number '
+        'of 1 or more; leave a split out that is not wanted.'
       )
   if not splits:
     raise ValueError(
-      f'splits of {made.name} is empty; name one, such as train=100.'
+      f'splits of {dataset.name} is empty; name one, such as train=100.'
     )

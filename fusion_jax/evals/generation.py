@@ -152,9 +152,9 @@ class Generation:
       num_examples=self._held_out.num_examples,
     ):
       batch = dict(self._place(dict(batch)))
-      shown = batch.pop('encoder'), batch.pop('place')
-      batch['samples'] = self._sample(params, *shown)
-      batch['greedy'] = self._greedy(params, *shown)
+      encoder_inputs = batch.pop('encoder'), batch.pop('place')
+      batch['samples'] = self._sample(params, *encoder_inputs)
+      batch['greedy'] = self._greedy(params, *encoder_inputs)
       batch = gather.fetch(batch)
       keep = batch['valid'] & batch['known']
       parts.append({name: x[keep] for name, x in batch.items()})
@@ -197,7 +197,7 @@ class _Outcome(grain.transforms.Map):
   def map(self, element: Example) -> Any:
     example = element
     image = example[self.field]
-    known = image.size > 0 and np.isfinite(example[self.target]).any()
+    is_complete = image.size > 0 and np.isfinite(example[self.target]).any()
     if not image.size:
       image = np.zeros((self.image_size,) * 2 + image.shape[2:], image.dtype)
     truth = np.asarray(example[self.target], np.float32)
@@ -210,7 +210,7 @@ class _Outcome(grain.transforms.Map):
       'encoder': example['encoder'],
       'truth': truth,
       'oracle': best,
-      'known': np.bool_(known),
+      'known': np.bool_(is_complete),
       'place': np.uint32(zlib.crc32(example['key'].encode())),
       'features': yardsticks_lib.band_means(image).astype(np.float32),
       'picture': image[..., list(_RED_GREEN_BLUE)].astype(np.float32),

@@ -57,7 +57,7 @@ def triples(
       at least one.
   """
   names = tuple(next(iter(scenes.values())))
-  kept = 'majority' if tile_transforms.is_classes(modality) else 'mean'
+  constant_name = 'majority' if tile_transforms.is_classes(modality) else 'mean'
   shape = next(iter(scenes.values()))['truth'].shape
   width = min(3.0, 2.2 * shape[1] / shape[0] + 0.6)
   with plots.new_figure(path, 3 * width, 2.2 * len(scenes) + 0.3) as drawn:
@@ -71,7 +71,7 @@ def triples(
         ax.grid(False)
       row[0].set_ylabel(key, fontsize=7)
     for ax, name in zip(axes[0], names):
-      title = _TITLES[name] + (kept if name == 'yardstick' else '')
+      title = _TITLES[name] + (constant_name if name == 'yardstick' else '')
       ax.set_title(title, fontsize=8)
 
 

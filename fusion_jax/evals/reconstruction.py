@@ -209,8 +209,8 @@ class Reconstruction:
         'training squares': scores.train_counts,
       },
     )
-    kept = 'majority class' if self._classes else 'mean'
+    constant_name = 'majority class' if self._classes else 'mean'
     return [
-      (path, f"Original, reconstruction, and each patch's {kept}"),
+      (path, f"Original, reconstruction, and each patch's {constant_name}"),
       (histogram, 'How often each code is used'),
     ]

@@ -140,10 +140,10 @@ def chance_level(truth: np.ndarray, k: int = 1, *, own: bool = True) -> float:
   )
   size = len(truth) - (not own)
   same = counts - (not own)
-  missed = np.ones(len(counts))
+  miss_rate = np.ones(len(counts))
   for i in range(min(k, size)):
-    missed *= np.maximum(size - same - i, 0) / (size - i)
-  return float((1 - missed)[of_place].mean())
+    miss_rate *= np.maximum(size - same - i, 0) / (size - i)
+  return float((1 - miss_rate)[of_place].mean())
 
 
 def metrics(path: str, recalls: Mapping[str, Recall]) -> dict[str, float]:

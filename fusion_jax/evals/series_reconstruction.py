@@ -214,7 +214,7 @@ class SeriesReconstruction:
       scores[approach], all_counts[approach] = series_scores.score_bins(
         quantizer, truth
       )
-    scores['fsq'] = series_scores.Scores.of(truth, restored, counts)
+    scores['fsq'] = series_scores.Scores.from_values(truth, restored, counts)
     self.scores[name] = scores
     self.counts[name] = all_counts | {'fsq': counts}
     shown = np.linspace(

@@ -41,7 +41,7 @@ class Scores:
   clipped: float = 0.0
 
   @classmethod
-  def of(
+  def from_values(
     cls,
     truth: np.ndarray,
     restored: np.ndarray,
@@ -110,7 +110,7 @@ def score_bins(
   counts = np.bincount(ids.ravel(), minlength=quantizer.vocab_size)
   counts[modalities.NULL] = 0  # Missing is no value.
   present = np.isfinite(truth)
-  return Scores.of(
+  return Scores.from_values(
     truth,
     np.asarray(quantizer.decode(ids)),
     counts,

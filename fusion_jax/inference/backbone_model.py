@@ -313,10 +313,10 @@ def _example(arrays: Mapping[str, np.ndarray], i: int) -> Example:
 
 def _apply(steps: Sequence[grain.transforms.Map], example: Example) -> Batch:
   """Returns the encoder's slots of one place, dict of arrays [N, ...]."""
-  shown: Any = example
+  element: Any = example
   for step in steps:
-    shown = step.map(shown)
-  return shown['encoder']
+    element = step.map(element)
+  return element['encoder']
 
 
 def _plain(modality: modality_table.Modality, values: Any) -> np.ndarray:

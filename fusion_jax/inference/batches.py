@@ -51,10 +51,10 @@ def fill(arrays: Any, batch_size: int) -> Any:
   """
 
   def fill_one(array: Array) -> Array:
-    lacking = batch_size - len(array)
-    if not lacking:
+    num_missing = batch_size - len(array)
+    if not num_missing:
       return array
-    return np.concatenate([array, np.repeat(array[-1:], lacking, axis=0)])
+    return np.concatenate([array, np.repeat(array[-1:], num_missing, axis=0)])
 
   return jax.tree.map(fill_one, arrays)
 

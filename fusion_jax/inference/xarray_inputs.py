@@ -106,20 +106,20 @@ def _by_band(values: Any, missing_bands: tuple[str, ...]) -> Any:
   if names.dtype.kind not in 'UO':
     return values
   read_bands = [bands.find(name) for name in names]
-  lacking = [
+  missing = [
     band
     for band in bands.BANDS
     if band not in read_bands and band not in missing_bands
   ]
-  if lacking:
+  if missing:
     raise ValueError(
-      f'pixels lacks the bands {", ".join(lacking)}; it has '
+      f'pixels lacks the bands {", ".join(missing)}; it has '
       f'{", ".join(map(str, names))}. Put NaN in the place of what the sensor'
       ' does not have, as pixels.reindex(band=[...]) does.'
     )
   values = values.assign_coords(band=read_bands)
-  known = np.flatnonzero(read_bands)
-  return values.isel(band=known).reindex(band=[*bands.BANDS])
+  indices = np.flatnonzero(read_bands)
+  return values.isel(band=indices).reindex(band=[*bands.BANDS])
 
 
 def _order_of_dates(values: Any) -> tuple[Any, np.ndarray | None]:

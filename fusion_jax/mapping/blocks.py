@@ -38,18 +38,18 @@ class Block:
 
 
 def block_shape(
-  shape: tuple[int, int], chunk: tuple[int, int], wanted: int = 0
+  shape: tuple[int, int], chunk: tuple[int, int], block_size: int = 0
 ) -> tuple[int, int]:
   """Returns rows and columns of blocks that suit how a scene is stored.
 
   Args:
     shape: rows and columns of the scene.
     chunk: rows and columns that are stored together.
-    wanted: pixels per side of a block; 0 takes about 65,536 pixels, in whole
-      chunks where these are small, in strips where they span the scene.
+    block_size: pixels per side of a block; 0 takes about 65,536 pixels, in
+      whole chunks where these are small, in strips where they span the scene.
   """
-  if wanted:
-    return min(wanted, shape[0]), min(wanted, shape[1])
+  if block_size:
+    return min(block_size, shape[0]), min(block_size, shape[1])
   height, width = shape
   if chunk[1] >= width:
     return min(max(_PIXELS // width, 1), height), width
@@ -119,8 +119,10 @@ class Finished:
 
   def write(self, block: Block, arrays: Mapping[str, np.ndarray]) -> None:
     """Keeps the arrays of a block, {name: [Y, X, ...]}."""
-    named = cast(Any, arrays)  # NumPy's types take any name for an option.
-    _write(self._path(block), lambda file: np.savez(file, **named))
+    named_arrays = cast(
+      Any, arrays
+    )  # NumPy's types take any name for an option.
+    _write(self._path(block), lambda file: np.savez(file, **named_arrays))
 
   def read(self, block: Block) -> dict[str, np.ndarray]:
     """Returns the arrays of a block, {name: [Y, X, ...]}."""

@@ -58,19 +58,19 @@ def fit(
     ValueError: if no pixel has a label.
   """
   labels = np.asarray(labels)
-  there = (labels >= 0) & (labels < len(classes))
-  if not there.any():
+  labelled = (labels >= 0) & (labels < len(classes))
+  if not labelled.any():
     raise ValueError(
       f'No pixel of {data or "the data"} has a label of {", ".join(classes)}.'
     )
-  scores, labels = np.asarray(scores, np.float64)[there], labels[there]
+  scores, labels = np.asarray(scores, np.float64)[labelled], labels[labelled]
 
   def loss(log_temperature: float) -> float:
     logs = special.log_softmax(scores / np.exp(log_temperature), axis=1)
     return -logs[np.arange(len(labels)), labels].mean()
 
-  found = optimize.minimize_scalar(loss, bounds=_RANGE, method='bounded')
-  temperature = float(np.exp(found.x))
+  minimum = optimize.minimize_scalar(loss, bounds=_RANGE, method='bounded')
+  temperature = float(np.exp(minimum.x))
   return Calibration(
     tuple(classes),
     temperature,
@@ -108,10 +108,12 @@ def write(
   Returns:
     Path of the file.
   """
-  kept = [x for x in _read_all(workdir) if x.classes != calibration.classes]
+  others = [x for x in _read_all(workdir) if x.classes != calibration.classes]
   path = pathlib.Path(workdir) / FILE
   path.write_text(
-    json.dumps([dataclasses.asdict(x) for x in (*kept, calibration)], indent=1)
+    json.dumps(
+      [dataclasses.asdict(x) for x in (*others, calibration)], indent=1
+    )
   )
   return path
 

@@ -173,10 +173,10 @@ class Classifier:
 
   def _place(self, pixels, keep):
     """A batch filled up and split over the devices."""
-    lacking = self.batch_size - len(pixels)
-    if lacking:
+    num_missing = self.batch_size - len(pixels)
+    if num_missing:
       pixels, keep = (
-        np.concatenate([x, np.zeros((lacking, *x.shape[1:]), x.dtype)])
+        np.concatenate([x, np.zeros((num_missing, *x.shape[1:]), x.dtype)])
         for x in (pixels, keep)
       )
     return sharding.place((pixels, keep), self._mesh)

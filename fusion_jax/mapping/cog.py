@@ -66,21 +66,21 @@ def colours(names: Sequence[str]) -> dict[int, tuple[int, int, int]]:
   Names of land cover get the colours that maps give them; the others, and a
   second one of the same colour, get hues as far apart as may be.
   """
-  found, used = {}, set()
+  colour_of_class, used = {}, set()
   for i, name in enumerate(names):
     text = next(
       (colour for word, colour in _COLOURS.items() if word in name.lower()), ''
     )
     if text and text not in used:
       used.add(text)
-      found[i] = tuple(int(text[j : j + 2], 16) for j in (1, 3, 5))
+      colour_of_class[i] = tuple(int(text[j : j + 2], 16) for j in (1, 3, 5))
   for i in range(len(names)):
     hue = i * 0.618034 % 1  # The golden ratio spreads any number of them.
     light = (0.55, 0.4, 0.7)[i % 3]
-    found.setdefault(
+    colour_of_class.setdefault(
       i, tuple(round(255 * x) for x in colorsys.hls_to_rgb(hue, light, 0.65))
     )
-  return found
+  return colour_of_class
 
 
 def write(

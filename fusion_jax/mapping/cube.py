@@ -99,7 +99,7 @@ class Cube:
     inner, margins = zip(
       *(_inside(part, size) for part, size in zip((rows, columns), self.shape))
     )
-    found = np.full(
+    pixels = np.full(
       (
         composites.NUM_MONTHS,
         len(bands_lib.BANDS),
@@ -115,10 +115,10 @@ class Cube:
         continue
       if other not in composed:
         composed[other] = self._compose(self.source.read(other, *inner), clear)
-      found[:, i] = composed[other]
+      pixels[:, i] = composed[other]
     if not np.any(margins):
-      return found
-    return np.pad(found, [(0, 0), (0, 0), *margins], 'symmetric')
+      return pixels
+    return np.pad(pixels, [(0, 0), (0, 0), *margins], 'symmetric')
 
   def _clear(self, rows: slice, columns: slice) -> np.ndarray | None:
     """Bool [S, Y, X], or None where there is no classification."""
@@ -133,16 +133,16 @@ class Cube:
     """[12, Y, X] of [S, Y, X]."""
     if clear is not None:
       values = np.where(clear, values, np.float32(np.nan))
-    found = np.full(
+    composed = np.full(
       (composites.NUM_MONTHS, *values.shape[1:]), np.nan, np.float32
     )
     for month in range(composites.NUM_MONTHS):
       chosen = values[self.months == month]
       if len(chosen) == 1:
-        found[month] = chosen[0]
+        composed[month] = chosen[0]
       elif len(chosen):
-        found[month] = _lower_median(chosen)
-    return found
+        composed[month] = _lower_median(chosen)
+    return composed
 
   def _check_values(self) -> None:
     """Looks at windows along the diagonal, and at the corners' ends."""

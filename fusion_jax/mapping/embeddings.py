@@ -233,11 +233,11 @@ def _read_zarr(path: pathlib.Path) -> _Vectors:
 def _read_parquet(path: pathlib.Path) -> _Vectors:
   with parquet.ParquetFile(path) as file:
     for batch in file.iter_batches(_ROWS):
-      found = {name: batch.column(name) for name in ('lon', 'lat', 'scale')}
+      columns = {name: batch.column(name) for name in ('lon', 'lat', 'scale')}
       values = batch.column('embedding')
       vectors = values.flatten().to_numpy().reshape(len(batch), -1)
       yield (
-        found['lon'].to_numpy(),
-        found['lat'].to_numpy(),
-        vectors * found['scale'].to_numpy()[:, None],
+        columns['lon'].to_numpy(),
+        columns['lat'].to_numpy(),
+        vectors * columns['scale'].to_numpy()[:, None],
       )

@@ -97,22 +97,24 @@ class Index:
         'with.'
       )
     faiss.normalize_L2(vector)
-    total, wanted = len(self.lon), count
+    total, num_neighbours = len(self.lon), count
     while True:
-      wanted = min(wanted * (_MORE if apart_m else 1), total)
-      scores, found = self._faiss.search(vector, wanted)
-      scores, found = scores[0][found[0] >= 0], found[0][found[0] >= 0]
-      chosen = self._apart(found, count, apart_m)
-      if len(chosen) >= count or wanted == total or not apart_m:
+      num_neighbours = min(num_neighbours * (_MORE if apart_m else 1), total)
+      scores, indices = self._faiss.search(vector, num_neighbours)
+      scores, indices = scores[0][indices[0] >= 0], indices[0][indices[0] >= 0]
+      chosen = self._apart(indices, count, apart_m)
+      if len(chosen) >= count or num_neighbours == total or not apart_m:
         break
-    found, scores = found[chosen], scores[chosen]
-    return Answers(self.lon[found], self.lat[found], scores, self.keys[found])
+    indices, scores = indices[chosen], scores[chosen]
+    return Answers(
+      self.lon[indices], self.lat[indices], scores, self.keys[indices]
+    )
 
-  def _apart(self, found, count, apart_m):
-    """Indices into `found` of the first `count` that lie apart."""
+  def _apart(self, indices, count, apart_m):
+    """Indices into `indices` of the first `count` that lie apart."""
     chosen = []
-    for i, place in enumerate(found):
-      others = found[chosen]
+    for i, place in enumerate(indices):
+      others = indices[chosen]
       if (
         not apart_m
         or not len(others)

@@ -71,7 +71,7 @@ def _source(paths, declared):
 
 def _files(paths):
   """Rasters and items of paths; of a folder its items, else its rasters."""
-  found = []
+  files = []
   for path in paths:
     if not path.is_dir():
       if path.suffix.lower() not in (*_RASTERS, *_ITEMS):
@@ -80,7 +80,7 @@ def _files(paths):
           f'({", ".join(_NETCDF)}), or rasters ({", ".join(_RASTERS)}) or '
           f'STAC items ({", ".join(_ITEMS)}), or folders of these.'
         )
-      found.append(path)
+      files.append(path)
       continue
     inside = sorted(x for x in path.rglob('*') if x.is_file())
     chosen = [x for x in inside if x.suffix in _ITEMS] or [
@@ -88,8 +88,8 @@ def _files(paths):
     ]
     if not chosen:
       raise FileNotFoundError(f'{path} holds no raster and no STAC item.')
-    found += chosen
-  return found
+    files += chosen
+  return files
 
 
 def _is_zarr(path: pathlib.Path) -> bool:

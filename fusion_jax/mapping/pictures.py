@@ -35,7 +35,7 @@ def draw_map(
   axes = canvas.add_subplot()
   axes.imshow(image, interpolation='nearest')
   axes.set_axis_off()
-  shown = [i for i in np.argsort(-shares) if shares[i]][:_MOST_NAMED]
+  largest = [i for i in np.argsort(-shares) if shares[i]][:_MOST_NAMED]
   # 'outside': it takes its room from the map, however long the names are.
   canvas.legend(
     handles=[
@@ -43,7 +43,7 @@ def draw_map(
         color=_rgb(colours[i]),
         label=f'{_name(names[i])}, {_percent(float(shares[i]))}',
       )
-      for i in shown
+      for i in largest
     ],
     loc='outside right center',
     frameon=False,
@@ -73,7 +73,7 @@ def draw_answers(
   lon: np.ndarray,
   lat: np.ndarray,
   scores: np.ndarray,
-  others: tuple[np.ndarray, np.ndarray],
+  background: tuple[np.ndarray, np.ndarray],
 ) -> None:
   """Writes a picture of where the answers lie.
 
@@ -83,12 +83,12 @@ def draw_answers(
     lon: [K] degrees east of the answers, the best first.
     lat: [K] degrees north of the answers.
     scores: [K] cosines.
-    others: (lon, lat) of all places of the index, or of some.
+    background: (lon, lat) of all places of the index, or of some.
   """
   canvas = figure.Figure(figsize=(8, 6), layout='constrained')
   axes = canvas.add_subplot()
-  step = max(1, len(others[0]) // _MOST_DOTS)
-  axes.scatter(*(x[::step] for x in others), s=2, color='0.8', linewidths=0)
+  step = max(1, len(background[0]) // _MOST_DOTS)
+  axes.scatter(*(x[::step] for x in background), s=2, color='0.8', linewidths=0)
   dots = axes.scatter(
     lon, lat, c=scores, s=40, cmap='viridis', edgecolors='black', linewidths=0.5
   )

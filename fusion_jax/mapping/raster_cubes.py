@@ -109,16 +109,16 @@ class RasterSource:
     """
     shape = rows.stop - rows.start, columns.stop - columns.start
     classes = band == bands_lib.SCENE_CLASS
-    found = np.full(
+    images = np.full(
       (len(self._steps), *shape), 0 if classes else np.nan, np.float32
     )
     window = rasterio.windows.Window.from_slices(rows, columns)
     for i, date in enumerate(self._steps):
       for layer in self._layers.get((band, _order(date)), ()):
         values = self._read_layer(layer, window, classes)
-        empty = found[i] == 0 if classes else np.isnan(found[i])
-        found[i] = np.where(empty, values, found[i])
-    return found
+        empty = images[i] == 0 if classes else np.isnan(images[i])
+        images[i] = np.where(empty, values, images[i])
+    return images
 
   def _read_layer(self, layer, window, classes):
     raster, encodings = self._opened(layer.path)
@@ -153,13 +153,13 @@ class RasterSource:
     )
     if self.transform.b or self.transform.d or self.transform.e > 0:
       raise ValueError(f'{path} is not north up; warp it (gdalwarp).')
-    others = sum(
+    num_outside = sum(
       (grid[2:5] != (self.crs, self.transform, self.shape)) for grid in grids
     )
-    if others:
+    if num_outside:
       logging.info(
         '%d of %d files are brought onto the grid of %s.',
-        others,
+        num_outside,
         len(grids),
         path,
       )
@@ -213,13 +213,13 @@ def layers_of_file(path: str | os.PathLike[str]) -> list[Layer]:
   dates = [date_of(name), date_of(tag.replace(':', '-'))]
   if len(described) == 1 and not bands_lib.find(described[0]):
     described = [f'{described[0]} {name}']
-  found = []
+  layers = []
   for i, text in enumerate(described):
     first, *_ = [
       date for date in (date_of(text), *dates) if not np.isnat(date)
     ] or [np.datetime64('NaT', 'D')]
-    found.append(Layer(str(path), i + 1, bands_lib.find(text), first))
-  return found
+    layers.append(Layer(str(path), i + 1, bands_lib.find(text), first))
+  return layers
 
 
 def date_of(text: str) -> np.datetime64:

@@ -137,10 +137,10 @@ class _Progress:
 
 def _map_block(classifier, pixels, shape, with_vectors):
   """Arrays of a block, from its pixels with the margin around."""
-  found = _empty(shape, classifier.width if with_vectors else 0)
+  arrays = _empty(shape, classifier.width if with_vectors else 0)
   patches = _patches(pixels, classifier.side)
   inner = (slice(classifier.side // 2, -(classifier.side // 2) or None),) * 2
-  seen = np.flatnonzero(np.isfinite(pixels).any(axis=(0, 1))[inner])
+  observed = np.flatnonzero(np.isfinite(pixels).any(axis=(0, 1))[inner])
   waiting = []
 
   def fetch(places, results):
@@ -149,21 +149,24 @@ def _map_block(classifier, pixels, shape, with_vectors):
     }
     results['confidence'] = cog.percent(results['confidence'])
     for name, values in results.items():
-      found[name].reshape(-1, *found[name].shape[2:])[places] = values
+      arrays[name].reshape(-1, *arrays[name].shape[2:])[places] = values
 
-  for start in range(0, len(seen), classifier.batch_size):
-    places = seen[start : start + classifier.batch_size]
+  for start in range(0, len(observed), classifier.batch_size):
+    places = observed[start : start + classifier.batch_size]
     batch, keep = classifier.prepare(patches(places))
-    there = keep.any(axis=1)
-    if there.any():
+    has_data = keep.any(axis=1)
+    if has_data.any():
       waiting.append(
-        (places[there], classifier.run(batch[there], keep[there], with_vectors))
+        (
+          places[has_data],
+          classifier.run(batch[has_data], keep[has_data], with_vectors),
+        )
       )
     if len(waiting) > _AHEAD:
       fetch(*waiting.pop(0))
   for item in waiting:
     fetch(*item)
-  return found
+  return arrays
 
 
 def _patches(pixels, side):
@@ -181,16 +184,16 @@ def _patches(pixels, side):
 
 def _empty(shape, width):
   """Arrays of a block without data."""
-  found = {
+  arrays = {
     name: np.full(shape, cog.NODATA, np.uint8)
     for name in ('class', 'confidence')
   }
   if width:
-    found |= {
+    arrays |= {
       'embedding': np.zeros((*shape, width), np.int8),
       'scale': np.zeros(shape, np.float32),
     }
-  return found
+  return arrays
 
 
 def _read_ahead(cube, parts, side):

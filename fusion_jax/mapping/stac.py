@@ -36,12 +36,12 @@ def layers(path: str | os.PathLike[str]) -> list[raster_cubes.Layer]:
   items = (
     content.get('features', [content]) if isinstance(content, dict) else []
   )
-  found = []
+  item_layers = []
   for item in items:
     if not isinstance(item, dict) or 'assets' not in item:
       raise ValueError(f'{path} holds no STAC item: "assets" is missing.')
-    found += _of_item(item, path)
-  return found
+    item_layers += _of_item(item, path)
+  return item_layers
 
 
 def _of_item(item, path):
@@ -51,7 +51,7 @@ def _of_item(item, path):
   if np.isnat(date):
     raise ValueError(f'{path}: the item {item.get("id")!r} has no datetime.')
   applied = any(properties.get(key) is True for key in _APPLIED)
-  found, seen = [], set()
+  item_layers, seen = [], set()
   for key, asset in item['assets'].items():
     if _NO_DATA_ROLES & set(asset.get('roles', ())):
       continue
@@ -64,7 +64,7 @@ def _of_item(item, path):
     seen.add(band)
     raster = {**asset, **described[0], **(asset.get('raster:bands') or [{}])[0]}
     offset = raster.get('offset', raster.get('raster:offset'))
-    found.append(
+    item_layers.append(
       raster_cubes.Layer(
         _link(asset['href'], path),
         1,
@@ -75,12 +75,12 @@ def _of_item(item, path):
         raster.get('nodata'),
       )
     )
-  if not found:
+  if not item_layers:
     raise ValueError(
       f'{path}: the item {item.get("id")!r} has no asset with '
       f'the name of a band; it has {sorted(item["assets"])}.'
     )
-  return found
+  return item_layers
 
 
 def _name(key, described):

@@ -165,21 +165,23 @@ def query_vector(
       'Name a converted CLIP that reads the text (--clip), or a '
       'file of prompt vectors that has it (--prompts).'
     )
-  known = prompt_files.read(prompts)
-  if known.vectors is None:
+  stored_prompts = prompt_files.read(prompts)
+  if stored_prompts.vectors is None:
     raise ValueError(
       f'{prompts} has texts only; their vectors are needed, or '
       'a CLIP to make them (--clip).'
     )
-  if text in known.texts:
-    return known.vectors[known.texts.index(text)]
-  if text in known.classes:
+  if text in stored_prompts.texts:
+    return stored_prompts.vectors[stored_prompts.texts.index(text)]
+  if text in stored_prompts.classes:
     return np.asarray(
       zero_shot.class_vectors(
-        known.vectors, np.array(known.class_of), len(known.classes)
+        stored_prompts.vectors,
+        np.array(stored_prompts.class_of),
+        len(stored_prompts.classes),
       )
-    )[known.classes.index(text)]
-  shown = ', '.join((*known.classes, *known.texts)[:20])
+    )[stored_prompts.classes.index(text)]
+  shown = ', '.join((*stored_prompts.classes, *stored_prompts.texts)[:20])
   raise ValueError(f'{prompts} knows no {text!r}; it has {shown} ...')
 
 
@@ -268,14 +270,20 @@ def _encode(
     vectors = model.encode(
       composites.centre_crop(pixels, model.encoder.side), valid
     )
-    seen = np.asarray(np.isfinite(vectors).all(axis=1))
-    if not seen.all():
+    finite = np.asarray(np.isfinite(vectors).all(axis=1))
+    if not finite.all():
       logging.warning(
         'Left out %d of %d places without data in any month.',
-        (~seen).sum(),
-        len(seen),
+        (~finite).sum(),
+        len(finite),
       )
     lon, lat, keys = (
-      np.array([x[name] for x in batch])[seen] for name in ('lon', 'lat', 'key')
+      np.array([x[name] for x in batch])[finite]
+      for name in ('lon', 'lat', 'key')
     )
-    yield lon.astype(float), lat.astype(float), vectors[seen], keys.astype(str)
+    yield (
+      lon.astype(float),
+      lat.astype(float),
+      vectors[finite],
+      keys.astype(str),
+    )

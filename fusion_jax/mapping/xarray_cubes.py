@@ -74,11 +74,11 @@ class XarraySource:
     if index is not None:
       chosen[self._axes['band']] = index
     part = array.isel(chosen)
-    wanted = [
+    order = [
       self._axes[axis] for axis in ('time', 'y', 'x') if self._axes[axis]
     ]
-    values = part.transpose(*wanted).values
-    values = values if len(wanted) == 3 else values[None]
+    values = part.transpose(*order).values
+    values = values if len(order) == 3 else values[None]
     values = _as_stored(values, array.attrs)
     values = values[:, ::-1] if self._flip else values
     if band == bands_lib.SCENE_CLASS:
@@ -111,20 +111,22 @@ def _find_bands(data, name):
   """{band: (array, index on the axis of bands or None)}, and the axes."""
   axes, arrays = {}, {}
   for variable, array in data.data_vars.items():
-    found = {
+    dims = {
       axis: next((d for d in array.dims if d.lower() in names), '')
       for axis, names in _AXES.items()
     }
-    if not (found['y'] and found['x']):
+    if not (dims['y'] and dims['x']):
       continue
-    if found['band']:
-      named = _named(array, found['band'])
+    if dims['band']:
+      band_indices = _named(array, dims['band'])
     else:
-      named = {bands_lib.find(variable): None}
-    named = {band: i for band, i in named.items() if bands_lib.known(band)}
-    if named:
-      axes = axes or found
-      arrays |= {band: (array, i) for band, i in named.items()}
+      band_indices = {bands_lib.find(variable): None}
+    band_indices = {
+      band: i for band, i in band_indices.items() if bands_lib.known(band)
+    }
+    if band_indices:
+      axes = axes or dims
+      arrays |= {band: (array, i) for band, i in band_indices.items()}
   if not arrays:
     raise ValueError(
       f'{name} has no variable with axes y and x and the name of a band; it '

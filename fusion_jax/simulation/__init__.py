@@ -110,8 +110,8 @@ class SimulatedEarth:
       {series: float64 [60] hourly or [40] daily values in K or mm}, see
       `oracle.conditional_mean`.
     """
-    known = self.latents(split, i)
-    return oracle.conditional_mean(known.place, known.weather, extremes)
+    latents = self.latents(split, i)
+    return oracle.conditional_mean(latents.place, latents.weather, extremes)
 
   def example(self, split: str, i: int) -> dict[str, Any]:
     """Returns example `i` of `split` as a flat dict of NumPy arrays.
@@ -121,26 +121,26 @@ class SimulatedEarth:
       chosen images [Y, X, C] (one of S1GRD and S1RTC is absent: [0, 0, 2])
       and every weather series, [60] or [40] in K or mm.
     """
-    known = self.latents(split, i)
+    latents = self.latents(split, i)
     example = {
       'key': f'simulated_{split}_{i:06d}',
-      'lat': np.float64(known.place.lat),
-      'lon': np.float64(known.place.lon),
-      'time': np.int64(known.time),
+      'lat': np.float64(latents.place.lat),
+      'lon': np.float64(latents.place.lon),
+      'time': np.int64(latents.time),
     }
-    example |= self._images(known, split, i)
-    return example | climate.series(known.time, known.weather)
+    example |= self._images(latents, split, i)
+    return example | climate.series(latents.time, latents.weather)
 
   def _images(
-    self, known: Latents, split: str, i: int
+    self, latents: Latents, split: str, i: int
   ) -> dict[str, np.ndarray]:
     """The chosen image fields of example `i`."""
     if not self.fields:
       return {}
     scene = surface.scene(
-      known.place,
-      known.time,
-      known.weather,
+      latents.place,
+      latents.time,
+      latents.weather,
       self.image_size,
       self._rng(split, i, 'scene'),
     )
@@ -149,7 +149,7 @@ class SimulatedEarth:
       counts = imagery.s2l2a(scene, self._rng(split, i, 'S2L2A'))
 
     def radar(corrected: bool) -> np.ndarray:
-      if corrected == known.has_grd:
+      if corrected == latents.has_grd:
         return np.zeros((0, 0, 2), np.float16)
       return imagery.sentinel1(scene, self._rng(split, i, 'S1'), corrected)
 

@@ -127,10 +127,10 @@ def _dates(
   north = np.clip((site.place.lat - 44) / 12, -0.6, 1)
   mean = np.clip(0.33 + 0.12 * north + 0.12 * winter * (0.5 + north), 0.1, 0.9)
   cover = rng.beta(2.2 * mean, 2.2 * (1 - mean))
-  kept = cover < _MOST_CLOUD
-  if not kept.any():
-    kept[np.argmin(cover)] = True
-  return days[kept], rng.random(kept.sum()) < cover[kept]
+  usable = cover < _MOST_CLOUD
+  if not usable.any():
+    usable[np.argmin(cover)] = True
+  return days[usable], rng.random(usable.sum()) < cover[usable]
 
 
 def _surfaces(

@@ -156,16 +156,16 @@ def write_weather(
       f'{len(keys)} places make too large a grid; write at '
       f'most {_MOST_PLACES} to a file.'
     )
-  known = [earth.latents(*key) for key in keys]
-  lats = np.unique([k.place.lat for k in known])[::-1]
-  lons = np.unique([k.place.lon for k in known])
-  hours = [k.weather.start + np.arange(len(k.weather.t2m)) for k in known]
+  latents = [earth.latents(*key) for key in keys]
+  lats = np.unique([k.place.lat for k in latents])[::-1]
+  lons = np.unique([k.place.lon for k in latents])
+  hours = [k.weather.start + np.arange(len(k.weather.t2m)) for k in latents]
   times = np.unique(np.concatenate(hours))
   fields = {
     name: np.full((len(times), len(lats), len(lons)), np.nan, np.float32)
     for name in ('t2m', 'tp')
   }
-  for k, own_hours in zip(known, hours):
+  for k, own_hours in zip(latents, hours):
     cell = (
       np.searchsorted(times, own_hours),
       int(np.flatnonzero(lats == k.place.lat)[0]),

@@ -30,8 +30,8 @@ def _filter(
   _, whole = energy(_REFERENCE)
   power, part = energy(size)
   # The real transform keeps one half of the variance of its first column.
-  lone = np.where(np.fft.rfftfreq(size) % 0.5 == 0, np.sqrt(2), 1)
-  amplitude = np.sqrt(power / whole / 2) * lone
+  unpaired = np.where(np.fft.rfftfreq(size) % 0.5 == 0, np.sqrt(2), 1)
+  amplitude = np.sqrt(power / whole / 2) * unpaired
   offset = np.sqrt(max(1 - part / whole, 0))
   return amplitude.astype(np.float32), np.float32(offset)
 

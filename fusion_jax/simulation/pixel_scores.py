@@ -42,12 +42,12 @@ def scores(
   for task in labels.TASKS:
     truth = np.array([habitat.labels[task] for _, habitat in ground])
     classes, vectors = class_vectors(earth.concepts, task, kind)
-    seen = {'photos': np.nanmean(views, axis=1), 'photo': views[:, 0]}
+    view_vectors = {'photos': np.nanmean(views, axis=1), 'photo': views[:, 0]}
     result[task] = {'naive': _accuracy(_majority(train, task), truth)}
     if task in _WITH_ORACLE:
       guess = np.array([_best_guess(*place)[task] for place in ground])
       result[task]['oracle'] = _accuracy(guess, truth)
-    for name, vector in seen.items():
+    for name, vector in view_vectors.items():
       present = np.isfinite(vector).all(1)
       guess = classes[np.argmax(vector[present] @ vectors.T, axis=1)]
       result[task][name] = _accuracy(guess, truth[present])

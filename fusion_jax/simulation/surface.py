@@ -112,8 +112,8 @@ def scene(
   )
   height = np.maximum(height, 0).astype(np.float32)
   day_k = climate.daily_normal(place, time) + weather.anomaly
-  fields, lots = _parcels(rng, size)
-  cover = land_cover(place, smooth, rough, lots)
+  fields, parcels = _parcels(rng, size)
+  cover = land_cover(place, smooth, rough, parcels)
   green = _greenness(place, time, cover, fields, rough[2])
   snow = _snow(place, day_k, height, cover, rough[1])
   shade = _shade(place, time, height)
@@ -269,9 +269,9 @@ def _snow(
   lying = np.clip(2.2 * depth - 0.55 + 0.18 * rough, 0, 1)
   lying = np.where(cold > 0, lying, 0)
   lying = np.where((cover == SNOW) & (cold > 0), 1, lying)
-  seen = np.ones(10, np.float32)
-  seen[[TREES, TOWN]] = 0.45, 0.75
-  lying *= seen[cover]
+  visible_share = np.ones(10, np.float32)
+  visible_share[[TREES, TOWN]] = 0.45, 0.75
+  lying *= visible_share[cover]
   frozen = np.clip((cold - 4) / 4, 0, 1)
   return np.where(cover == WATER, 0.8 * frozen, lying).astype(np.float32)
 

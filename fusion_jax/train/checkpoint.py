@@ -309,11 +309,11 @@ def _check_same_model(
   """Raises if the saved arrays do not have the names and shapes of a model."""
   different = state_lib.differences(stored.state.tree, shapes)
   if different:
-    shown = '\n  '.join(different[:10])
+    first_differences = '\n  '.join(different[:10])
     raise CheckpointError(
       f'The checkpoint {path} is of another model or optimizer. '
-      f'{len(different)} arrays differ:\n  {shown}\nUse the config it was '
-      'trained with, or another --workdir.'
+      f'{len(different)} arrays differ:\n  {first_differences}\nUse the config '
+      'it was trained with, or another --workdir.'
     )
 
 

@@ -176,27 +176,34 @@ class Log:
     return values
 
   def _say(self, step: int, values: Mapping[str, Any]) -> None:
-    shown = {k.removeprefix('train/'): f'{v:.4g}' for k, v in values.items()}
-    if len(shown) > _MOST_SHOWN:
-      rest = len(shown) - _MOST_SHOWN
-      shown = dict(list(shown.items())[:_MOST_SHOWN])
-      shown[f'and {rest} more in'] = METRICS_FILE
+    shown_values = {
+      k.removeprefix('train/'): f'{v:.4g}' for k, v in values.items()
+    }
+    if len(shown_values) > _MOST_SHOWN:
+      rest = len(shown_values) - _MOST_SHOWN
+      shown_values = dict(list(shown_values.items())[:_MOST_SHOWN])
+      shown_values[f'and {rest} more in'] = METRICS_FILE
     if self._bar is None:
       logging.info(
         'step %d/%d  %s',
         step,
         self._num_steps,
-        '  '.join(f'{k} {v}' for k, v in shown.items()),
+        '  '.join(f'{k} {v}' for k, v in shown_values.items()),
       )
       return
-    if 'loss' in shown:
+    if 'loss' in shown_values:
       names = ('loss', 'perf/tokens_per_s', 'perf/mfu')
       self._bar.set_postfix(
-        {k.removeprefix('perf/'): shown[k] for k in names if k in shown}
+        {
+          k.removeprefix('perf/'): shown_values[k]
+          for k in names
+          if k in shown_values
+        }
       )
     else:  # An evaluation: it stays on the screen.
       self._bar.write(
-        f'step {step}: ' + '  '.join(f'{k} {v}' for k, v in shown.items())
+        f'step {step}: '
+        + '  '.join(f'{k} {v}' for k, v in shown_values.items())
       )
 
 

@@ -162,10 +162,14 @@ def check_finite(step: int, metrics: Mapping[str, tuple[float, float]]) -> None:
     if loss_is_bad
     else {}
   )
-  named = ', '.join(f'{name} = {total}' for name, total in causes.items()) or (
-    f'all modalities = {bad["loss"]}' if loss_is_bad else ''
+  causes_text = ', '.join(
+    f'{name} = {total}' for name, total in causes.items()
+  ) or (f'all modalities = {bad["loss"]}' if loss_is_bad else '')
+  cause = (
+    f'loss of {causes_text}'
+    if causes_text
+    else f'gradient norm {bad["grad_norm"]}'
   )
-  cause = f'loss of {named}' if named else f'gradient norm {bad["grad_norm"]}'
   raise NonFiniteError(
     f'Step {step}: {cause} is not finite. Nothing was saved since the last '
     'checkpoint. Look at the data of this step; a lower peak_lr, clip_norm '

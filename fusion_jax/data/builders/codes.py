@@ -119,12 +119,12 @@ def _check_fields(
     ValueError: if not.
   """
   fields = sorted(fields)
-  lacking = [
+  missing = [
     e.modality.field for e in encoders if e.modality.field not in fields
   ]
-  if lacking:
+  if missing:
     raise ValueError(
-      f'The data set in {path} has no {lacking}; its fields are '
+      f'The data set in {path} has no {missing}; its fields are '
       f'{fields}. Leave these tokenizers out, or prepare the data '
       'with them.'
     )

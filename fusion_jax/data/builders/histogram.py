@@ -24,7 +24,7 @@ class Histogram:
     self.counts = np.asarray(counts, np.int64)
 
   @classmethod
-  def of(cls, values: np.ndarray, dropped_bits: int) -> 'Histogram':
+  def from_values(cls, values: np.ndarray, dropped_bits: int) -> 'Histogram':
     """The histogram of positive finite values [n]."""
     bits = np.asarray(values, np.float32).view(np.uint32)
     return cls(

@@ -37,6 +37,6 @@ def check(
 
 def describe(skipped: Sequence[Sequence[str]], limit: int = 10) -> str:
   """Names and reasons of [key, reason] pairs, of the first `limit` of them."""
-  named = '; '.join(f'{key} ({reason})' for key, reason in skipped[:limit])
+  listed = '; '.join(f'{key} ({reason})' for key, reason in skipped[:limit])
   more = len(skipped) - limit
-  return named + (f'; and {more} more' if more > 0 else '')
+  return listed + (f'; and {more} more' if more > 0 else '')

@@ -43,7 +43,7 @@ class Moments:
     self.scatter = np.asarray(scatter, np.float64)
 
   @classmethod
-  def of(cls, values: np.ndarray) -> 'Moments':
+  def from_values(cls, values: np.ndarray) -> 'Moments':
     """The moments of values [n, C]."""
     values = np.asarray(values, np.float64)
     finite = np.isfinite(values)
@@ -117,8 +117,8 @@ class Series:
       fitted = finite
     part = Series(
       self.modality.name,
-      Moments.of(values),
-      histogram_lib.Histogram.of(fitted, self.histogram.dropped_bits),
+      Moments.from_values(values),
+      histogram_lib.Histogram.from_values(fitted, self.histogram.dropped_bits),
       float(finite.min(initial=np.inf)),
       float(finite.max(initial=-np.inf)),
       float(fitted.min(initial=np.inf)),
@@ -226,7 +226,7 @@ class Statistics:
         values = values.reshape(-1, values.shape[-1])
         if name == 'S2L1C':  # What is left when its offset is subtracted.
           values = values.astype(np.float64) - example['S2L1C_offset']
-        self._add_image(name, Moments.of(values))
+        self._add_image(name, Moments.from_values(values))
     self._waiting.append({name: example[name] for name in self.series})
     if len(self._waiting) >= _BATCH:
       self._count()
@@ -240,8 +240,8 @@ class Statistics:
 
   def _add_image(self, name: str, moments: Moments) -> None:
     """Counts values of an image in."""
-    known = self.images.get(name)
-    self.images[name] = known.merge(moments) if known else moments
+    previous = self.images.get(name)
+    self.images[name] = previous.merge(moments) if previous else moments
 
   def merge(self, other: 'Statistics') -> Self:
     """Counts in what another part of the same split counted."""

@@ -156,16 +156,16 @@ def band_order(
     ValueError: if a band is missing, or bands without names are not as many as
       expected.
   """
-  named = {
+  band_indices = {
     _canonical(text): i + 1
     for i, text in enumerate(raster.descriptions)
     if text
   }
-  if all(band in named for band in expected):
-    return [named[band] for band in expected]
-  bands = [name for name in named if name in modalities.S2L1C_BANDS]
+  if all(band in band_indices for band in expected):
+    return [band_indices[band] for band in expected]
+  bands = [name for name in band_indices if name in modalities.S2L1C_BANDS]
   if bands and any(band in modalities.S2L1C_BANDS for band in expected):
-    missing = [band for band in expected if band not in named]
+    missing = [band for band in expected if band not in band_indices]
     raise ValueError(
       f'{path} lacks the bands {missing}; it has {bands}. '
       f'Expected are {", ".join(expected)}.'

@@ -47,26 +47,29 @@ class GribFile:
     """
     self.path = str(path)
     self.records = []
-    others = set()
+    other_messages = set()
     with open(path, 'rb') as file:
       while True:
         message = eccodes.codes_grib_new_from_file(file, headers_only=True)
         if message is None:
           break
         try:
-          self._scan(message, names, others)
+          self._scan(message, names, other_messages)
         finally:
           eccodes.codes_release(message)
     if not self.records:
-      raise ValueError(_nothing(self.path, names, others))
+      raise ValueError(_nothing(self.path, names, other_messages))
 
   def _scan(
-    self, message: Any, names: Mapping[str, Sequence[str]], others: set[str]
+    self,
+    message: Any,
+    names: Mapping[str, Sequence[str]],
+    other_messages: set[str],
   ) -> None:
     """Adds the record of one message, if it is one of ours."""
     get: Any = functools.partial(eccodes.codes_get, message)
-    known = {get('shortName'), get('cfVarName')}
-    role = next((r for r in names if known & set(names[r])), '')
+    message_names = {get('shortName'), get('cfVarName')}
+    role = next((r for r in names if message_names & set(names[r])), '')
     step_type = get('stepType')
     is_of_its_kind = {
       't2m': step_type == 'instant',
@@ -74,7 +77,9 @@ class GribFile:
       'rate': step_type == 'avg',
     }.get(role, False)
     if not is_of_its_kind:
-      others.add(f'{get("shortName")} ({get("typeOfLevel")}, {step_type})')
+      other_messages.add(
+        f'{get("shortName")} ({get("typeOfLevel")}, {step_type})'
+      )
       return
     unit = _UNIT_SECONDS[get('stepUnits', int)]
     base = _seconds(get('dataDate', int), get('dataTime', int))
@@ -170,12 +175,13 @@ def _seconds(date: int, time: int) -> int:
 
 
 def _nothing(
-  path: str, names: Mapping[str, Sequence[str]], others: set[str]
+  path: str, names: Mapping[str, Sequence[str]], other_messages: set[str]
 ) -> str:
   searched = ', '.join(n for role in names for n in names[role])
   return (
     f'{path} holds neither 2 m temperature nor precipitation over an '
-    f'interval (looked for {searched}); it holds {", ".join(sorted(others))}. '
-    'GFS analysis files (.anl) have neither: take f000 for temperature and '
-    'forecast steps for precipitation.'
+    f'interval (looked for {searched}); it holds '
+    f'{", ".join(sorted(other_messages))}. GFS analysis files (.anl) '
+    'have neither: take f000 for temperature and forecast '
+    'steps for precipitation.'
   )

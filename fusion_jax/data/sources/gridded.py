@@ -122,17 +122,17 @@ class Weather:
       geo.OutsideGridError: for a place off a grid, if `outside='error'`.
     """
     look = _Look(self, lat, lon, np.asarray(time, np.int64))
-    found = windows.series(look.time, look.temperatures(), look.rain())
+    series = windows.series(look.time, look.temperatures(), look.rain())
     for name, values in look.daily().items():
-      found[name] = np.where(np.isnan(found[name]), values, found[name])
+      series[name] = np.where(np.isnan(series[name]), values, series[name])
     empty = int(
-      np.all([np.isnan(values).all(-1) for values in found.values()], 0).sum()
+      np.all([np.isnan(values).all(-1) for values in series.values()], 0).sum()
     )
     if empty:
       logging.warning(
         'No weather in the windows of %d of %d places.', empty, len(look.time)
       )
-    return found
+    return series
 
   def field(self, record: weather_units.Record) -> np.ndarray:
     """Returns the field of a record, [P]; kept while memory allows.
@@ -198,7 +198,7 @@ class _Look:
         dict(grids.values()), self.lat, self.lon, self.weather.alignment
       )
 
-  def wanted(self, variable):
+  def overlapping(self, variable):
     """The records that overlap some place's window, oldest run first.
 
     Raises:
@@ -218,7 +218,7 @@ class _Look:
   def temperatures(self) -> np.ndarray:
     """[P, 960] K from the first hour; of equal times, the latest run's."""
     table = np.full((len(self.time), windows.NUM_HOURS), np.nan)
-    for record in reversed(self.wanted('t2m')):
+    for record in reversed(self.overlapping('t2m')):
       if record.end % windows.HOUR == 0:
         self._fill(table, record.end // windows.HOUR - self.start, record)
     return table
@@ -236,7 +236,7 @@ class _Look:
     """[P, 960] mm, hourly sums; of equal hours, the latest run's."""
     table = np.full((len(self.time), windows.NUM_HOURS), np.nan)
     runs = collections.defaultdict(list)
-    for record in self.wanted('tp'):  # Oldest first.
+    for record in self.overlapping('tp'):  # Oldest first.
       grid = record.file.grid(record)
       region = np.asarray(grid.lats).tobytes(), np.asarray(grid.lons).tobytes()
       runs[record.base, region].append(record)
@@ -252,16 +252,16 @@ class _Look:
 
   def daily(self) -> dict[str, np.ndarray]:
     """{daily modality: [P, 40]} from files of daily values."""
-    found = {}
+    daily = {}
     for name, modality in modalities.MODALITIES.items():
       if modality.leads != modalities.DAILY_LEADS:
         continue
       table = np.full((len(self.time), windows.NUM_DAYS), np.nan)
-      for record in reversed(self.wanted(name)):
+      for record in reversed(self.overlapping(name)):
         days = record.start // windows.DAY - self.start // 24
         self._fill(table, days, record)
-      found[name] = table.astype(np.float32)
-    return found
+      daily[name] = table.astype(np.float32)
+    return daily
 
 
 def _files(paths: Iterable[str | pathlib.Path]) -> Iterator[pathlib.Path]:

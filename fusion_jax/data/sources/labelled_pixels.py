@@ -206,7 +206,7 @@ def read_presto(folder: str | os.PathLike[str]) -> LabelledPixels:
     for name in ('s1_s2_era5_srtm', 'latlon', 'month', 'target')
   )
   keys = tuple(str(i) for i in range(len(series)))
-  found = LabelledPixels(
+  pixels = LabelledPixels(
     keys,
     series.astype(np.float32),
     months,
@@ -217,10 +217,10 @@ def read_presto(folder: str | os.PathLike[str]) -> LabelledPixels:
     np.array(keys),
   )
   sites = folder / 'site.npy'
-  return found._replace(
+  return pixels._replace(
     sites=np.load(sites, allow_pickle=False).astype(str)
     if sites.exists()
-    else found.cells()
+    else pixels.cells()
   )
 
 
@@ -265,8 +265,9 @@ def _padded(band: str) -> str:
   return f'B{int(band[1:]):02d}' if band[1:].isdigit() else band
 
 
-def _require(path, wanted, there):
-  if missing := [name for name in wanted if name not in there]:
+def _require(path, required, columns):
+  if missing := [name for name in required if name not in columns]:
     raise ValueError(
-      f'{path} lacks the columns {missing[:6]}; it has {list(there)[:12]}, ...'
+      f'{path} lacks the columns {missing[:6]}; it has '
+      f'{list(columns)[:12]}, ...'
     )

@@ -62,11 +62,11 @@ def read_survey(path: str | os.PathLike[str]) -> dict[int, Point]:
   )
   points = {}
   for point, row in zip(ids.tolist(), rows):
-    found = Point(row['LC1'], row['LU1'], row['NUTS0'])
-    if points.setdefault(point, found) != found:
+    entry = Point(row['LC1'], row['LU1'], row['NUTS0'])
+    if points.setdefault(point, entry) != entry:
       raise ValueError(
         f'{path} has point {point} twice, as {points[point]} '
-        f'and as {found}; keep one.'
+        f'and as {entry}; keep one.'
       )
   return points
 
@@ -94,16 +94,16 @@ def read_labels(path: str | os.PathLike[str]) -> dict[int, dict[str, int]]:
     [row['lon'] for row in rows],
     ('lat', 'lon'),
   )
-  found = {}
+  labels_of_points = {}
   for point, row in zip(ids.tolist(), rows):
     try:
-      found[point] = {
+      labels_of_points[point] = {
         task: labels.of_name(task, row[column])
         for task, column in _LABEL_COLUMNS.items()
       }
     except ValueError as error:
       raise ValueError(f'{path}, {row["im_id"]}: {error}') from error
-  return found
+  return labels_of_points
 
 
 def survey_labels(point: Point) -> dict[str, int]:
@@ -148,28 +148,28 @@ def find_photos(root: str | os.PathLike[str]) -> dict[str, pathlib.Path]:
   Raises:
     ValueError: if there is none.
   """
-  found, others = {}, []
+  photos, unmatched = {}, []
   for path in pathlib.Path(root).rglob('*'):
     if path.suffix[1:] in _ENDINGS:
       if key := _key_of(path):
-        found[key] = path
+        photos[key] = path
       else:
-        others.append(path)
-  if not found:
+        unmatched.append(path)
+  if not photos:
     raise ValueError(
       f'{root} has no photos; wanted are files such as '
       'NL/406/832/40683280W.jpg or NL_40683280W.jpg'
-      f'{f", not {others[0]}" if others else ""}.'
+      f'{f", not {unmatched[0]}" if unmatched else ""}.'
     )
-  if others:
+  if unmatched:
     logging.warning(
       '%d pictures under %s are no photos with country, point and'
       ' direction, such as %s.',
-      len(others),
+      len(unmatched),
       root,
-      others[0],
+      unmatched[0],
     )
-  return dict(sorted(found.items()))
+  return dict(sorted(photos.items()))
 
 
 def point_of(key: str) -> int:
@@ -204,9 +204,9 @@ def _rows(
       f'{path} is not in UTF-8 ({error}); convert it, for '
       'instance with iconv -f latin1 -t utf8.'
     ) from error
-  if lacking := [name for name in columns if name not in names]:
+  if missing := [name for name in columns if name not in names]:
     raise ValueError(
-      f'{path} lacks the columns {lacking}; it has {names[:12]}.'
+      f'{path} lacks the columns {missing}; it has {names[:12]}.'
     )
   if not rows:
     raise ValueError(f'{path} has no rows.')
@@ -234,9 +234,9 @@ def _check_places(path, ids, lats, lons, names):
     raise ValueError(
       f'{path}: {names[0]} and {names[1]} must be degrees ({error}).'
     ) from error
-  wanted = lucas_grid.coordinates(ids)
-  straight = geo.distance_km(lat, lon, *wanted) < _NEAR_KM
-  swapped = geo.distance_km(lon, lat, *wanted) < _NEAR_KM
+  expected = lucas_grid.coordinates(ids)
+  straight = geo.distance_km(lat, lon, *expected) < _NEAR_KM
+  swapped = geo.distance_km(lon, lat, *expected) < _NEAR_KM
   if straight.all():
     return
   if (straight | swapped).all() and swapped.mean() > 0.5:
@@ -253,6 +253,6 @@ def _check_places(path, ids, lats, lons, names):
     f'{path}: {len(bad)} of {len(ids)} rows lie elsewhere than their '
     f'identifiers say, first point {ids[bad[0]]}: {names[0]}={lat[bad[0]]:g}'
     f', {names[1]}={lon[bad[0]]:g}, but it lies at '
-    f'{wanted[0][bad[0]]:.4f}, {wanted[1][bad[0]]:.4f}. Correct the file, or '
-    'check that its rows were not mixed up.'
+    f'{expected[0][bad[0]]:.4f}, {expected[1][bad[0]]:.4f}. Correct the file, '
+    'or check that its rows were not mixed up.'
   )

@@ -90,13 +90,13 @@ class PhotoVectors:
       nuts0: NUTS 0 code of the country of the point.
       point: identifier of the point.
     """
-    found = no_views(self.width)
+    vectors = no_views(self.width)
     for i, direction in enumerate(DIRECTIONS):
       entry = self._of.get(lucas.photo_key(nuts0, point, direction))
       if entry:
         read, row = entry
-        found[i] = read(row)
-    return found
+        vectors[i] = read(row)
+    return vectors
 
   def __len__(self) -> int:
     return len(self._of)

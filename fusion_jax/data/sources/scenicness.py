@@ -142,8 +142,8 @@ def match(
   """
   tree = scipy.spatial.KDTree(_on_sphere(votes.lat, votes.lon))
   chord = 2 * np.sin(radius_m / EARTH_RADIUS_M / 2)
-  _, found = tree.query(_on_sphere(lat, lon), distance_upper_bound=chord)
-  return np.where(found < len(votes.lat), found, -1)
+  _, nearest = tree.query(_on_sphere(lat, lon), distance_upper_bound=chord)
+  return np.where(nearest < len(votes.lat), nearest, -1)
 
 
 def votes_at(
@@ -182,6 +182,6 @@ def _rows(path, delimiter, columns):
     return list(reader)
 
 
-def _require(path, wanted, there):
-  if missing := sorted(wanted - there):
-    raise ValueError(f'{path} lacks {missing}; it has {sorted(there)}.')
+def _require(path, required, columns):
+  if missing := sorted(required - columns):
+    raise ValueError(f'{path} lacks {missing}; it has {sorted(columns)}.')

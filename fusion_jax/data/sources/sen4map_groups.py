@@ -160,16 +160,18 @@ def _band_order(group, dataset, missing_bands):
   Without names (an attribute `bands`) there must be ten, in the order of
   `composites.BANDS`, or those of it that are not said to be missing.
   """
-  named = dataset.attrs.get(BAND_NAMES, group.attrs.get(BAND_NAMES))
+  stored_names = dataset.attrs.get(BAND_NAMES, group.attrs.get(BAND_NAMES))
   expected = [band for band in composites.BANDS if band not in missing_bands]
   names = (
-    expected if named is None else [_canonical(name) for name in _texts(named)]
+    expected
+    if stored_names is None
+    else [_canonical(name) for name in _texts(stored_names)]
   )
   absent = [band for band in expected if band not in names]
   if absent or len(names) != dataset.shape[1]:
     raise ValueError(
       f'{IMAGE} has {dataset.shape[1]} bands'
-      + (f', named {names}' if named is not None else ' without names')
+      + (f', named {names}' if stored_names is not None else ' without names')
       + f'; wanted are {", ".join(expected)}'
       + (f', of which it lacks {absent}' if absent else '')
       + '. Name them in an attribute `bands` if the order is another; if the '

@@ -105,7 +105,10 @@ class Stations:
         f'{absent}; take them out of `places`.'
       )
     shift = {'temperature': 0, 'precipitation': self.hour_of_sum == 'starts'}
-    return {name: _fill(found, shift) for name, found in rows.items()}
+    return {
+      name: _fill(values_by_hour, shift)
+      for name, values_by_hour in rows.items()
+    }
 
   def series(
     self, lat: np.ndarray, lon: np.ndarray, time: np.ndarray
@@ -122,17 +125,17 @@ class Stations:
     """
     start = windows.first_hour(time)
     hours = np.arange(windows.NUM_HOURS)
-    found = {'temperature': [], 'precipitation': []}
+    hourly = {'temperature': [], 'precipitation': []}
     for place, first in zip(zip(lat, lon), start):
       table_first, values = self.table[self._station_at(*place)]
-      for variable, parts in found.items():
+      for variable, parts in hourly.items():
         # Column i of precipitation is the sum that ends at first + 1 + i.
         index = hours + first - table_first + (variable == 'precipitation')
         parts.append(_take(values[variable], index))
     return windows.series(
       np.asarray(time, np.int64),
-      np.stack(found['temperature']),
-      np.stack(found['precipitation']),
+      np.stack(hourly['temperature']),
+      np.stack(hourly['precipitation']),
     )
 
   def _station_at(self, lat: float, lon: float) -> str:
@@ -169,13 +172,15 @@ def _check(declared):
       "one, as temperature=('temp', 'degF')."
     )
   for variable, units in _UNITS.items():
-    given = getattr(declared, variable)
-    if given and (
-      isinstance(given, str) or len(given) != 2 or given[1] not in units
+    column_and_unit = getattr(declared, variable)
+    if column_and_unit and (
+      isinstance(column_and_unit, str)
+      or len(column_and_unit) != 2
+      or column_and_unit[1] not in units
     ):
       raise ValueError(
-        f'{variable}={given!r} does not declare a column and its unit; the '
-        f'unit is one of {sorted(units)}.'
+        f'{variable}={column_and_unit!r} does not declare a column and its '
+        f'unit; the unit is one of {sorted(units)}.'
       )
   if declared.hour_of_sum not in ('ends', 'starts'):
     raise ValueError(
@@ -206,8 +211,8 @@ def _read(path, declared, rows):
       values = {
         variable: _value(row, variable, declared, where) for variable in _UNITS
       }
-      known = rows[name].setdefault(hour, values)
-      if not all(_same(known[v], values[v]) for v in values):
+      previous = rows[name].setdefault(hour, values)
+      if not all(_same(previous[v], values[v]) for v in values):
         raise ValueError(
           f'{where}: station {name} already has another value '
           'of this hour; leave one row an hour.'
@@ -220,16 +225,16 @@ def _read(path, declared, rows):
 
 def _check_columns(path, columns, declared):
   time = (declared.time,) if isinstance(declared.time, str) else declared.time
-  wanted = [
+  required = [
     declared.station,
     *time,
     *declared.temperature[:1],
     *declared.precipitation[:1],
   ]
-  lacking = [name for name in wanted if name not in columns]
-  if lacking:
+  missing = [name for name in required if name not in columns]
+  if missing:
     raise ValueError(
-      f'{path} has no column {lacking}; its columns are '
+      f'{path} has no column {missing}; its columns are '
       f'{list(columns)}. Declare what they are called.'
     )
 
@@ -271,10 +276,10 @@ def _hour(time, where):
 
 def _value(row, variable, declared, where):
   """The value in kelvin or mm; NaN where it is missing or not declared."""
-  given = getattr(declared, variable)
-  if not given:
+  column_and_unit = getattr(declared, variable)
+  if not column_and_unit:
     return math.nan
-  column, unit = given
+  column, unit = column_and_unit
   text = row[column].strip()
   if text in declared.missing:
     return math.nan
@@ -302,11 +307,11 @@ def _same(a: float, b: float) -> bool:
   return a == b or (math.isnan(a) and math.isnan(b))
 
 
-def _fill(found, shift):
+def _fill(values_by_hour, shift):
   """(first hour, {variable: [n]}) of {hour: {variable: value}}."""
-  first, last = min(found), max(found)
+  first, last = min(values_by_hour), max(values_by_hour)
   values = {variable: np.full(last - first + 2, np.nan) for variable in shift}
-  for hour, row in found.items():
+  for hour, row in values_by_hour.items():
     for variable, value in row.items():
       values[variable][hour - first + shift[variable]] = value
   return first, values

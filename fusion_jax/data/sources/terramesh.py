@@ -84,20 +84,20 @@ class TerraMesh:
 
   def _shards(self, split: str) -> list[str]:
     """Names of the tars of one split, checked for gaps."""
-    found = {
+    shards = {
       name: {
         path.name
         for path in (pathlib.Path(self.root) / split / name).glob('*.tar')
       }
       for name in self.images
     }
-    every = sorted(set().union(*found.values()))
+    every = sorted(set().union(*shards.values()))
     gaps = [
       f'{name}/{shard}'
       for name in self.images
       if name not in _RADAR
       for shard in every
-      if shard not in found[name]
+      if shard not in shards[name]
     ]
     if gaps or not every:
       raise FileNotFoundError(
@@ -239,14 +239,14 @@ def _open_store(content: bytes) -> Any:
 def _image(name: str, store: Any) -> np.ndarray:
   """Image [Y, X, C] of a sample, north up, bands in the published order."""
   image = store['bands'][0]  # [C, Y, X]
-  wanted = modalities.IMAGE_FIELDS[name].bands
-  if len(image) != len(wanted):
-    raise ValueError(f'{name} has {len(image)} bands, not {len(wanted)}')
+  expected = modalities.IMAGE_FIELDS[name].bands
+  if len(image) != len(expected):
+    raise ValueError(f'{name} has {len(image)} bands, not {len(expected)}')
   if name in _NAMED_BANDS:
     bands = [str(band).lower() for band in np.atleast_1d(store['band'][...])]
-    if sorted(bands) != sorted(band.lower() for band in wanted):
-      raise ValueError(f'{name} has the bands {bands}, not {wanted}')
-    image = image[[bands.index(band.lower()) for band in wanted]]
+    if sorted(bands) != sorted(band.lower() for band in expected):
+      raise ValueError(f'{name} has the bands {bands}, not {expected}')
+    image = image[[bands.index(band.lower()) for band in expected]]
   if 'y' in store and np.diff(store['y'][...][:2]) > 0:
     image = image[:, ::-1]
   image = np.moveaxis(image, 0, -1)

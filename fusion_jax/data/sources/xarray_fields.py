@@ -55,20 +55,20 @@ class XarrayFile:
     kind = geo.Points if self.stations else geo.Grid
     self._grid = kind(np.atleast_1d(lats.values), np.atleast_1d(lons.values))
     self.records = []
-    found = [
+    variables = [
       (role, name)
       for role in names
       for name in names[role]
       if name in self.data
     ]
-    if not found:
+    if not variables:
       raise ValueError(
         f'{self.path} holds neither 2 m temperature nor precipitation '
         f'(looked for {", ".join(n for r in names for n in names[r])}); it '
         f'holds {", ".join(map(str, self.data.data_vars))}. Name the '
         'variable with --temperature or --precipitation if it is one.'
       )
-    for role, name in found:
+    for role, name in variables:
       self._list(role, name)
 
   def _coordinate(self, names: Sequence[str]) -> str:
@@ -93,8 +93,8 @@ class XarrayFile:
       for d in array.dims
       if d not in space and (array.sizes[d] > 1 or d in _TIMES + ('step',))
     ]
-    others = [d for d in dims if d not in _TIMES + ('step',)]
-    if others or not any(t in array.coords for t in _TIMES):
+    other_dims = [d for d in dims if d not in _TIMES + ('step',)]
+    if other_dims or not any(t in array.coords for t in _TIMES):
       raise ValueError(
         f'{name} in {self.path} has the dimensions '
         f'{array.dims}; wanted are a time, at most a forecast '

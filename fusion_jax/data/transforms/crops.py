@@ -85,7 +85,7 @@ def field(modality: modality_table.Modality) -> str:
   return modality.field
 
 
-def is_there(example: Example, modality: modality_table.Modality) -> bool:
+def is_present(example: Example, modality: modality_table.Modality) -> bool:
   """Returns whether an example has any data of a modality."""
   if modality.is_sequence:
     return modality.name in example.get('ids', {})
@@ -110,12 +110,12 @@ def _crop(
       the offset of the square.
   """
   images = [
-    m.field for m in selected if m.kind == 'image' and is_there(example, m)
+    m.field for m in selected if m.kind == 'image' and is_present(example, m)
   ]
   codes = {
     field(m): _by_square(example[field(m)])
     for m in selected
-    if m.kind == 'tokens' and is_there(example, m)
+    if m.kind == 'tokens' and is_present(example, m)
   }
   if not images and not codes:
     return example

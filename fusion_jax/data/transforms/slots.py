@@ -58,17 +58,17 @@ class SampleTokenBudgets(steps.RandomMap):
 
   def random_map(self, example: Example, rng: np.random.Generator) -> Example:
     """Returns the example with 'budgets'."""
-    shown = [m.name for m in self.selected if crops.is_there(example, m)]
+    available = [m.name for m in self.selected if crops.is_present(example, m)]
     ids = example.get('ids', {})
     measured = [
       name
-      for name in shown
+      for name in available
       if name not in ids or (ids[name][:-1] != _NULL).any()
     ]
     return {
       **example,
       'budgets': budgets.sample_budgets(
-        self.mixture, self.selected, rng, shown, measured
+        self.mixture, self.selected, rng, available, measured
       ),
     }
 
@@ -89,7 +89,7 @@ class MaskImages(steps.RandomMap):
     """Returns the example with the grids of its images."""
     grids = dict(example.get('grids', {}))
     for m in self.selected:
-      if m.is_sequence or not crops.is_there(example, m):
+      if m.is_sequence or not crops.is_present(example, m):
         continue
       seen, predicted = (part[m.name] for part in example['budgets'])
       grids[m.name] = {
@@ -127,7 +127,7 @@ class MaskSequences(steps.RandomMap):
     """Returns the example with the grids of its sequences."""
     grids = dict(example.get('grids', {}))
     for m in self.selected:
-      if not m.is_sequence or not crops.is_there(example, m):
+      if not m.is_sequence or not crops.is_present(example, m):
         continue
       seen, predicted = (part[m.name] for part in example['budgets'])
       if seen or predicted:
@@ -244,7 +244,7 @@ class ShowInputs(steps.Map):
       if m.name not in self.inputs:
         continue
       size += m.max_tokens
-      if crops.is_there(example, m):
+      if crops.is_present(example, m):
         tensor = (
           example['ids'][m.name] if m.is_sequence else example[crops.field(m)]
         )
