@@ -8,7 +8,8 @@ are:
 - `UsageError` and absl's `flags.Error`: the command line is wrong;
 - `ValueError`: arguments, configurations or files do not fit. The library's
   own `CheckpointError`, `TooManyBadExamples`, `PreparationError`,
-  `ProcessCountError`, `OutsideGridError` and `TorchFileError` are of this kind;
+  `ProcessCountError`, `OutsideGridError`, `InputError` and `TorchFileError`
+  are of this kind;
 - `OSError`: files that cannot be read or written, `FileNotFoundError` and
   `FileExistsError` among them;
 - `extras.MissingExtraError`: optional packages are not installed;
@@ -40,7 +41,7 @@ USER_ERRORS = (
 )
 VERBOSE = '--verbose'
 HELP = ('-h', '--help')
-_LOUD = {'orbax', 'grain', 'etils'}  # Packages that log a lot.
+_LOUD = {'orbax', 'grain', 'etils', 'faiss'}  # Packages that log a lot.
 
 
 class UsageError(ValueError):

@@ -300,8 +300,15 @@ def test_failure_in_a_worker_is_told_by_the_builder(tmp_path):
   )
   source = shards.Indexed(earth)
   wrong = examples.Schema(('S2L2A',), 16)
-  with pytest.raises(RuntimeError, match='ValueError.*DEM.*which'):
+  with pytest.raises(workers.InputError, match='DEM.*which') as caught:
     shards.build(source, tmp_path, schema=wrong, num_workers=2)
+  assert 'Traceback' in caught.value.__notes__[0]
+
+
+def test_mistake_of_the_program_in_a_worker_is_no_error_of_the_input():
+  done = workers.run(len, [1, 2], (), 2)
+  with pytest.raises(RuntimeError, match='stopped at 1: TypeError'):
+    list(done)
 
 
 # Beam keeps protobuf below 7, which warns of how TFDS uses it.

@@ -216,7 +216,9 @@ def build(
 
   Raises:
     TooManyBadExamples: as soon as more than `max_bad` of the archive is bad.
-    RuntimeError: if a worker fails. The same call continues after either.
+    InputError: if a worker cannot use a file.
+    RuntimeError: if a worker fails otherwise. The same call continues after
+      any of them.
   """
   schema = schema or source.schema
   all_jobs = jobs(source, out)

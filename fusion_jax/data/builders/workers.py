@@ -5,13 +5,21 @@ first, and with it JAX, which building needs nowhere.
 """
 
 import contextlib
+import json
 import pickle
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
 
+from fusion_jax import extras
+
 T = TypeVar('T')
+
+
+class InputError(ValueError):
+  """A worker could not use a file or an argument; its message says why."""
 
 
 def run(
@@ -32,7 +40,9 @@ def run(
     Each item when it is done, in the order of `items`.
 
   Raises:
-    RuntimeError: with a worker's message if it fails; the others are stopped.
+    InputError: with a worker's message if it cannot use a file or an
+      argument; the others are stopped.
+    RuntimeError: with a worker's message if it fails otherwise.
   """
   if num_workers <= 1:
     for item in items:
@@ -51,10 +61,7 @@ def run(
       assert process.stdout is not None  # It is a pipe.
       answer = process.stdout.readline().decode().strip()
       if answer != 'done':
-        raise RuntimeError(
-          f'A worker stopped at {item}: '
-          f'{answer or f"exit code {process.wait()}"}'
-        )
+        raise _failure(item, answer, process)
       yield item
   finally:
     for process in processes:
@@ -64,6 +71,25 @@ def run(
         with contextlib.suppress(BrokenPipeError):
           if pipe is not None:
             pipe.close()
+
+
+def _failure(
+  item: Any, answer: str, process: 'subprocess.Popen[bytes]'
+) -> InputError | RuntimeError:
+  """The error of a worker that did not answer 'done'."""
+  if not answer:
+    return RuntimeError(
+      f'A worker stopped at {item}: exit code {process.wait()}'
+    )
+  told = json.loads(answer)
+  if told['is_input']:
+    error = InputError(told['message'])
+  else:
+    error = RuntimeError(
+      f'A worker stopped at {item}: {told["name"]}: {told["message"]}'
+    )
+  error.add_note(told['traceback'])
+  return error
 
 
 def _check_importable(arguments: tuple[Any, ...]) -> None:
@@ -106,14 +132,22 @@ def _send(process: 'subprocess.Popen[bytes]', task: Any) -> None:
 def work() -> None:
   """Runs the task of a worker, which comes pickled on stdin.
 
-  Each item is answered on stdout with one line, 'done' or the error.
+  Each item is answered on stdout with one line, 'done' or the error as JSON.
+  The error ends the worker.
   """
   function, items, arguments = pickle.load(sys.stdin.buffer)
+  inputs = (ValueError, OSError, extras.MissingExtraError)
   for item in items:
     try:
       function(item, *arguments)
     except Exception as error:
-      sys.stdout.write(' '.join(f'{type(error).__name__}: {error}'.split()))
-      raise
+      answer = {
+        'is_input': isinstance(error, inputs),
+        'name': type(error).__name__,
+        'message': ' '.join(str(error).split()),
+        'traceback': traceback.format_exc(),
+      }
+      sys.stdout.write(json.dumps(answer))
+      return
     sys.stdout.write('done\n')
     sys.stdout.flush()
