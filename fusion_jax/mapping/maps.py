@@ -51,11 +51,11 @@ def map_scene(
     The path of the map.
 
   Raises:
-    FileNotFoundError: if there is no such cube.
-    FileExistsError: if there is such a map.
-    ValueError: if the cube does not fit (bands, dates or scale), or the map
-      was begun with other settings.
+    OSError: if there is no such cube, or such a map already.
+    ValueError: if the cube does not fit (bands, dates or scale), the map was
+      begun with other settings, or its name is that of the picture.
   """
+  _check_name(pathlib.Path(out))
   cube = open_cube.open_cube(
     paths,
     declared=declared,
@@ -78,3 +78,16 @@ def map_scene(
   )
   pictures.draw_map(written, written.with_suffix('.png'))
   return written
+
+
+def _check_name(out: pathlib.Path) -> None:
+  """Checks that the picture of a map does not overwrite the map.
+
+  Raises:
+    ValueError: if it would.
+  """
+  if out.suffix.lower() == '.png':
+    raise ValueError(
+      f'{out} is the name of the picture of a map; name the map itself '
+      f'{out.with_suffix(".tif")}.'
+    )
