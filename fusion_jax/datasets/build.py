@@ -10,6 +10,7 @@ import sys
 from absl import logging
 
 from fusion_jax import extras
+from fusion_jax.data import readers
 from fusion_jax.data.builders import layout
 from fusion_jax.datasets import description, recipe
 
@@ -107,9 +108,35 @@ def prepare(
   if _is_done(dataset, out, settings):
     logging.info('%s is already prepared.', out)
     return out
+  is_new = not (out / description.FILE).exists()
   reader = dataset.open_reader()
   out.mkdir(parents=True, exist_ok=True)
   description.write(dataset, out)
+  try:
+    _write(dataset, reader, out, settings)
+  except Exception:
+    # A corrected call is not to be told that the folder holds a data set.
+    # Other jobs of an array may still write theirs.
+    if is_new and settings.shard == (0, 1) and _holds_no_records(out):
+      (out / description.FILE).unlink()
+    raise
+  return out
+
+
+def _holds_no_records(out: pathlib.Path) -> bool:
+  """Whether no shard of a folder is written."""
+  return not any(
+    any(out.glob(pattern)) for pattern in (layout.RECORDS, f'{layout.NOTES}/*')
+  )
+
+
+def _write(
+  dataset: recipe.Recipe,
+  reader: readers.Reader,
+  out: pathlib.Path,
+  settings: BuildSettings,
+) -> None:
+  """Writes the files of a data set."""
   dataset.write_beside(reader, out)
   command = shlex.join(sys.argv)
   if settings.beam_runner:
@@ -137,7 +164,6 @@ def prepare(
       compression=dataset.compression,
       command=command,
     )
-  return out
 
 
 def _is_done(
@@ -176,7 +202,7 @@ def _is_done(
     )
     raise ValueError(
       f'{out} holds a data set made with other arguments: {listed}. Choose '
-      'another folder, or pass --overwrite to replace it.'
+      'another folder, or replace it by fusion-jax prepare with --overwrite.'
     )
   return layout.is_complete(out)
 

@@ -90,10 +90,12 @@ def write_photo_vectors(step: PhotoVectors) -> int:
   from fusion_jax.data.sources import lucas
 
   names, paths = zip(*lucas.find_photos(step.source).items())
+  # A wrong CLIP is found before the folder is called one of its vectors.
+  model = None if (out / _MADE_FROM).exists() else _load(step.clip)
   _check_same(out, names, step.clip)
   starts = range(0, len(names), step.photos_per_file)
   starts = starts[step.shard[0] :: step.shard[1]]
-  notes, model = [], None
+  notes = []
   for start in tqdm.tqdm(starts, 'files', disable=not sys.stderr.isatty()):
     path = out / f'photos-{start:08d}.safetensors'
     note = path.with_suffix('.json')
@@ -181,7 +183,7 @@ def _check_same(out: pathlib.Path, names: Sequence[str], clip: str) -> None:
     raise ValueError(
       f'{out} holds vectors of {stored["num_photos"]} photos by '
       f'{stored["clip"]}; now there are {len(names)} by '
-      f'{made_from["clip"]}. Choose another folder.'
+      f'{made_from["clip"]}. Choose another folder, or delete this one.'
     )
 
 
