@@ -148,6 +148,8 @@ def _read_splits(texts: Sequence[str]) -> dict[str, int]:
     split, _, number = text.partition('=')
     if not number.isdigit():
       raise ValueError(f'{text!r} is not SPLIT=N, such as train=100 or val=8')
+    if split in splits:
+      raise ValueError(f'{split} is named twice; give one number for it')
     splits[split] = int(number)
   return splits
 

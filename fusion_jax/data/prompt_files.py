@@ -188,6 +188,9 @@ def _check_columns(rows: list[dict[str | Any, Any]]) -> None:
 
 
 def _read_npz(path: pathlib.Path, _: str) -> prompts_lib.Prompts:
+  with open(path, 'rb') as raw:
+    if not zipfile.is_zipfile(raw):
+      raise ValueError('it is cut short or no .npz file; write it again.')
   with open(path, 'rb') as raw, np.load(raw, allow_pickle=False) as file:
     missing = {'classes', 'texts', 'vectors'} - set(file)
     if missing:

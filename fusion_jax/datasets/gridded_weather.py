@@ -1,6 +1,7 @@
 """Fields of the recipes that read weather from gridded files."""
 
 import dataclasses
+import pathlib
 from typing import TYPE_CHECKING, Literal
 
 from fusion_jax import extras
@@ -52,10 +53,18 @@ class GriddedWeather(recipe.Recipe):
     """Opens the files of the weather; returns None without any.
 
     Raises:
+      ValueError: if a path does not exist, or is an empty folder.
       MissingExtraError: if optional packages are not installed.
     """
     if not self.weather:
       return None
+    for path in map(pathlib.Path, self.weather):
+      if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        state = 'is an empty folder' if path.exists() else 'does not exist'
+        raise ValueError(
+          f'--weather {path} {state}; give GRIB, NetCDF or Zarr files, or '
+          'folders of them.'
+        )
     with extras.needed('weather', 'Reading gridded weather'):
       from fusion_jax.data.sources import gridded
     return gridded.Weather(

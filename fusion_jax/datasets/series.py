@@ -56,6 +56,11 @@ class Series(gridded_weather.GriddedWeather):
         f'No series are named; choose among {", ".join(get_args(SeriesName))}.'
       )
     recipe.check_choices(self, 'series', get_args(SeriesName))
+    if not isinstance(self.blocks, Mapping):
+      raise ValueError(
+        f'--blocks {self.blocks!r} is no table of the blocks of the splits; '
+        'write {"train": {"start": ..., "end": ...}}.'
+      )
     recipe.normalize(
       self,
       'blocks',
@@ -99,6 +104,12 @@ def _read_as(cls: type[T], value: Any) -> T:
   """
   if isinstance(value, cls):
     return value
+  if not isinstance(value, Mapping):
+    known = ', '.join(field.name for field in dataclasses.fields(cls))  # pyright: ignore[reportArgumentType]  # Both are dataclasses.
+    raise ValueError(
+      f'{cls.__name__} cannot be made of {value!r}; give a table of its '
+      f'fields {known}.'
+    )
   fields = {
     name: tuple(entry) if isinstance(entry, list) else entry
     for name, entry in dict(value).items()

@@ -53,13 +53,7 @@ class Block:
   @property
   def hours(self) -> tuple[int, int]:
     """Hours since 1970 UTC of start and end."""
-    start, end = (
-      datetime.datetime.fromisoformat(text)
-      .replace(tzinfo=datetime.UTC)
-      .timestamp()
-      for text in (self.start, self.end)
-    )
-    return int(start) // _HOUR, int(end) // _HOUR
+    return _hour('start', self.start), _hour('end', self.end)
 
   def contains(self, lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
     """Bool [P]: which of the places at `lat`, `lon` [P] degrees lie in it."""
@@ -70,6 +64,22 @@ class Block:
       & (lon >= self.lon[0])
       & (lon <= self.lon[1])
     )
+
+
+def _hour(name: str, text: str) -> int:
+  """Hours since 1970 of a text in ISO 8601, in UTC.
+
+  Raises:
+    ValueError: if it is no such text.
+  """
+  try:
+    time = datetime.datetime.fromisoformat(text)
+  except (TypeError, ValueError) as error:
+    raise ValueError(
+      f'{name}={text!r} of a block is no time in ISO 8601, such as 2019-03-01 '
+      'or 2019-03-01T06:00.'
+    ) from error
+  return int(time.replace(tzinfo=datetime.UTC).timestamp()) // _HOUR
 
 
 def check_apart(blocks: Mapping[str, Block]) -> None:

@@ -93,7 +93,12 @@ class WorldCereal:
   @functools.cached_property
   def _is_long(self) -> bool:
     """Whether the file has a row a month, not a row a pixel."""
-    return 'timestamp' in parquet.read_schema(self.path).names
+    try:
+      return 'timestamp' in parquet.read_schema(self.path).names
+    except ValueError as error:  # pyarrow's own errors are of this kind.
+      raise ValueError(
+        f'{self.path} is cut short or no Parquet file; fetch it again.'
+      ) from error
 
   @property
   def schema(self) -> Schema:

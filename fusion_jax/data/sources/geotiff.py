@@ -283,7 +283,7 @@ def _time(tags: Mapping[str, str], path: str | os.PathLike[str]) -> int:
     raise ValueError(
       f'{path} has no tag of the acquisition time '
       f'({", ".join(_TIME_TAGS[:2])}); pass the time in UTC, '
-      'for instance 2020-04-08T14:37:29.'
+      'for instance --time 2020-04-08T14:37:29.'
     )
   return parse_time(text)
 
@@ -293,6 +293,9 @@ def parse_time(time: str | float) -> int:
 
   Args:
     time: seconds since 1970, or a text in ISO 8601 or in TIFF's form of dates.
+
+  Raises:
+    ValueError: for a text in another form.
   """
   if not isinstance(time, str):
     return int(time)
@@ -300,7 +303,12 @@ def parse_time(time: str | float) -> int:
   text = re.sub(r'\.\d+', '', text)  # Nanoseconds; a zone may follow.
   if text[4:5] == ':':  # TIFF writes 2020:04:08 14:37:29.
     text = text[:10].replace(':', '-') + text[10:]
-  moment = datetime.datetime.fromisoformat(text)
+  try:
+    moment = datetime.datetime.fromisoformat(text)
+  except ValueError as error:
+    raise ValueError(
+      f'{time!r} is no time in UTC such as 2020-04-08T14:37:29.'
+    ) from error
   if moment.tzinfo is None:
     moment = moment.replace(tzinfo=datetime.UTC)
   return int(moment.timestamp())

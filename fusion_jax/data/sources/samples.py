@@ -15,6 +15,7 @@ from fusion_jax.data import examples, readers
 from fusion_jax.data.sources import geotiff
 
 _CIRRUS_LIMIT = 900  # As in `terramesh`.
+_COLUMNS = ('sample_id', 'lat', 'lon', 's2_datetime_utc')  # Of samples.csv.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +39,20 @@ class SampleFolder:
   def rows(self) -> dict[str, dict[str, str]]:
     """Rows of the table by sample_id."""
     path = pathlib.Path(self.root) / 'samples.csv'
+    if not path.is_file():
+      raise FileNotFoundError(
+        f'{path} is missing; write one with the columns {", ".join(_COLUMNS)}.'
+      )
     with open(path, newline='', encoding='utf-8') as file:
-      rows = {row['sample_id']: row for row in csv.DictReader(file)}
+      table = csv.DictReader(file)
+      if missing := set(_COLUMNS) - set(table.fieldnames or ()):
+        raise ValueError(
+          f'{path} lacks the columns {", ".join(sorted(missing))}; it has '
+          f'{", ".join(table.fieldnames or ())}.'
+        )
+      rows = {row['sample_id']: row for row in table}
+    if not rows:
+      raise ValueError(f'{path} has no row; write one for each sample.')
     if unknown := set(self.val) - set(rows):
       raise ValueError(
         f'{path} lacks {sorted(unknown)}; it has {sorted(rows)}.'
