@@ -51,14 +51,26 @@ def load(text: str = 'pretrain') -> ml_collections.ConfigDict:
 
   Raises:
     FileNotFoundError: if there is no such configuration.
-    ValueError: for arguments that it does not have.
+    ValueError: for arguments that it does not have, or a file that is no
+      configuration.
   """
   path, _, argument = find(text).partition(':')
   spec = importlib.util.spec_from_file_location('fusion_jax_config', path)
   if spec is None or spec.loader is None:
     raise ValueError(f'{path} is no Python file; give a configuration.')
   module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
+  try:
+    spec.loader.exec_module(module)
+  except Exception as error:  # Whatever the file of a user does.
+    raise ValueError(
+      f'{path} cannot be run as Python ({type(error).__name__}: {error}); '
+      'repair it.'
+    ) from error
+  if not hasattr(module, 'get_config'):
+    raise ValueError(
+      f'{path} has no function get_config(argument); write one that returns '
+      "the configuration, as those of the package's folder configs do."
+    )
   return module.get_config(argument).lock()
 
 

@@ -77,6 +77,10 @@ def find_config(argv: Sequence[str]) -> list[str]:
       return argv
   if '--helpfull' in argv:
     return argv
+  for argument in argv:
+    flag = re.split('[=.]', argument)[0]
+    if flag != '--config' and (near := door.nearest(flag, ['--config'])):
+      raise door.UsageError(f'there is no flag {flag}.{near}')
   raise door.UsageError(
     'needs --config, a file or one of '
     f'{", ".join(configurations.names())}; see {COMMAND} --help'
@@ -109,7 +113,13 @@ def _run(argv: list[str]) -> None:
         f'{COMMAND} --help'
       )
     door.show_progress()  # The flags have set the level of logging anew.
-    if distributed.value or coordinator.value:
+    joins = distributed.value or coordinator.value
+    if (num_processes.value or process_id.value is not None) and not joins:
+      raise door.UsageError(
+        '--num_processes and --process_id need --coordinator_address, the '
+        'address of process 0'
+      )
+    if joins:
       jax.distributed.initialize(
         coordinator.value, num_processes.value, process_id.value
       )
