@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import inspect
 import io
+import itertools
 import json
 import os
 import pathlib
@@ -182,6 +183,7 @@ def parse_several(
   _check_flags(command, argv, merged)
   about = description or _introduction(classes[0])
   about += f'\n\n{door.VERBOSE} adds the traceback of an error.'
+  _check_not_empty(argv, merged)
   parsed, printed = _ask_tyro(command, argv, merged)
   if parsed is None:  # Help was asked for.
     usage, _, flags = printed.partition('\n\n')
@@ -299,6 +301,19 @@ def _check_flags(command: str, argv: Sequence[str], cls: type) -> None:
       f'there is no flag {flag}.{door.nearest(flag, known)} '
       f'See {command} --help.'
     )
+
+
+def _check_not_empty(argv: Sequence[str], cls: type) -> None:
+  """Raises a UsageError for an empty value, as of an unset variable."""
+  required = {
+    _flag(field.name)
+    for field in dataclasses.fields(cls)
+    if _is_required(field)
+  }
+  for argument, after in itertools.pairwise([*argv, '--']):
+    flag, equals, value = argument.replace('_', '-').partition('=')
+    if flag in required and not (value if equals else after):
+      raise door.UsageError(f'{flag} is empty; give a value')
 
 
 @contextlib.contextmanager

@@ -105,7 +105,9 @@ def show_progress() -> None:
 
 def one_line(error: BaseException) -> str:
   """The message of an error in one line, with the file that it is about."""
-  if isinstance(error, OSError) and error.strerror and error.filename:
+  if isinstance(error, FileExistsError) and error.filename:
+    text = f'{error.filename} is a file; give the path of a folder'
+  elif isinstance(error, OSError) and error.strerror and error.filename:
     text = f'{error.filename}: {error.strerror}'
   else:
     text = str(error) or type(error).__name__

@@ -43,7 +43,7 @@ def condense(box: str) -> str:
     return f'needs {", ".join(names)}'
   text = ' '.join(' '.join(body).split())
   text = re.sub(r'no type matching .* Got errors: - .*?[>\])]: ', '', text)
-  text = text.rstrip('.')
+  text = text.rstrip('.').replace(", 'None'", '')  # No choice, the default.
   for pattern, plain in _IN_PLAIN_ENGLISH:
     text = re.sub(pattern, plain, text)
   return text

@@ -246,9 +246,14 @@ def run(
     ValueError: if the photos' vectors are of another CLIP, or as
       `embed_places` and `read_rated`.
   """
-  model: Any = inference.load(clip)
+  model = inference.load_as(inference.ClipModel, clip)
   records = pipelines.open_source(data, split)
   examples = [records[i] for i in range(len(records))]
+  if not examples or 'views' not in examples[0]:
+    raise ValueError(
+      f'The split {split!r} of {data} has no vectors of photos; name a '
+      'data set that fusion-jax prepare sen4map made with --photos.'
+    )
   # A wrong file is found before the pictures are embedded.
   prompts, votes = read_rated(rated, examples) if rated else (None, None)
   photos, seen = mean_views(np.stack([x['views'] for x in examples]))

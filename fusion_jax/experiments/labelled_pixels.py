@@ -16,10 +16,13 @@ from collections.abc import Mapping
 import numpy as np
 from absl import logging
 
-from fusion_jax.experiments import labelled_methods as methods
-from fusion_jax.experiments import labelled_problems as problems_lib
+from fusion_jax import extras
 from fusion_jax.experiments import pages
 from fusion_jax.ops import intervals
+
+with extras.needed('eval', 'The study of labelled pixels'):
+  from fusion_jax.experiments import labelled_methods as methods
+  from fusion_jax.experiments import labelled_problems as problems_lib
 
 _HEADER = (
   'data and method',

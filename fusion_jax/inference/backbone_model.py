@@ -152,6 +152,8 @@ class BackboneModel:
     Raises:
       ValueError: if the model lacks an input or the target.
     """
+    if num_samples < 1:
+      raise ValueError(f'num_samples={num_samples}: give 1 sample or more.')
     modality = self._target(target)
     slots, single = self._slots(inputs)
     codes = np.asarray(

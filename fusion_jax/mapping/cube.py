@@ -188,7 +188,7 @@ def _months(
     )
   dates = source.dates.astype('datetime64[M]')
   if declared.start:
-    first = np.datetime64(declared.start, 'M')
+    first = _month(declared.start)
   else:
     first = dates.min()
     if dates.max() - first >= np.timedelta64(12, 'M'):
@@ -204,6 +204,15 @@ def _months(
       f'runs from {dates.min()} to {dates.max()}.'
     )
   return np.where(inside, dates.astype(int) % 12, -1)
+
+
+def _month(text: str) -> np.datetime64:
+  try:
+    return np.datetime64(text, 'M')
+  except ValueError as error:
+    raise ValueError(
+      f'--start {text} is no month; write YYYY-MM, such as 2020-11.'
+    ) from error
 
 
 def _inside(part: slice, size: int) -> tuple[slice, tuple[int, int]]:

@@ -87,6 +87,11 @@ def _score(
   names = pixel_transforms.class_names(normalize.load_statistics(data), label)
   order = _match(names, classifier.classes.names, label)
   source = pipelines.open_source(data, split)
+  if not len(source) or 'pixels' not in source[0]:
+    raise ValueError(
+      f'The split {split!r} of {data} has no pixels; name a data set of '
+      'labelled pixels, such as fusion-jax prepare sen4map makes.'
+    )
   scores, truth = [], []
   for start in range(0, len(source), classifier.batch_size):
     batch = [
