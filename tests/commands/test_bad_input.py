@@ -2,12 +2,17 @@
 
 import importlib
 import json
+import pathlib
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 from fusion_jax.commands import app
+
+TESTS = pathlib.Path(__file__).resolve().parents[1]
+IMAGE = TESTS / 'testdata' / 'terramesh' / 'DEM' / '282D_485L_3_3.tif'
 
 # {package: modules of ours that import it}.
 READERS = {
@@ -48,10 +53,21 @@ def _block(monkeypatch):
 
 @pytest.fixture(name='folder')
 def _folder(tmp_path, monkeypatch):
-  """A working directory with an empty file and an empty folder."""
+  """A working directory with files and folders that no command can use."""
   monkeypatch.chdir(tmp_path)
   (tmp_path / 'file').touch()
-  (tmp_path / 'empty').mkdir()
+  for name in ('empty', 'no_table', 'no_columns', 'no_rows', 'pictures'):
+    (tmp_path / name).mkdir()
+  for name in ('no_table', 'no_columns', 'no_rows'):
+    (tmp_path / name / 'DEM').mkdir()
+    shutil.copy(IMAGE, tmp_path / name / 'DEM')
+  (tmp_path / 'no_columns' / 'samples.csv').write_text('sample_id\na\n')
+  columns = 'sample_id,lat,lon,s2_datetime_utc\n'
+  (tmp_path / 'no_rows' / 'samples.csv').write_text(columns)
+  (tmp_path / 'pictures' / 'NL_40683280W.jpg').touch()
+  (tmp_path / 'empty.py').touch()
+  (tmp_path / 'syntax.py').write_text('def (')
+  (tmp_path / 'list.json').write_text('[]')
   return tmp_path
 
 
@@ -71,6 +87,10 @@ SEARCH = 'search rice --index empty'
 CALIBRATE = 'calibrate --checkpoint empty --data empty'
 CONVERT = 'convert clip --out out --source openai/clip-vit-base-patch32'
 BASELINE = 'clip-baseline --clip empty --source file --data empty --out out'
+
+PHOTOS = 'prepare photos --clip empty --out vectors'
+SAMPLES = 'prepare samples --out out'
+SIMULATED = 'prepare simulated --out out'
 
 
 @pytest.mark.parametrize(
@@ -121,12 +141,39 @@ def test_a_missing_extra_is_named(line, package, extra, folder, block, capsys):
     (BASELINE, 'empty'),
     ('train --config pretrian', 'no configuration pretrian. Did you mean pre'),
     ('train', 'needs --config'),
+    ('train --confg pretrain', 'no flag --confg. Did you mean --config?'),
+    ('train --config.seed=1', 'needs --config'),
+    ('train --config syntax.py', 'syntax.py cannot be run as Python (Syntax'),
+    ('train --config empty.py', 'empty.py has no function get_config'),
+    ('map --scene x --out m.tif --checkpoint=', '--checkpoint is empty'),
+    (f'{PHOTOS} --source pictures', 'empty holds no checkpoint'),
+    ('prepare series --series tp_hourly --out out --blocks list.json', 'table'),
+    (f'{SIMULATED} --splits train=1 train=2', 'train is named twice'),
+    (f'{SIMULATED} --out file', 'file is a file; give the path of a folder'),
+    (f'{SAMPLES} --source empty', 'empty has no folder of a modality'),
+    (f'{SAMPLES} --source no_table', 'samples.csv is missing; write one with'),
+    (f'{SAMPLES} --source no_columns', 'lacks the columns lat, lon, s2_date'),
+    (f'{SAMPLES} --source no_rows', 'samples.csv has no row'),
+    (f'{SAMPLES} --source no_table --weather none', 'none does not exist'),
+    (f'{SAMPLES} --source no_table --weather empty', 'is an empty folder'),
+    ('prepare worldcereal --out out --source file', 'file is cut short or no'),
     ('gnerate', "no 'gnerate'. Did you mean generate?"),
   ],
 )
 def test_a_mistake_is_told_in_one_line(line, message, folder, capsys):
   (message_line,), _ = error_line(capsys, line)
   assert message in message_line
+
+
+def test_a_failed_preparation_leaves_the_folder_free(folder, capsys):
+  error_line(capsys, f'{SAMPLES} --source empty')
+  (message,), _ = error_line(capsys, f'{SAMPLES} --source no_rows')
+  assert 'has no row' in message
+  error_line(capsys, f'{PHOTOS} --source pictures')
+  (message,), _ = error_line(
+    capsys, f'{PHOTOS} --source pictures --clip no_rows'
+  )
+  assert 'no_rows holds no checkpoint' in message
 
 
 @pytest.mark.parametrize('line', [MAP, f'{MAP} --sed 3', 'train --config x'])

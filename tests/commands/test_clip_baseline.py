@@ -10,6 +10,7 @@ import pytest
 
 h5py = pytest.importorskip('h5py')
 
+from fusion_jax import datasets
 from fusion_jax.commands import app
 from fusion_jax.data import composites, labels, prompt_files
 from fusion_jax.data.transforms import pixels as pixel_transforms
@@ -76,8 +77,8 @@ def _folder(tmp_path, monkeypatch):
     )
 
   monkeypatch.setattr(
-    'fusion_jax.inference.load',
-    lambda folder: types.SimpleNamespace(
+    'fusion_jax.inference.load_as',
+    lambda kind, folder: types.SimpleNamespace(
       width=int(pathlib.Path(folder).name),
       embed_images=embed_images,
       embed_texts=embed_texts,
@@ -198,6 +199,12 @@ def test_another_clip_or_missing_places_are_errors(folder):
   arguments = folder / 'test.h5', folder / 'data', folder / 'out'
   with pytest.raises(ValueError, match='16 dimensions, 24 gives 24'):
     clip_baseline.run('24', *arguments)
+  recipe = datasets.Simulated(
+    image_size=16, images=('DEM',), splits={'test': 1}
+  )
+  datasets.prepare(recipe, folder / 'images')
+  with pytest.raises(ValueError, match='images has no vectors of photos; name'):
+    clip_baseline.run('16', arguments[0], folder / 'images', folder / 'out')
   with h5py.File(folder / 'test.h5', 'a') as file:
     del file['Lucas_Point_test4']
   with pytest.raises(ValueError, match='test.h5, Lucas_Point_test4: '):

@@ -23,6 +23,11 @@ def fail(error, *argv):
     (ValueError(), 1, 'ValueError'),
     (FileNotFoundError(2, 'No such file', 'a.tif'), 1, 'a.tif: No such file'),
     (FileExistsError('map.tif is there'), 1, 'map.tif is there'),
+    (
+      FileExistsError(17, 'File exists', 'a'),
+      1,
+      'a is a file; give the path of a folder',
+    ),
     (FloatingPointError('loss at step 3'), 1, 'loss at step 3'),
     (extras.MissingExtraError('install it'), 1, 'install it'),
   ],

@@ -142,3 +142,8 @@ def test_a_target_that_is_no_series_raises(scene):
     scene_series.generate_series(
       Recorder(), geotiff.read_scene(scene), 'coords'
     )
+
+
+def test_a_time_that_is_none_is_refused(scene):
+  with pytest.raises(ValueError, match="'soon' is no time in UTC such as"):
+    geotiff.read_scene(scene, time='soon')

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from fusion_jax import geo
+from fusion_jax import datasets, geo
 from fusion_jax.commands import app
 from fusion_jax.convert import checkpoints, write_clip
 from fusion_jax.data import prompt_files, prompts
@@ -251,6 +251,40 @@ def test_models_of_another_kind_are_refused(folder, tmp_path):
       )
   with pytest.raises(ValueError, match='encoder holds no CLIP; convert one'):
     text_search.query_vector('rice', clip=folder / 'encoder')
+
+
+def test_a_map_is_not_called_as_its_picture(folder, tmp_path, capsys):
+  with pytest.raises(SystemExit):
+    run(folder, tmp_path / 'map.png', *FLAGS)
+  assert 'name the map itself' in capsys.readouterr().err
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_month_that_is_none_is_refused(folder, tmp_path, capsys):
+  with pytest.raises(SystemExit):
+    run(folder, tmp_path / 'map.tif', *FLAGS, '--start', '2020-13')
+  assert '--start 2020-13 is no month; write' in capsys.readouterr().err
+
+
+def test_a_data_set_without_pixels_calibrates_nothing(folder, tmp_path):
+  recipe = datasets.Simulated(image_size=16, images=('DEM',), splits={'val': 1})
+  data = datasets.prepare(recipe, tmp_path)
+  statistics = json.loads((folder / 'data' / 'statistics.json').read_text())
+  (data / 'statistics.json').write_text(json.dumps(statistics))
+  with pytest.raises(ValueError, match='has no pixels; name a data set of'):
+    temperature.calibrate(
+      folder / 'encoder',
+      data,
+      prompts=folder / 'prompts.npz',
+      label='land_cover',
+    )
+
+
+def test_a_cut_file_of_vectors_is_told(folder, tmp_path):
+  path = tmp_path / 'cut.npz'
+  path.write_bytes((folder / 'prompts.npz').read_bytes()[:100])
+  with pytest.raises(ValueError, match='cut.npz: it is cut short or no .npz'):
+    prompt_files.read(path)
 
 
 @pytest.mark.parametrize('flags', [('--count', '0'), ('--apart_m', '-1')])

@@ -122,6 +122,11 @@ def test_an_unknown_target_raises(model, images):
     model.generate({'S2L2A': images}, 'tp_hourly')
 
 
+def test_no_samples_are_refused(model, images):
+  with pytest.raises(ValueError, match='num_samples=0: give 1 sample or more'):
+    model.generate({'S2L2A': images}, num_samples=0)
+
+
 def test_a_folder_without_a_run_raises(tmp_path):
   with pytest.raises(checkpoint.CheckpointError, match='no checkpoint'):
     fusion_jax.load(tmp_path)
