@@ -84,6 +84,11 @@ def test_hooks_format_with_the_version_of_the_checks():
   assert versions == {ruff.specifier}
 
 
+def test_a_benchmark_hides_no_package():
+  names = {path.stem for path in (source.ROOT / 'benchmarks').glob('*.py')}
+  assert not names & {needed.name for needed in REQUIRED}
+
+
 def test_workflow_runs_every_part_of_the_checks():
   workflow = yaml.safe_load(
     (source.ROOT / '.github' / 'workflows' / 'checks.yml').read_text()

@@ -1,6 +1,6 @@
 r"""Times an image tokenizer against a plain matrix product, same process.
 
-  python -m benchmarks.tokenizers [--modality=S2L2A] [--image_size=224]
+  python -m benchmarks.image_tokenizers [--modality=S2L2A] [--image_size=224]
 
 Encoding one image to ids and one step of the UNet, published size, batch 1,
 float32, random weights. The yardstick is the median 2048 x 2048 x 2048 product,
