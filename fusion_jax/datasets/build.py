@@ -180,6 +180,11 @@ def _is_done(
         f'{out} holds records of unknown origin (there is no '
         f'{description.FILE}); choose another folder.'
       )
+    if (out / layout.STATISTICS).exists():  # Those of a run are not replaced.
+      raise ValueError(
+        f'{out} holds a run or weights: there is {layout.STATISTICS}, but no '
+        f'{description.FILE}; choose another folder.'
+      )
     return False
   if settings.overwrite:
     if settings.shard != (0, 1):

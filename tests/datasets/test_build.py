@@ -165,6 +165,13 @@ def test_overwriting_deletes_nothing_but_the_data_set(tmp_path):
   assert (tmp_path / 'mine.txt').read_text() == 'keep'
 
 
+def test_a_run_is_not_made_a_data_set(tmp_path):
+  (tmp_path / 'statistics.json').write_text('{}')
+  with pytest.raises(ValueError, match='holds a run or weights'):
+    datasets.prepare(SMALL, tmp_path)
+  assert (tmp_path / 'statistics.json').read_text() == '{}'
+
+
 def test_folder_with_foreign_records_is_left_alone(tmp_path):
   (tmp_path / 'train-00000-of-00001.array_record').write_bytes(b'')
   with pytest.raises(ValueError, match='records of unknown origin'):
