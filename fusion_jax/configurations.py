@@ -62,6 +62,11 @@ def load(text: str = 'pretrain') -> ml_collections.ConfigDict:
   try:
     spec.loader.exec_module(module)
   except Exception as error:  # Whatever the file of a user does.
+    if isinstance(error, ImportError) and error.name == 'configs':
+      raise ValueError(
+        f'{path} imports configs, which is fusion_jax.configs now; write '
+        '`from fusion_jax.configs import common`.'
+      ) from error
     raise ValueError(
       f'{path} cannot be run as Python ({type(error).__name__}: {error}); '
       'repair it.'

@@ -66,6 +66,8 @@ def _folder(tmp_path, monkeypatch):
   (tmp_path / 'no_rows' / 'samples.csv').write_text(columns)
   (tmp_path / 'pictures' / 'NL_40683280W.jpg').touch()
   (tmp_path / 'empty.py').touch()
+  monkeypatch.setitem(sys.modules, 'configs', None)
+  (tmp_path / 'older.py').write_text('from configs import common')
   (tmp_path / 'syntax.py').write_text('def (')
   (tmp_path / 'list.json').write_text('[]')
   return tmp_path
@@ -144,6 +146,7 @@ def test_a_missing_extra_is_named(line, package, extra, folder, block, capsys):
     ('train --confg pretrain', 'no flag --confg. Did you mean --config?'),
     ('train --config.seed=1', 'needs --config'),
     ('train --config syntax.py', 'syntax.py cannot be run as Python (Syntax'),
+    ('train --config older.py', 'write `from fusion_jax.configs import'),
     ('train --config empty.py', 'empty.py has no function get_config'),
     ('map --scene x --out m.tif --checkpoint=', '--checkpoint is empty'),
     (f'{PHOTOS} --source pictures', 'empty holds no checkpoint'),
