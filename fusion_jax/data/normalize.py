@@ -24,6 +24,7 @@ def load_statistics(path: str | os.PathLike[str]) -> dict[str, Any]:
 
   Raises:
     FileNotFoundError: if the folder has no such file.
+    ValueError: if it is damaged.
   """
   file = pathlib.Path(path) / 'statistics.json'
   if not file.exists():
@@ -31,7 +32,12 @@ def load_statistics(path: str | os.PathLike[str]) -> dict[str, Any]:
       f'{file} is missing; `python -m fusion_jax.prepare` writes it with '
       'the examples.'
     )
-  return json.loads(file.read_text())
+  try:
+    return json.loads(file.read_text())
+  except ValueError as error:
+    raise ValueError(
+      f'{file} is damaged ({error}); copy it again, or prepare the data anew.'
+    ) from error
 
 
 def standards(

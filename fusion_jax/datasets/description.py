@@ -133,7 +133,9 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
     content = json.loads(path.read_text())
     described = to_json(from_json(content))
   except ValueError as error:
-    raise ValueError(f'{path} is not understood: {error}') from error
+    raise ValueError(
+      f'{path} is not understood ({str(error).rstrip(".")}).'
+    ) from error
   for name in ('layout', 'version'):  # As they were when it was made.
     described.pop(name, None)
     if name in content:

@@ -268,3 +268,11 @@ def test_missing_and_truncated_shards_raise(folder, tmp_path):
   shard_of[0].write_bytes(whole[: len(whole) * 9 // 10])
   with pytest.raises(ValueError, match="shard of 'train' .* is damaged"):
     pipelines.open_source(copy, 'train')
+
+
+def test_damaged_statistics_name_their_file(tmp_path):
+  (tmp_path / 'statistics.json').write_text('{')
+  with pytest.raises(
+    ValueError, match=r'statistics.json is damaged \(.*copy it'
+  ):
+    normalize.load_statistics(tmp_path)
