@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = '0.1.0'
 
 if TYPE_CHECKING:
-  from fusion_jax import datasets, mapping, modalities
+  from fusion_jax import configurations, datasets, mapping, modalities
   from fusion_jax.inference import (
     BackboneModel,
     ClipModel,
@@ -35,6 +35,7 @@ __all__ = [
   'PixelModel',
   'SeriesCodec',
   '__version__',
+  'configurations',
   'datasets',
   'load',
   'mapping',
@@ -42,7 +43,7 @@ __all__ = [
   'run',
 ]
 
-_MODULES = ('datasets', 'mapping', 'modalities')
+_MODULES = ('configurations', 'datasets', 'mapping', 'modalities')
 _HOMES = {  # {name: module that defines it}.
   'run': 'fusion_jax.runs',
   **dict.fromkeys(
