@@ -116,3 +116,11 @@ def test_prepared_pixels_have_their_own_classes(tmp_path):
 def test_prepare_wants_a_file(tmp_path):
   with pytest.raises(ValueError, match='is no file; worldcereal needs'):
     datasets.prepare(datasets.WorldCereal(source=str(tmp_path)), tmp_path)
+
+
+def test_a_file_that_is_missing_or_no_parquet_is_named(tmp_path):
+  with pytest.raises(FileNotFoundError, match='no file .*a.parquet; give'):
+    labelled_pixels.read_long(tmp_path / 'a.parquet', tmp_path / 'legend.json')
+  (tmp_path / 'a.parquet').touch()
+  with pytest.raises(ValueError, match='a.parquet is cut short or no Parquet'):
+    labelled_pixels.read_wide(tmp_path / 'a.parquet', tmp_path / 'legend.json')

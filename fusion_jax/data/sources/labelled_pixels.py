@@ -90,6 +90,26 @@ class LabelledPixels(NamedTuple):
     return np.array([f'{row}/{column}' for row, column in zip(rows, columns)])
 
 
+def _read_table(path: str | os.PathLike[str]) -> pandas.DataFrame:
+  """The table of a Parquet file.
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    ValueError: if it is no Parquet file.
+  """
+  if not pathlib.Path(path).is_file():
+    raise FileNotFoundError(
+      f'There is no file {path}; give the path of a Parquet file, or of the '
+      'folder that holds one of this name.'
+    )
+  try:
+    return pandas.read_parquet(path)
+  except ValueError as error:  # The errors of pyarrow are of this kind.
+    raise ValueError(
+      f'{path} is cut short or no Parquet file; fetch it again.'
+    ) from error
+
+
 def read_long(
   path: str | os.PathLike[str],
   legend_path: str | os.PathLike[str],
@@ -110,7 +130,7 @@ def read_long(
   Raises:
     ValueError: for an unknown legend, a missing column or missing months.
   """
-  table = pandas.read_parquet(path)
+  table = _read_table(path)
   bands = [f'S2-L2A-{_padded(band)}' for band in composites.BANDS]
   _require(
     path,
@@ -156,7 +176,7 @@ def read_wide(
   Raises:
     ValueError: if a column is missing.
   """
-  table = pandas.read_parquet(path)
+  table = _read_table(path)
   columns = [
     [_wide_column(table.columns, band, step) for band in composites.BANDS]
     for step in range(12)
