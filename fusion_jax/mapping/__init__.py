@@ -1,4 +1,4 @@
-"""Maps of Sentinel-2 time series, searches among them, series of scenes.
+"""Maps Sentinel-2 time series, searches maps, and generates weather of scenes.
 
   from fusion_jax import mapping
   classifier = mapping.load_classifier('runs/aligned', prompts='prompts.npz')
@@ -50,7 +50,7 @@ def __getattr__(name: str) -> Any:
     )
   module = importlib.import_module(f'fusion_jax.mapping.{_HOMES[name]}')
   value = getattr(module, name)
-  globals()[name] = value  # The next use does not come here.
+  globals()[name] = value  # Later uses skip this function.
   return value
 
 

@@ -1,4 +1,4 @@
-"""A scene in blocks: which there are, which are done, what they hold."""
+"""Splits a scene into blocks, and keeps the results of finished blocks."""
 
 import dataclasses
 import json
@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
-_PIXELS = 256 * 256  # Of a block, about.
+_PIXELS = 256 * 256  # Approximate size of a block.
 _SETTINGS = 'settings.json'
 
 
@@ -74,8 +74,8 @@ def split(shape: tuple[int, int], size: tuple[int, int]) -> list[Block]:
 class Finished:
   """The finished blocks of a map, each in a file of its own.
 
-  A file gets its name when it is whole, so whatever stopped the work, what is
-  there counts.
+  A file gets its name only when it is complete, so every file that exists can
+  be used, however the work was stopped.
   """
 
   def __init__(
@@ -84,12 +84,12 @@ class Finished:
     settings: Mapping[str, Any],
     anew: bool = False,
   ):
-    """Makes the folder, or goes on in it.
+    """Makes the folder, or continues with the blocks in it.
 
     Args:
       folder: folder of the files.
-      settings: all that decides what blocks hold.
-      anew: whether finished blocks are dropped.
+      settings: all settings that the content of a block depends on.
+      anew: whether to drop finished blocks and start again.
 
     Raises:
       ValueError: if the folder was begun with other settings.
@@ -118,7 +118,7 @@ class Finished:
     return self._path(block).exists()
 
   def write(self, block: Block, arrays: Mapping[str, np.ndarray]) -> None:
-    """Keeps the arrays of a block, {name: [Y, X, ...]}."""
+    """Stores the arrays of a block, {name: [Y, X, ...]}."""
     named_arrays = cast(
       Any, arrays
     )  # NumPy's types take any name for an option.
@@ -138,7 +138,7 @@ class Finished:
 
 
 def _write(path: pathlib.Path, write: Callable[[Any], Any]) -> None:
-  """Writes a file that is whole once it has its name."""
+  """Writes a file under a temporary name, then renames it."""
   temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
   with open(temporary, 'wb') as file:
     write(file)

@@ -1,4 +1,4 @@
-"""Confidence that means something: one temperature, fitted on labelled pixels.
+"""Calibrates confidences by one temperature, fitted on labelled pixels.
 
 Source: Guo et al. 2017, arXiv:1706.04599, Sec. 4.2 (temperature scaling) and
 2 (expected calibration error).
@@ -14,13 +14,13 @@ import numpy as np
 from scipy import optimize, special
 
 FILE = 'calibration.json'
-_BINS = 15  # Of the error, as in the source.
-_RANGE = np.log(1e-2), np.log(1e2)  # Of the temperature.
+_BINS = 15  # Of the calibration error, as in the source.
+_RANGE = np.log(1e-2), np.log(1e2)  # Range of the logarithm of temperatures.
 
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-  """A temperature for scores of some classes.
+  """A softmax temperature for the scores of a set of classes.
 
   Attributes:
     classes: names; another set of classes needs another temperature.
@@ -29,7 +29,7 @@ class Calibration:
     error_before: expected calibration error on these at temperature 1.
     error: expected calibration error at `temperature`, measured on the pixels
       that it was fitted on.
-    data: what these pixels are.
+    data: description of these pixels.
   """
 
   classes: tuple[str, ...]
@@ -43,13 +43,13 @@ class Calibration:
 def fit(
   scores: np.ndarray, labels: np.ndarray, classes: Sequence[str], data: str = ''
 ) -> Calibration:
-  """Fits the temperature under which labels are likeliest.
+  """Fits the temperature that maximises the likelihood of the labels.
 
   Args:
     scores: [N, C] scores before the softmax.
     labels: int [N] in [0, C); pixels with other values are left out.
     classes: names of the C classes.
-    data: what the pixels are, kept with the calibration.
+    data: description of the pixels, stored with the calibration.
 
   Returns:
     `Calibration`.

@@ -1,4 +1,4 @@
-"""The classes of a map: those of prompts, or of the model's own classifier."""
+"""Finds the classes of a map, from prompts or from the model's classifier."""
 
 import os
 from typing import Any
@@ -25,19 +25,19 @@ def load_classifier(
   temperature: float = 0.0,
   batch_size: int = 0,
 ) -> classify.Classifier:
-  """Loads a model of pixels with the classes that a map tells apart.
+  """Loads a pixel model with the classes of a map.
 
   Args:
     checkpoint: work directory of a run of configs/align_pixels.py, or a
       converted encoder of pixels.
-    which: 'last', 'best' or a step.
-    prompts: see `find`.
+    which: checkpoint to load: 'last', 'best' or the number of a step.
+    prompts: file of texts or of prompt vectors, see `find`.
     part: table of a JSON file of prompts, see `prompt_files.read`.
-    clip: see `find`.
+    clip: folder of a converted CLIP that reads the texts, see `find`.
     setting: time steps of the year that the model sees, see
       `classify.Classifier`.
-    temperature: see `find`.
-    batch_size: pixels of a device at a time; 0 takes what suits it.
+    temperature: temperature of the softmax, see `find`.
+    batch_size: pixels per device and call; 0 takes a size that suits it.
 
   Raises:
     ValueError: if the checkpoint holds no model of pixels, or as `find`.
@@ -74,7 +74,7 @@ def find(
   clip: str | os.PathLike[str] = '',
   temperature: float = 0.0,
 ) -> tuple[classify.Classes, calibration_lib.Calibration | None]:
-  """The classes, and the calibration that the checkpoint has for them.
+  """Returns the classes, and the calibration of the checkpoint for them.
 
   Args:
     model: `pixel_model.PixelModel`.

@@ -1,4 +1,4 @@
-"""Pixels' years to class, confidence and vector, on all devices."""
+"""Classifies and embeds years of pixels, on all devices."""
 
 import dataclasses
 import zlib
@@ -21,12 +21,12 @@ DEFAULT_SCALE = 100.0
 # Pixels of a device at a time: small batches stay in the caches of a CPU.
 _BATCH = {'cpu': 128}
 _BATCH_ELSEWHERE = 4096
-_LARGEST = 127  # Of int8.
+_LARGEST = 127  # Largest value of int8.
 
 
 @dataclasses.dataclass(frozen=True)
 class Classes:
-  """What a map tells apart.
+  """The classes of a map.
 
   Attributes:
     names: names of the C classes.
@@ -44,13 +44,13 @@ class Classifier:
   """A pixel model with its classes, compiled for the devices.
 
   Attributes:
-    side: k, pixels a side that the encoder sees.
-    width: E, of the vectors.
-    classes: `Classes`.
-    batch_size: pixels of a call, over all devices.
+    side: number k of pixels per side that the encoder sees.
+    width: width E of the vectors.
+    classes: the `Classes` of the map.
+    batch_size: number of pixels per call, over all devices.
     setting: 'monthly', 'quarterly' or 'single'.
-    comparable_with: 'texts', where vectors lie in CLIP's space; 'each other'
-      of a model with its own classifier.
+    comparable_with: 'texts' if vectors lie in CLIP's space; 'each other' for a
+      model with its own classifier.
     missing_bands: names of bands that the model was trained without.
     label: label that the model's own classifier was trained on, such as
       'land_cover'; '' without one.
@@ -74,7 +74,8 @@ class Classifier:
       classes: `Classes`.
       setting: 'monthly', 'quarterly' or 'single'; '' as trained, else
         monthly.
-      batch_size: pixels of a device at a time; 0: 128 on CPU, 4096 elsewhere.
+      batch_size: pixels per device and call; 0 takes 128 on CPU and 4096 on
+        other devices.
       devices: devices to use; all by default.
       calibration: `calibration.Calibration` behind the temperature.
 
@@ -117,7 +118,7 @@ class Classifier:
     self._score = self._compile(lambda *args: self._scores(*args)[0])
 
   def _compile(self, function: Callable) -> Callable:
-    """A function of parameters and a batch, split over the devices."""
+    """Compiles a function of parameters and a batch for all devices."""
     whole = sharding.replicated(self._mesh)
     split = sharding.batch_sharding(self._mesh)
     return jax.jit(
@@ -125,7 +126,7 @@ class Classifier:
     )
 
   def prepare(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scales pixels as the encoder reads them, see `Scale`.
+    """Scales pixels to the range that the encoder reads, see `Scale`.
 
     Args:
       pixels: [B, 12, C, k, k] reflectance x 10,000, NaN = missing.
@@ -138,11 +139,11 @@ class Classifier:
   def run(
     self, pixels: np.ndarray, keep: np.ndarray, with_vectors: bool = False
   ) -> dict[str, jax.Array]:
-    """Starts a batch; what it gives is ready later.
+    """Starts the computation of a batch, without waiting for the result.
 
     Args:
-      pixels: [B, 12, C, k, k] of `prepare`, B up to `batch_size`.
-      keep: bool [B, 12].
+      pixels: [B, 12, C, k, k] as returned by `prepare`, B <= `batch_size`.
+      keep: bool [B, 12], which months exist.
       with_vectors: whether the vectors are returned, too.
 
     Returns:
@@ -154,7 +155,7 @@ class Classifier:
     return function(self._params, *self._place(pixels, keep))
 
   def scores(self, pixels: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    """Returns what the softmax takes at temperature 1, [B, C].
+    """Returns the scores [B, C], the input of the softmax at temperature 1.
 
     Args:
       pixels: [B, 12, C, k, k] of `prepare`, B up to `batch_size`.
@@ -172,7 +173,7 @@ class Classifier:
     return f'{total:08x}'
 
   def _place(self, pixels, keep):
-    """A batch filled up and split over the devices."""
+    """Fills a batch up to its full size and splits it over the devices."""
     num_missing = self.batch_size - len(pixels)
     if num_missing:
       pixels, keep = (
@@ -217,7 +218,7 @@ class Classifier:
       )
     if classes.vectors is not None and own:
       raise ValueError(
-        'The model is a classifier of its own classes, whose vectors are not '
+        'The model has a classifier of its own, and its vectors are not '
         "in CLIP's space: leave out --prompts, or take a run of "
         'configs/align_pixels.py without supervised=.'
       )

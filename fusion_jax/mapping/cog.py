@@ -1,4 +1,4 @@
-"""Maps as Cloud-Optimised GeoTIFF: class and confidence."""
+"""Writes maps of class and confidence as Cloud-Optimised GeoTIFF."""
 
 import colorsys
 import json
@@ -57,14 +57,17 @@ _COLOURS = {
   'rock': '#c8b496',
   'sand': '#e6d7b4',
 }
-_EXTRA_SAMPLES, _UNSPECIFIED = 338, 0  # Of the TIFF specification.
+_EXTRA_SAMPLES, _UNSPECIFIED = (
+  338,
+  0,
+)  # A tag and a value of the TIFF specification.
 
 
 def colours(names: Sequence[str]) -> dict[int, tuple[int, int, int]]:
-  """Returns {index: (red, green, blue)} of class names, all different.
+  """Returns {index: (red, green, blue)} of class names, no two the same.
 
-  Names of land cover get the colours that maps give them; the others, and a
-  second one of the same colour, get hues as far apart as may be.
+  Names of land cover get the usual colours of maps. All others, and a second
+  name with a colour that is already used, get hues that are far apart.
   """
   colour_of_class, used = {}, set()
   for i, name in enumerate(names):
@@ -104,10 +107,10 @@ def write(
     crs: coordinate system, as rasterio has it.
     transform: affine transform from pixels to coordinates.
     names: names of the classes.
-    tags: {name: text} that the file keeps.
+    tags: {name: text}, stored as tags of the file.
 
   Raises:
-    ValueError: for more than 255 classes.
+    ValueError: if there are more than 255 classes.
   """
   if len(names) > _MOST_CLASSES:
     raise ValueError(f'{len(names)} classes; a map holds {_MOST_CLASSES}.')
@@ -196,7 +199,7 @@ def read_small(
 
 
 def _write_categories(path, names):
-  """The category names, where GDAL and QGIS look for them."""
+  """Writes the category names to the file where GDAL and QGIS look for them."""
   rows = ''.join(
     f'<Category>{saxutils.escape(name)}</Category>' for name in names
   )
@@ -208,7 +211,7 @@ def _write_categories(path, names):
 
 
 def _no_alpha(path):
-  """Marks the second band as data: GDAL's COG takes it for transparency.
+  """Marks the second band as data, which GDAL's COG takes for transparency.
 
   The tag ExtraSamples of every image in the file is set in its place, so the
   layout stays.

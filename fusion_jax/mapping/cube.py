@@ -1,7 +1,7 @@
-"""A Sentinel-2 time series of an area, read block by block as months.
+"""Reads a Sentinel-2 time series of an area block by block, as months.
 
-Readers of formats give a `cube_sources.Source`; here its acquisitions become
-the twelve months that an encoder reads.
+The reader of a format is a `cube_sources.Source`; this module turns its
+acquisitions into the twelve months that an encoder reads.
 """
 
 from collections.abc import Sequence
@@ -15,21 +15,21 @@ from fusion_jax.data import composites
 from fusion_jax.mapping import cube_sources
 
 _COUNTS = cube_sources.COUNTS
-_NO_DATA_CLASS = 0  # Of the scene classification.
-_SAMPLE = 128  # Pixels a side of a window that is looked at first.
+_NO_DATA_CLASS = 0  # "No data" of the scene classification.
+_SAMPLE = 128  # Pixels per side of the windows that check the scale.
 _BRIGHT = 6.5  # More reflectance than any surface or cloud has.
 _OFFSET_SINCE = np.datetime64('2022-01-25')  # Processing baseline 04.00.
 
 
 class Cube:
-  """The months of an area.
+  """The twelve months of an area.
 
   Attributes:
-    source: `cube_sources.Source`.
+    source: reader of the files.
     sources: {band: band of the source, or '0'}.
-    shape: (rows, columns).
-    declared: `cube_sources.Declared`.
-    months: [S] 0 .. 11 of the acquisitions, -1 of those not read.
+    shape: numbers of rows and columns.
+    declared: what the user states about the files.
+    months: int [S], month 0 .. 11 of each acquisition; -1 if it is not read.
   """
 
   def __init__(
@@ -43,9 +43,9 @@ class Cube:
     """Checks bands, dates and the scale of some of the values.
 
     Args:
-      source: `cube_sources.Source`.
-      declared: `cube_sources.Declared`.
-      missing: see `bands.stand_ins`.
+      source: reader of the files.
+      declared: what the user states about the files.
+      missing: names of bands that the source lacks, see `bands.stand_ins`.
       unread: bands that the model was trained without.
 
     Raises:
@@ -121,7 +121,7 @@ class Cube:
     return np.pad(pixels, [(0, 0), (0, 0), *margins], 'symmetric')
 
   def _clear(self, rows: slice, columns: slice) -> np.ndarray | None:
-    """Bool [S, Y, X], or None where there is no classification."""
+    """Returns clear pixels, bool [S, Y, X]; None without a classification."""
     if bands_lib.SCENE_CLASS not in self.source.bands:
       return None
     classes = self.source.read(bands_lib.SCENE_CLASS, rows, columns)
@@ -130,7 +130,7 @@ class Cube:
   def _compose(
     self, values: np.ndarray, clear: np.ndarray | None
   ) -> np.ndarray:
-    """[12, Y, X] of [S, Y, X]."""
+    """Composes acquisitions [S, Y, X] to months [12, Y, X]."""
     if clear is not None:
       values = np.where(clear, values, np.float32(np.nan))
     composed = np.full(
@@ -145,7 +145,7 @@ class Cube:
     return composed
 
   def _check_values(self) -> None:
-    """Looks at windows along the diagonal, and at the corners' ends."""
+    """Checks the values of windows along the diagonal and in the corners."""
     ends = [max(size - _SAMPLE, 0) for size in self.shape]
     starts = {
       tuple(int(end * part) for end in ends) for part in (0, 0.25, 0.5, 0.75, 1)
@@ -171,13 +171,13 @@ class Cube:
 def _months(
   source: cube_sources.Source, declared: cube_sources.Declared
 ) -> np.ndarray:
-  """[S] 0 .. 11, -1 outside of the twelve months."""
+  """Returns the month of each step, int [S] 0 .. 11; -1 if it is not read."""
   if declared.months:
     if len(declared.months) != len(source.dates) or not all(
       1 <= month <= 12 for month in declared.months
     ):
       raise ValueError(
-        f'--months {" ".join(map(str, declared.months))}: wanted is 1 .. 12 '
+        f'--months {" ".join(map(str, declared.months))}: expected 1 .. 12 '
         f'for each of the {len(source.dates)} steps of {source.name}.'
       )
     return np.array(declared.months) - 1
@@ -216,13 +216,13 @@ def _month(text: str) -> np.datetime64:
 
 
 def _inside(part: slice, size: int) -> tuple[slice, tuple[int, int]]:
-  """The part of a slice within [0, size), and how much lies on its sides."""
+  """Returns the part of a slice within [0, size), and the margins outside."""
   start, stop = max(part.start, 0), min(part.stop, size)
   return slice(start, stop), (start - part.start, part.stop - stop)
 
 
 def _lower_median(values: np.ndarray) -> np.ndarray:
-  """[...] of [A, ...] without NaN, lower of the two in the middle; or NaN."""
+  """Returns the lower median [...] of [A, ...] without NaN; NaN if all are."""
   ordered = np.sort(values, axis=0)  # NaN last.
   middle = np.maximum(np.isfinite(values).sum(0) - 1, 0) // 2
   return np.take_along_axis(ordered, middle[None], axis=0)[0]

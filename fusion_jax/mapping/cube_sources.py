@@ -1,4 +1,4 @@
-"""What a reader of a format gives, and what a user says about the file."""
+"""The interface of readers of cubes, and what a user states about the files."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -35,20 +35,20 @@ class Encoding:
 
 @dataclasses.dataclass(frozen=True)
 class Declared:
-  """What the user says about a cube; '' and None leave it to the file.
+  """What the user states about a cube; '' and None leave it to the file.
 
   Attributes:
     scale: factor of a value in its reflectance. Default: as the file
       declares, else 0.0001.
     offset: reflectance of the value 0. Default: as the file declares, else 0.
-      Products since January 2022 that still carry
-      the offset of their processing baseline have -0.1.
+      Products since January 2022 that still carry the offset of their
+      processing baseline have -0.1.
     nodata: the value that means "missing", whatever the file declares.
-      Default: as the file declares, else 0 of integers, which is what the
-      products themselves have.
-    months: 1 .. 12 of each step, of files without dates.
-    start: 'YYYY-MM', the first of the twelve months, of longer series.
-    crs: such as 'EPSG:32631', of files without.
+      Default: as the file declares, else 0 for integers, as in the products
+      themselves.
+    months: month 1 .. 12 of each step, for files without dates.
+    start: 'YYYY-MM', the first of the twelve months, for longer series.
+    crs: coordinate system for files without one, such as 'EPSG:32631'.
   """
 
   scale: float | None = None
@@ -67,7 +67,8 @@ class Declared:
   ) -> Encoding:
     """Returns the encoding of values of a type in a file.
 
-    A declared scale of 1 with offset 0 is what files have that declare none.
+    A declared scale of 1 with offset 0 counts as no declaration, because files
+    without one report these values.
     """
     if (scale, offset or 0.0) in ((1.0, 0.0), (None, 0.0)):
       scale, offset = 1 / COUNTS, 0.0
@@ -89,13 +90,14 @@ class Declared:
 
 
 class Source(Protocol):
-  """What a reader of a format gives.
+  """The interface of the reader of a format.
 
   Attributes:
     name: name of the files, for messages.
     shape: rows and columns, north up.
-    crs: rasterio's, and `transform`: pixel corner to its coordinates.
-    bands: names that there are, 'SCL' included.
+    crs: coordinate system, as rasterio has it.
+    transform: affine map from the corner of a pixel to its coordinates.
+    bands: names of the bands in the files, 'SCL' included.
     dates: [S] datetime64[D] of the acquisitions; NaT where unknown.
     chunk: (rows, columns) that are stored together.
   """

@@ -1,4 +1,4 @@
-"""Embeddings of an area: int8 with one scale a pixel, in Zarr or GeoParquet.
+"""Embeddings of an area as int8 with one scale per pixel, Zarr or GeoParquet.
 
 A vector of length 1 is `embedding * scale`; a pixel without data has scale 0,
 or no row.
@@ -22,7 +22,7 @@ from fusion_jax.mapping import blocks as blocks_lib
 ZARR, PARQUET = '.zarr', '.parquet'
 _LONLAT = 'EPSG:4326'
 _WKB_POINT = b'\x01\x01\x00\x00\x00'  # Little endian, a point.
-_ROWS = 65_536  # Read at a time.
+_ROWS = 65_536  # Number of rows that are read at a time.
 # Longitudes [N], latitudes [N] and vectors [N, E] of one part after another.
 _Vectors = Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]
 
@@ -61,7 +61,7 @@ def write(
     tags: texts that are kept with the embeddings, by name.
 
   Raises:
-    ValueError: if the ending is none of the two.
+    ValueError: if the ending is neither of the two.
   """
   check_path(path)
   path = pathlib.Path(path)
@@ -82,7 +82,7 @@ def read(
   """Yields (lon [N], lat [N], vectors float32 [N, E]) of either format.
 
   Raises:
-    ValueError: if the file is none that `write` wrote.
+    ValueError: if the file was not written by `write`.
   """
   path = pathlib.Path(path)
   try:
@@ -167,7 +167,7 @@ def _write_zarr(path, blocks, shape, block, width, crs, transform, tags):
 
 
 def _write_parquet(path, blocks, width, crs, transform, tags):
-  """One row a pixel with data; a block is a row group."""
+  """Writes one row per pixel with data, and one row group per block."""
   geo = {
     'version': '1.1.0',
     'primary_column': 'geometry',
@@ -207,7 +207,7 @@ def _write_parquet(path, blocks, width, crs, transform, tags):
 
 
 def _points(lon: np.ndarray, lat: np.ndarray) -> list[bytes]:
-  """Points as well-known binary."""
+  """Returns points as well-known binary."""
   pairs = np.stack([lon, lat], axis=-1).astype('<f8')
   return [_WKB_POINT + pair.tobytes() for pair in pairs]
 

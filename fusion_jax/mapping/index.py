@@ -1,7 +1,7 @@
 """An index of embeddings with their places, for nearest neighbours.
 
-Small ones are searched exactly, large ones by faiss's inverted lists with 8
-bits a value.
+Small indices are searched exactly, large ones by faiss's inverted lists with 8
+bits per value.
 """
 
 import dataclasses
@@ -18,10 +18,10 @@ from absl import logging
 from fusion_jax import geo
 
 _INDEX, _PLACES, _ABOUT = 'index.faiss', 'places.npz', 'index.json'
-_EXACT = 200_000  # At most so many vectors are searched one by one.
-_TRAINED_ON = 100_000  # Vectors from which the lists are made.
-_PROBED = 32  # Lists looked into.
-_MORE = 16  # Candidates an answer, where answers must lie apart.
+_EXACT = 200_000  # Up to this number of vectors, all are compared.
+_TRAINED_ON = 100_000  # Number of vectors that the lists are trained on.
+_PROBED = 32  # Number of lists that are searched.
+_MORE = 16  # Candidates per answer, if answers must lie apart.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Answers:
   """The nearest places, the best first.
 
   Attributes:
-    lon: [K] degrees.
-    lat: [K] degrees.
+    lon: float [K], degrees east.
+    lat: float [K], degrees north.
     scores: [K] cosines with the query.
     keys: [K] names of the places, or their numbers in the index.
   """
@@ -45,8 +45,8 @@ class Index:
   """Embeddings of places, ready to be searched.
 
   Attributes:
-    lon: [N] degrees.
-    lat: [N] degrees.
+    lon: float [N], degrees east.
+    lat: float [N], degrees north.
     keys: [N] names of the places.
     about: facts about where the vectors came from.
     width: length E of the vectors.
@@ -75,16 +75,16 @@ class Index:
   def search(
     self, vector: np.ndarray, count: int, apart_m: float = 0.0
   ) -> Answers:
-    """Returns the places whose vectors are nearest to one.
+    """Returns the places whose vectors are nearest to a query.
 
     Args:
-      vector: [E], of any length.
-      count: K, answers.
-      apart_m: least distance between two answers in metres; neighbouring
-        pixels are alike, and one of them says it.
+      vector: float [E], the query, of any norm.
+      count: largest number K of answers.
+      apart_m: least distance between two answers in metres, because
+        neighbouring pixels are alike and one of them is enough.
 
     Returns:
-      `Answers`, K or as many as there are.
+      `Answers`, K of them or fewer if the index has fewer places.
 
     Raises:
       ValueError: if the vector has another width than the index.
@@ -185,7 +185,7 @@ def build(
 
 
 def _empty(width, count, parts):
-  """A faiss index that fits so many vectors, trained where it must be."""
+  """Returns an empty faiss index for `count` vectors, trained if necessary."""
   if count <= _EXACT:
     return faiss.IndexFlatIP(width)
   lists = round(4 * count**0.5)

@@ -1,4 +1,4 @@
-"""Maps of a Sentinel-2 time series of an area, from texts or a classifier."""
+"""Maps a Sentinel-2 time series of an area, from texts or a classifier."""
 
 import os
 import pathlib
@@ -29,23 +29,23 @@ def map_scene(
   block: int = 0,
   overwrite: bool = False,
 ) -> pathlib.Path:
-  """Maps a cube: a Cloud-Optimised GeoTIFF on its grid, and a picture.
+  """Maps a cube as a Cloud-Optimised GeoTIFF on its grid, with a picture.
 
   Band 1 is the class (255 = no data, with colours and names), band 2 the
   confidence in percent. Months are placed by calendar and absent ones masked;
   a month with several acquisitions takes the lower median of the clear ones.
-  Stopped, the same call goes on where it was.
+  If it was stopped, the same call continues where it was.
 
   Args:
     classifier: model with its classes, as of `class_prompts.load_classifier`.
     paths: files of the cube, see `open_cube.open_cube`.
     out: GeoTIFF to write; the picture has the same name with '.png'.
-    declared: what the files of the cube do not say, or say wrong.
+    declared: what the files of the cube do not state, or state wrongly.
     missing_bands: names of bands that the cube lacks, see `bands.stand_ins`.
     embeddings: '.zarr' or '.parquet' to write with the vectors of all pixels;
       '' for none.
     block: pixels per side of a block; 0 takes what suits the cube.
-    overwrite: replace a map that is there, and start anew.
+    overwrite: whether to replace an existing map, and to start again.
 
   Returns:
     The path of the map.

@@ -21,20 +21,20 @@ def open_cube(
   missing: Sequence[str] = (),
   unread: Sequence[str] = (),
 ) -> cube_lib.Cube:
-  """Opens the cube that lies in files.
+  """Opens the cube that is stored in files.
 
   Args:
     paths: one Zarr store or NetCDF file; or rasters, folders of these, or
       STAC items.
-    declared: `cube_sources.Declared`.
-    missing: names of bands that it lacks, see `bands.stand_ins`.
+    declared: what the user states about the files.
+    missing: names of bands that the cube lacks, see `bands.stand_ins`.
     unread: names of bands that the model was trained without.
 
   Returns:
     `cube.Cube`.
 
   Raises:
-    FileNotFoundError: if there is nothing.
+    FileNotFoundError: if a path does not exist or holds no cube.
     ValueError: see `cube.Cube` and the readers.
   """
   declared = declared or cube_sources.Declared()
@@ -70,7 +70,7 @@ def _source(paths, declared):
 
 
 def _files(paths):
-  """Rasters and items of paths; of a folder its items, else its rasters."""
+  """Returns the rasters and items of paths; of a folder, items come first."""
   files = []
   for path in paths:
     if not path.is_dir():

@@ -1,4 +1,4 @@
-"""Pictures of maps and of answers to a search."""
+"""Draws pictures of maps and of answers to a search."""
 
 import os
 import textwrap
@@ -9,8 +9,8 @@ from matplotlib import figure, patches
 
 from fusion_jax.mapping import cog
 
-_MOST_NAMED = 25  # Classes in a legend.
-_MOST_DOTS = 20_000  # Places drawn behind the answers.
+_MOST_NAMED = 25  # Largest number of classes in a legend.
+_MOST_DOTS = 20_000  # Largest number of places behind the answers.
 
 
 def draw_map(
@@ -53,13 +53,13 @@ def draw_map(
 
 
 def _rgb(colour: tuple[int, int, int]) -> tuple[float, float, float]:
-  """The colour in [0, 1], of one in [0, 255]."""
+  """Returns a colour in [0, 255] as one in [0, 1]."""
   red, green, blue = colour
   return red / 255, green / 255, blue / 255
 
 
 def _name(text: str, width: int = 28) -> str:
-  """In lines, words apart: 'temporary_crops' is an identifier."""
+  """Returns the name of a class in lines, with spaces between its words."""
   return textwrap.fill(text.replace('_', ' '), width)
 
 
@@ -83,7 +83,7 @@ def draw_answers(
     lon: [K] degrees east of the answers, the best first.
     lat: [K] degrees north of the answers.
     scores: [K] cosines.
-    background: (lon, lat) of all places of the index, or of some.
+    background: (lon, lat), degrees of all or some places of the index.
   """
   canvas = figure.Figure(figsize=(8, 6), layout='constrained')
   axes = canvas.add_subplot()

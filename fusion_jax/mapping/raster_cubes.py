@@ -1,4 +1,4 @@
-"""Cubes of GeoTIFFs and other rasters, one or many a date; STAC items."""
+"""Cubes of GeoTIFFs and other rasters, one or several per date; STAC items."""
 
 import dataclasses
 import functools
@@ -27,22 +27,22 @@ _TAGS = (
   'acquisition_time',
   'ACQUISITIONDATETIME',
 )
-_MOST_OPEN = 256  # Files kept open.
+_MOST_OPEN = 256  # Largest number of files that are kept open.
 
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-  """One band at one date in a file.
+  """One band at one date, in a file.
 
   Attributes:
     path: path of the file, or a URL that GDAL opens.
     number: number of the band in the file, from 1.
     band: 'B2' .. 'B12' or 'SCL'.
     date: datetime64[D], NaT if unknown.
-    scale: scale that is declared outside of the file, or None, see
-      `cube_sources.Encoding`.
+    scale: scale that is declared outside of the file (see
+      `cube_sources.Encoding`), or None.
     offset: offset that is declared outside of the file, or None.
-    nodata: missing values that are declared outside of the file.
+    nodata: missing value that is declared outside of the file, or None.
   """
 
   path: str
@@ -57,20 +57,20 @@ class Layer:
 class RasterSource:
   """Rasters as a `cube_sources.Source`, on the grid of the first finest layer.
 
-  Layers on other grids (bands of 20 m, neighbouring zones) are brought onto
-  it by the nearest pixel: values stay those of the sensor, and missing ones
-  do not spread.
+  Layers on other grids (bands of 20 m, neighbouring zones) are resampled to it
+  by the nearest pixel, so that values stay those of the sensor and missing
+  values do not spread.
   """
 
   def __init__(
     self, name: str, layers: Sequence[Layer], declared: cube_sources.Declared
   ):
-    """Looks at every file.
+    """Reads the grid and the encoding of every file.
 
     Args:
       name: name of the files, for messages.
-      layers: `Layer`s. Several of a band and a date are mosaicked, the first
-        that has a value counts.
+      layers: layers of the files. Several layers of one band and date are
+        mosaicked: the first one that has a value counts.
       declared: `cube_sources.Declared`.
 
     Raises:
@@ -129,7 +129,7 @@ class RasterSource:
     return values if classes else encodings(layer).decode(values)
 
   def _set_grid(self, paths):
-    """Takes the grid of the finest file, and its layout."""
+    """Adopts the grid and the layout of the finest file."""
     grids = []
     for path in sorted(paths):
       with _opening(path) as raster:
@@ -158,14 +158,14 @@ class RasterSource:
     )
     if num_outside:
       logging.info(
-        '%d of %d files are brought onto the grid of %s.',
+        '%d of %d files are resampled to the grid of %s.',
         num_outside,
         len(grids),
         path,
       )
 
   def _open(self, path):
-    """A raster on our grid, and what gives the encoding of a layer."""
+    """Returns a raster on the grid of the cube, and the encoding of a layer."""
     raster = _opening(path)
     stored, scales, offsets = raster.nodata, raster.scales, raster.offsets
     dtype = raster.dtypes[0]
@@ -200,7 +200,7 @@ class RasterSource:
 
 
 def layers_of_file(path: str | os.PathLike[str]) -> list[Layer]:
-  """Returns the layers of a raster, by descriptions, tags and name.
+  """Returns the layers of a raster, from its descriptions, tags and name.
 
   A description may be 'B02', or 'B02 2020-11-05'; a file of a single band may
   carry both in its name, as T31UFS_20201105T105231_B02_10m.tif.
@@ -223,7 +223,7 @@ def layers_of_file(path: str | os.PathLike[str]) -> list[Layer]:
 
 
 def date_of(text: str) -> np.datetime64:
-  """Returns the first date in a text, the 1st for a month; NaT for none."""
+  """Returns the first date in a text; the 1st for a month, NaT for none."""
   if match := _DATE.search(text):
     year, month, day = match.groups()
     return np.datetime64(f'{year}-{month}-{day or "01"}', 'D')
@@ -231,7 +231,7 @@ def date_of(text: str) -> np.datetime64:
 
 
 def _order(date: np.datetime64) -> int:
-  """Sorts dates, and makes them keys: NaT is not equal to itself."""
+  """Returns a date as a sortable key; NaT would not be equal to itself."""
   return int(date.astype('datetime64[D]').astype(np.int64))
 
 

@@ -19,8 +19,8 @@ from fusion_jax.mapping import calibration as calibration_lib
 from fusion_jax.mapping import classify, cog
 from fusion_jax.mapping import cube as cube_lib
 
-_AHEAD = 2  # Batches that the devices have before one is fetched.
-_REPORT_S = 30.0  # Between two lines of progress, away from a terminal.
+_AHEAD = 2  # Number of batches on the devices before one is fetched.
+_REPORT_S = 30.0  # Between two lines of progress in a log.
 _NO_CALIBRATION = (
   'Largest share of the softmax over the classes, in percent; not '
   'calibrated, so it ranks pixels but is no probability.'
@@ -37,19 +37,20 @@ def write_map(
   calibration: calibration_lib.Calibration | None = None,
   overwrite: bool = False,
 ) -> pathlib.Path:
-  """Writes the map of a cube, and the embeddings on request.
+  """Writes the map of a cube, and its embeddings on request.
 
-  Stopped anywhere, the next call goes on with the blocks that are not
-  finished; they are kept in OUT.blocks until the map is whole.
+  If a call was stopped, the next one continues with the unfinished blocks.
+  Finished blocks are kept in OUT.blocks until the map is complete.
 
   Args:
-    cube: `cube.Cube`.
-    classifier: `classify.Classifier`.
-    out: GeoTIFF to write, see cog.py.
-    embeddings: Zarr or GeoParquet to write, see embeddings.py; '': none.
+    cube: the time series.
+    classifier: model with its classes.
+    out: GeoTIFF to write, see `cog.write`.
+    embeddings: Zarr or GeoParquet to write, see `embeddings.write`; '' for
+      none.
     block: pixels per side of a block; 0 takes what suits the cube.
     calibration: `calibration.Calibration` behind the temperature, or None.
-    overwrite: whether to replace a map, and to drop what was begun.
+    overwrite: whether to replace an existing map and unfinished blocks.
 
   Returns:
     The path of the map.
@@ -86,7 +87,7 @@ def write_map(
 
 
 def describe(calibration: calibration_lib.Calibration | None) -> str:
-  """Returns what the confidence of a map means, in words."""
+  """Describes what the confidence of a map means."""
   if calibration is None:
     return _NO_CALIBRATION
   return (
@@ -99,7 +100,7 @@ def describe(calibration: calibration_lib.Calibration | None) -> str:
 
 
 class _Progress:
-  """A bar on a terminal, lines elsewhere."""
+  """Shows progress as a bar on a terminal, and as lines in a log."""
 
   def __init__(self, todo):
     self._total = sum(math.prod(part.shape) for part in todo)
@@ -118,7 +119,7 @@ class _Progress:
     self._bar.close()
 
   def done(self, part):
-    """Counts a block."""
+    """Adds a block to the finished ones."""
     count = math.prod(part.shape)
     self._bar.update(count)
     self._done += count
@@ -136,7 +137,7 @@ class _Progress:
 
 
 def _map_block(classifier, pixels, shape, with_vectors):
-  """Arrays of a block, from its pixels with the margin around."""
+  """Computes the arrays of a block from its pixels and their margin."""
   arrays = _empty(shape, classifier.width if with_vectors else 0)
   patches = _patches(pixels, classifier.side)
   inner = (slice(classifier.side // 2, -(classifier.side // 2) or None),) * 2
@@ -170,7 +171,7 @@ def _map_block(classifier, pixels, shape, with_vectors):
 
 
 def _patches(pixels, side):
-  """A function of places [B] of a block to [B, 12, C, k, k]."""
+  """Returns a function from places [B] of a block to [B, 12, C, k, k]."""
   if side == 1:
     flat = pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1)
     flat = np.ascontiguousarray(flat)[..., None, None]
@@ -183,7 +184,7 @@ def _patches(pixels, side):
 
 
 def _empty(shape, width):
-  """Arrays of a block without data."""
+  """Returns the arrays of a block without data."""
   arrays = {
     name: np.full(shape, cog.NODATA, np.uint8)
     for name in ('class', 'confidence')
@@ -197,7 +198,7 @@ def _empty(shape, width):
 
 
 def _read_ahead(cube, parts, side):
-  """Yields (Block, pixels [12, C, Y, X] with the margin); reads one ahead."""
+  """Yields each block with its pixels [12, C, Y, X], and reads one ahead."""
   margin = side // 2
 
   def read(part):
@@ -218,7 +219,7 @@ def _read_ahead(cube, parts, side):
 
 
 def _assemble(cube, classifier, finished, parts, size, targets, calibration):
-  """The files of blocks as one map, and one store of embeddings."""
+  """Writes the finished blocks as one map and one store of embeddings."""
   source, empty = cube.source, True
   tags = {'software': f'fusion_jax {fusion_jax.__version__}'}
 
@@ -253,18 +254,18 @@ def _assemble(cube, classifier, finished, parts, size, targets, calibration):
   )
   if empty:
     logging.warning(
-      'No pixel of %s has data in any month: what means "missing" may be '
-      'wrong (--nodata), or all of it is cloud.',
+      'No pixel of %s has data in any month: the value for "missing" may be '
+      'wrong (--nodata), or the scene is covered by clouds.',
       source.name,
     )
 
 
 def _check(targets, overwrite):
-  """Raises if a file is there, or embeddings have no known ending."""
+  """Raises an error if a file exists, or embeddings have an unknown ending."""
   for path in targets:
     if path.exists() and not overwrite:
       raise FileExistsError(
-        f'{path} is there; pass --overwrite to replace it, or another name.'
+        f'{path} exists; pass --overwrite to replace it, or another name.'
       )
     path.parent.mkdir(parents=True, exist_ok=True)
   if len(targets) > 1:
@@ -275,7 +276,7 @@ def _check(targets, overwrite):
 
 
 def _settings(cube, classifier, size, with_vectors):
-  """All that decides what a block holds."""
+  """Returns all settings that the content of a block depends on."""
   source = cube.source
   return {
     'scene': source.name,

@@ -1,7 +1,7 @@
-"""Weather series of a place, generated from a Sentinel-2 scene of it.
+"""Generates weather series of a place from a Sentinel-2 scene.
 
-The scene has 10 m pixels and the model's own size; of a larger one the centre
-is taken, or all whole tiles around the centre, whose samples are put together.
+The scene has pixels of 10 m. If it is larger than the images of the model, its
+centre is used, or all whole tiles around the centre, whose samples are pooled.
 """
 
 import csv
@@ -31,8 +31,8 @@ class SceneSeries:
       modality.
     time: datetime64[s] [T], valid time in UTC: the hour, or the day.
     scene: `geotiff.Scene` that the series belongs to.
-    picture: float [Y, X, 3] in [0, 1], what the model saw, in red, green and
-      blue.
+    picture: float [Y, X, 3] in [0, 1], red, green and blue of the image that
+      the model saw.
   """
 
   modality: modalities.Modality
@@ -43,7 +43,7 @@ class SceneSeries:
 
   @property
   def table(self) -> dict[str, np.ndarray]:
-    """Mean and quantiles over the samples, {'mean', 'q05', ...: float [T]}."""
+    """Returns mean and quantiles over S, {'mean', 'q05', ...: float [T]}."""
     quantiles = np.quantile(self.samples, QUANTILES, axis=0, method='weibull')
     return {'mean': self.samples.mean(axis=0)} | {
       f'q{round(100 * share):02d}': values
@@ -75,8 +75,8 @@ def generate_series(
     top_k: draw from the k most probable values; 0 draws from all.
     top_p: draw from the values that hold this mass; 0 draws from all.
     seed: seed of the random draws.
-    tiles: use all whole tiles of a larger scene instead of its centre.
-    with_place: show the model latitude and longitude, too.
+    tiles: whether to use all whole tiles of a larger scene, not its centre.
+    with_place: whether the model also sees latitude and longitude.
 
   Returns:
     The series with S samples, `num_samples` or a little more.
@@ -87,7 +87,7 @@ def generate_series(
   _check_target(model, target)
   images = cut(scene.image, model.image_size, tiles)
   logging.info(
-    'Of %d x %d pixels the model sees %d tile(s) of %d x %d%s.',
+    'Of %d x %d pixels, the model sees %d tile(s) of %d x %d%s.',
     *scene.image.shape[:2],
     len(images),
     *images.shape[1:3],
@@ -114,7 +114,7 @@ def generate_series(
 
 
 def _places(scene: Any, count: int) -> dict[str, np.ndarray]:
-  """Latitude and longitude of a scene in degrees, [N] each, for N tiles."""
+  """Returns latitude [N] and longitude [N] of N tiles in degrees."""
   return {
     name: np.full(count, value)
     for name, value in (('lat', scene.lat), ('lon', scene.lon))
@@ -122,7 +122,7 @@ def _places(scene: Any, count: int) -> dict[str, np.ndarray]:
 
 
 def _picture(image: np.ndarray, scene: Any) -> np.ndarray:
-  """Red, green and blue of an image [Y, X, C], stretched to [0, 1]."""
+  """Returns red, green and blue of an image [Y, X, C], stretched to [0, 1]."""
   bands = modalities.IMAGE_FIELDS[scene.name].bands
   red_green_blue = [bands.index(band) for band in ('B04', 'B03', 'B02')]
   return plots.stretch(image[..., red_green_blue])
@@ -143,7 +143,7 @@ def _check_target(model: Any, target: str) -> None:
 
 
 def cut(image: np.ndarray, size: int, tiles: bool = False) -> np.ndarray:
-  """The centre of an image, or all whole tiles around the centre.
+  """Cuts the centre of an image, or all whole tiles around the centre.
 
   Args:
     image: [Y, X, C].
@@ -170,7 +170,7 @@ def cut(image: np.ndarray, size: int, tiles: bool = False) -> np.ndarray:
 
 
 def valid_time(modality: modalities.Modality, acquisition: float) -> np.ndarray:
-  """Valid times of a series, datetime64[s] [T], in UTC.
+  """Returns the valid times of a series, datetime64[s] [T], in UTC.
 
   Args:
     modality: modality of the series, with T leads.
@@ -191,8 +191,8 @@ def write_series(
   """Writes a series as CSV, NetCDF and a plot.
 
   Args:
-    result: the series; the files are called after its scene and modality.
-    out: folder to write, made if need be.
+    result: the series; the files are named after its scene and modality.
+    out: folder to write; it is made if it does not exist.
 
   Returns:
     Paths of the files: SCENE_TARGET.csv (mean and quantiles by lead), .nc
@@ -260,7 +260,7 @@ def _write_netcdf(result: SceneSeries, path: pathlib.Path) -> None:
 def _grid(
   image: np.ndarray, size: int, tiles: bool
 ) -> tuple[int, int, int, int]:
-  """Top, left, rows and columns of the tiles around the centre."""
+  """Returns top, left, rows and columns of the tiles around the centre."""
   height, width = image.shape[:2]
   if min(height, width) < size:
     raise ValueError(
@@ -279,7 +279,7 @@ def _grid(
 def _assemble(
   images: np.ndarray, scene: np.ndarray, size: int, tiles: bool
 ) -> np.ndarray:
-  """The tiles [N, size, size, C] side by side again, [Y, X, C]."""
+  """Puts tiles [N, size, size, C] side by side, [Y, X, C]."""
   _, _, rows, columns = _grid(scene, size, tiles)
   images = images.reshape(rows, columns, *images.shape[1:])
   return images.swapaxes(1, 2).reshape(

@@ -1,4 +1,4 @@
-"""Assets of STAC items as layers of a cube; items as JSON files.
+"""Reads the assets of STAC items, JSON files, as layers of a cube.
 
 Source: STAC 1.0 and 1.1 with the extensions `eo` and `raster`.
 """
@@ -12,9 +12,9 @@ import numpy as np
 from fusion_jax.data import bands as bands_lib
 from fusion_jax.mapping import raster_cubes
 
-# Assets that are no data, or data on a coarser grid.
+# Roles of assets that hold no data, or data on a coarser grid.
 _NO_DATA_ROLES = {'thumbnail', 'overview', 'metadata', 'visual'}
-# True: the offset is in the values already, though it is declared
+# If true, the values already contain the offset, though it is declared
 # (github.com/Element84/earth-search, issues 66 and 71).
 _APPLIED = ('earthsearch:boa_offset_applied', 'sentinel:boa_offset_applied')
 
@@ -23,7 +23,7 @@ def layers(path: str | os.PathLike[str]) -> list[raster_cubes.Layer]:
   """Returns the layers of an item, or of a collection of items.
 
   Args:
-    path: JSON file. Relative links are relative to it.
+    path: JSON file. Its relative links start from its folder.
 
   Raises:
     ValueError: if it holds no item, or one without a date or band.
@@ -84,7 +84,7 @@ def _of_item(item, path):
 
 
 def _name(key, described):
-  """The band of an asset."""
+  """Returns the band of an asset."""
   names = (
     described.get('name', ''),
     key,
@@ -94,7 +94,7 @@ def _name(key, described):
 
 
 def _link(href, path):
-  """A path or URL that GDAL opens."""
+  """Returns a link as a path or URL that GDAL opens."""
   if '://' in href:
     return href.removeprefix('file://')
   return str(path.parent / href)

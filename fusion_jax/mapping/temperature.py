@@ -24,21 +24,21 @@ def calibrate(
   clip: str | os.PathLike[str] = '',
   setting: str = '',
 ) -> calibration_lib.Calibration:
-  """Fits the temperature of a checkpoint's classes and keeps it there.
+  """Fits the temperature of a checkpoint's classes and stores it there.
 
   Maps find it in the checkpoint's calibration.json by the names of the classes.
-  Take places that training has not seen.
+  Use places that training has not seen.
 
   Args:
-    checkpoint: see `class_prompts.load_classifier`.
+    checkpoint: folder of the model, see `class_prompts.load_classifier`.
     data: folder of a prepared data set with labels.
-    which: 'last', 'best' or a step.
+    which: checkpoint to load: 'last', 'best' or the number of a step.
     split: split of the data set.
     label: label whose classes have the names of the prompts' classes, such as
       'land_cover'; '' for the one of a classifier.
-    prompts: see `class_prompts.find`.
+    prompts: file of texts or of prompt vectors, see `class_prompts.find`.
     part: table of a JSON file of prompts, see `prompt_files.read`.
-    clip: see `class_prompts.find`.
+    clip: folder of a converted CLIP, see `class_prompts.find`.
     setting: time steps that the model sees, see `classify.Classifier`.
 
   Returns:
@@ -83,7 +83,7 @@ def _score(
   split: str,
   label: str,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Scores [N, C] at temperature 1 and classes int [N] of all pixels."""
+  """Returns scores [N, C] at temperature 1 and classes int [N] of pixels."""
   names = pixel_transforms.class_names(normalize.load_statistics(data), label)
   order = _match(names, classifier.classes.names, label)
   source = pipelines.open_source(data, split)
@@ -114,9 +114,9 @@ def _score(
 def _match(
   names: Sequence[str], classes: Sequence[str], label: str
 ) -> np.ndarray:
-  """Index among `classes` of each of K names, int [K + 1]; -1 for none.
+  """Returns indices into `classes` of K names, int [K + 1]; -1 for none.
 
-  The last one is -1: index -1 of a pixel without a label stays -1.
+  The last entry is -1, so that index -1 of a pixel without a label stays -1.
   """
   by_name = {name.lower(): i for i, name in enumerate(classes)}
   order = [by_name.get(name.lower(), labels.NONE) for name in names]

@@ -1,4 +1,4 @@
-"""Finds places by a text among embeddings of a map or of a data set."""
+"""Finds places by a text, among the embeddings of a map or of a data set."""
 
 import csv
 import json
@@ -37,14 +37,14 @@ def build_index(
   Args:
     source: embeddings of a map (.zarr or .parquet); or the folder of a
       prepared data set, whose pixels are encoded.
-    folder: folder of the index, made if need be.
+    folder: folder of the index; it is made if it does not exist.
     checkpoint: encoder of pixels, for a data set.
     which: 'last', 'best' or a step of the encoder.
     split: split of the data set.
 
   Raises:
-    ValueError: if vectors are not of CLIP's space, or a data set comes without
-      an encoder of it.
+    ValueError: if vectors do not lie in CLIP's space, or a data set is given
+      without an encoder whose vectors do.
   """
   source = pathlib.Path(source)
   if source.suffix in _EMBEDDINGS:
@@ -105,23 +105,24 @@ def find_places(
   apart_m: float = 0.0,
   out: str | os.PathLike[str] = '',
 ) -> index.Answers:
-  """The places of an index whose vectors are nearest to a text.
+  """Returns the places of an index whose vectors are nearest to a text.
 
   Args:
-    text: what to look for.
+    text: description of the places.
     folder: folder of the index, see `build_index`.
-    clip: see `query_vector`.
-    prompts: see `query_vector`.
+    clip: folder of a converted CLIP, see `query_vector`.
+    prompts: file of prompt vectors, see `query_vector`.
     count: largest number of answers.
     apart_m: least distance between two answers in metres.
-    out: folder for the answers, see `write_answers`; '' for none.
+    out: folder for the answers, see `write_answers`; '' to write none.
 
   Returns:
     Places and their cosines with the text, the best first.
 
   Raises:
     FileNotFoundError: if there is no index.
-    ValueError: if `count` or `apart_m` is out of range, or as `query_vector`.
+    ValueError: if `count` or `apart_m` is out of range; see also
+      `query_vector`.
   """
   if count < 1 or apart_m < 0:
     raise ValueError(
@@ -142,10 +143,10 @@ def query_vector(
   clip: str | os.PathLike[str] = '',
   prompts: str | os.PathLike[str] = '',
 ) -> np.ndarray:
-  """The vector of a text, float [E].
+  """Returns the vector of a text, float [E].
 
   Args:
-    text: what to look for.
+    text: description of the places.
     clip: folder of a converted CLIP, which reads any text.
     prompts: file of prompt vectors; `text` is one of its texts or classes.
 
@@ -195,9 +196,9 @@ def write_answers(
 
   Args:
     answers: places that were found.
-    text: what was looked for.
+    text: query that the places answer.
     places: index that was searched; its places are drawn behind the answers.
-    out: folder to write, made if need be.
+    out: folder to write; it is made if it does not exist.
   """
   out = pathlib.Path(out)
   out.mkdir(parents=True, exist_ok=True)
@@ -238,7 +239,7 @@ def write_answers(
 
 
 def _geojson(rows: list[dict[str, Any]], text: str) -> dict[str, Any]:
-  """The answers to a text as points of GeoJSON."""
+  """Returns the answers to a text as points of GeoJSON."""
   return {
     'type': 'FeatureCollection',
     'features': [
@@ -258,7 +259,7 @@ def _geojson(rows: list[dict[str, Any]], text: str) -> dict[str, Any]:
 def _encode(
   source: pathlib.Path, split: str, model: pixel_model.PixelModel
 ) -> Iterator[tuple]:
-  """Yields lon, lat, vectors and keys of the pixels of a data set with data."""
+  """Yields lon, lat, vectors and keys of all pixels of a data set with data."""
   examples = pipelines.open_source(source, split)
   for start in range(0, len(examples), _BATCH):
     batch = [

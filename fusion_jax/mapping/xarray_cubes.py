@@ -1,4 +1,4 @@
-"""Cubes in Zarr and NetCDF, by way of xarray."""
+"""Reads cubes in Zarr and NetCDF with xarray."""
 
 import os
 
@@ -17,7 +17,7 @@ _AXES = {
   'x': ('x', 'lon', 'longitude', 'easting'),
 }
 _MONTHS = 'month'
-_TOLERANCE = 1e-3  # Of a pixel.
+_TOLERANCE = 1e-3  # Largest deviation from an even grid, in pixels.
 
 
 class XarraySource:
@@ -26,15 +26,15 @@ class XarraySource:
   def __init__(
     self, path: str | os.PathLike[str], declared: cube_sources.Declared
   ):
-    """Opens; reads coordinates only.
+    """Opens the file, and reads its coordinates only.
 
     Args:
       path: path of a Zarr store or a NetCDF file.
-      declared: `cube_sources.Declared`.
+      declared: what the user states about the file.
 
     Raises:
-      ValueError: if axes, bands, coordinates or a coordinate system are not to
-        be found.
+      ValueError: if axes, bands, coordinates or a coordinate system are
+        missing.
     """
     self.name = str(path)
     self._data = _open(path)
@@ -93,7 +93,7 @@ class XarraySource:
 
 
 def _open(path):
-  """The dataset, nothing decoded but times."""
+  """Opens a dataset, of which nothing but times is decoded."""
   is_file = str(path).endswith(('.nc', '.nc4', '.cdf', '.h5'))
   try:
     if is_file:
@@ -108,7 +108,7 @@ def _open(path):
 
 
 def _find_bands(data, name):
-  """{band: (array, index on the axis of bands or None)}, and the axes."""
+  """Returns {band: (array, index of the band or None)}, and the axes."""
   axes, arrays = {}, {}
   for variable, array in data.data_vars.items():
     dims = {
@@ -137,7 +137,7 @@ def _find_bands(data, name):
 
 
 def _named(array, axis):
-  """{band: index} of an axis of bands."""
+  """Returns {band: index} of an axis of bands."""
   if axis in array.coords:
     names = array[axis].values
   else:
@@ -151,7 +151,7 @@ def _named(array, axis):
 
 
 def _dates(data, axis, array, name):
-  """[S] datetime64[D]; NaT where there is no date."""
+  """Returns the dates of the steps, datetime64[D] [S]; NaT without a date."""
   if not axis:
     return np.array(['NaT'], 'datetime64[D]')
   count = array.sizes[axis]
@@ -172,7 +172,7 @@ def _dates(data, axis, array, name):
 
 
 def _centres(data, axis, name):
-  """[N] coordinates of an axis."""
+  """Returns the coordinates [N] of an axis."""
   if axis not in data.coords:
     raise ValueError(
       f'{name} has no coordinates for its axis {axis!r}, so '
@@ -182,24 +182,24 @@ def _centres(data, axis, name):
 
 
 def _transform(ys, xs, name):
-  """Of centres, north up."""
+  """Returns the affine transform of a grid of centres, north up."""
   steps = []
   for centres in (xs, ys):
     step = (centres[-1] - centres[0]) / max(len(centres) - 1, 1)
     regular = centres[0] + step * np.arange(len(centres))
     if not step or np.abs(centres - regular).max() > _TOLERANCE * abs(step):
       raise ValueError(
-        f'{name}: its coordinates are not evenly spaced, or there is but one.'
+        f'{name}: its coordinates are not evenly spaced, or there is only one.'
       )
     steps.append(step)
   dx, dy = steps
   if dx < 0:
-    raise ValueError(f'{name}: x runs from east to west; turn it round.')
+    raise ValueError(f'{name}: x runs from east to west; reverse it.')
   return rasterio.Affine(dx, 0, xs[0] - dx / 2, 0, dy, ys[0] - dy / 2)
 
 
 def _crs(data, array, axes, declared, name):
-  """The coordinate system, from wherever it may stand."""
+  """Returns the coordinate system, which may be stored in several places."""
   mapping = array.attrs.get('grid_mapping', array.encoding.get('grid_mapping'))
   places = [
     data.variables[key].attrs
@@ -221,7 +221,7 @@ def _crs(data, array, axes, declared, name):
 
 
 def _encoding(array, declared, name):
-  """`cube_sources.Encoding` of a variable."""
+  """Returns the encoding of a variable."""
   attrs = array.attrs
   fill = [
     np.asarray(attrs[key]).ravel()
@@ -241,7 +241,7 @@ def _encoding(array, declared, name):
 
 
 def _as_stored(values, attrs):
-  """Unsigned where NetCDF's convention says so of signed integers."""
+  """Returns signed integers as unsigned, if NetCDF's attributes say so."""
   if str(attrs.get('_Unsigned', '')).lower() == 'true':
     return values.view(f'u{values.dtype.itemsize}')
   return values
