@@ -1,1 +1,1 @@
-"""Public torch weights to our parameters, and back."""
+"""Converts public torch weights to parameters of this package, and back."""

@@ -24,10 +24,10 @@ def write(
   """Writes a work directory with one checkpoint, of step 0.
 
   Args:
-    out: folder; made if it is not there.
+    out: folder to write; it is made if it does not exist.
     params: nested dict of arrays.
-    config: JSON-like dict with 'task'; enough to build the model again.
-    source: JSON-like dict, where the weights come from.
+    config: JSON-like dict with 'task' and all that builds the model again.
+    source: JSON-like dict that describes the origin of the weights.
 
   Raises:
     ValueError: if the folder has checkpoints already.
@@ -59,7 +59,8 @@ def write(
   )
   saver.close()
   (out / 'config.json').write_text(json.dumps(config, indent=1) + '\n')
-  # No data of ours: TerraMind's own standardisation, and no weather.
+  # There are no training data: images have TerraMind's own standardisation,
+  # and there is no weather.
   (out / 'statistics.json').write_text(
     json.dumps({'images': {}, 'series': {}}) + '\n'
   )

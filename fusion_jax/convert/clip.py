@@ -1,7 +1,8 @@
-"""Public CLIP weights <-> our parameters, by one table a layout.
+"""Public CLIP weights <-> our parameters, by one table per layout.
 
-Layouts: OpenAI's, which OpenCLIP and its descendants share, and Hugging
-Face's. Theirs are flat and one a layer; ours are nested, layers stacked.
+Two layouts are read: that of OpenAI, which OpenCLIP and its descendants share,
+and that of Hugging Face. Their states are flat, with keys for every layer; our
+parameters are nested, with the layers stacked.
 Source: openai/CLIP `clip/model.py`; transformers `modeling_clip.py`.
 """
 
@@ -17,22 +18,23 @@ from flax import traverse_util
 from fusion_jax.models import clip
 from fusion_jax.types import Params
 
-# What some files hold beside parameters; nothing of it is needed.
+# Entries of some files that are no parameters and are not needed.
 _NO_PARAMETERS = re.compile(
   r'input_resolution|context_length|vocab_size|(.*\.)?attn_mask|'
   r'.*\.position_ids'
 )
-_HEAD_WIDTH = 64  # Of every published ViT, both towers.
+_HEAD_WIDTH = 64  # In both towers of every published ViT.
 
 
 class Row(NamedTuple):
-  """One parameter under both names.
+  """The names of one parameter in both layouts.
 
   Attributes:
-    theirs: keys, joined along their first axis; '{}' stands for all layers.
-    ours: path, joined by '/'.
-    layout: 'same', 'transposed', or 'patches': a convolution's [D, C, Y, X]
-      there, [Y * X * C, D] here.
+    theirs: keys of the state, whose arrays are concatenated along their first
+      axis; '{}' stands for all layers.
+    ours: path in our parameters, joined by '/'.
+    layout: 'same', 'transposed', or 'patches', a convolution that is
+      [D, C, Y, X] in the state and [Y * X * C, D] in our parameters.
   """
 
   theirs: tuple[str, ...]
@@ -93,7 +95,9 @@ def hugging_face_table() -> list[Row]:
     Row((f'{theirs}.token_embedding.weight',), 'text/table'),
     Row((f'{theirs}.position_embedding.weight',), 'text/positions'),
   ]
-  rows += _norm('vision_model.pre_layrnorm', 'vision/norm_in')  # Theirs, sic.
+  rows += _norm(
+    'vision_model.pre_layrnorm', 'vision/norm_in'
+  )  # The key is spelt like this.
   rows += _norm('vision_model.post_layernorm', 'vision/norm_out')
   rows += _norm('text_model.final_layer_norm', 'text/norm_out')
   for tower in ('vision', 'text'):
@@ -117,22 +121,24 @@ def from_torch(
   vision_heads: int = 0,
   text_heads: int = 0,
 ) -> tuple[clip.Clip, Params]:
-  """Returns a model of the sizes of a flat state, and its parameters.
+  """Returns the model that a flat state belongs to, and its parameters.
 
   Args:
     state: {key: array} in one of the layouts; keys may start with 'module.'
       (as OpenCLIP's training leaves them).
-    activation: 'quick_gelu' or 'gelu', see `clip.Clip`; a state does not tell.
-    vision_heads: heads of the image tower; 0 takes heads of width 64, as all
-      published files have. A state does not tell them.
-    text_heads: heads of the text tower; 0 takes heads of width 64.
+    activation: 'quick_gelu' or 'gelu', see `clip.Clip`, which a state does not
+      contain.
+    vision_heads: number of heads of the image tower, which a state does not
+      contain; 0 takes heads that are 64 wide, as in all published files.
+    text_heads: number of heads of the text tower; 0 takes heads that are 64
+      wide.
 
   Returns:
     `clip.Clip`, and a nested dict of float32 NumPy arrays.
 
   Raises:
-    ValueError: if keys are left over on either side, or a shape is wrong; the
-      message lists all of it.
+    ValueError: if keys or parameters have no counterpart, or a shape is wrong;
+      the message lists all of them.
   """
   state = {
     key.removeprefix('module.'): value
@@ -154,7 +160,8 @@ def to_openai(params: Params) -> dict[str, np.ndarray]:
     params: nested dict of arrays of a `Clip`, linear weights [in, out].
 
   Returns:
-    {key: float32 array}, linear weights [out, in], every layer by itself.
+    {key: float32 array [...]}, linear weights [out, in], with keys for every
+    layer.
   """
   flat, state = traverse_util.flatten_dict(params, sep='/'), {}
   for row in openai_table():
@@ -197,7 +204,7 @@ def _table(state: Mapping[str, Any]) -> list[Row]:
 
 
 def _from_table(state, rows):
-  """{our path: array}, after a check that every key has its place."""
+  """Returns {our path: array}, after a check that every key has its place."""
   keys = {row.ours: _keys(row, state) for row in rows}
   expected = {
     key for layers in keys.values() for layer in layers for key in layer
@@ -231,7 +238,7 @@ def _from_table(state, rows):
 
 
 def _keys(row, state):
-  """Their keys, a list of parts for every layer of the tower."""
+  """Returns the keys of a row, one list for every layer of the tower."""
   if '{}' not in row.theirs[0]:
     return [row.theirs]
   start = row.theirs[0].partition('{}')[0]
@@ -261,7 +268,7 @@ def _to_theirs(value, layout):
 
 
 def _sizes(flat, vision_heads, text_heads):
-  """Sizes of `clip.Clip` from the shapes of its parameters."""
+  """Returns the sizes of `clip.Clip` from the shapes of its parameters."""
   pixels, vision_width = flat['vision/patches/kernel'].shape
   patch = math.isqrt(pixels // 3)
   vocab_size, text_width = flat['text/table'].shape

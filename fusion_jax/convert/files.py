@@ -1,4 +1,4 @@
-"""Weight files, here or on a hub, as flat states."""
+"""Reads weight files, local ones or from a hub, as flat states."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from fusion_jax.convert import torch_files
 
 _TORCH = ('.pt', '.pth', '.bin', '.ckpt')
 _SAFETENSORS = '.safetensors'
-_DTYPES = {  # Of safetensors files.
+_DTYPES = {  # Data types of safetensors files.
   'F64': np.float64,
   'F32': np.float32,
   'F16': np.float16,
@@ -37,7 +37,7 @@ def fetch(
   file: str = '',
   revision: str = '',
 ) -> pathlib.Path:
-  """Path of a weight file, fetched from a hub where it is not here.
+  """Returns the path of a weight file, which is fetched if it is on a hub.
 
   Args:
     source: path of a file, or a hub id such as 'owner/name'.
@@ -50,7 +50,7 @@ def fetch(
     The path of the file, in the cache of the hub's client if it was fetched.
 
   Raises:
-    FileNotFoundError: if it is neither a file nor can be fetched.
+    FileNotFoundError: if the source is no file and cannot be fetched.
     ValueError: if the file of a hub id is not known.
     MissingExtraError: if the hub's client is not installed.
   """
@@ -66,7 +66,8 @@ def fetch(
     len(parts) != 2 or not all(parts)
   ):
     raise FileNotFoundError(
-      f'--source={source} is no file, and no hub id of the form owner/name.'
+      f'--source={source} is neither a file nor a hub id of the form '
+      'owner/name.'
     )
   file = file or published.get(source, '')
   if not file:
@@ -81,7 +82,7 @@ def fetch(
     return pathlib.Path(
       huggingface_hub.hf_hub_download(source, file, revision=revision or None)
     )
-  except Exception as error:  # Of the client, of the network: many kinds.
+  except Exception as error:  # The hub client and the network raise many kinds.
     raise FileNotFoundError(
       f'Cannot fetch {file} of {source} ({type(error).__name__}: {error}). '
       'Check id, revision and connection, or give the path of a file.'
@@ -89,7 +90,7 @@ def fetch(
 
 
 def read_state(path: str | os.PathLike[str]) -> Mapping[str, Any]:
-  """The flat state of a weight file, {key: array}, memory-mapped.
+  """Reads the flat state of a weight file, {key: array}, memory-mapped.
 
   Raises:
     ValueError: if the ending is not known, or the file is damaged.
@@ -105,13 +106,13 @@ def read_state(path: str | os.PathLike[str]) -> Mapping[str, Any]:
 
 
 def digest(path: str | os.PathLike[str]) -> str:
-  """SHA-256 of a file, in hex."""
+  """Returns the SHA-256 of a file, in hexadecimal digits."""
   with open(path, 'rb') as file:
     return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def _map_safetensors(path):
-  """{key: read-only array} of a safetensors file, memory-mapped."""
+  """Reads a safetensors file as {key: read-only array}, memory-mapped."""
   try:
     with safetensors.safe_open(path, 'numpy'):  # Checks sizes and offsets.
       pass
@@ -138,7 +139,7 @@ def _view(data, dtype, shape, data_offsets):
 
 
 def origin(source: str, path: pathlib.Path, revision: str) -> dict[str, str]:
-  """What a converted folder keeps about the file that it was made from.
+  """Describes the file of weights that a folder is converted from.
 
   Args:
     source: path of a file, or id on the Hugging Face hub.

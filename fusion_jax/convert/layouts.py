@@ -1,7 +1,8 @@
-"""One torch parameter <-> one of ours: transposed, flattened, pixels in order.
+"""Converts the layout of one parameter, between torch and this package.
 
-PyTorch has outputs before inputs and channels before pixels, we the other way
-round. For NumPy arrays and, inside `jax.eval_shape`, for shapes alone.
+PyTorch has outputs before inputs and channels before pixels; this package has
+the reverse. The functions work on NumPy arrays and, inside `jax.eval_shape`, on
+shapes alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,17 +16,17 @@ _PATCH = 16  # Pixels a side of what a 'patches' weight looks at.
 
 
 class Row(NamedTuple):
-  """One parameter under both names.
+  """The names and layout of one parameter, in torch and in this package.
 
   Attributes:
-    theirs: key; one that holds '{}' stands for all blocks.
-    ours: path, joined by '/'.
-    layout: 'same'; 'linear', [out, in] there, with further axes of length 1
-      as many as `ones`; 'convolution', [out, in, Y, X] there; or 'patches',
-      [D, C, Y, X] there and [Y * X * C, D] here.
-    ones: see `layout`.
-    pixels: (axis there, channels, pixels a side) of an axis that begins with
-      the pixels of a patch, or ().
+    theirs: key of the file; '{}' in it stands for all blocks.
+    ours: path in our parameters, joined by '/'.
+    layout: layout in the file: 'same'; 'linear', [out, in] and then `ones` axes
+      of length 1; 'convolution', [out, in, Y, X]; or 'patches', [D, C, Y, X],
+      which is [Y * X * C, D] in our parameters.
+    ones: number of further axes of length 1 of a linear weight in the file.
+    pixels: (axis in the file, channels, pixels per side) of an axis that begins
+      with the pixels of a patch, or ().
   """
 
   theirs: str
@@ -40,10 +41,10 @@ def to_ours(value: Any, row: Row) -> Any:
 
   Args:
     value: array [...] of the file.
-    row: how the array is laid out there and here.
+    row: layouts of the array in the file and in our parameters.
 
   Raises:
-    ValueError, TypeError, IndexError: if it has another number of axes.
+    ValueError, TypeError, IndexError: if the array has another number of axes.
   """
   if value.dtype != np.float32:
     value = value.astype(np.float32)
@@ -65,7 +66,7 @@ def to_theirs(value: Any, row: Row) -> Any:
 
   Args:
     value: array [...] of our parameters.
-    row: how the array is laid out there and here.
+    row: layouts of the array in the file and in our parameters.
   """
   if row.layout == 'linear':
     value = value.T.reshape(*value.shape[::-1], *(1,) * row.ones)
@@ -83,17 +84,17 @@ def to_theirs(value: Any, row: Row) -> Any:
 def shape_of(
   state: Mapping[str, Any], key: str, num_axes: int
 ) -> tuple[int, ...]:
-  """Returns the shape of a key that the sizes of a model are read off.
+  """Returns the shape of an array from which sizes of the model are read.
 
   Raises:
-    ValueError: if it has another number of axes, or one without entries.
-    KeyError: if it is missing.
+    ValueError: if the array has another number of axes, or an empty one.
+    KeyError: if the key is missing.
   """
   shape = tuple(state[key].shape)
   if len(shape) != num_axes or not min(shape):
     raise ValueError(
       f'{key} is {shape}; it should have {num_axes} axes with '
-      'entries. The sizes of the model cannot be told.'
+      'entries. The sizes of the model cannot be derived from it.'
     )
   return shape
 
@@ -104,7 +105,7 @@ def stack(values: Sequence[Any]) -> Any:
 
 
 def _order(pixels: tuple[int, ...], length: int) -> np.ndarray:
-  """Where our entries of an axis stand in theirs, [length]."""
+  """Returns the indices [length] of our entries of an axis in the file."""
   _, channels, side = pixels
   order = np.arange(length)
   count = channels * side**2

@@ -1,6 +1,6 @@
-"""Published weights that the converters know, and the sizes they have.
+"""Published weights that the converters know, with their sizes.
 
-Importing this loads no model: the help of `fusion-jax convert` shows it.
+Importing this module loads no model, because `fusion-jax convert --help` does.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ TERRAMIND = {  # Hub id -> file.
   },
   COORDINATES: 'config.json',
 }
-# Tiny and small are no scaled-down base: another MLP, biases, few decoders.
+# Tiny and small have another MLP than base, biases, and fewer decoders.
 VARIANTS = {
   'tiny': dict(
     width=192,
@@ -57,15 +57,15 @@ VARIANTS = {
 
 
 class ClipFile(NamedTuple):
-  """A published file.
+  """A published file of a CLIP.
 
   Attributes:
-    hub_id: repository on the Hugging Face hub, '' if it lies elsewhere.
+    hub_id: repository on the Hugging Face hub; '' if it is elsewhere.
     path: path of the file in the repository.
-    end: end of the path of a local copy by which it is known; '' where names
-      are general.
+    end: end of the path by which a local copy is recognised; '' if the name is
+      too general.
     activation: activation of the MLPs, see `clip.Clip`.
-    reason: what the activation is known from.
+    reason: source of the information about the activation.
   """
 
   hub_id: str

@@ -1,7 +1,8 @@
 """TerraMind's backbone weights <-> our parameters, by one table.
 
-Keys and layouts: terrastackai/terratorch, commit 85467a9. Theirs are flat and
-one a layer; ours are nested, with the layers stacked.
+Keys and layouts are those of terrastackai/terratorch, commit 85467a9. Its
+states are flat, with keys for every layer; our parameters are nested, with the
+layers stacked.
 """
 
 import itertools
@@ -17,13 +18,13 @@ from fusion_jax.types import Params
 
 
 class Row(NamedTuple):
-  """One parameter under both names.
+  """The names of one parameter in both layouts.
 
   Attributes:
-    theirs: key; one that holds '{}' stands for all layers.
-    ours: path, joined by '/'.
-    layout: 'same', 'transposed' (their linear weights are [out, in]), or
-      'vector' ([D] here, [1, 1, D] there).
+    theirs: key of the state; '{}' in it stands for all layers.
+    ours: path in our parameters, joined by '/'.
+    layout: 'same', 'transposed' (linear weights of the state are [out, in]), or
+      'vector' ([1, 1, D] in the state, [D] in our parameters).
   """
 
   theirs: str
@@ -122,22 +123,23 @@ def encoder_table(
 def from_terramind(
   state: Mapping[str, Any], rows: Sequence[Row], shapes: Params
 ) -> Params:
-  """Returns our parameters of a flat state.
+  """Converts a flat state to our parameters.
 
-  Tied copies, zero biases of norms and position tables, which we do not keep,
-  are checked and dropped.
+  Tied copies, zero biases of norms and position tables are no parameters of
+  our model; they are checked and dropped.
 
   Args:
     state: {key: array}.
     rows: table of `backbone_table` or `encoder_table`.
-    shapes: nested dict of what has a `shape`, our parameters as they must be:
+    shapes: nested dict of the expected shapes of our parameters, such as
       `jax.eval_shape` of the model's `init`.
 
   Returns:
     Nested dict of float32 NumPy arrays.
 
   Raises:
-    ValueError: as `match`; or if what is dropped is not what it must be.
+    ValueError: if keys or shapes do not fit, see `match`; or if a key that is
+      dropped does not have its known value.
   """
   params = {}
   for row, keys in match(state, rows, shapes):
@@ -160,7 +162,7 @@ def from_terramind(
   ]
   if wrong:
     raise ValueError(
-      f'Tied keys differ, norms have a bias, or positions are others: '
+      f'Tied keys differ, norms have a bias, or positions differ: '
       f'{sorted(wrong)}.'
     )
   return _nest(params)
@@ -169,19 +171,19 @@ def from_terramind(
 def match(
   state: Mapping[str, Any], rows: Sequence[Row], shapes: Params
 ) -> list[tuple[Row, list[str]]]:
-  """Returns which keys make which parameter, by names and shapes only.
+  """Assigns keys to parameters, by names and shapes only.
 
   Args:
-    state: {key: what has a `shape`}.
+    state: {key: array, or an object with its `shape`}.
     rows: table of `backbone_table` or `encoder_table`.
-    shapes: nested dict of what has a `shape`, our parameters as they must be.
+    shapes: nested dict of the expected shapes of our parameters.
 
   Returns:
-    (row, its keys, one for each layer) of all our parameters.
+    (row, keys of the row, one for each layer) for every parameter.
 
   Raises:
-    ValueError: if a key is missing or too many, or a shape is wrong. The
-      message lists all of them.
+    ValueError: if a key is missing or surplus, or a shape is wrong. The message
+      lists all of them.
   """
   expected, matches, wrong = _flatten(shapes), [], []
   for row in (row for row in rows if row.ours in expected):
@@ -216,16 +218,17 @@ def match(
 
 
 def to_terramind(params: Params, rows: Sequence[Row]) -> dict[str, np.ndarray]:
-  """Returns the flat state of our nested parameters.
+  """Converts our nested parameters to a flat state.
 
-  Tied parameters come once, without what `from_terramind` drops.
+  Tied parameters occur once, and keys that `from_terramind` drops do not occur.
 
   Args:
-    params: nested dict of arrays; those of layers are stacked, [L, ...].
+    params: nested dict of arrays [...]; those of L layers are stacked,
+      [L, ...].
     rows: table of `backbone_table` or `encoder_table`.
 
   Returns:
-    {key: array [...]}, every layer by itself, linear weights [out, in].
+    {key: array [...]} with keys for every layer, linear weights [out, in].
   """
   flat, state = _flatten(params), {}
   for row in rows:
@@ -266,14 +269,14 @@ def _to_theirs(value, layout):
 
 
 def _layer_keys(pattern, shape):
-  """The keys of `pattern`, one a layer, and the shape that each must have."""
+  """Returns the key of each layer, and the shape that each must have."""
   if '{}' not in pattern:
     return [pattern], shape
   return [pattern.format(layer) for layer in range(shape[0])], shape[1:]
 
 
 def _stack(arrays, depth):
-  """Layers on top of each other, in float32 and without a second copy."""
+  """Stacks layers in float32, without a second copy in memory."""
   stacked = np.empty(0, np.float32)
   for layer, value in enumerate(arrays):
     if not layer:

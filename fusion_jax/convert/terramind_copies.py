@@ -1,7 +1,7 @@
-"""Keys of TerraMind's weights that are known without the file.
+"""Keys of TerraMind's weights whose values are known without the file.
 
-These are copies of other keys, the zero biases of norms and the fixed tables of
-positions. Keys: terrastackai/terratorch, commit 85467a9.
+These are copies of other keys, zero biases of norms and fixed tables of
+positions. The keys are those of terrastackai/terratorch, commit 85467a9.
 """
 
 import math
@@ -15,7 +15,7 @@ from fusion_jax.nn import positions
 
 
 def is_copy(key: str, state: Mapping[str, Any]) -> bool:
-  """Returns whether a key repeats another or is known without the file."""
+  """Returns whether the value of a key is known without the file."""
   if key.endswith(('norm.bias', 'norm1.bias', 'norm2.bias', '.pos_emb')):
     return True
   original = _original(key)
@@ -23,7 +23,7 @@ def is_copy(key: str, state: Mapping[str, Any]) -> bool:
 
 
 def _original(key: str) -> str:
-  """The key whose value is repeated under `key`; itself if there is none."""
+  """Returns the key whose value `key` repeats; itself if there is none."""
   if key.endswith('.to_logits.weight'):
     return key.replace('to_logits', 'token_emb')
   if key.startswith('decoder_embeddings.') and key.endswith('.mod_emb'):
@@ -32,11 +32,11 @@ def _original(key: str) -> str:
 
 
 def known_shape(key: str, state: Mapping[str, Any]) -> Any:
-  """Returns the shape that a copy must have, or words that say it.
+  """Returns the shape that a copy must have, or a description of it.
 
   Args:
     key: key for which `is_copy` is true.
-    state: {key: what has a `shape`}.
+    state: {key: array, or an object with its `shape`}.
   """
   if key.endswith('.pos_emb'):
     if len(state[key].shape) != 3:

@@ -1,4 +1,4 @@
-"""The models that a file of TerraMind holds, told by its keys.
+"""Finds the models that a file of TerraMind holds, by its keys.
 
 A file is a backbone, its encoder alone, a tokenizer, or a saved `*_generate` or
 `*_tim` model, which has a backbone below `sampler.model.` and tokenizers below
@@ -21,8 +21,8 @@ class Part(NamedTuple):
   Attributes:
     kind: 'backbone', 'encoder' or 'tokenizer'.
     name: name of the modality of a tokenizer; '' for other models.
-    state: {key: array}, its own keys.
-    folder: where it goes below the output; '' for the file's main model.
+    state: {key: array} of this model.
+    folder: folder below the output folder; '' for the main model of the file.
   """
 
   kind: str
@@ -35,7 +35,7 @@ def parts(state: Mapping[str, Any]) -> list[Part]:
   """Returns the models that a flat state holds, the main one first.
 
   Raises:
-    ValueError: if it holds none that we know.
+    ValueError: if the state holds no known model.
   """
   prefixes = {}
   for key in state:
@@ -54,7 +54,7 @@ def parts(state: Mapping[str, Any]) -> list[Part]:
 
 
 def named(text: str) -> str:
-  """Returns the modality of a tokenizer that a file's name tells, or ''."""
+  """Returns the modality of a tokenizer from the name of its file, or ''."""
   match = re.search(
     rf'Tokenizer[-_]({"|".join(published.TOKENISED)})\b', text, re.IGNORECASE
   )
@@ -62,7 +62,7 @@ def named(text: str) -> str:
 
 
 class Below(collections.abc.Mapping):
-  """The keys of a mapping below a prefix, without it."""
+  """The entries of a mapping below a prefix, under keys without the prefix."""
 
   def __init__(
     self, state: Mapping[str, Any], prefix: str, keys: Sequence[str]
@@ -89,6 +89,6 @@ def _kind(state: Mapping[str, Any]) -> str:
   if any(key.startswith(('quant_proj.', 'encoder.post_mlp.')) for key in state):
     return 'tokenizer'
   raise ValueError(
-    'These keys are of no TerraMind backbone, encoder or tokenizer: '
+    'These keys belong to no TerraMind backbone, encoder or tokenizer: '
     f'{sorted(state)[:10]} ({len(state)} in all).'
   )

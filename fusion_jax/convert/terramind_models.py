@@ -1,4 +1,4 @@
-"""Which of our models a part of a TerraMind file is, told by keys and shapes.
+"""Describes the models of a TerraMind file, by their keys and shapes.
 
 Keys: terrastackai/terratorch, commit 85467a9. The parts of a file are those of
 `terramind_files.parts`.
@@ -21,7 +21,7 @@ from fusion_jax.convert.terramind_files import Part
 from fusion_jax.models import backbone, encoder, image_tokenizer
 from fusion_jax.types import Params
 
-_HEAD_WIDTH = 64  # Of all variants.
+_HEAD_WIDTH = 64  # Width of the heads of all variants.
 # Two components as in 4M's `mix_mod7_all2all_rgb2all_a0.5`; () where the model
 # has no embedding on that side.
 _RAW = (1000.0, 0.5)
@@ -32,21 +32,20 @@ _TARGET = (0.5, 0.5)
 def describe(
   part: Part, *, variant: str = '', num_heads: int = 0
 ) -> dict[str, Any]:
-  """Returns the configuration of a backbone or an encoder, by its keys.
+  """Returns the configuration of a backbone or an encoder.
 
   Args:
-    part: `Part`.
-    variant: what it should be, a key of `published.VARIANTS`; '' takes what
-      it is.
-    num_heads: heads of a model of no published size; 0: heads of width 64.
+    part: part of the file with the model.
+    variant: expected variant, a key of `published.VARIANTS`; '' accepts any.
+    num_heads: number of heads of a model that has no published size; 0 for
+      heads that are 64 wide.
 
   Returns:
-    A JSON-like dict with 'task', 'model' and what else the model needs to
-    run, see `configs/pretrain.py`.
+    A JSON-like dict with 'task', 'model' and all other settings that the model
+    needs, see `configs/pretrain.py`.
 
   Raises:
-    ValueError: for modalities that we do not know, or sizes without
-      `num_heads`.
+    ValueError: if a modality is unknown, or `num_heads` is needed.
   """
   state = part.state
   sizes = published.VARIANTS[variant] if variant else _sizes(state, num_heads)
@@ -97,17 +96,18 @@ def describe_tokenizer(
   """Returns the configuration and the model of an image tokenizer.
 
   Args:
-    part: `Part`.
-    name: name of its modality, a key or one of `TOKENISED`; '' if its
-      channels tell.
-    num_heads: heads of a model of no published size; 0: heads of width 64.
+    part: part of the file with the tokenizer.
+    name: name of its modality, a key or one of `TOKENISED`; '' if its number of
+      channels is enough.
+    num_heads: number of heads of a model that has no published size; 0 for
+      heads that are 64 wide.
 
   Returns:
-    A JSON-like dict as of `configs/image_tokenizer.py`, what using it needs;
-    the model.
+    A JSON-like dict with the settings of `configs/image_tokenizer.py` that the
+    use of the tokenizer needs; and the model.
 
   Raises:
-    ValueError: if the modality is not known, or another one.
+    ValueError: if the modality is unknown or does not fit.
   """
   model = _tokenizer(part.state, name, num_heads)
   classes = isinstance(model, image_tokenizer.ClassTokenizer)
@@ -149,7 +149,7 @@ def describe_tokenizer(
 
 
 def _tokenizer(state, name, num_heads):
-  """The tokenizer of a state; the published one if its sizes are missing."""
+  """Returns the tokenizer of a state; the published one without all sizes."""
   try:
     if 'encoder.proj.weight' not in state or 'quant_proj.weight' not in state:
       raise KeyError('encoder.proj.weight and quant_proj.weight')
@@ -158,7 +158,7 @@ def _tokenizer(state, name, num_heads):
     if name:  # Comparing with it lists what is missing.
       return image_tokenizer.make(name)
     raise ValueError(
-      'The size of the tokenizer cannot be told without '
+      'The size of the tokenizer cannot be derived without '
       f'{error}; name it with --modality.'
     ) from error
 
@@ -182,7 +182,7 @@ def rows_and_shapes(
 
 
 def _sizes(state, num_heads):
-  """Width, depths and MLP of a state, whatever key it may lack."""
+  """Returns width, depths and MLP of a state, even if it lacks some keys."""
   width = next(
     (
       layouts.shape_of(state, key, axes)[-1]
@@ -230,7 +230,7 @@ def _widths() -> str:
 
 
 def _name(sizes, kind):
-  """'terramind_tiny' and the like."""
+  """Returns the name of the published size, such as 'terramind_tiny'."""
   for name, known in published.VARIANTS.items():
     if all(known.get(key, value) == value for key, value in sizes.items()):
       return f'terramind_{name}' + '_encoder' * (kind == 'encoder')
@@ -247,7 +247,7 @@ def _image_size(state: Mapping[str, Any]) -> int:
 
 
 def _sides(state: Mapping[str, Any]) -> dict[str, tuple[bool, bool]]:
-  """{modality: (seen, predicted)}, sorted by name."""
+  """Returns {modality: (seen, predicted)}, sorted by name."""
   names_by_side = {
     side: {
       key.split('.')[1]

@@ -1,9 +1,10 @@
 """TerraMind's image tokenizers <-> our parameters, by one table.
 
 Keys and layouts: terrastackai/terratorch, commit 85467a9,
-`tokenizer/models/vit_models.py` and `tokenizer/models/unet`. Theirs are flat
-and one a block; ours are nested, with the blocks of a transformer stacked. They
-flatten the pixels of a patch with the channel slowest, we with it fastest.
+`tokenizer/models/vit_models.py` and `tokenizer/models/unet`. Their states are
+flat, with keys for every block; our parameters are nested, with the blocks of a
+transformer stacked. They flatten the pixels of a patch with the channel as the
+slowest axis, this package with the channel as the fastest one.
 """
 
 import re
@@ -21,25 +22,26 @@ from fusion_jax.models import image_tokenizer
 from fusion_jax.nn import positions
 from fusion_jax.types import Params
 
-_HEAD_WIDTH = 64  # Of all published tokenizers.
-_POSITIONS = ('encoder.pos_emb', 'decoder.pos_emb')  # Fixed; not kept.
+_HEAD_WIDTH = 64  # In all published tokenizers.
+_POSITIONS = ('encoder.pos_emb', 'decoder.pos_emb')  # Fixed, so not converted.
 
 
 def model_of(
   state: Mapping[str, Any], num_heads: int = 0
 ) -> image_tokenizer.Tokenizer:
-  """Returns the tokenizer that a flat state belongs to, by keys and shapes.
+  """Returns the tokenizer that a flat state belongs to.
 
   Args:
-    state: {key: what has a shape}.
-    num_heads: heads of its transformers; 0 takes heads of width 64.
+    state: {key: array, or an object with its `shape`}.
+    num_heads: number of heads of its transformers; 0 for heads that are 64
+      wide.
 
   Raises:
-    ValueError: if it is none, or its heads cannot be known.
+    ValueError: if the state belongs to no tokenizer, or `num_heads` is needed.
   """
   if 'encoder.proj.weight' not in state or 'quant_proj.weight' not in state:
     raise ValueError(
-      'The keys are of no image tokenizer, which has '
+      'The keys belong to no image tokenizer, which has '
       f"'encoder.proj.weight': {sorted(state)[:10]}."
     )
   width, channels, *_ = layouts.shape_of(state, 'encoder.proj.weight', 4)
@@ -79,18 +81,18 @@ def table(model: image_tokenizer.Tokenizer) -> list[layouts.Row]:
 def from_terramind(
   state: Mapping[str, Any], model: image_tokenizer.Tokenizer
 ) -> Params:
-  """Returns our parameters of a flat state.
+  """Converts a flat state to our parameters.
 
   Args:
-    state: {key: array}; inside `jax.eval_shape` shapes alone are checked.
-    model: `ImageTokenizer` or `ClassTokenizer`, see `model_of`.
+    state: {key: array [...]}; inside `jax.eval_shape` only shapes are checked.
+    model: model of the state, see `model_of`.
 
   Returns:
-    Nested dict of float32 arrays, NumPy for NumPy.
+    Nested dict of float32 arrays [...], NumPy arrays if the state has them.
 
   Raises:
-    ValueError: if a key is missing or too many, a shape is wrong, or a
-      position table is not the fixed one. The message lists all of it.
+    ValueError: if a key is missing or surplus, a shape is wrong, or a position
+      table is not the fixed one. The message lists all of them.
   """
   expected = param_shapes(model)
   rows = [row for row in table(model) if row.ours in expected]
@@ -148,7 +150,7 @@ def to_terramind(
 def param_shapes(
   model: image_tokenizer.Tokenizer,
 ) -> dict[str, jax.ShapeDtypeStruct]:
-  """Returns the shapes of a tokenizer's parameters; makes no array."""
+  """Returns the shapes of a tokenizer's parameters, without making arrays."""
   side = 2 * image_tokenizer.PATCH
   images = jax.ShapeDtypeStruct((1, side, side, model.channels), jnp.float32)
   decoder_inputs = ()
@@ -166,10 +168,10 @@ def param_shapes(
 
 
 def _to_ours(key, value, row, shape, wrong):
-  """The array in our layout; what is wrong with its shape goes to `wrong`."""
+  """Returns the array in our layout, and notes a wrong shape in `wrong`."""
   try:
     converted = layouts.to_ours(value, row)
-  except (ValueError, TypeError, IndexError):  # Of another number of axes.
+  except (ValueError, TypeError, IndexError):  # It has another number of axes.
     wrong.append(f'{key} is {tuple(value.shape)}')
     return None
   if converted.shape != shape:
@@ -258,7 +260,7 @@ def _norm(theirs, ours):
   ]
 
 
-_PARTS = {  # Of a UNet, by `unet.Part.kind`.
+_PARTS = {  # Tables of parts of a UNet, by `unet.Part.kind`.
   'convolution': _convolution,
   'residual': _residual,
   'attention': _attention,
@@ -273,7 +275,7 @@ def _positions(model):
 
 
 def _position_table(model):
-  """Their positions [1, D, rows, columns]."""
+  """Returns the positions [1, D, rows, columns] in the layout of the state."""
   side = model.image_size // image_tokenizer.PATCH
   return positions.grid_table(side, side, model.width).T.reshape(
     1, model.width, side, side
@@ -281,7 +283,7 @@ def _position_table(model):
 
 
 def _wrong_positions(state, model):
-  """What is wrong with the position tables, as messages."""
+  """Returns messages about position tables that are not the fixed ones."""
   expected, wrong = _position_table(model), []
   for key in set(_positions(model)) & set(state):
     value = state[key]
@@ -295,7 +297,7 @@ def _wrong_positions(state, model):
 
 
 def _count(state, prefix):
-  """How many blocks there are below a prefix."""
+  """Returns the number of blocks below a prefix."""
   pattern = re.compile(rf'{re.escape(prefix)}\.(\d+)\.')
   return 1 + max(
     (int(match.group(1)) for match in map(pattern.match, state) if match),
@@ -304,7 +306,7 @@ def _count(state, prefix):
 
 
 def _unet(state: Mapping[str, Any]) -> dict[str, Any]:
-  """The settings of a UNet, read off its way down."""
+  """Returns the settings of a UNet, from the shapes of its input blocks."""
   width, *_ = layouts.shape_of(state, 'decoder.input_blocks.0.0.weight', 4)
   multipliers, blocks, attention = [], 0, set()
   level, level_blocks = 0, 0

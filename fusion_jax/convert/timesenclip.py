@@ -150,14 +150,14 @@ def from_torch(
 
 
 def to_torch(params: Params, depth: int) -> dict[str, np.ndarray]:
-  """Returns the flat state in their layout.
+  """Converts parameters to a flat state in the published layout.
 
   Args:
     params: parameters of a `PixelEncoder`; 'blocks' are stacked, [L - 2, ...].
     depth: L, its number of layers.
 
   Returns:
-    {key: array [...]}, every layer by itself, linear weights [out, in].
+    {key: array [...]} with keys for every layer, linear weights [out, in].
   """
   flat: Any = traverse_util.flatten_dict(dict(params), sep='/')
   state = {}
@@ -185,7 +185,7 @@ def _norm(theirs: str, ours: str, layer: int | None = None) -> list[Row]:
 
 
 def _encoder_state(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """The encoder's part of a state, without prefix, with the newest keys."""
+  """Returns the entries of the encoder, under the newest names of its keys."""
   prefix = next((p for p in PREFIXES if p + _FIRST in state), None)
   if prefix is None:
     raise ValueError(
@@ -194,7 +194,9 @@ def _encoder_state(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     )
   others = sorted(key for key in state if not key.startswith(prefix))
   if others:
-    logging.warning('Left out, as no part of the encoder: %s.', others)
+    logging.warning(
+      'Left out keys that do not belong to the encoder: %s.', others
+    )
   encoder = {
     key.removeprefix(prefix): state[key]
     for key in state
@@ -206,7 +208,7 @@ def _encoder_state(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _sizes(state: Mapping[str, np.ndarray], num_heads: int) -> dict[str, Any]:
-  """Sizes of a `PixelEncoder` from the shapes of its state."""
+  """Returns the sizes of a `PixelEncoder` from the shapes of its state."""
   width, features = state[_FIRST].shape
   side = math.isqrt(features // _BANDS)
   if side**2 * _BANDS != features:
@@ -230,7 +232,7 @@ def _sizes(state: Mapping[str, np.ndarray], num_heads: int) -> dict[str, Any]:
 
 
 def _shapes(encoder: pixel_encoder.PixelEncoder) -> dict[str, tuple[int, ...]]:
-  """Shapes of an encoder's parameters, by path."""
+  """Returns the shapes of an encoder's parameters, by path."""
   shapes = jax.eval_shape(
     lambda: pixel_encoder.init(encoder, jax.random.key(0))
   )
@@ -239,7 +241,7 @@ def _shapes(encoder: pixel_encoder.PixelEncoder) -> dict[str, tuple[int, ...]]:
 
 
 def _to_ours(value: np.ndarray, layout: str) -> np.ndarray:
-  """A parameter of theirs in our layout, see `Row.layout`."""
+  """Returns an array of the state in our layout, see `Row.layout`."""
   if layout == 'flat':
     return value.reshape([n for n in value.shape if n != 1] or [1])
   return value.T if layout == 'transposed' else value

@@ -1,9 +1,9 @@
 """Reads what torch.save wrote into NumPy, without torch and without code.
 
 A torch file is a pickle of the structure and raw storages beside it. Storages
-are memory-mapped: a large file takes no memory until its arrays are used. Read
-are zip files (torch 1.6 and later, TorchScript among them) and the older format
-without a zip. Source: pytorch/pytorch, `torch/serialization.py`.
+are memory-mapped: a large file takes no memory until its arrays are used. Two
+formats are read: zip files (torch 1.6 and later, including TorchScript) and the
+older format without a zip. Source: pytorch/pytorch, `torch/serialization.py`.
 """
 
 import io
@@ -30,7 +30,7 @@ def load(path: str | os.PathLike[str]) -> Any:
   Returns:
     The nested dicts, lists and tuples of the file. Tensors and parameters are
     read-only arrays that share the file's storages, as the tensors did.
-    Modules of a TorchScript archive come as `Script`.
+    Modules of a TorchScript archive are `Script` objects.
 
   Raises:
     FileNotFoundError: if there is no file.
@@ -45,7 +45,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     return _load_legacy(path)
   except TorchFileError as error:
     raise TorchFileError(f'{path}: {error}') from error
-  except Exception as error:  # Broken bytes make readers raise anything.
+  except Exception as error:  # Damaged bytes cause many kinds of errors.
     raise TorchFileError(
       f'{path} is truncated, damaged or no file of torch.save ({error!r}); '
       'fetch it again.'
@@ -55,12 +55,13 @@ def load(path: str | os.PathLike[str]) -> Any:
 def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
   """Reads the flat state of a file, {key: array}.
 
-  A checkpoint of a training run often holds more: of 'model', 'state_dict' or
-  'module' the first that is there is taken. The modules of a TorchScript
+  A checkpoint of a training run often holds more: the first entry of 'model',
+  'state_dict' and 'module' that exists is taken. The modules of a TorchScript
   archive are flattened as their `state_dict` is.
 
   Raises:
-    TorchFileError: as `load`; or if the file holds no arrays by name.
+    TorchFileError: if the file cannot be read, see `load`, or holds no arrays
+      by name.
   """
   content = load(path)
   if isinstance(content, Script):
@@ -131,7 +132,9 @@ def _load_zip(path):
 
 
 def _load_legacy(path):
-  """Five pickles (magic, protocol, machine, structure, keys), then storages.
+  """Reads the older format: five pickles, then the storages.
+
+  The pickles are magic number, protocol, machine, structure and keys.
 
   The storages' places are known only at the end, so the structure is read
   twice.

@@ -63,7 +63,7 @@ class Script:
 
 
 class _Storage(NamedTuple):
-  """What tensors are views of; `values` is None where none are read."""
+  """The storage of tensors; `values` is None if storages are not read."""
 
   values: np.ndarray | None
 
@@ -75,7 +75,8 @@ _PythonUnpickler = cast(Any, pickle._Unpickler)
 class Unpickler(_PythonUnpickler):
   """Unpickles containers and tensors, nothing else.
 
-  Python's own, as that in C lets no one see to the opcode BUILD.
+  It is the unpickler in Python, because that in C does not let a subclass
+  override the opcode BUILD.
 
   Attributes:
     dtypes: {key of a storage: its data type}, gathered while reading.
@@ -147,7 +148,7 @@ class Unpickler(_PythonUnpickler):
   def _build(self):
     """Sets attributes, which changes arrays and functions if it can."""
     kind = type(self.stack[-2])
-    if kind is collections.OrderedDict:  # Of a state dict: not needed.
+    if kind is collections.OrderedDict:  # The metadata of a state dict.
       self.stack.pop()
     elif issubclass(kind, Script):
       self.load_build()
@@ -163,7 +164,7 @@ class Unpickler(_PythonUnpickler):
 
 
 def _tensor(storage, offset, size, stride, *_):
-  """A tensor as a view of its storage."""
+  """Returns a tensor as a view of its storage."""
   storage = _values(storage)
   if storage is None:
     return None
@@ -194,7 +195,7 @@ def _tensor_v3(storage, offset, size, stride, requires_grad, hooks, dtype, *_):
 
 
 def _values(storage):
-  """The values of a storage; a tensor's would reach beyond their memory."""
+  """Returns the values of a storage; those of a tensor are refused."""
   if not isinstance(storage, _Storage):
     raise TorchFileError(
       f'a tensor is made of a {type(storage).__name__}, not of a storage.'

@@ -1,7 +1,7 @@
 """Converts a file of any CLIP with a ViT to a folder for `fusion_jax.load`.
 
-Nothing in the weights tells which activation they were trained with, and the
-wrong one degrades them quietly; so published files are listed in published.py.
+The weights do not contain the activation that they were trained with, and the
+wrong one degrades them silently; so published files are listed in published.py.
 """
 
 import json
@@ -14,7 +14,7 @@ from absl import logging
 
 from fusion_jax.convert import checkpoints, clip, files, published
 
-# Fields of `clip.Clip` that a folder keeps.
+# Fields of `clip.Clip` that a folder stores.
 _FIELDS = (
   'activation',
   'width',
@@ -46,13 +46,13 @@ def convert(
     out: folder to write, for `fusion_jax.load`.
     file: file in the repository of a hub id, see `files.fetch`.
     revision: revision on the hub, see `files.fetch`.
-    activation: 'quick_gelu' or 'gelu'; 'auto' asks, in this order, the
-      `config.json` or `open_clip_config.json` beside the file,
-      `published.CLIP`, and whether the file is an archive of OpenAI's.
+    activation: 'quick_gelu' or 'gelu'; 'auto' takes it, in this order, from
+      `config.json` or `open_clip_config.json` beside the file, from
+      `published.CLIP`, or from the file if it is an archive of OpenAI.
 
   Raises:
     FileNotFoundError: if the source cannot be found.
-    ValueError: if the activation is not known; if the weights do not fit, see
+    ValueError: if the activation is unknown; if the weights do not fit, see
       `clip.from_torch`; or if the folder has a checkpoint already.
   """
   known = {x.hub_id: x.path for x in published.CLIP if x.hub_id}
@@ -83,7 +83,7 @@ def convert(
     files.origin(source, path, revision),
   )
   logging.info(
-    'CLIP, patches of %d, vectors of %d, is in %s.',
+    'The CLIP with patches of %d and vectors of %d is in %s.',
     model.patch,
     model.width,
     out,
@@ -96,7 +96,7 @@ def _find_activation(
   state: Mapping[str, Any],
   settings: Mapping[str, Any],
 ) -> tuple[str, str]:
-  """(activation, where it is known from)."""
+  """Returns the activation, and the source of the information."""
   if 'activation' in settings:
     return settings['activation'], settings['file']
   for known in published.CLIP:
@@ -109,7 +109,7 @@ def _find_activation(
     return 'quick_gelu', "an archive of OpenAI's"
   names = ', '.join(x.end for x in published.CLIP if x.end)
   raise ValueError(
-    f'{path}: nothing tells the activation of these weights. Give '
+    f'{path}: the activation of these weights is unknown. Give '
     "--activation=quick_gelu (OpenAI's weights, and what was trained from "
     'them) or --activation=gelu (most of OpenCLIP). Known are config.json of '
     f'Hugging Face, open_clip_config.json, and files called {names}.'
@@ -117,7 +117,7 @@ def _find_activation(
 
 
 def _config_beside(path: pathlib.Path) -> dict[str, Any]:
-  """What the configuration beside a file tells: activation, heads; or {}."""
+  """Returns activation and heads from a configuration beside a file."""
   hugging_face, openclip = (
     path.with_name(name) for name in ('config.json', 'open_clip_config.json')
   )

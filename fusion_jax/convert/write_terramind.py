@@ -37,13 +37,13 @@ def convert(
 
   Args:
     source: path of a file, or id on the Hugging Face hub.
-    out: folder to write: the main model of the file in it; others below it,
-      `sampler` and `tokenizers/<modality>`. The file of the coordinates
-      becomes `coords_tokenizer.json` in it.
+    out: folder to write: it gets the main model of the file, and other models
+      below it in `sampler` and `tokenizers/<modality>`. The file of the
+      coordinates becomes `coords_tokenizer.json` in it.
     file: file in the repository of a hub id, see `files.fetch`.
     revision: revision on the hub, see `files.fetch`.
-    variant: what the backbone should be, see `terramind_models.describe`.
-    modality: modality of a tokenizer whose file does not tell it by its name.
+    variant: expected variant of the backbone, see `terramind_models.describe`.
+    modality: modality of a tokenizer whose file is not named after it.
     num_heads: number of heads of a model of no published size; 0 for heads 64
       wide.
 
@@ -92,7 +92,7 @@ def make_model(config: Config) -> backbone.Backbone | encoder.Encoder:
 
 
 def _plan_backbone(part, variant, num_heads):
-  """The configuration, and what makes the parameters; all keys fit them."""
+  """Returns the configuration and a function that makes the parameters."""
   config = terramind_models.describe(part, variant=variant, num_heads=num_heads)
   rows, shapes = terramind_models.rows_and_shapes(make_model(config))
   terramind.match(part.state, rows, shapes)
@@ -100,7 +100,7 @@ def _plan_backbone(part, variant, num_heads):
 
 
 def _plan_tokenizer(part, name, num_heads):
-  """The same for a tokenizer."""
+  """Returns the configuration of a tokenizer, and what makes its parameters."""
   config, model = terramind_models.describe_tokenizer(
     part, name, num_heads=num_heads
   )

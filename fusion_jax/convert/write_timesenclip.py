@@ -7,7 +7,7 @@ from absl import logging
 
 from fusion_jax.convert import checkpoints, files, timesenclip
 
-# Fields of `PixelEncoder` that a folder keeps.
+# Fields of `PixelEncoder` that a folder stores.
 _FIELDS = (
   'width',
   'depth',

@@ -344,7 +344,7 @@ def test_a_tokenizer_encodes_and_decodes_in_physical_units(name, tmp_path):
 @pytest.mark.parametrize(
   'codes, num_steps, message',
   [
-    (np.ones((2, 2), int), 1, r'int64 \(2, 2\); wanted are integers'),
+    (np.ones((2, 2), int), 1, r'int64 \(2, 2\); expected integers'),
     (np.full((1, 2, 2), 0.5), 1, r'float64 \(1, 2, 2\)'),
     (np.ones((0, 2, 2), int), 1, r'\(0, 2, 2\)'),
     (np.ones((1, 2, 2), int), 0, 'num_steps=0 is not in 1'),
@@ -604,9 +604,9 @@ def test_a_hub_id_is_fetched_at_a_revision(tmp_path, hub):
   'source, message',
   [
     ('nobody/none', 'name the file'),
-    ('missing.pt', 'no file, and no hub id'),
-    ('a/b/c', 'no hub id'),
-    ('weights/missing.pt', 'no file'),
+    ('missing.pt', 'is neither a file nor a hub id'),
+    ('a/b/c', 'nor a hub id'),
+    ('weights/missing.pt', 'neither a file'),
   ],
 )
 def test_a_source_that_is_not_there_says_what_it_may_be(

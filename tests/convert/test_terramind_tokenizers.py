@@ -179,7 +179,7 @@ def test_positions_are_checked(values, message):
 
 
 def test_what_is_no_tokenizer_raises():
-  with pytest.raises(ValueError, match='keys are of no image tokenizer'):
+  with pytest.raises(ValueError, match='keys belong to no image tokenizer'):
     terramind_tokenizers.model_of({'encoder.norm': np.zeros(1)})
   case = golden.load('diffusion')
   odd = case.weights | {'encoder.proj.weight': np.zeros((72, 3, 16, 16))}
