@@ -110,6 +110,9 @@ def sample_budgets(
 ) -> tuple[dict[str, int], dict[str, int]]:
   """Draws how many tokens of each modality are seen and predicted.
 
+  The shares follow the Dirichlet distributions of Eq. (3) of the fusion paper,
+  with the difference that `Mixture` describes.
+
   Args:
     mixture: mixture over the modalities in `selected`.
     selected: modalities of the model, sorted by name.
@@ -208,6 +211,9 @@ def _budgets(
   num_tries: int = 100,
 ) -> np.ndarray:
   """Draws budgets [n] int: floors of shares, topped up to the total, clamped.
+
+  The shares are a draw from a Dirichlet distribution, Eq. (3) of the fusion
+  paper.
 
   Args:
     alphas: [n] float, concentrations; NaN for modalities that are left out.

@@ -14,7 +14,7 @@ from PIL import Image
 # A photo: the path of its file, a Pillow image, or uint8 [Y, X, 3].
 Photo = str | os.PathLike[str] | Image.Image | npt.ArrayLike
 
-MEAN = (0.48145466, 0.4578275, 0.40821073)  # Of red, green, blue in [0, 1].
+MEAN = (0.48145466, 0.4578275, 0.40821073)  # Mean of red, green, blue.
 STD = (0.26862954, 0.26130258, 0.27577711)
 
 

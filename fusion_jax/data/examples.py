@@ -34,7 +34,7 @@ SERIES = tuple(
 
 @dataclasses.dataclass(frozen=True)
 class Schema:
-  """Which fields the examples of a data set have.
+  """The fields of the examples of a data set.
 
   Attributes:
     images: names of TerraMesh's folders; an example may lack any of them.
@@ -114,7 +114,7 @@ class Codec:
     from fractions.
 
     Raises:
-      ValueError: for a field the schema lacks, or a wrong shape or type; the
+      ValueError: if the schema lacks a field, or a shape or type is wrong; the
         message names example and field.
     """
     extra = set(example) - set(self._shapes) - {'key'}
@@ -176,10 +176,10 @@ def _channels(name: str) -> int:
 def _stand_in(
   name: str, shape: tuple[int | None, ...], dtype: Any
 ) -> np.ndarray:
-  """What is stored for a field that an example lacks.
+  """Returns the value that is stored for a missing field.
 
   Raises:
-    ValueError: for place and time, which every example has.
+    ValueError: if the field is place or time, which every example has.
   """
   if name in ('lat', 'lon', 'time'):
     raise ValueError(

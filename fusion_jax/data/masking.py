@@ -72,14 +72,16 @@ def mask_spans(
   runs = np.cumsum(starts)
   sentinels = modalities.FIRST_SENTINEL + runs
   seen = np.where(starts, sentinels, ids)[starts | ~hidden]
-  where = (np.cumsum(hidden) + runs)[starts] - 2  # In hidden and sentinels.
-  to_predict = np.empty(hidden.sum() + len(where) + 1, ids.dtype)
+  positions = (np.cumsum(hidden) + runs)[starts] - 2  # Index among targets.
+  to_predict = np.empty(hidden.sum() + len(positions) + 1, ids.dtype)
   is_sentinel = np.zeros(len(to_predict), bool)
-  is_sentinel[where] = is_sentinel[-1] = True
+  is_sentinel[positions] = is_sentinel[-1] = True
   to_predict[~is_sentinel] = ids[hidden]
-  where = np.flatnonzero(is_sentinel)
-  to_predict[where] = modalities.FIRST_SENTINEL + 1 + np.arange(len(where))
-  return seen, to_predict, where
+  positions = np.flatnonzero(is_sentinel)
+  to_predict[positions] = (
+    modalities.FIRST_SENTINEL + 1 + np.arange(len(positions))
+  )
+  return seen, to_predict, positions
 
 
 def _hide(

@@ -24,7 +24,7 @@ class Skipped(NamedTuple):
 
 
 class Schema(Protocol):
-  """Which fields the examples of a data set have."""
+  """The fields of the examples of a data set."""
 
   @property
   def images(self) -> tuple[str, ...]:
@@ -64,7 +64,7 @@ class PlacedReader(Reader, Protocol):
   def places(
     self, split: str, part: Any
   ) -> Mapping[str, tuple[float, float, int]]:
-    """{key: (lat, lon, time)} in degrees and seconds since 1970 UTC."""
+    """Returns {key: (lat, lon, time)}, degrees and seconds since 1970 UTC."""
     ...
 
 

@@ -23,9 +23,9 @@ from fusion_jax import modalities
 Interval = tuple[int, int, np.ndarray]
 
 HOUR, DAY = 3600, 86_400  # Seconds.
-FIRST_DAY = modalities.DAILY_LEADS[0]  # Of the daily window.
+FIRST_DAY = modalities.DAILY_LEADS[0]  # First day of the daily window.
 NUM_DAYS = len(modalities.DAILY_LEADS)
-NUM_HOURS = 24 * NUM_DAYS  # Of the daily window.
+NUM_HOURS = 24 * NUM_DAYS  # Length of the daily window in hours.
 
 
 def acquisition_hour(time: npt.ArrayLike) -> Any:

@@ -116,7 +116,7 @@ def test_wrong_number_of_bands_says_what_is_wanted(tmp_path, count, message):
 
 def test_reflectance_instead_of_counts_says_how_to_convert(tmp_path):
   path = write(tmp_path / 'a.tif', image_of(12, np.float32, 0.05) / 10)
-  with pytest.raises(ValueError, match='wanted is reflectance x 10,000'):
+  with pytest.raises(ValueError, match='expected reflectance x 10,000'):
     geotiff.read_scene(path, time=0)
 
 
@@ -124,7 +124,7 @@ def test_reflectance_instead_of_counts_says_how_to_convert(tmp_path):
   'dtype, value, message',
   [
     (np.uint16, 40_000, 'holds 0 .. 40000, more than an int16 can'),
-    (np.float32, 0.3, 'wanted is reflectance x 10,000'),
+    (np.float32, 0.3, 'expected reflectance x 10,000'),
     (np.float32, np.nan, 'not finite'),
   ],
 )

@@ -114,7 +114,7 @@ def test_labels_of_other_places_raise(tmp_path):
   with pytest.raises(
     ValueError,
     match='moved.csv: 1 of 256 rows lie elsewhere '
-    'than their identifiers say, first point 49542520',
+    'than their identifiers say, such as point 49542520',
   ):
     lucas.read_labels(path)
 
@@ -143,7 +143,7 @@ def test_photos_are_found_in_both_layouts(tmp_path):
   assert lucas.photo_path(tmp_path, 'NL', 40683280, 'W') == nested
   assert lucas.photo_path(tmp_path, 'NL', 40683280, 'N') is None
   assert list(lucas.find_photos(tmp_path)) == ['HR_46942420N', 'NL_40683280W']
-  with pytest.raises(ValueError, match='has no photos; wanted are files such'):
+  with pytest.raises(ValueError, match='has no photos; expected files such'):
     lucas.find_photos(tmp_path / 'NL' / '407')
 
 

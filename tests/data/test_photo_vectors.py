@@ -67,7 +67,7 @@ def test_what_is_no_table_raises(tmp_path):
       {name: np.ones(shape, np.float32) for name, shape in shapes.items()},
       tmp_path / 'e.safetensors',
     )
-    with pytest.raises(ValueError, match='e.safetensors .* one width'):
+    with pytest.raises(ValueError, match='e.safetensors .* several widths'):
       photo_vectors.PhotoVectors(tmp_path / 'e.safetensors')
   photo_vectors.write(
     tmp_path / 'f.safetensors', ['photos_40683280W'], VECTORS[:1]

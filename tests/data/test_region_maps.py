@@ -160,5 +160,5 @@ def test_no_map_raises(tmp_path):
     region_maps.read(path, 'eunis')
   path = raster(tmp_path / 'c.tif', np.zeros((2, 2), np.uint8))
   (tmp_path / 't.csv').write_text('number,class\n3,Coniferous woodland\n')
-  with pytest.raises(ValueError, match='wanted are value and name'):
+  with pytest.raises(ValueError, match='expected value and name'):
     region_maps.read(path, 'eunis', tmp_path / 't.csv')

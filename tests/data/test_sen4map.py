@@ -176,7 +176,7 @@ def test_bands_of_another_grid_raise(raw, shape):
 
   with pytest.raises(
     ValueError,
-    match=(rf'{KEY}: SCL is \(26, 11, 11\), B11 is \({shape[0]},.*; wanted'),
+    match=(rf'{KEY}: SCL is \(26, 11, 11\), B11 is \({shape[0]},.*; expected'),
   ):
     year(changed(raw[0], replace))
 
@@ -217,7 +217,7 @@ def test_reflectance_from_0_to_1_raises(raw):
       group[band] = values
 
   with pytest.raises(
-    ValueError, match='reflectance itself; wanted is reflectance x 10,000'
+    ValueError, match='reflectance itself; expected reflectance x 10,000'
   ):
     year(changed(raw[0], divide))
 
@@ -226,7 +226,7 @@ def test_truncated_file_raises(raw, tmp_path):
   content = raw[0].read_bytes()
   path = tmp_path / 'short.h5'
   path.write_bytes(content[: len(content) // 2])
-  with pytest.raises(ValueError, match='short.h5 is cut short or no HDF5'):
+  with pytest.raises(ValueError, match='short.h5 is truncated or no HDF5'):
     year(path)
   with pytest.raises(FileNotFoundError):
     year(tmp_path / 'none.h5')
@@ -305,7 +305,7 @@ def test_named_bands_of_composites_are_put_in_order(stored):
 def test_unnamed_composites_of_nine_bands_raise_or_are_said_to_lack_one(stored):
   path = replaced(stored[0], np.delete(stored[1], 7, axis=1))
   with pytest.raises(
-    ValueError, match='image has 9 bands without names; wanted are B2, B3'
+    ValueError, match='image has 9 bands without names; expected B2, B3'
   ):
     year(path)
   pixels, _ = year(path, 9, missing_bands=('B8A',))
@@ -315,13 +315,12 @@ def test_unnamed_composites_of_nine_bands_raise_or_are_said_to_lack_one(stored):
 def test_composites_of_eleven_months_or_too_few_pixels_raise(stored):
   path, values = stored
   with pytest.raises(
-    ValueError, match='image has 9 x 9 pixels; wanted are 11 x 11'
+    ValueError, match='image has 9 x 9 pixels; expected 11 x 11'
   ):
     year(path, 11)
   with pytest.raises(
     ValueError,
-    match=r'image is \(11, 10, 9, 9\); wanted '
-    'are 12 months',
+    match=r'image is \(11, 10, 9, 9\); expected 12 months',
   ):
     year(replaced(path, values[:11]))
 

@@ -122,7 +122,7 @@ def test_an_offset_in_the_file_goes_before_the_time_zone(tmp_path):
   'changes, message',
   [
     (dict(time_zone=''), 'time_zone is not declared'),
-    (dict(time_zone='Mars/Olympus'), 'Mars/Olympus.*tz data base'),
+    (dict(time_zone='Mars/Olympus'), 'Mars/Olympus.*tz database'),
     (dict(temperature='temp'), 'temperature=.*unit is one of'),
     (dict(temperature=('temp', 'F')), "degC', 'degF"),
     (dict(precipitation=('precip', 'm')), "inch', 'mm"),

@@ -317,7 +317,7 @@ def test_missing_shard_of_a_modality_is_an_error_at_the_start(root):
 
 
 def test_folder_without_terramesh_says_what_is_wanted(tmp_path):
-  with pytest.raises(FileNotFoundError, match='wanted are train/'):
+  with pytest.raises(FileNotFoundError, match='expected train/'):
     terramesh.TerraMesh(str(tmp_path))
 
 

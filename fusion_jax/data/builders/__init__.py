@@ -1,7 +1,7 @@
-"""Raw archive or simulation -> a directory of ArrayRecord examples.
+"""Builds directories of ArrayRecord examples from archives or a simulation.
 
-A *reader* (`data.readers.Reader`) is what a builder reads. It holds no arrays,
-can be pickled, and offers
+The input of a builder is a *reader* (`data.readers.Reader`). It holds no
+arrays, can be pickled, and offers
 
   `schema`: `data.examples.Schema`, the fields of its examples;
   `parts()`: {split: [part, ...]}, each part (any picklable value) one shard

@@ -1,7 +1,7 @@
-"""Blocks in space and time: where and when the windows of a split lie.
+"""Blocks in space and time that contain the windows of a split.
 
-Neighbouring cells and overlapping windows say nearly the same, so a split is a
-block in space and in time, and what lies between blocks is left out.
+Neighbouring cells and overlapping windows are nearly the same, so a split is a
+block in space and in time, and windows between blocks are left out.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ _HOUR = 3600  # Seconds.
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-  """Where and when the windows of a split lie.
+  """The range of places and times of the windows of a split.
 
   Attributes:
     start: first hour of the first window, ISO 8601 in UTC.
@@ -56,7 +56,7 @@ class Block:
     return _hour('start', self.start), _hour('end', self.end)
 
   def contains(self, lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
-    """Bool [P]: which of the places at `lat`, `lon` [P] degrees lie in it."""
+    """Returns which places at `lat`, `lon` [P] degrees lie in it, bool [P]."""
     lat, lon = np.asarray(lat), np.asarray(lon)
     return (
       (lat >= self.lat[0])

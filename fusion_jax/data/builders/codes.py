@@ -1,6 +1,6 @@
-"""Writes codes of tokenizers beside what a prepared data set holds.
+"""Adds codes of tokenizers to a prepared data set.
 
-Stored are, per example (see `tokenising` for the squares),
+These fields are stored with every example (see `tokenising` for the squares):
 
   codes/<modality>  uint16 [squares, rows, columns], none where there is no
                     image
@@ -10,9 +10,10 @@ Stored are, per example (see `tokenising` for the squares),
                     nothing was measured: a series is tokenised whole
 
 Shards are rewritten one by one in place: under a temporary name that then
-replaces the old one, whose fields it keeps byte by byte. A note says which
-are done, so a killed run goes on with the next; `features.json` names the
-codes when all are, and until then the data set reads as before.
+replaces the old one, whose fields it keeps byte by byte. Notes say which shards
+are finished, so a killed run continues with the next one; `features.json` names
+the codes when all shards are finished, and until then the data set reads as
+before.
 """
 
 import json
@@ -58,7 +59,7 @@ def write(
     share: (i, n): every n-th shard from the i-th, for job arrays.
     overwrite: whether to replace codes of other tokenizers or squares; until
       all are written again, the data set has none.
-    compression: compression of the records, as the data set was made with.
+    compression: compression of the records, the same as in the data set.
 
   Returns:
     Whether the data set is complete: False while other processes' shards are
@@ -100,7 +101,7 @@ def write(
 def _describe(
   encoders: Sequence[tokenising.Encoder], squares: tokenising.Squares | None
 ) -> dict[str, Any]:
-  """What codes are made with, the content of `codes.json`."""
+  """Describes the tokenizers and squares, as the content of `codes.json`."""
   return {
     'image_size': squares.size if squares else 0,
     'squares': squares.count if squares else 0,
@@ -116,7 +117,7 @@ def _check_fields(
   """Checks that there is one encoder for each modality, and data for each.
 
   Raises:
-    ValueError: if not.
+    ValueError: if an encoder or a field is missing.
   """
   fields = sorted(fields)
   missing = [
@@ -138,15 +139,17 @@ def _check_fields(
 def _check_codes(
   path: pathlib.Path, made_with: Mapping[str, Any], overwrite: bool
 ) -> None:
-  """Frees the data set of codes that were not made with `made_with`.
+  """Removes codes that were not made with `made_with` from the data set.
 
   Raises:
-    ValueError: if it has some, and `overwrite` is false.
+    ValueError: if there are such codes, and `overwrite` is false.
   """
   summary = path / SUMMARY
   try:
     stored = json.loads(summary.read_text())
-  except FileNotFoundError:  # Not finished, or freed by another process.
+  except (
+    FileNotFoundError
+  ):  # Codes are not finished, or another process removed them.
     return
   if stored == made_with:
     return
@@ -168,14 +171,14 @@ def _check_codes(
 
 
 def _note_path(shard: pathlib.Path) -> pathlib.Path:
-  """The file that says which codes a shard has."""
+  """Returns the path of the note about the codes of a shard."""
   return shard.parent / layout.NOTES / f'{shard.name}.codes.json'
 
 
 def _note(shard: pathlib.Path) -> dict[str, Any] | None:
-  """What codes a shard has; None without any.
+  """Returns the description of the codes of a shard; None without codes.
 
-  A note may be about an older shard of that name, so the first record is asked.
+  A note may belong to an older shard of that name, so the first record decides.
   """
   path = _note_path(shard)
   if not path.exists():
@@ -220,19 +223,19 @@ def _replace(
     for record in content:
       file.write(record)
     file.close()
-    _note_path(shard).unlink(missing_ok=True)  # Of other codes.
+    _note_path(shard).unlink(missing_ok=True)  # The note of other codes.
     os.replace(temporary, shard)
   finally:
     pathlib.Path(temporary).unlink(missing_ok=True)
 
 
 def _parse(record: bytes) -> Any:
-  """The `tf.train.Example` of a record."""
+  """Parses a record as a `tf.train.Example`."""
   return tf_example_pb2.Example.FromString(record)  # pyright: ignore[reportAttributeAccessIssue]  # Generated code.
 
 
 def _with(record: bytes, fields: Mapping[str, np.ndarray]) -> bytes:
-  """The record with arrays in place of what it had under their names."""
+  """Returns a record in which arrays replace the fields of their names."""
   message = _parse(record)
   for name, array in fields.items():
     feature = message.features.feature[name].bytes_list
@@ -251,7 +254,9 @@ def _finish(path: pathlib.Path, made_with: Mapping[str, Any]) -> None:
     features[crops.CORNERS.split('/')[1]] = (None, 2), np.int16
   _write_features(path, features)
   layout.write_whole(path / SUMMARY, json.dumps(made_with, indent=1))
-  for leftover in path.glob(f'{layout.RECORDS}.tmp-*'):  # Of killed processes.
+  for leftover in path.glob(
+    f'{layout.RECORDS}.tmp-*'
+  ):  # Files of killed processes.
     leftover.unlink(missing_ok=True)
 
 
@@ -259,7 +264,7 @@ def _write_features(
   path: pathlib.Path,
   codes: Mapping[str, tuple[tuple[int | None, ...], Any]],
 ) -> None:
-  """Replaces the codes in `features.json` by those of {name: (shape, type)}."""
+  """Replaces the codes in `features.json` by {name: (shape, type)}."""
   stored: Any = tfds.features.FeaturesDict.from_config(os.fspath(path))
   features = dict(stored.items())
   features.pop('codes', None)

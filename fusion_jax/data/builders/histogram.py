@@ -25,14 +25,14 @@ class Histogram:
 
   @classmethod
   def from_values(cls, values: np.ndarray, dropped_bits: int) -> 'Histogram':
-    """The histogram of positive finite values [n]."""
+    """Counts positive finite values [n]."""
     bits = np.asarray(values, np.float32).view(np.uint32)
     return cls(
       dropped_bits, *np.unique(bits >> dropped_bits, return_counts=True)
     )
 
   def merge(self, other: 'Histogram') -> 'Histogram':
-    """The histogram of both samples together."""
+    """Returns the histogram of both samples together."""
     bins, where = np.unique(
       np.concatenate([self.bins, other.bins]), return_inverse=True
     )
@@ -41,10 +41,10 @@ class Histogram:
     return Histogram(self.dropped_bits, bins, counts)
 
   def quantiles(self, shares: np.ndarray) -> np.ndarray:
-    """Quantiles of the values, exact to within one bin.
+    """Returns quantiles of the values, exact to within one bin.
 
     Args:
-      shares: [Q], shares 0..1 of all values that lie below each quantile.
+      shares: float [Q], share 0..1 of the values that lie below each quantile.
 
     Returns:
       [Q] float64, in the unit of the values.
@@ -61,10 +61,10 @@ class Histogram:
     return low + inside * (high - low)
 
   def _edge(self, bins: np.ndarray) -> np.ndarray:
-    """The lower edges [n] of bins [n], in the unit of the values."""
+    """Returns the lower edges [n] of bins [n], in the unit of the values."""
     bits = (bins << self.dropped_bits).astype(np.uint32)
     return bits.view(np.float32).astype(np.float64)
 
   def state(self) -> list[Any]:
-    """The arguments that make this histogram again, as JSON."""
+    """The arguments from which this histogram can be made again, as JSON."""
     return [self.dropped_bits, self.bins.tolist(), self.counts.tolist()]

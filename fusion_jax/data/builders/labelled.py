@@ -1,4 +1,4 @@
-"""A year of pixels with one label each: a reader, for classifiers.
+"""A reader of years of pixels with one label each, for classifiers.
 
 key                 name of the pixel
 lat, lon            degrees
@@ -27,13 +27,13 @@ _FOLDS = 5  # One of so many spatial cells is held out.
 
 @dataclasses.dataclass(frozen=True)
 class Schema:
-  """Which fields the examples have; in place of `examples.Schema`.
+  """The fields of the examples; it replaces `examples.Schema`.
 
   Attributes:
     label: name of the label.
     names: names of its classes.
-    images: names of the images whose values are counted: none.
-    series: names of the series whose values are counted: none.
+    images: names of the images whose values are counted; always empty.
+    series: names of the series whose values are counted; always empty.
   """
 
   label: str
@@ -43,7 +43,7 @@ class Schema:
 
   @property
   def extra(self) -> dict[str, dict[str, list[str]]]:
-    """What `statistics.json` says beside the statistics: names of classes."""
+    """Names of the classes, which `statistics.json` also contains."""
     return {'classes': {self.label: list(self.names)}}
 
   def features(self) -> tfds.features.FeaturesDict:
@@ -68,10 +68,11 @@ class Schema:
 class WorldCereal:
   """The labelled pixels of one Parquet of WorldCereal.
 
-  A file with one row a month is read with the legend LANDCOVER10, from
-  `class_mappings.json` beside it, November 2020 to October 2021, the months of
-  its Belgian cube; one with a row a pixel by `label_full`, classes of at least
-  20 pixels. 'val' is one in five cells of 0.25 degrees, 'train' the others.
+  A file with one row per month is read with the legend LANDCOVER10 from
+  `class_mappings.json` beside it, from November 2020 to October 2021, the
+  months of its Belgian cube. A file with one row per pixel is read with the
+  column `label_full` and the classes of at least 20 pixels. 'val' is one in
+  five cells of 0.25 degrees, 'train' the others.
 
   Attributes:
     path: file name of the Parquet.
@@ -81,7 +82,7 @@ class WorldCereal:
 
   @functools.cached_property
   def _pixels(self) -> labelled_pixels.LabelledPixels:
-    """The pixels that have a class."""
+    """Reads the pixels that have a class."""
     path = pathlib.Path(self.path)
     pixels = (
       labelled_pixels.read_long(path, path.with_name(LEGEND))
@@ -92,7 +93,7 @@ class WorldCereal:
 
   @functools.cached_property
   def _is_long(self) -> bool:
-    """Whether the file has a row a month, not a row a pixel."""
+    """Whether the file has a row per month, not a row per pixel."""
     try:
       return 'timestamp' in parquet.read_schema(self.path).names
     except ValueError as error:  # pyarrow's own errors are of this kind.
@@ -108,7 +109,7 @@ class WorldCereal:
     )
 
   def parts(self) -> dict[str, list[str]]:
-    """One part for each split."""
+    """Returns one part for each split."""
     return {'train': ['train'], 'val': ['val']}
 
   def read(self, split: str, part: str) -> Iterator[readers.Example]:

@@ -1,4 +1,4 @@
-"""Writes the metadata of a data set when all its shards are whole."""
+"""Writes the metadata of a data set when all its shards are finished."""
 
 import datetime
 import json
@@ -78,7 +78,7 @@ def finish(
 def _merge(
   schema: readers.Schema, notes: Iterable[Mapping[str, Any]]
 ) -> tuple[statistics.Statistics, list[Sequence[str]]]:
-  """Statistics of all parts, and [key, reason] of what they skipped."""
+  """Merges statistics of all parts, and [key, reason] of skipped examples."""
   total = statistics.Statistics(schema)
   left_out = []
   for note in notes:

@@ -24,14 +24,14 @@ from fusion_jax.data.sources import photo_vectors
 
 @dataclasses.dataclass(frozen=True)
 class Schema:
-  """Which fields the examples have; in place of `examples.Schema`.
+  """The fields of the examples; it replaces `examples.Schema`.
 
   Attributes:
     size: pixels per side, k.
     view_width: width of the vectors of photos, D.
     dtype: type of the pixels, 'int16' or 'float32'.
-    images: names of the images whose values are counted: none.
-    series: names of the series whose values are counted: none.
+    images: names of the images whose values are counted; always empty.
+    series: names of the series whose values are counted; always empty.
   """
 
   size: int
@@ -75,7 +75,7 @@ class IndexedPlaces(shards.Indexed):
 
   Attributes:
     source: the places; `size` is their pixels per side.
-    examples_per_shard: number of places in one file, at most.
+    examples_per_shard: largest number of places in one file.
   """
 
   source: PlacedExamples

@@ -1,4 +1,4 @@
-"""Sen4Map with LUCAS, photos and maps joined: a reader.
+"""A reader of Sen4Map that joins LUCAS, photos and maps.
 
 A label is taken from the file of labels if there is one with the point, else
 from the survey (or the attributes of the HDF5), else from the maps.
@@ -51,7 +51,7 @@ class Sen4Map:
     need_photos: splits whose places without a photo are dropped.
     need_eunis: splits whose places without a habitat are dropped, if habitats
       are known at all: from a map, labels, or attributes of any place.
-    examples_per_shard: number of places in one file, at most.
+    examples_per_shard: largest number of places in one file.
   """
 
   files: Mapping[str, str]
@@ -165,7 +165,7 @@ class Sen4Map:
     } | {labels.FIELDS[task]: np.int32(indices[task]) for task in labels.TASKS}
 
   def _surveyed(self, file: h5py.File, key: str, point: int) -> lucas.Point:
-    """The `lucas.Point` of a place."""
+    """Returns the `lucas.Point` of a place."""
     if not self.survey:
       return lucas.Point(
         *sen4map.read_attributes(file, key, sen4map.SURVEY).values()
@@ -178,7 +178,7 @@ class Sen4Map:
   def _labels(
     self, file: h5py.File, key: str, point: int, surveyed: lucas.Point
   ) -> dict[str, int]:
-    """The index of the class of a place, by task."""
+    """Returns the index of the class of a place, by task."""
     indices = dict.fromkeys(labels.TASKS, labels.NONE)
     indices |= lucas.survey_labels(surveyed)
     indices |= _regions(file[key].attrs)
@@ -193,7 +193,7 @@ class Sen4Map:
     return indices
 
   def _is_kept(self, split: str, example: readers.Example) -> bool:
-    """Whether a place has what its split needs, a photo or a habitat."""
+    """Returns whether a place has the photo or habitat that its split needs."""
     knows_habitats = bool(
       self.eunis
       or self.labels
@@ -221,7 +221,7 @@ def find_files(folder: str | os.PathLike[str]) -> dict[str, str]:
     Path of the file of every split, by the name of the split.
 
   Raises:
-    ValueError: if there are none, or two of one split.
+    ValueError: if there are no such files, or two files of one split.
   """
   files = {}
   for path in sorted(pathlib.Path(folder or '.').glob('*')):
@@ -242,7 +242,7 @@ def find_files(folder: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def _regions(attributes: Mapping[str, Any]) -> dict[str, int]:
-  """The classes that the attributes of a composite name, by task.
+  """Returns the classes that the attributes of a composite name, by task.
 
   Codes are the numbers of the class lists; names are understood, too.
   """
@@ -268,7 +268,7 @@ def _regions(attributes: Mapping[str, Any]) -> dict[str, int]:
 
 @functools.cache
 def _keys(path: str, leave_out: bool) -> tuple[str, ...]:
-  """Keys of the places of a file, sorted; without `LEFT_OUT` if asked."""
+  """Returns the sorted keys of a file, without `LEFT_OUT` on request."""
   with sen4map.opened(path) as file:
     keys = sen4map.keys(file)
   return tuple(
@@ -282,7 +282,7 @@ def _keys(path: str, leave_out: bool) -> tuple[str, ...]:
 
 @functools.cache
 def _has_habitats(path: str) -> bool:
-  """Whether any place of a file of composites has a habitat."""
+  """Returns whether a place of a file of composites has a habitat."""
   with sen4map.opened(path) as file:
     keys = sen4map.keys(file)
     return sen4map.is_composite(file, keys[0]) and any(

@@ -1,4 +1,4 @@
-"""Windows of weather alone: blocks of places and hours, one a split."""
+"""A reader of windows of weather, from one block per split."""
 
 import dataclasses
 import datetime
@@ -12,7 +12,7 @@ from fusion_jax.data import examples, readers, windows
 from fusion_jax.data.builders import blocks as blocks_lib
 from fusion_jax.data.builders import weather as weather_lib
 
-_WINDOWS_PER_PART = 4096  # Of 960 hours each while they are read: 60 MB.
+_WINDOWS_PER_PART = 4096  # Each has 960 hours while it is read, in all 60 MB.
 
 
 class WeatherAtPlaces(weather_lib.Weather, Protocol):
@@ -20,7 +20,7 @@ class WeatherAtPlaces(weather_lib.Weather, Protocol):
 
   @property
   def cells(self) -> tuple[np.ndarray, np.ndarray]:
-    """Latitudes and longitudes [P] of the places, in degrees."""
+    """Returns latitudes and longitudes [P] of the places, in degrees."""
     ...
 
 
@@ -49,11 +49,11 @@ class Windows:
 
   @property
   def schema(self) -> examples.Schema:
-    """The fields: the series and no image."""
+    """The fields of the examples: the series, and no image."""
     return examples.Schema((), 0, self.series)
 
   def parts(self) -> dict[str, list[tuple[int, int]]]:
-    """Ranges of the acquisitions of every split, (first, last + 1).
+    """Returns ranges of the acquisitions of every split, (first, last + 1).
 
     Raises:
       ValueError: if a block holds no window or no place.
@@ -102,11 +102,11 @@ class Windows:
 
 
 def times(block: blocks_lib.Block, series: tuple[str, ...]) -> np.ndarray:
-  """The acquisitions whose windows lie inside a block.
+  """Returns the acquisitions whose windows lie inside a block.
 
   Args:
     block: where and when the windows lie.
-    series: names of the series, which say how long a window is.
+    series: names of the series, which define the length of a window.
 
   Returns:
     [n] int64, seconds since 1970 UTC.
@@ -118,7 +118,7 @@ def times(block: blocks_lib.Block, series: tuple[str, ...]) -> np.ndarray:
 
 
 def _span(name: str) -> tuple[int, int]:
-  """Hours of a series before the acquisition (negative) and after it."""
+  """Returns the hours of a series before (negative) and after acquisition."""
   leads = modalities.MODALITIES[name].leads
   if leads == modalities.DAILY_LEADS:  # The acquisition may be at any hour.
     return 24 * leads[0] - 23, 24 * (leads[-1] + 1)

@@ -1,9 +1,9 @@
-"""Writes whole shards, in any number of processes, and finishes the folder.
+"""Writes the shards of a data set in any number of processes.
 
-A shard is written under a temporary name and renamed, then a note beside it
-(`.notes/*.json`: its length and what was skipped; `*.statistics`) says that it
-is whole. So a killed run goes on with the first shard that has no note, and any
-process that finds the last note writes the metadata of the folder.
+A shard is written under a temporary name and renamed. Then a note beside it
+(`.notes/*.json` with its length and the skipped examples, and `*.statistics`)
+marks it as finished. So a killed run continues with the first shard that has no
+note, and a process that finds all notes writes the metadata of the folder.
 """
 
 import contextlib
@@ -35,12 +35,12 @@ Note = dict[str, Any]  # What is known of a shard that is whole.
 
 @dataclasses.dataclass(frozen=True)
 class Indexed:
-  """The parts of examples of random access: ranges of their numbers.
+  """A reader of examples of random access, whose parts are ranges of numbers.
 
   Attributes:
     source: the examples.
-    examples_per_shard: number of examples in one file, at most; also, a split
-      has at least `_MIN_SHARDS` files, for as many processes.
+    examples_per_shard: largest number of examples in one file. A split has at
+      least `_MIN_SHARDS` files, for as many processes.
   """
 
   source: readers.IndexedExamples
@@ -48,12 +48,12 @@ class Indexed:
 
   @property
   def schema(self) -> readers.Schema:
-    """The fields of the first example, which all have."""
+    """The fields of the first example, which are those of all examples."""
     split = next(iter(self.source.splits))
     return examples.schema_of(self.source.example(split, 0))
 
   def parts(self) -> dict[str, list[tuple[int, int]]]:
-    """Ranges of numbers, (first, last + 1), of every split."""
+    """Returns ranges of numbers, (first, last + 1), of every split."""
     parts = {}
     for split, total in self.source.splits.items():
       size = max(min(self.examples_per_shard, -(-total // _MIN_SHARDS)), 1)
@@ -79,7 +79,7 @@ class Job:
     split: name of the split.
     index: number of the shard, counted from 0.
     total: number of shards of the split.
-    part: what the reader calls the content of the shard.
+    part: part of the reader, the content of the shard.
   """
 
   out: str
@@ -99,7 +99,7 @@ class Job:
 
   @property
   def note_path(self) -> pathlib.Path:
-    """The file that says that the shard is whole."""
+    """Path of the note that the shard is finished."""
     return self.path.parent / layout.NOTES / f'{self.path.name}.json'
 
   @property
@@ -108,7 +108,7 @@ class Job:
     return self.note_path.with_suffix('.statistics')
 
   def note(self) -> Note | None:
-    """What was noted when the shard was whole; None before."""
+    """The note about the finished shard; None before it is finished."""
     if self.path.exists() and self.note_path.exists():
       return json.loads(self.note_path.read_text())
     return None
@@ -130,15 +130,15 @@ def read(
   schema: readers.Schema,
   note: Note,
 ) -> Iterator[readers.Example]:
-  """Yields the complete examples of a part; counts them on the way.
+  """Yields the complete examples of a part, and counts them.
 
   Args:
-    source: what is read, see the package's docstring.
+    source: reader of the examples, see the package's docstring.
     split: name of the split.
     part: one of `source.parts()[split]`.
     schema: fields of the data set, which are those of every part.
-    note: filled with 'num_examples', 'skipped', [[key, reason], ...], and,
-      when the last example is through, 'statistics' (of 'train' only).
+    note: dict that gets 'num_examples', 'skipped', [[key, reason], ...], and,
+      after the last example, 'statistics' (for 'train' only).
   """
   codec = examples.Codec(schema)
   counted = statistics.Statistics(schema)
@@ -164,8 +164,8 @@ def write(
   """Writes one shard, then its note.
 
   Args:
-    job: which shard.
-    source: what is read, see the package's docstring.
+    job: the shard.
+    source: reader of the examples, see the package's docstring.
     schema: fields of the data set, which are those of every shard.
     compression: compression of ArrayRecord: 'zstd:1', 'uncompressed', ...
   """
@@ -198,11 +198,11 @@ def build(
   compression: str = 'uncompressed',
   command: str = '',
 ) -> bool:
-  """Writes this process's share of the shards, and the metadata when all are.
+  """Writes this process's share of the shards, and at the end the metadata.
 
   Args:
-    source: what is read, see the package's docstring.
-    out: folder of the data set; shards that it has are kept.
+    source: reader of the examples, see the package's docstring.
+    out: folder of the data set; its finished shards are kept.
     schema: fields of the examples, by default the reader's.
     num_workers: number of processes on this machine.
     share: (i, n): every n-th shard from the i-th, for job arrays.
@@ -217,8 +217,8 @@ def build(
   Raises:
     TooManyBadExamples: as soon as more than `max_bad` of the archive is bad.
     InputError: if a worker cannot use a file.
-    RuntimeError: if a worker fails otherwise. The same call continues after
-      any of them.
+    RuntimeError: if a worker fails otherwise. After any of them, the same call
+      continues.
   """
   schema = schema or source.schema
   all_jobs = jobs(source, out)
@@ -239,8 +239,8 @@ def build(
     )
     return False
   _finish(out, schema, notes, command)
-  # Of killed processes. Other files may still be on their way: where the last
-  # shards are done at once, several processes finish the folder.
+  # These are left by killed processes. Other temporary files may be in use: if
+  # the last shards are finished at once, several processes finish the folder.
   for leftover in pathlib.Path(out).glob(f'{layout.RECORDS}.tmp-*'):
     leftover.unlink(missing_ok=True)
   return True
@@ -252,10 +252,10 @@ def _watch(
   all_jobs: Sequence[Job],
   max_bad: float,
 ) -> None:
-  """Logs the shards that get done, and stops if too much of them is bad."""
+  """Logs finished shards, and stops if too many examples are bad."""
   notes = _notes(all_jobs)
   on_terminal = sys.stderr.isatty()
-  with contextlib.closing(done):  # Stops the workers if too much is bad.
+  with contextlib.closing(done):  # Stops the workers if too many are bad.
     for job in tqdm.tqdm(done, 'shards', len(todo), disable=not on_terminal):
       note = job.note()
       assert note is not None  # It has just been written.
@@ -290,6 +290,6 @@ def _finish(
 
 
 def _notes(all_jobs: Sequence[Job]) -> dict[Job, Note]:
-  """The notes of the shards that are whole."""
+  """Returns the notes of the finished shards."""
   notes = {job: job.note() for job in all_jobs}
   return {job: note for job, note in notes.items() if note}

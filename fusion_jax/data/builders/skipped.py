@@ -5,24 +5,24 @@ from typing import Any
 
 
 class TooManyBadExamples(ValueError):
-  """More of an archive is unreadable than the caller accepts."""
+  """Raised if more of an archive is unreadable than the caller accepts."""
 
 
 def check(
   notes: Iterable[Mapping[str, Any]], total: int, max_bad: float
 ) -> None:
-  """Stops a build that leaves out too much.
+  """Stops a build that leaves out too many examples.
 
   Args:
-    notes: notes of the parts so far, with 'num_examples' and 'skipped',
+    notes: notes of the finished parts, with 'num_examples' and 'skipped',
       [[key, reason], ...].
     total: number of all parts; the size of the archive is estimated from the
-      parts so far.
+      finished parts.
     max_bad: share of the archive, 0..1, that may be unreadable.
 
   Raises:
-    TooManyBadExamples: if more of it is bad even if everything that is still
-      to come should be good.
+    TooManyBadExamples: if more of the archive is bad, even if all remaining
+      examples are good.
   """
   notes = list(notes)
   skipped = [bad for note in notes for bad in note['skipped']]
@@ -36,7 +36,7 @@ def check(
 
 
 def describe(skipped: Sequence[Sequence[str]], limit: int = 10) -> str:
-  """Names and reasons of [key, reason] pairs, of the first `limit` of them."""
+  """Lists names and reasons of the first `limit` pairs [key, reason]."""
   listed = '; '.join(f'{key} ({reason})' for key, reason in skipped[:limit])
   more = len(skipped) - limit
   return listed + (f'; and {more} more' if more > 0 else '')

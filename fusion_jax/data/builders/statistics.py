@@ -1,8 +1,8 @@
-"""Statistics of a training split in one pass, by parts that add up.
+"""Computes statistics of a training split in one pass, by parts.
 
-`Statistics` holds one accumulator a field. Each has `add(array)`,
-`merge(other)` and a plain `state`, so that every shard keeps its own and the
-number of processes changes nothing but the last digits of the moments.
+`Statistics` holds one accumulator per field. Each has `add(array)`,
+`merge(other)` and a plain `state`, so that every shard has its own statistics
+and the number of processes changes only the last digits of the moments.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ NUM_BINS = modalities.SERIES_BINS
 _BATCH = 256  # Series counted at once: a histogram merges slowly.
 WET_MM = 0.01  # ops.quantize.DRY_MM; importing it would import JAX.
 
-# Of histograms: bins of 0.016 K at 300 K, and of 0.05 % of an amount.
+# Dropped bits of histograms: bins of 0.016 K at 300 K, and 0.05 % of an amount.
 _DROPPED_BITS = {'K': 9, 'mm': 12}
 
 # Bins of a series without a single value: they keep the vocabulary's size.
@@ -44,7 +44,7 @@ class Moments:
 
   @classmethod
   def from_values(cls, values: np.ndarray) -> 'Moments':
-    """The moments of values [n, C]."""
+    """Computes the moments of values [n, C]."""
     values = np.asarray(values, np.float64)
     finite = np.isfinite(values)
     count = finite.sum(0)
@@ -54,7 +54,7 @@ class Moments:
     return cls(count, mean, (deviation**2).sum(0))
 
   def merge(self, other: 'Moments') -> 'Moments':
-    """The moments of both samples together."""
+    """Returns the moments of both samples together."""
     count = self.count + other.count
     safe = np.maximum(count, 1)
     shift = other.mean - self.mean
@@ -70,12 +70,12 @@ class Moments:
     return np.sqrt(self.scatter / np.maximum(self.count, 1))
 
   def state(self) -> list[Any]:
-    """The arguments that make these moments again, as JSON."""
+    """The arguments from which these moments can be made again, as JSON."""
     return [self.count.tolist(), self.mean.tolist(), self.scatter.tolist()]
 
 
 class Series:
-  """What `statistics.json` says of one weather series.
+  """The statistics of one weather series.
 
   Attributes:
     modality: the series, with its unit, K or mm.
@@ -109,7 +109,7 @@ class Series:
     self.steps = steps
 
   def add(self, values: np.ndarray) -> None:
-    """Counts series [n, T] in, in the unit of the modality."""
+    """Adds series [n, T], in the unit of the modality."""
     finite = values[np.isfinite(values)]
     if self.modality.unit == 'mm':
       fitted = finite[finite >= np.float32(WET_MM)]
@@ -127,7 +127,7 @@ class Series:
     self.__dict__ = self.merge(part).__dict__
 
   def merge(self, other: 'Series') -> 'Series':
-    """The statistics of both samples together."""
+    """Returns the statistics of both samples together."""
     return Series(
       self.modality.name,
       self.leads.merge(other.leads),
@@ -139,7 +139,7 @@ class Series:
     )
 
   def state(self) -> list[Any]:
-    """What `from_state` makes these statistics of again, as JSON."""
+    """The argument of `from_state` for these statistics, as JSON."""
     return [
       self.leads.state(),
       self.histogram.state(),
@@ -151,14 +151,14 @@ class Series:
 
   @classmethod
   def from_state(cls, name: str, state: Sequence[Any]) -> 'Series':
-    """The statistics of the series `name` whose `state()` is given."""
+    """Returns the statistics of the series `name` from their `state()`."""
     leads, histogram, *others = state
     return cls(
       name, Moments(*leads), histogram_lib.Histogram(*histogram), *others
     )
 
   def summary(self) -> dict[str, Any]:
-    """The entry of `statistics.json`; a number that is not known is null."""
+    """Returns the entry of `statistics.json`; unknown numbers are null."""
     total = Moments(*np.zeros((3, 1)))
     for lead in zip(self.leads.count, self.leads.mean, self.leads.scatter):
       total = total.merge(Moments(*([x] for x in lead)))
@@ -178,7 +178,7 @@ class Series:
     } | self._bins()
 
   def _bins(self) -> dict[str, dict[str, list[float]]]:
-    """Edges of bins of equal width, and edges and medians of equal shares."""
+    """Returns edges of bins of equal width, and edges and medians of shares."""
     fitted = len(self.histogram.bins) > 0
     low, high = (
       (self.fitted_low, self.high) if fitted else _UNFITTED[self.modality.unit]
@@ -216,15 +216,15 @@ class Statistics:
     self.schema = schema
     self.images: dict[str, Moments] = {}
     self.series = {name: Series(name) for name in schema.series}
-    self._waiting = []  # Examples whose series are not yet counted in.
+    self._waiting = []  # Examples whose series are not counted yet.
 
   def add(self, example: readers.Example) -> None:
-    """Counts a complete example in."""
+    """Adds a complete example."""
     for name in self.schema.images:
       values = example[name]
       if values.size:
         values = values.reshape(-1, values.shape[-1])
-        if name == 'S2L1C':  # What is left when its offset is subtracted.
+        if name == 'S2L1C':  # The values without their offset.
           values = values.astype(np.float64) - example['S2L1C_offset']
         self._add_image(name, Moments.from_values(values))
     self._waiting.append({name: example[name] for name in self.series})
@@ -232,19 +232,19 @@ class Statistics:
       self._count()
 
   def _count(self) -> None:
-    """Counts in the series that wait."""
+    """Adds the series that are not counted yet."""
     if self._waiting:
       for name, series in self.series.items():
         series.add(np.stack([waiting[name] for waiting in self._waiting]))
     self._waiting = []
 
   def _add_image(self, name: str, moments: Moments) -> None:
-    """Counts values of an image in."""
+    """Adds the values of an image."""
     previous = self.images.get(name)
     self.images[name] = previous.merge(moments) if previous else moments
 
   def merge(self, other: 'Statistics') -> Self:
-    """Counts in what another part of the same split counted."""
+    """Adds the statistics of another part of the same split."""
     self._count()
     other._count()
     for name, moments in other.images.items():
@@ -254,7 +254,7 @@ class Statistics:
     return self
 
   def state(self) -> dict[str, dict[str, list[Any]]]:
-    """What `from_state` makes these statistics of again, as JSON."""
+    """The argument of `from_state` for these statistics, as JSON."""
     self._count()
     return {
       'images': {k: v.state() for k, v in self.images.items()},
@@ -265,7 +265,7 @@ class Statistics:
   def from_state(
     cls, schema: readers.Schema, state: dict[str, dict[str, list[Any]]]
   ) -> Self:
-    """The statistics whose `state()` is given."""
+    """Returns the statistics of a `state()`."""
     statistics = cls(schema)
     statistics.images = {k: Moments(*v) for k, v in state['images'].items()}
     statistics.series = {
@@ -274,7 +274,7 @@ class Statistics:
     return statistics
 
   def summary(self) -> dict[str, dict[str, Any]]:
-    """The 'images' and 'series' entries of `statistics.json`."""
+    """Returns the entries 'images' and 'series' of `statistics.json`."""
     self._count()
     return {
       'images': {

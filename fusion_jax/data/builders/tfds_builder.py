@@ -1,4 +1,4 @@
-"""The TFDS route: the same examples through TFDS, with Apache Beam if asked.
+"""Builds a data set through TFDS, on request with Apache Beam.
 
 On a cluster, Beam (Flink, Spark, Dataflow) reads the parts of a source in
 parallel and TFDS shuffles and writes the shards. On one machine, or as a job
@@ -23,10 +23,10 @@ class Fusion(tfds.core.GeneratorBasedBuilder):
   """TFDS builder of any reader; see the package's docstring.
 
   Args:
-    source: what is read.
-    notes: folder that gets a note of each part.
+    source: reader of the examples.
+    notes: folder that gets a note about each part.
     data_dir: folder in which TFDS writes.
-    beam: whether to make a Beam collection, one piece of work a part.
+    beam: whether to make a Beam collection, with one element per part.
   """
 
   VERSION: tfds.core.Version | None = tfds.core.Version(layout.VERSION)
@@ -106,7 +106,7 @@ def build(
   """Writes a whole data set through TFDS.
 
   Args:
-    source: what is read, see the package's docstring.
+    source: reader of the examples, see the package's docstring.
     out: folder of the data set; every worker has to see it.
     beam_runner: Beam runner, such as 'DirectRunner'; '' reads in this process,
       without Beam.
@@ -115,7 +115,7 @@ def build(
     command: command line that `statistics.json` keeps.
 
   Raises:
-    TooManyBadExamples: if more is unreadable; nothing is left behind then.
+    TooManyBadExamples: if more is unreadable; then no file remains.
   """
   out = pathlib.Path(out)
   scratch = out / '.tfds'
@@ -142,7 +142,7 @@ def build(
 def _config(
   beam_runner: str, beam_options: Sequence[str]
 ) -> tfds.download.DownloadConfig:
-  """TFDS's settings: no network, and which Beam."""
+  """Returns the settings of TFDS: without network, and with a Beam runner."""
   if not beam_runner:
     return tfds.download.DownloadConfig()
   from apache_beam.options import pipeline_options  # pyright: ignore[reportMissingImports]  # An extra of its own.
@@ -154,7 +154,7 @@ def _config(
 
 
 def _move(info: Any, split: str, out: pathlib.Path) -> list[tuple[int, int]]:
-  """Gives a split's shards our names; returns (examples, bytes) of each."""
+  """Renames the shards of a split; returns (examples, bytes) of each."""
   paths = sorted(map(pathlib.Path, info.filepaths))
   for i, path in enumerate(paths):
     path.rename(out / layout.shard_name(split, i, len(paths)))

@@ -1,8 +1,9 @@
-"""Codes of tokenizers of the images and series of some examples.
+"""Encodes images and series of examples by tokenizers.
 
-A random square of an image has no codes of its own: what a tokenizer says of a
-patch depends on all that it sees. So a few squares of every example are fixed,
-each tokenised just as it will be shown, and training draws one of them.
+The codes of a patch depend on all pixels that a tokenizer sees, so a random
+square of an image cannot take its codes from those of the whole image.
+Therefore a few squares of every example are fixed and tokenised as they will be
+shown, and training draws one of them.
 """
 
 import dataclasses
@@ -18,11 +19,11 @@ from fusion_jax.data.transforms import crops
 
 @dataclasses.dataclass(frozen=True)
 class Encoder:
-  """How images or series of one modality become codes.
+  """Encodes images or series of one modality.
 
   Attributes:
     modality: modality of the codes, with the size of their vocabulary.
-    fingerprint: digest of configuration and weights; other codes have another.
+    fingerprint: digest of the configuration and the weights.
     encode: function from images [B, Y, X, C] as stored to codes
       [B, Y/16, X/16], or from series [B, T], in K or mm, to ids [B, T].
   """
@@ -34,7 +35,7 @@ class Encoder:
 
 @dataclasses.dataclass(frozen=True)
 class Squares:
-  """Which squares of an example are tokenised.
+  """The squares of an example that are tokenised.
 
   Attributes:
     size: pixels per side, a multiple of the patch.
@@ -54,7 +55,7 @@ class Squares:
       raise ValueError(f'{self.count} squares; there must be one or more.')
 
   def corners(self, key: str, extent: Sequence[int]) -> np.ndarray:
-    """First row and column of every square of an example.
+    """Returns first row and column of every square of an example.
 
     Args:
       key: name of the example, which the random squares depend on.
@@ -123,7 +124,7 @@ def _tokenise_images(
   squares: Squares,
   batch_size: int,
 ) -> list[dict[str, np.ndarray]]:
-  """The part of `tokenise` that is about images."""
+  """Returns the fields of `tokenise` with the codes of images."""
   fields = [
     {crops.CORNERS: squares.corners(row['key'], _extent(row, squares.size))}
     for row in rows
@@ -148,7 +149,7 @@ def _tokenise_images(
 
 
 def _extent(row: readers.Example, default: int) -> tuple[int, int]:
-  """Rows and columns of the images of an example; the default without any.
+  """Returns rows and columns of the images of an example, or a default.
 
   Raises:
     ValueError: if its images are of several sizes.
@@ -169,7 +170,7 @@ def _extent(row: readers.Example, default: int) -> tuple[int, int]:
 def _encode(
   encoder: Encoder, inputs: np.ndarray, batch_size: int
 ) -> np.ndarray:
-  """Codes uint16 of images or series [N, ...], by batches of one size.
+  """Returns codes uint16 of images or series [N, ...], batch by batch.
 
   Raises:
     ValueError: if a code does not lie in the vocabulary.

@@ -1,4 +1,4 @@
-"""Joins a source of images with weather at their places and times."""
+"""Joins a reader of images with weather at their places and times."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,11 +15,11 @@ class Weather(Protocol):
   def series(
     self, lat: np.ndarray, lon: np.ndarray, time: np.ndarray
   ) -> Mapping[str, np.ndarray]:
-    """{series: [P, T] float32, K or mm} around places and times.
+    """Returns {series: [P, T] float32, K or mm} around places and times.
 
     Args:
-      lat: [P] degrees.
-      lon: [P] degrees.
+      lat: float [P], degrees north.
+      lon: float [P], degrees east.
       time: [P] int64, seconds since 1970 UTC.
     """
     ...
@@ -31,8 +31,8 @@ class WithWeather:
 
   Attributes:
     source: reader of the images, which knows their places.
-    weather: weather such as `sources.gridded.Weather`; it is asked once a
-      part, so that each field is read once for all its places.
+    weather: weather such as `sources.gridded.Weather`; it is read once per
+      part, so that each field is read once for all places of the part.
   """
 
   source: readers.PlacedReader

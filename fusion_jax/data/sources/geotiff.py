@@ -1,4 +1,4 @@
-"""Images as GeoTIFF: bands, units, places and times; a user's own scene."""
+"""Reads images as GeoTIFF: bands, units, places and times; users' scenes."""
 
 import dataclasses
 import datetime
@@ -33,14 +33,14 @@ class Scene:
   """A georeferenced Sentinel-2 image.
 
   Attributes:
-    key: the file's name without ending.
+    key: name of the file without its ending.
     name: 'S2L2A' or 'S2L1C'.
     image: [Y, X, C] int16, reflectance x 10,000, north up.
-    lat: degrees of the centre.
-    lon: degrees of the centre, in [-180, 180).
+    lat: latitude of the centre in degrees.
+    lon: longitude of the centre in degrees, in [-180, 180).
     time: seconds since 1970 UTC.
     crs: coordinate system, such as 'EPSG:32718'.
-    transform: affine.Affine, pixel to coordinates of `crs`, north up.
+    transform: affine map from pixels to coordinates of `crs`, north up.
   """
 
   key: str
@@ -70,23 +70,24 @@ def read_scene(
   time: str | float | None = None,
   offset: int = 0,
 ) -> Scene:
-  """Reads a Sentinel-2 scene of one's own.
+  """Reads a Sentinel-2 scene of a user.
 
   Args:
     path: GeoTIFF or another raster with a coordinate system. Bands are found
       by their descriptions (B01 or B1, any order, others ignored); without
       descriptions there must be exactly the bands of `name`, in its order.
     name: 'S2L2A' (12 bands) or 'S2L1C' (13, with B10).
-    time: time of the acquisition, ISO 8601 or seconds since 1970, UTC; by
-      default that of the file's tag.
-    offset: subtracted from every count: 1000 for products of the processing
-      baselines since 04.00 (January 2022) that still carry it.
+    time: time of the acquisition in UTC, ISO 8601 or seconds since 1970; by
+      default the time in the file's tags.
+    offset: number that is subtracted from every count: 1000 for products of the
+      processing baselines since 04.00 (January 2022) that still carry it.
 
   Returns:
     `Scene`.
 
   Raises:
-    ValueError: for wrong bands, units, place or time; it says what to do.
+    ValueError: if bands, units, place or time are wrong; the message names a
+      remedy.
   """
   with open_raster(path) as raster:
     order = band_order(raster, path, modalities.IMAGE_FIELDS[name].bands)
@@ -96,8 +97,8 @@ def read_scene(
     time = _time(raster.tags(), path) if time is None else parse_time(time)
   if abs(abs(transform.a) - _PIXEL_M) > 0.5:
     logging.warning(
-      '%s has pixels of %g, not of %g m: the models know the '
-      'latter; resample it.',
+      '%s has pixels of %g m, but the models are trained on pixels of '
+      '%g m; resample it.',
       path,
       transform.a,
       _PIXEL_M,
@@ -149,12 +150,12 @@ def band_order(
 
   Args:
     raster: open raster.
-    path: its path, for messages.
+    path: path of the raster, for messages.
     expected: names of the bands, in the order of the result.
 
   Raises:
     ValueError: if a band is missing, or bands without names are not as many as
-      expected.
+      the expected bands.
   """
   band_indices = {
     _canonical(text): i + 1
@@ -185,7 +186,7 @@ def band_order(
 
 
 def _canonical(text: str) -> str:
-  """'B1', 'b01' and 'B01 coastal' as B01; 'B8A' stays."""
+  """Returns 'B01' for 'B1', 'b01' and 'B01 coastal'; 'B8A' stays."""
   word = text.split()[0].upper() if text.split() else ''
   if word[:1] == 'B' and word[1:].isdigit():
     return f'B{int(word[1:]):02d}'
@@ -195,7 +196,7 @@ def _canonical(text: str) -> str:
 def check_counts(
   values: np.ndarray, path: str | os.PathLike[str], nodata: float | None = None
 ) -> np.ndarray:
-  """Returns values, if they look like reflectance x 10,000.
+  """Checks that values are reflectance x 10,000, and returns them.
 
   Args:
     values: [C, Y, X], counts of all bands.
@@ -206,7 +207,7 @@ def check_counts(
     ValueError: if pixels have no value or are not finite, or the values are
       reflectance itself or do not fit into int16.
   """
-  if nodata and (values == nodata).any():  # 0 is dark water, too.
+  if nodata and (values == nodata).any():  # Dark water has the value 0, too.
     raise ValueError(
       f'{path} has pixels without a value ({nodata:g}); fill or crop them.'
     )
@@ -218,8 +219,8 @@ def check_counts(
       )
     if top <= 10:
       raise ValueError(
-        f'{path} holds values up to {top:.3g}, so reflectance itself; wanted '
-        'is reflectance x 10,000: multiply it and store it as int16.'
+        f'{path} holds values up to {top:.3g}, so reflectance itself; expected '
+        'reflectance x 10,000: multiply it and store it as int16.'
       )
   check_range(values, np.int16, path)
   return values
@@ -241,7 +242,7 @@ def check_range(
   if np.dtype(dtype).kind == 'f' or not values.size:
     return
   info, low, high = np.iinfo(dtype), values.min(), values.max()
-  if not (info.min <= low and high <= info.max):  # NaN is outside, too.
+  if not (info.min <= low and high <= info.max):  # NaN is refused, too.
     raise ValueError(
       f'{path} holds {low} .. {high}, more than an {info.dtype} '
       f'can: {info.min} .. {info.max}.'
@@ -249,7 +250,7 @@ def check_range(
 
 
 def _warn_of_empty(counts: np.ndarray, path: str | os.PathLike[str]) -> None:
-  """Says how many pixels of counts [C, Y, X] hold nothing in any band."""
+  """Warns of pixels of counts [C, Y, X] that are 0 in every band."""
   empty = ~counts.any(axis=0)
   if empty.any():
     logging.warning(
@@ -261,7 +262,7 @@ def _warn_of_empty(counts: np.ndarray, path: str | os.PathLike[str]) -> None:
 
 
 def _centre(raster: Any, path: str | os.PathLike[str]) -> tuple[float, float]:
-  """Latitude and longitude of the raster's centre."""
+  """Returns latitude and longitude of the raster's centre in degrees."""
   if raster.crs is None:
     raise ValueError(
       f'{path} has no coordinate system, so its place is '
@@ -277,7 +278,7 @@ def _centre(raster: Any, path: str | os.PathLike[str]) -> tuple[float, float]:
 
 
 def _time(tags: Mapping[str, str], path: str | os.PathLike[str]) -> int:
-  """Seconds since 1970 of the acquisition, from the file's tags."""
+  """Returns the time of the acquisition from the file's tags, s since 1970."""
   text = next((tags[name] for name in _TIME_TAGS if name in tags), None)
   if text is None:
     raise ValueError(
@@ -289,7 +290,7 @@ def _time(tags: Mapping[str, str], path: str | os.PathLike[str]) -> int:
 
 
 def parse_time(time: str | float) -> int:
-  """Returns seconds since 1970 UTC of a time.
+  """Converts a time to seconds since 1970 UTC.
 
   Args:
     time: seconds since 1970, or a text in ISO 8601 or in TIFF's form of dates.
@@ -300,7 +301,9 @@ def parse_time(time: str | float) -> int:
   if not isinstance(time, str):
     return int(time)
   text = time.strip().rstrip('Z')
-  text = re.sub(r'\.\d+', '', text)  # Nanoseconds; a zone may follow.
+  text = re.sub(
+    r'\.\d+', '', text
+  )  # These are nanoseconds; a time zone may follow.
   if text[4:5] == ':':  # TIFF writes 2020:04:08 14:37:29.
     text = text[:10].replace(':', '-') + text[10:]
   try:

@@ -1,8 +1,8 @@
-"""GRIB 1 and 2: the 2 m temperature and precipitation messages of a file.
+"""Reads 2 m temperature and precipitation from GRIB 1 and 2.
 
-Read with ecCodes directly: one pass over the headers, then single messages by
-their offset. `stepRange` tells a 6-hour bucket from an accumulation since the
-start of the run, which GFS files hold side by side.
+Files are read with ecCodes directly: one pass over the headers, then single
+messages by their offset. `stepRange` distinguishes a 6-hour bucket from an
+accumulation since the start of the run; GFS files contain both.
 """
 
 import calendar
@@ -43,7 +43,8 @@ class GribFile:
       names: {role: short names}, with the roles 't2m', 'tp' and 'rate'.
 
     Raises:
-      ValueError: if none of the variables is there; it lists what is.
+      ValueError: if the file has none of the variables; the message lists those
+        that it has.
     """
     self.path = str(path)
     self.records = []
@@ -66,7 +67,7 @@ class GribFile:
     names: Mapping[str, Sequence[str]],
     other_messages: set[str],
   ) -> None:
-    """Adds the record of one message, if it is one of ours."""
+    """Adds the record of one message, if its variable is read."""
     get: Any = functools.partial(eccodes.codes_get, message)
     message_names = {get('shortName'), get('cfVarName')}
     role = next((r for r in names if message_names & set(names[r])), '')
@@ -88,7 +89,7 @@ class GribFile:
     if role != 't2m' and start == end:
       start = base  # A bare end step: since the start of the run.
     if role != 't2m' and start == end:
-      return  # Step 0 has accumulated nothing yet.
+      return  # At step 0, nothing has accumulated yet.
     self.records.append(
       weather_units.Record(
         't2m' if role == 't2m' else 'tp',
@@ -124,7 +125,7 @@ class GribFile:
 
 
 class _Message:
-  """The message at an offset of a file, as a context."""
+  """Opens the message at an offset of a file, as a context."""
 
   def __init__(self, path: str, offset: int):
     self.path, self.offset = path, offset
@@ -139,11 +140,11 @@ class _Message:
     eccodes.codes_release(self.handle)
 
 
-_grids = {}  # By checksum of the grid section: many files, few grids.
+_grids = {}  # {checksum of the grid section: grid}, as many files share a grid.
 
 
 def _grid(path: str, offset: int, checksum: str) -> geo.Grid:
-  """The grid of a message; equal for equal checksums."""
+  """Returns the grid of a message, one object for equal checksums."""
   if checksum not in _grids:
     with _Message(path, offset) as message:
       shape = tuple(
@@ -163,12 +164,12 @@ def _grid(path: str, offset: int, checksum: str) -> geo.Grid:
 
 
 def _array(message: Any, key: str) -> Any:
-  """An array of a message."""
+  """Returns an array of a message."""
   return eccodes.codes_get_array(message, key)
 
 
 def _seconds(date: int, time: int) -> int:
-  """Seconds since 1970 of a date 20190331 and a time 1800."""
+  """Returns seconds since 1970 of a date such as 20190331 and a time, 1800."""
   return calendar.timegm(
     (date // 10_000, date // 100 % 100, date % 100, time // 100, time % 100, 0)
   )

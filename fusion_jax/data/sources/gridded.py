@@ -1,8 +1,8 @@
-"""Gridded weather at places: GRIB 1/2, NetCDF or Zarr, told by content.
+"""Gridded weather at places, from GRIB 1/2, NetCDF or Zarr.
 
-A reader goes by variable and coordinate, not by file ending. `Weather` scans
-the headers of its files once, then reads each field that any of the asked
-places needs exactly once: ask for many places together.
+Formats are recognised by content, not by the ending of a file. `Weather` scans
+the headers of its files once, then reads each field that one of the requested
+places needs exactly once, so request many places together.
 """
 
 import collections
@@ -28,7 +28,7 @@ NAMES = {
   't2m_max_daily': ('tasmax', 't2m_max'),
 }
 
-_KEPT_VALUES = 2**24  # Of fields in memory: 128 MB.
+_KEPT_VALUES = 2**24  # Values of fields that are kept in memory, 128 MB.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Weather:
     reset_hours: hours of the UTC day, for NetCDF and Zarr without forecast
       steps, at whose multiples precipitation starts from zero again (6 for GFS
       buckets, 24 for ERA5-Land); 0 if each value is the sum since the last
-      time. GRIB says it itself.
+      time. GRIB files state it.
   """
 
   paths: tuple[str, ...]
@@ -64,7 +64,7 @@ class Weather:
         f'outside={self.outside!r} is neither error nor missing.'
       )
 
-  def __getstate__(self) -> dict[str, Any]:  # Open files stay behind.
+  def __getstate__(self) -> dict[str, Any]:  # Open files are not pickled.
     return {
       field.name: getattr(self, field.name)
       for field in dataclasses.fields(self)
@@ -111,15 +111,16 @@ class Weather:
     """Returns every series around acquisitions, NaN where no file has it.
 
     Args:
-      lat: [P] degrees.
-      lon: [P] degrees, any range.
+      lat: float [P], degrees north.
+      lon: float [P], degrees east, in any range.
       time: [P] seconds since 1970 UTC.
 
     Returns:
       {series modality: [P, T] float32, K or mm}.
 
     Raises:
-      geo.OutsideGridError: for a place off a grid, if `outside='error'`.
+      geo.OutsideGridError: if a place is outside a grid and `outside` is
+        'error'.
     """
     look = _Look(self, lat, lon, np.asarray(time, np.int64))
     series = windows.series(look.time, look.temperatures(), look.rain())
@@ -157,8 +158,8 @@ class Weather:
 
     Args:
       record: record of a field.
-      lat: [P] degrees north.
-      lon: [P] degrees east.
+      lat: float [P], degrees north.
+      lon: float [P], degrees east.
     """
     look = _Look(self, lat, lon, np.zeros(len(lat), np.int64))
     look.check_inside([record])
@@ -166,7 +167,7 @@ class Weather:
 
 
 class _Look:
-  """One question: the places, and where they lie in each grid met so far."""
+  """Places and times, and the cells of the places in each grid."""
 
   def __init__(
     self, weather: Weather, lat: np.ndarray, lon: np.ndarray, time: np.ndarray
@@ -179,16 +180,20 @@ class _Look:
     self.cells = {}
 
   def values(self, record: weather_units.Record) -> np.ndarray:
-    """The record's field at the places, [P]."""
+    """Returns the field of a record at the places, [P]."""
     grid = record.file.grid(record)
     if id(grid) not in self.cells:
       index, weights = grid.cells(self.lat, self.lon, self.weather.alignment)
-      self.cells[id(grid)] = grid, index, weights  # The grid keeps its id.
+      self.cells[id(grid)] = (
+        grid,
+        index,
+        weights,
+      )  # Keeping the grid keeps its id.
     _, index, weights = self.cells[id(grid)]
     return geo.interpolate(self.weather.field(record), index, weights)
 
   def check_inside(self, records: Sequence[weather_units.Record]) -> None:
-    """Raises if a place is off all grids of the records, unless allowed."""
+    """Checks that each place is in a grid of the records, unless allowed."""
     grids = {}
     for record in records:
       grid = record.file.grid(record)
@@ -199,11 +204,11 @@ class _Look:
       )
 
   def overlapping(self, variable):
-    """The records that overlap some place's window, oldest run first.
+    """Returns the records that overlap a window, the oldest run first.
 
     Raises:
-      geo.OutsideGridError: for a place off the grids of all of them, if
-        `outside='error'`.
+      geo.OutsideGridError: if a place is outside all grids and `outside` is
+        'error'.
     """
     first = self.start.min(initial=2**40) * windows.HOUR
     last = (self.start.max(initial=0) + windows.NUM_HOURS) * windows.HOUR
@@ -216,7 +221,7 @@ class _Look:
     return sorted(records, key=lambda r: (r.base, r.end))
 
   def temperatures(self) -> np.ndarray:
-    """[P, 960] K from the first hour; of equal times, the latest run's."""
+    """Returns temperatures [P, 960] in K, for each hour of the latest run."""
     table = np.full((len(self.time), windows.NUM_HOURS), np.nan)
     for record in reversed(self.overlapping('t2m')):
       if record.end % windows.HOUR == 0:
@@ -226,17 +231,17 @@ class _Look:
   def _fill(
     self, table: np.ndarray, columns: np.ndarray, record: weather_units.Record
   ) -> None:
-    """Writes a record into the column [P] of each place that lacks it."""
+    """Writes a record into the column [P] of each place without a value."""
     rows = np.flatnonzero((columns >= 0) & (columns < table.shape[1]))
     rows = rows[np.isnan(table[rows, columns[rows]])]
     if len(rows):
       table[rows, columns[rows]] = self.values(record)[rows]
 
   def rain(self) -> np.ndarray:
-    """[P, 960] mm, hourly sums; of equal hours, the latest run's."""
+    """Returns hourly sums [P, 960] in mm, for each hour of the latest run."""
     table = np.full((len(self.time), windows.NUM_HOURS), np.nan)
     runs = collections.defaultdict(list)
-    for record in self.overlapping('tp'):  # Oldest first.
+    for record in self.overlapping('tp'):  # The oldest comes first.
       grid = record.file.grid(record)
       region = np.asarray(grid.lats).tobytes(), np.asarray(grid.lons).tobytes()
       runs[record.base, region].append(record)
@@ -251,7 +256,7 @@ class _Look:
     return table
 
   def daily(self) -> dict[str, np.ndarray]:
-    """{daily modality: [P, 40]} from files of daily values."""
+    """Returns {daily modality: [P, 40]} from files of daily values."""
     daily = {}
     for name, modality in modalities.MODALITIES.items():
       if modality.leads != modalities.DAILY_LEADS:
@@ -265,7 +270,7 @@ class _Look:
 
 
 def _files(paths: Iterable[str | pathlib.Path]) -> Iterator[pathlib.Path]:
-  """Files and Zarr stores; a plain folder stands for all that is below it."""
+  """Returns files and Zarr stores; another folder stands for its content."""
   for path in map(pathlib.Path, paths):
     if path.is_dir() and not xarray_fields.is_zarr(path):
       yield from _files(
@@ -280,7 +285,7 @@ def _files(paths: Iterable[str | pathlib.Path]) -> Iterator[pathlib.Path]:
 
 
 def _open(path, names, reset_hours):
-  """The file behind a path, by its content.
+  """Opens the file of a path, by its content.
 
   Raises:
     ValueError: if it is of no known kind.

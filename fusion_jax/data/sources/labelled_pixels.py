@@ -1,8 +1,8 @@
-"""Real pixels' years with labels: WorldCereal's samples, Presto's benchmarks.
+"""Labelled years of real pixels, from WorldCereal and from Presto's benchmarks.
 
-WorldCereal  Parquet, one row a month or one a pixel; 65535 is missing. They
-             come out as twelve calendar months, January first, whatever
-             month a series starts in.
+WorldCereal  Parquet, with one row per month or per pixel; 65535 is missing.
+             They are read as twelve calendar months, January first, in
+             whatever month a series starts.
              github.com/WorldCereal/worldcereal-classification (MIT).
 Presto       NumPy arrays of Sentinel-1 and -2, ERA5 and SRTM with live fuel
              moisture (three steps, of which two may lie in one month) or
@@ -21,7 +21,7 @@ import pandas
 from fusion_jax.data import composites, labels
 
 MISSING = 65535
-IGNORED = 'ignore'  # WorldCereal's name of labels that say nothing.
+IGNORED = 'ignore'  # WorldCereal's name of labels without information.
 PRESTO_VARIABLES = (
   'VV',
   'VH',
@@ -55,9 +55,9 @@ class LabelledPixels(NamedTuple):
     target: int [P], indices into `classes`, -1 for none; float [P] where
       `classes` is ().
     classes: names of the classes.
-    lat: float [P], degrees.
-    lon: float [P], degrees.
-    sites: [P] strings: data set, or site, that a pixel comes from.
+    lat: float [P], degrees north.
+    lon: float [P], degrees east.
+    sites: [P] strings, data set or site of each pixel.
   """
 
   keys: tuple[str, ...]
@@ -128,7 +128,7 @@ def read_long(
     The pixels, without a label where the legend says 'ignore'.
 
   Raises:
-    ValueError: for an unknown legend, a missing column or missing months.
+    ValueError: if the legend is unknown, or a column or months are missing.
   """
   table = _read_table(path)
   bands = [f'S2-L2A-{_padded(band)}' for band in composites.BANDS]
@@ -245,7 +245,7 @@ def read_presto(folder: str | os.PathLike[str]) -> LabelledPixels:
 
 
 def _by_legend(codes, path, legend):
-  """(target int [P], classes): those of a legend that occur."""
+  """Returns targets int [P], and the classes of a legend that occur."""
   tables = json.loads(pathlib.Path(path).read_text())
   if legend not in tables:
     raise ValueError(
@@ -259,7 +259,7 @@ def _by_legend(codes, path, legend):
 
 
 def _from_january(values: np.ndarray, first_month: int) -> np.ndarray:
-  """[P, 12, C] that starts in a month, 1 to 12, turned to January."""
+  """Rotates [P, 12, C] that starts in a month, 1 to 12, to January first."""
   return np.roll(values, first_month - 1, axis=1)
 
 
@@ -281,7 +281,7 @@ def _wide_column(columns, band, step):
 
 
 def _padded(band: str) -> str:
-  """'B2' as 'B02', 'B8A' as it is."""
+  """Returns 'B02' for 'B2', and 'B8A' as it is."""
   return f'B{int(band[1:]):02d}' if band[1:].isdigit() else band
 
 

@@ -32,7 +32,7 @@ _NEAR_KM = 2.0  # Published coordinates agree with the identifier to 0.3 m.
 
 
 class Point(NamedTuple):
-  """A surveyed point: LUCAS codes of land cover, land use and country."""
+  """Codes of LUCAS for a surveyed point: land cover, land use and country."""
 
   lc1: str
   lu1: str
@@ -40,16 +40,16 @@ class Point(NamedTuple):
 
 
 def read_survey(path: str | os.PathLike[str]) -> dict[int, Point]:
-  """Reads the points of the micro-data, by their identifiers.
+  """Reads the points of the micro-data, {identifier: point}.
 
   Args:
     path: CSV with at least the columns POINT_ID, NUTS0, TH_LAT, TH_LONG, LC1,
       LU1, in any order and either case.
 
   Raises:
-    ValueError: if columns are missing, a point comes twice with other codes,
-      or places disagree with the identifiers, even with latitude and
-      longitude swapped.
+    ValueError: if columns are missing, a point occurs twice with other codes,
+      or places disagree with the identifiers, even with latitude and longitude
+      swapped.
   """
   rows = _rows(path, _COLUMNS, str.upper)
   ids = _point_ids(path, [row['POINT_ID'] for row in rows])
@@ -74,8 +74,8 @@ def read_survey(path: str | os.PathLike[str]) -> dict[int, Point]:
 def read_labels(path: str | os.PathLike[str]) -> dict[int, dict[str, int]]:
   """Reads a published file of Sen4Map labels.
 
-  There `crop_label` is 'NA' where there is no crop, and the columns named lat
-  and lon are swapped: the identifiers tell, and a warning says so.
+  In the file, `crop_label` is 'NA' without a crop, and the columns named lat
+  and lon are swapped: the identifiers show it, and a warning says so.
 
   Args:
     path: CSV with the columns im_id, lat, lon, lc_label, lu_label, crop_label,
@@ -107,7 +107,7 @@ def read_labels(path: str | os.PathLike[str]) -> dict[int, dict[str, int]]:
 
 
 def survey_labels(point: Point) -> dict[str, int]:
-  """Returns {task: class index} of what the survey tells of a point."""
+  """Returns {task: class index} of a point, from its codes in the survey."""
   return {
     'land_cover': labels.of_code('land_cover', point.lc1),
     'land_use': labels.of_code('land_use', point.lu1),
@@ -157,7 +157,7 @@ def find_photos(root: str | os.PathLike[str]) -> dict[str, pathlib.Path]:
         unmatched.append(path)
   if not photos:
     raise ValueError(
-      f'{root} has no photos; wanted are files such as '
+      f'{root} has no photos; expected files such as '
       'NL/406/832/40683280W.jpg or NL_40683280W.jpg'
       f'{f", not {unmatched[0]}" if unmatched else ""}.'
     )
@@ -173,15 +173,15 @@ def find_photos(root: str | os.PathLike[str]) -> dict[str, pathlib.Path]:
 
 
 def point_of(key: str) -> int:
-  """Returns the point of a photo's name; 0 if it is none, as 'x_12W'."""
+  """Returns the point in the name of a photo; 0 for another name."""
   match = _PHOTO_KEY.fullmatch(key)
   return int(match[1]) if match else 0
 
 
 def _key_of(path: pathlib.Path) -> str:
-  """Name of the photo of a path; '' if it is none."""
+  """Returns the name of the photo of a path; '' if it is no photo."""
   key = path.stem
-  if '_' not in key:  # As on the server.
+  if '_' not in key:  # A path as on the server.
     country, first, second = (path.parents[i].name for i in (2, 1, 0))
     key = f'{country}_{key}' if key.startswith(first + second) else ''
   return key if point_of(key) else ''
@@ -223,10 +223,11 @@ def _point_ids(path, texts):
 
 
 def _check_places(path, ids, lats, lons, names):
-  """Whether latitude and longitude are those of the points.
+  """Checks that latitude and longitude are those of the points.
 
   Raises:
-    ValueError: if they are not, even swapped; the message names rows.
+    ValueError: if they are not, even if they are swapped; the message names
+      rows.
   """
   try:
     lat, lon = np.array(lats, float), np.array(lons, float)
@@ -242,7 +243,7 @@ def _check_places(path, ids, lats, lons, names):
   if (straight | swapped).all() and swapped.mean() > 0.5:
     logging.warning(
       '%s has latitude and longitude swapped: its column %s holds '
-      'longitudes, as the identifiers of the points tell. The places are '
+      'longitudes, as the identifiers of the points show. The places are '
       'taken from the identifiers.',
       path,
       names[0],
@@ -251,7 +252,7 @@ def _check_places(path, ids, lats, lons, names):
   bad = np.flatnonzero(~straight)
   raise ValueError(
     f'{path}: {len(bad)} of {len(ids)} rows lie elsewhere than their '
-    f'identifiers say, first point {ids[bad[0]]}: {names[0]}={lat[bad[0]]:g}'
+    f'identifiers say, such as point {ids[bad[0]]}: {names[0]}={lat[bad[0]]:g}'
     f', {names[1]}={lon[bad[0]]:g}, but it lies at '
     f'{expected[0][bad[0]]:.4f}, {expected[1][bad[0]]:.4f}. Correct the file, '
     'or check that its rows were not mixed up.'

@@ -1,4 +1,4 @@
-"""Which of xarray's engines reads a NetCDF file."""
+"""Chooses the engine of xarray that reads a NetCDF file."""
 
 import os
 from typing import Literal
@@ -9,8 +9,9 @@ CLASSIC, HDF5 = b'CDF', b'\x89HDF'
 def engine(path: str | os.PathLike[str]) -> Literal['h5netcdf', 'scipy']:
   """Returns 'h5netcdf' for NetCDF 4, 'scipy' for the classic formats.
 
-  Not 'netcdf4': its C library is not safe with threads, and a file that the
-  garbage collector closes in one thread while another reads ends the process
+  It is not 'netcdf4', because its C library is not safe with threads: a file
+  that the garbage collector closes in one thread while another one reads ends
+  the process
   (github.com/pydata/xarray/issues/9779).
 
   Args:

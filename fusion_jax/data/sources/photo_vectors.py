@@ -23,13 +23,13 @@ from safetensors import numpy as safetensors_numpy
 
 from fusion_jax.data.sources import lucas
 
-DIRECTIONS = ('W', 'E', 'N', 'S')  # In the order of TimeSenCLIP's code.
+DIRECTIONS = ('W', 'E', 'N', 'S')  # This is the order of TimeSenCLIP's code.
 _VECTORS, _KEYS = 'vectors', 'keys'
 _ENDINGS = ('.safetensors', '.npz')
 
 
 class PhotoVectors:
-  """Vectors of photos by point; read when asked for.
+  """Vectors of photos by point, which are read when they are used.
 
   Attributes:
     path: path of the file, or of a folder of such files.
@@ -38,7 +38,7 @@ class PhotoVectors:
   """
 
   def __init__(self, path: str | os.PathLike[str]):
-    """Reads the names.
+    """Reads the names of the photos.
 
     Raises:
       FileNotFoundError: if there is no such file, or none in the folder.
@@ -51,7 +51,7 @@ class PhotoVectors:
         p
         for p in self.path.iterdir()
         if p.suffix in _ENDINGS and not p.name.startswith('.')
-      )  # Being written.
+      )  # Such a file is being written.
     if not paths or not all(p.exists() for p in paths):
       raise FileNotFoundError(
         f'{path} holds no vectors of photos (.safetensors or .npz); make '
@@ -103,7 +103,7 @@ class PhotoVectors:
 
 
 def no_views(width: int = 512) -> np.ndarray:
-  """Vectors of a point without photos: [4, D] float32, NaN."""
+  """Returns the vectors of a point without photos, [4, D] float32, all NaN."""
   return np.full((len(DIRECTIONS), width), np.nan, np.float32)
 
 
@@ -131,7 +131,7 @@ def write(
 
 
 def _opened(path):
-  """(names, width, function of a row's number) of a file."""
+  """Returns names, width, and a function of the number of a row."""
   try:
     if path.suffix == '.npz':
       return _npz(path)
@@ -174,9 +174,7 @@ def _safetensors(path):
   names = sorted(file.keys())
   widths = {int(np.prod(file.get_slice(name).get_shape())) for name in names}
   if len(widths) != 1:
-    raise ValueError(
-      f'vectors of one width are wanted, not of {sorted(widths)}'
-    )
+    raise ValueError(f'the vectors have several widths, {sorted(widths)}')
   return names, widths.pop(), lambda i: np.ravel(file.get_tensor(names[i]))
 
 

@@ -1,4 +1,4 @@
-"""Maps of Europe read at LUCAS points: habitats and biogeographical regions.
+"""Reads maps of Europe at LUCAS points: habitats, biogeographical regions.
 
 The European Environment Agency publishes the ecosystem types of Europe (EUNIS,
 2012, v3.1) as a raster and the biogeographical regions (2016) as polygons.
@@ -22,13 +22,13 @@ from fusion_jax.data import labels, lucas_grid
 _LAEA = 'EPSG:3035'
 _WGS84 = 'EPSG:4326'
 _KM = 1000.0
-_NAME_COLUMNS = ('short_name', 'code', 'name')  # Of the regions as published.
+_NAME_COLUMNS = ('short_name', 'code', 'name')  # As in the published regions.
 
 
 def read(
   path: str | os.PathLike[str], task: str, table: str | os.PathLike[str] = ''
 ) -> 'Raster | Polygons':
-  """Reads a map: a function from points to int32 [P] class indices.
+  """Reads a map as a function from points to class indices, int32 [P].
 
   Args:
     path: a raster (GeoTIFF or another with a coordinate system), or polygons
@@ -41,8 +41,8 @@ def read(
     Function from LUCAS points, int [P], to class indices, -1 for none.
 
   Raises:
-    ValueError: if the file is of another kind, or names an unknown class;
-      later, if without a table a value is no class index.
+    ValueError: if the file has another format, or names an unknown class. The
+      function raises it if, without a table, a value is no class index.
   """
   if pathlib.Path(path).suffix.lower() in ('.geojson', '.json'):
     return Polygons(path, task)
@@ -167,7 +167,7 @@ class Polygons:
 
 
 def _crs(collection):
-  """Coordinate system of a GeoJSON: degrees, if it does not say."""
+  """Returns the coordinate system of a GeoJSON; degrees by default."""
   crs = collection.get('crs') or {}
   name = crs.get('properties', {}).get('name', '')
   digits = name.rpartition(':')[2]
@@ -175,7 +175,7 @@ def _crs(collection):
 
 
 def _check_degrees(path, crs, features):
-  """Raises if what should be degrees is not."""
+  """Checks that coordinates without a declared system are degrees."""
   if crs != _WGS84:
     return
   for feature in features:
@@ -189,7 +189,7 @@ def _check_degrees(path, crs, features):
 
 
 def _class_of(path, feature, task):
-  """Class index of one polygon."""
+  """Returns the class index of one polygon."""
   properties = {
     name.lower(): value
     for name, value in (feature.get('properties') or {}).items()
@@ -209,12 +209,12 @@ def _class_of(path, feature, task):
 
 
 def _table(path, task):
-  """{value of the raster: class index}."""
+  """Reads {value of the raster: class index}."""
   with open(path, newline='', encoding='utf-8-sig') as file:
     rows = list(csv.DictReader(file))
   if not rows or not {'value', 'name'} <= set(rows[0]):
     raise ValueError(
       f'{path} has the columns {list(rows[0]) if rows else []};'
-      ' wanted are value and name.'
+      ' expected value and name.'
     )
   return {int(row['value']): labels.of_name(task, row['name']) for row in rows}

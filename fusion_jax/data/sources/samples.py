@@ -1,4 +1,4 @@
-"""A folder of samples: GeoTIFFs of each modality, and a table of places."""
+"""Reads folders of samples: GeoTIFFs of each modality, a table of places."""
 
 import csv
 import dataclasses
@@ -26,7 +26,7 @@ class SampleFolder:
   published TerraMesh examples have it.
 
   Attributes:
-    root: the folder.
+    root: path of the folder.
     val: sample_ids of the validation split; by default the last of the table.
     images: modalities to read; by default all that have a folder.
   """
@@ -37,7 +37,7 @@ class SampleFolder:
 
   @functools.cached_property
   def rows(self) -> dict[str, dict[str, str]]:
-    """Rows of the table by sample_id."""
+    """Rows of the table, {sample_id: row}."""
     path = pathlib.Path(self.root) / 'samples.csv'
     if not path.is_file():
       raise FileNotFoundError(
@@ -61,7 +61,7 @@ class SampleFolder:
 
   @functools.cached_property
   def schema(self) -> examples.Schema:
-    """What every example holds: image modalities and pixels per side."""
+    """The fields of the examples: image modalities and pixels per side."""
     images = tuple(
       name
       for name in self.images or examples.IMAGE_TYPES
@@ -69,7 +69,7 @@ class SampleFolder:
     )
     if not images:
       raise FileNotFoundError(
-        f'{self.root} has no folder of a modality; wanted is one or more of '
+        f'{self.root} has no folder of a modality; expected one or more of '
         f'{", ".join(self.images or examples.IMAGE_TYPES)}.'
       )
     first = next(
@@ -121,7 +121,7 @@ class SampleFolder:
 
 
 def _image(path: pathlib.Path, name: str) -> np.ndarray:
-  """Image [Y, X, C] of one modality of a sample."""
+  """Reads the image [Y, X, C] of one modality of a sample."""
   with geotiff.open_raster(path) as raster:
     order = geotiff.band_order(
       raster, path, modalities.IMAGE_FIELDS[name].bands
@@ -138,7 +138,7 @@ def _image(path: pathlib.Path, name: str) -> np.ndarray:
 
 
 def _with_offset(example: readers.Example) -> readers.Example:
-  """Adds the offset of S2L1C, told by its cirrus band B10."""
+  """Adds the offset of S2L1C, derived from its cirrus band B10."""
   if 'S2L1C' not in example:
     return example
   cirrus = example['S2L1C'][..., modalities.S2L1C_BANDS.index('B10')]

@@ -39,8 +39,8 @@ class Votes(NamedTuple):
   """V places with votes.
 
   Attributes:
-    lat: float [V], degrees.
-    lon: float [V], degrees.
+    lat: float [V], degrees north.
+    lon: float [V], degrees east.
     mean: float [V], scenicness from 1 to 10.
   """
 
@@ -50,7 +50,7 @@ class Votes(NamedTuple):
 
 
 def read_prompts(path: str | os.PathLike[str]) -> RatedPrompts:
-  """Reads rated prompts of a CSV, without vectors, or of a .npz with them.
+  """Reads rated prompts from a CSV without vectors, or from a .npz with them.
 
   Raises:
     ValueError: if a column is missing, or a score lies outside 1 to 10.
@@ -78,7 +78,7 @@ def read_prompts(path: str | os.PathLike[str]) -> RatedPrompts:
     raise ValueError(
       f'{path} has {len(prompts.texts)} texts, {len(prompts.values)} values, '
       f'{len(prompts.raters)} raters and {num_vectors} vectors; '
-      'expected is one of each for every prompt.'
+      'expected one of each for every prompt.'
     )
   if not ((prompts.values >= 1) & (prompts.values <= 10)).all():
     raise ValueError(

@@ -1,10 +1,10 @@
-"""Sen4Map: Sentinel-2 around LUCAS points of 2018, as HDF5.
+"""Reads Sen4Map: Sentinel-2 around LUCAS points of 2018, as HDF5.
 
-One group a place, `Lucas_Point_40683280`, of acquisitions or of composites (see
-`sen4map_groups`), and with attributes `lc1`, `lu1`, `nuts0` of the survey; a
-composite may also have `bioregion_class_code` and `EUNIS_L2`. The place is told
-by the key: what `Coordinates` says is not used. Published by Sharma et al.
-2024, JSTARS 17, 13893; the layout is that of IBM/terratorch
+Each place is a group such as `Lucas_Point_40683280`, with acquisitions or
+composites (see `sen4map_groups`) and the attributes `lc1`, `lu1` and `nuts0` of
+the survey; a composite may also have `bioregion_class_code` and `EUNIS_L2`. The
+place follows from the key; `Coordinates` is not used. Published by Sharma et
+al. 2024, JSTARS 17, 13893; the layout is that of IBM/terratorch
 `datasets/sen4map.py` (Apache-2.0) and pallavijain-pj/TimeSenCLIP (MIT).
 """
 
@@ -30,8 +30,8 @@ class Year(NamedTuple):
   """The months of a place.
 
   Attributes:
-    pixels: [12, 10, k, k], bands of `composites.BANDS`; int16, or float32
-      where the file has fractions or lacks a band (NaN).
+    pixels: [12, 10, k, k], bands of `composites.BANDS`; int16, or float32 if
+      the file has fractions or lacks a band (NaN).
     valid: bool [12], months with an observation.
   """
 
@@ -41,11 +41,11 @@ class Year(NamedTuple):
 
 @contextlib.contextmanager
 def opened(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
-  """Opens an HDF5 file for the time of a context.
+  """Opens an HDF5 file as a context.
 
   Raises:
     FileNotFoundError: if there is no such file.
-    ValueError: if it is cut short or no HDF5.
+    ValueError: if the file is truncated or no HDF5 file.
   """
   try:
     file = h5py.File(path, 'r')
@@ -53,7 +53,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     raise
   except OSError as error:
     raise ValueError(
-      f'{path} is cut short or no HDF5 file ({error}); copy it again.'
+      f'{path} is truncated or no HDF5 file ({error}); copy it again.'
     ) from error
   with file:
     yield file
@@ -82,7 +82,7 @@ def point_id(key: str) -> int:
   digits = key.removeprefix(PREFIX)
   if not re.fullmatch(r'\d{8}', digits):
     raise ValueError(
-      f'{key!r} is no key of Sen4Map; wanted is {PREFIX} and eight digits.'
+      f'{key!r} is no key of Sen4Map; expected {PREFIX} and eight digits.'
     )
   return int(digits)
 
@@ -111,8 +111,8 @@ def read_year(
     missing_bands: names of bands that may be absent: they become NaN.
 
   Raises:
-    ValueError: for what is missing, misplaced or on another scale; the message
-      names file, place and dataset or attribute.
+    ValueError: if something is missing or has a wrong shape or scale; the
+      message names file, place and dataset or attribute.
   """
   with _named(file, key) as group:
     if sen4map_groups.IMAGE in group:
@@ -136,7 +136,7 @@ def read_annual(file: h5py.File, key: str, size: int) -> np.ndarray:
   It is int16 [10, k, k], reflectance x 10,000.
 
   Raises:
-    ValueError: as `read_year`; also of a place of composites.
+    ValueError: if the place has composites, or as in `read_year`.
   """
   with _named(file, key) as group:
     if sen4map_groups.IMAGE in group:
@@ -168,9 +168,8 @@ def read_attributes(
 def product_months(products: Sequence[str]) -> np.ndarray:
   """Returns which product ids belong to which month of 2018.
 
-  It is bool [A, 12].
-
-  As published: any id that contains 2018mm, wherever.
+  It is bool [A, 12]. As in the published code, an id belongs to month mm if it
+  contains 2018mm anywhere.
 
   Raises:
     ValueError: if none does.
@@ -193,7 +192,7 @@ def product_months(products: Sequence[str]) -> np.ndarray:
 
 @contextlib.contextmanager
 def _named(file: h5py.File, key: str) -> Iterator[Any]:
-  """The group; what goes wrong with it is told with file and key."""
+  """Yields the group of a place; errors then name the file and the key."""
   try:
     yield file[key]
   except (ValueError, KeyError, OSError, RuntimeError) as error:

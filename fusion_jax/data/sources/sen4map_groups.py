@@ -1,10 +1,11 @@
-"""Datasets and attributes of one place of Sen4Map, which come in two forms.
+"""Reads the datasets and attributes of a place of Sen4Map, of either form.
 
   raw        datasets B2 B3 B4 B5 B6 B7 B8 B8A B11 B12 and SCL [A, Y, X] of A
              acquisitions, and the attribute Image_ID, A product ids
-  composite  a dataset `image` [12, 10, Y, X], already one value a month
+  composite  a dataset `image` [12, 10, Y, X], already one value per month
 
-What is wrong with a place is told without file and key, which the caller adds.
+Error messages do not name the file and the key of the place; the caller adds
+them.
 """
 
 import re
@@ -30,11 +31,11 @@ def read_acquisitions(
     missing_bands: names of bands that may be absent: they become 0.
 
   Returns:
-    counts [A, 10, k, k], reflectance x 10,000; scene classes [A, k, k]; and A
+    Counts [A, 10, k, k], reflectance x 10,000; scene classes [A, k, k]; and A
     product ids.
 
   Raises:
-    ValueError: for what is missing, misplaced or on another scale.
+    ValueError: if something is missing or has a wrong shape or scale.
   """
   names = {_canonical(name): name for name in group}
   _check_contents(group, names, missing_bands)
@@ -55,7 +56,9 @@ def read_acquisitions(
       f'{len(products)} product ids for {len(counts)} acquisitions'
     )
   _check_scale(counts)
-  known = np.asarray(np.isfinite(counts).all(axis=1))  # The rest is cloud.
+  known = np.asarray(
+    np.isfinite(counts).all(axis=1)
+  )  # Other pixels count as cloud.
   return (
     np.where(known[:, None], counts, 0),
     np.where(known, scene_class, composites.CLOUD_CLASS),
@@ -64,7 +67,7 @@ def read_acquisitions(
 
 
 def _check_contents(group, names, missing_bands):
-  """Raises unless a group has its bands, their classes and their dates."""
+  """Checks that a group has its bands, their classes and their dates."""
   absent = [
     band
     for band in composites.BANDS
@@ -88,7 +91,7 @@ def _check_contents(group, names, missing_bands):
 
 
 def _check_grids(group, names):
-  """Raises unless bands have the pixels and acquisitions of the classes."""
+  """Checks that bands have the pixels and acquisitions of the classes."""
   expected = group[SCENE_CLASS].shape
   wrong = ''.join(
     f', {name} is {group[name].shape}'
@@ -97,18 +100,18 @@ def _check_grids(group, names):
   )
   if len(expected) != 3 or wrong:
     raise ValueError(
-      f'{SCENE_CLASS} is {expected}{wrong}; wanted are [acquisitions, rows, '
+      f'{SCENE_CLASS} is {expected}{wrong}; expected [acquisitions, rows, '
       'columns] of one grid of 10 m: bring them onto it'
     )
 
 
 def _cropped(dataset: Any, size: int) -> np.ndarray:
-  """The central [..., k, k] of a dataset, and only it is read."""
+  """Reads the central [..., k, k] of a dataset, and no more."""
   rows, columns = dataset.shape[-2:]
   if min(rows, columns) < size:
     raise ValueError(
       f'{dataset.name.split("/")[-1]} has {rows} x {columns} '
-      f'pixels; wanted are {size} x {size}'
+      f'pixels; expected {size} x {size}'
     )
   y, x = rows // 2 - size // 2, columns // 2 - size // 2
   return dataset[..., y : y + size, x : x + size]
@@ -125,16 +128,16 @@ def read_composites(
     missing_bands: names of bands that may be absent: they become NaN.
 
   Returns:
-    pixels [12, 10, k, k], int16, or float32 where there are fractions or NaN;
+    Pixels [12, 10, k, k], int16, or float32 if there are fractions or NaN; and
     bool [12], months with an observation.
 
   Raises:
-    ValueError: for what is missing, misplaced or on another scale.
+    ValueError: if something is missing or has a wrong shape or scale.
   """
   dataset = group[IMAGE]
   if dataset.ndim != 4 or dataset.shape[0] != composites.NUM_MONTHS:
     raise ValueError(
-      f'{IMAGE} is {dataset.shape}; wanted are 12 months: '
+      f'{IMAGE} is {dataset.shape}; expected 12 months: '
       '[12, bands, rows, columns]'
     )
   order = _band_order(group, dataset, missing_bands)
@@ -155,7 +158,7 @@ def read_composites(
 
 
 def _band_order(group, dataset, missing_bands):
-  """Where each band stands; -1 where there is none.
+  """Returns the index of each band; -1 for a missing band.
 
   Without names (an attribute `bands`) there must be ten, in the order of
   `composites.BANDS`, or those of it that are not said to be missing.
@@ -172,7 +175,7 @@ def _band_order(group, dataset, missing_bands):
     raise ValueError(
       f'{IMAGE} has {dataset.shape[1]} bands'
       + (f', named {names}' if stored_names is not None else ' without names')
-      + f'; wanted are {", ".join(expected)}'
+      + f'; expected {", ".join(expected)}'
       + (f', of which it lacks {absent}' if absent else '')
       + '. Name them in an attribute `bands` if the order is another; if the '
       'sensor lacks some, say so: --missing-bands NAME'
@@ -200,25 +203,25 @@ def without_bands(
 
 
 def _check_scale(values: np.ndarray) -> None:
-  """Raises if values are reflectance from 0 to 1."""
+  """Checks that values are not reflectance from 0 to 1."""
   if values.dtype.kind != 'f':
     return
   top = np.nanmax(values, initial=0)
   if top <= _REFLECTANCE_ITSELF and (values[np.isfinite(values)] % 1).any():
     raise ValueError(
       f'its values reach {top:.3g}, so they are reflectance '
-      'itself; wanted is reflectance x 10,000: multiply them'
+      'itself; expected reflectance x 10,000: multiply them'
     )
 
 
 def _canonical(name: str) -> str:
-  """'B02' as 'B2'; other names as they are."""
+  """Returns 'B2' for 'B02'; other names as they are."""
   match = re.fullmatch(r'[Bb]0?(\d+[Aa]?)', name)
   return f'B{match[1].upper()}' if match else name
 
 
 def _texts(value: Any) -> list[str]:
-  """A list of str of an attribute: an array of strings, or one long one."""
+  """Returns the strings of an attribute, an array or one long string."""
   if isinstance(value, (bytes, str)):
     return re.findall(r'[^\s,;\'"\[\]]+', as_text(value))
   return [as_text(item) for item in np.ravel(value)]

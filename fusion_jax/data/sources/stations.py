@@ -1,6 +1,6 @@
-"""Hourly observations of weather stations, CSV files with gaps.
+"""Reads hourly observations of weather stations, CSV files with gaps.
 
-A CSV file says neither its units nor its time zone, so the caller declares
+A CSV file states neither its units nor its time zone, so the caller declares
 them; nothing is guessed. Values become kelvin and mm, hours UTC.
 """
 
@@ -36,7 +36,7 @@ _UNITS = {
 
 @dataclasses.dataclass(frozen=True)
 class Stations:
-  """Station files, and what their columns mean.
+  """Files of stations, and the meaning of their columns.
 
   Attributes:
     paths: CSV files with a header, plain or '.gz'.
@@ -46,12 +46,12 @@ class Stations:
     time: column of ISO 8601 times, or four columns of year, month, day, hour.
     time_zone: time zone of times that carry no offset, such as 'UTC' or
       'America/New_York'. An hour that the end of summer time repeats is taken
-      in the file's order; standing alone, it is the first.
-    temperature: (column, unit), unit one of `TEMPERATURE_UNITS`; () for none.
-    precipitation: (column, unit), unit one of `PRECIPITATION_UNITS`, the sum
-      over an hour; () for none.
+      in the file's order; if it occurs once, it is the first.
+    temperature: (column, unit) with a unit of `TEMPERATURE_UNITS`; () for none.
+    precipitation: (column, unit) of the sum over an hour, with a unit of
+      `PRECIPITATION_UNITS`; () for none.
     hour_of_sum: whether that hour 'ends' or 'starts' at the row's time.
-    missing: what stands for a missing value.
+    missing: texts that mean a missing value.
   """
 
   paths: tuple[str, ...]
@@ -76,7 +76,7 @@ class Stations:
     )
     _check(self)
 
-  def __getstate__(self) -> dict[str, Any]:  # The table stays behind.
+  def __getstate__(self) -> dict[str, Any]:  # The table is not pickled.
     return {
       field.name: getattr(self, field.name)
       for field in dataclasses.fields(self)
@@ -91,9 +91,8 @@ class Stations:
   def table(self) -> dict[str, tuple[int, dict[str, np.ndarray]]]:
     """Returns {station: (first hour since 1970, {variable: float64 [n]})}.
 
-    Values are in K or mm.
-
-    Hours without a row are NaN. Precipitation stands at the hour it ends.
+    Values are in K or mm. Hours without a row are NaN. Precipitation belongs to
+    the hour at which its sum ends.
     """
     rows = collections.defaultdict(dict)
     for path in self.paths:
@@ -116,8 +115,8 @@ class Stations:
     """Returns every series around times at stations, in K or mm.
 
     Args:
-      lat: [P] degrees north of stations.
-      lon: [P] degrees east of stations.
+      lat: float [P], latitudes of stations in degrees.
+      lon: float [P], longitudes of stations in degrees.
       time: [P] seconds since 1970 UTC.
 
     Raises:
@@ -148,7 +147,7 @@ class Stations:
 
 
 def _check(declared):
-  """Raises if something is not declared that a CSV file does not say."""
+  """Checks that everything is declared that a CSV file does not state."""
   if not declared.time_zone:
     raise ValueError(
       "time_zone is not declared; name it, as 'UTC' or 'America/New_York'."
@@ -157,7 +156,7 @@ def _check(declared):
     zoneinfo.ZoneInfo(declared.time_zone)
   except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
     raise ValueError(
-      f'time_zone={declared.time_zone!r} is no zone of the tz data base; '
+      f'time_zone={declared.time_zone!r} is no zone of the tz database; '
       "names are such as 'UTC' or 'America/New_York' (where the system has "
       'none, `pip install tzdata`).'
     ) from error
@@ -169,7 +168,7 @@ def _check(declared):
   if not declared.temperature and not declared.precipitation:
     raise ValueError(
       'Neither temperature nor precipitation is declared; give '
-      "one, as temperature=('temp', 'degF')."
+      "one, such as temperature=('temp', 'degF')."
     )
   for variable, units in _UNITS.items():
     column_and_unit = getattr(declared, variable)
@@ -190,7 +189,7 @@ def _check(declared):
 
 def _read(path, declared, rows):
   """Adds a file's values to `rows`, {station: {hour: {variable: value}}}."""
-  repeated = collections.Counter()  # How often a station had a local time.
+  repeated = collections.Counter()  # Number of rows by station and local time.
   zone = zoneinfo.ZoneInfo(declared.time_zone)
   unplaced = collections.Counter()
   opened = gzip.open if pathlib.Path(path).suffix == '.gz' else open
@@ -215,7 +214,7 @@ def _read(path, declared, rows):
       if not all(_same(previous[v], values[v]) for v in values):
         raise ValueError(
           f'{where}: station {name} already has another value '
-          'of this hour; leave one row an hour.'
+          'of this hour; keep one row per hour.'
         )
   for name, count in unplaced.items():
     logging.warning(
@@ -240,7 +239,7 @@ def _check_columns(path, columns, declared):
 
 
 def _time(row, columns, where):
-  """The row's time, local if it has no offset of its own."""
+  """Returns the time of a row, local if it has no offset."""
   try:
     if isinstance(columns, str):
       return datetime.datetime.fromisoformat(row[columns])
@@ -251,7 +250,7 @@ def _time(row, columns, where):
 
 
 def _in_zone(time, zone, times_before, where):
-  """Local time with its zone; of a repeated hour the second comes later."""
+  """Returns a local time with its zone; repeated hours come in order."""
   first = time.replace(tzinfo=zone)
   second = first.replace(fold=1)
   if first.utcoffset() < second.utcoffset():
@@ -264,7 +263,7 @@ def _in_zone(time, zone, times_before, where):
 
 
 def _hour(time, where):
-  """Hours since 1970 UTC of a time with its zone."""
+  """Returns the hours since 1970 UTC of a time with its zone."""
   seconds = time.timestamp()
   if seconds % windows.HOUR:
     raise ValueError(
@@ -275,7 +274,7 @@ def _hour(time, where):
 
 
 def _value(row, variable, declared, where):
-  """The value in kelvin or mm; NaN where it is missing or not declared."""
+  """Returns the value in K or mm; NaN if it is missing or not declared."""
   column_and_unit = getattr(declared, variable)
   if not column_and_unit:
     return math.nan
@@ -308,7 +307,7 @@ def _same(a: float, b: float) -> bool:
 
 
 def _fill(values_by_hour, shift):
-  """(first hour, {variable: [n]}) of {hour: {variable: value}}."""
+  """Returns first hour and {variable: [n]} of {hour: {variable: value}}."""
   first, last = min(values_by_hour), max(values_by_hour)
   values = {variable: np.full(last - first + 2, np.nan) for variable in shift}
   for hour, row in values_by_hour.items():
@@ -318,6 +317,6 @@ def _fill(values_by_hour, shift):
 
 
 def _take(values: np.ndarray, index: np.ndarray) -> np.ndarray:
-  """Takes values by an index, NaN outside of them."""
+  """Takes values by an index, with NaN outside of them."""
   inside = (index >= 0) & (index < len(values))
   return np.where(inside, values[np.where(inside, index, 0)], np.nan)

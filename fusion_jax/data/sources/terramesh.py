@@ -1,9 +1,9 @@
-"""TerraMesh shards as published: aligned tars of zipped Zarr version 2.
+"""Reads TerraMesh shards as published: aligned tars of zipped Zarr version 2.
 
 `{root}/{train,val}/{modality}/{shard}.tar` holds members `{key}.zarr.zip`; a
 shard has the same keys under every modality. S1GRD exists only in shards of
-SSL4EO-S12, S1RTC only in those of MajorTOM. Read with plain `tarfile`. What is
-kept of a sample is its images, place and time; its cloud mask is not.
+SSL4EO-S12, S1RTC only in those of MajorTOM. They are read with plain `tarfile`.
+Images, place and time of a sample are kept, its cloud mask is not.
 """
 
 import dataclasses
@@ -24,9 +24,15 @@ from fusion_jax import geo, modalities
 from fusion_jax.data import examples, readers
 
 OFFSET = 1000  # Added to L1C counts by processing baselines since 04.00.
-_CIRRUS_LIMIT = 900  # A larger B10 median has the offset in it.
+_CIRRUS_LIMIT = 900  # A larger median of B10 contains the offset.
 _SUFFIX = '.zarr.zip'
-_OPTICAL = ('S2L2A', 'S2L1C', 'S2RGB', 'NDVI', 'LULC')  # Their time counts.
+_OPTICAL = (
+  'S2L2A',
+  'S2L1C',
+  'S2RGB',
+  'NDVI',
+  'LULC',
+)  # The time of a sample is that of one of these.
 _RADAR = ('S1GRD', 'S1RTC')
 _NAMED_BANDS = ('S2L2A', 'S2L1C', 'S1GRD', 'S1RTC')  # Published by name.
 
@@ -57,7 +63,7 @@ class TerraMesh:
     )
     if not splits or not images:
       raise FileNotFoundError(
-        f'{root} holds no TerraMesh: wanted are train/ or val/ and in them '
+        f'{root} holds no TerraMesh: expected train/ or val/ and in them '
         f'a folder for each modality ({", ".join(examples.IMAGE_TYPES)}).'
       )
     object.__setattr__(self, 'images', tuple(images))
@@ -65,7 +71,7 @@ class TerraMesh:
 
   @functools.cached_property
   def schema(self) -> examples.Schema:
-    """What every example holds: image modalities and pixels per side."""
+    """The fields of the examples: image modalities and pixels per side."""
     split, part = next(
       (split, part) for split, parts in self.parts().items() for part in parts
     )
@@ -83,7 +89,7 @@ class TerraMesh:
     return {split: self._shards(split) for split in self.splits}
 
   def _shards(self, split: str) -> list[str]:
-    """Names of the tars of one split, checked for gaps."""
+    """Returns the names of the tars of one split, after a check for gaps."""
     shards = {
       name: {
         path.name
@@ -117,7 +123,9 @@ class TerraMesh:
       for key in _keys(tars):
         try:
           example = _example(key, tars)
-        except Exception as error:  # Whatever broken bytes make zarr raise.
+        except (
+          Exception
+        ) as error:  # Damaged bytes cause many kinds of errors in zarr.
           reason = f'{split}/{part}: {type(error).__name__}: {error}'
           logging.warning('Left out sample %s, %s', key, reason)
           yield readers.Skipped(key, reason)
@@ -148,14 +156,14 @@ class TerraMesh:
       try:
         store = _open_store(tars[name].read(key))
         places[key] = _place(store) + (_time(store),)
-      except Exception as error:  # `read` skips it, and says so.
+      except Exception as error:  # `read` skips it with a warning.
         logging.debug('No place of %s: %s', key, error)
     for tar in tars.values():
       tar.close()
     return places
 
   def _open(self, split: str, part: str) -> 'dict[str, _Tar]':
-    """{modality: its tar of this shard}, where it has one."""
+    """Opens {modality: its tar of this shard} for modalities that have one."""
     paths = {
       name: pathlib.Path(self.root) / split / name / part
       for name in self.images
@@ -164,7 +172,7 @@ class TerraMesh:
 
 
 class _Tar:
-  """The members of a tar by key, whole ones and a truncated last one."""
+  """The members of a tar by key, of which the last one may be truncated."""
 
   def __init__(self, path: pathlib.Path):
     self.path = path
@@ -181,10 +189,10 @@ class _Tar:
       self.damage = f' (the tar is damaged: {error})'
 
   def read(self, key: str) -> bytes:
-    """The bytes of a member.
+    """Returns the bytes of a member.
 
     Raises:
-      ValueError: if it is not there, or not all of it.
+      ValueError: if the member is missing or truncated.
     """
     if key not in self.members:
       raise ValueError(f'{self.path.parent.name} lacks the key{self.damage}')
@@ -200,12 +208,12 @@ class _Tar:
 
 
 def _keys(tars: Mapping[str, _Tar]) -> dict[str, None]:
-  """The keys of all tars: in the first one's order, then what it lacks."""
+  """Returns the keys of all tars: those of the first, then all others."""
   return dict.fromkeys(key for tar in tars.values() for key in tar.members)
 
 
 def _example(key: str, tars: Mapping[str, _Tar]) -> readers.Example:
-  """One sample of all modalities."""
+  """Returns one sample of all modalities."""
   example: dict[str, Any] = {'key': key}
   times = {}
   for name, tar in tars.items():
@@ -226,7 +234,7 @@ def _example(key: str, tars: Mapping[str, _Tar]) -> readers.Example:
 
 
 def _open_store(content: bytes) -> Any:
-  """The Zarr group in the bytes of a zip."""
+  """Opens the Zarr group in the bytes of a zip."""
   with zipfile.ZipFile(io.BytesIO(content)) as archive:
     store = {
       name: cpu.Buffer.from_bytes(archive.read(name))
@@ -237,7 +245,7 @@ def _open_store(content: bytes) -> Any:
 
 
 def _image(name: str, store: Any) -> np.ndarray:
-  """Image [Y, X, C] of a sample, north up, bands in the published order."""
+  """Reads an image [Y, X, C], north up, with bands in the published order."""
   image = store['bands'][0]  # [C, Y, X]
   expected = modalities.IMAGE_FIELDS[name].bands
   if len(image) != len(expected):
@@ -254,7 +262,7 @@ def _image(name: str, store: Any) -> np.ndarray:
 
 
 def _place(store: Any) -> tuple[np.float64, np.float64]:
-  """Latitude and longitude of a sample's centre in degrees."""
+  """Returns latitude and longitude of a sample's centre in degrees."""
   lat, lon = (
     float(np.ravel(store[name][...])[0])
     for name in ('center_lat', 'center_lon')
@@ -265,7 +273,7 @@ def _place(store: Any) -> tuple[np.float64, np.float64]:
 
 
 def _time(store: Any) -> int:
-  """Seconds since 1970 of the acquisition; 0 where a modality has none."""
+  """Returns the time of the acquisition in s since 1970; 0 if it has none."""
   if 'time' not in store:
     return 0
   times = np.ravel(store['time'][...])

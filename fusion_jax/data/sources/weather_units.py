@@ -1,10 +1,10 @@
-"""Weather records, and their values in kelvin and millimetres."""
+"""Records of weather, and the conversion of their values to kelvin and mm."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-KELVIN = (150.0, 350.0)  # What 2 m air temperature can be.
+KELVIN = (150.0, 350.0)  # Possible range of the air temperature at 2 m.
 
 _KELVIN_UNITS = ('K', 'kelvin', 'Kelvin', 'degK')
 _MM_PER_UNIT = {
@@ -38,9 +38,10 @@ class Record(NamedTuple):
     variable: 't2m', 'tp', or a daily modality's name.
     start: seconds since 1970; precipitation is the sum over (start, end].
     end: seconds since 1970; equal to `start` for an instantaneous value.
-    base: start of the forecast run; of equal times the latest run counts.
+    base: start of the forecast run; if several runs have a time, the latest one
+      counts.
     file: file of the field, with `grid(record)` and `read(record)`.
-    where: what `file` needs to find the field.
+    where: position of the field for `file`.
   """
 
   variable: str
@@ -58,13 +59,13 @@ def convert(
 
   Args:
     values: [...] values as stored.
-    role: 't2m', 'tp' an amount, or 'rate' a mean amount per time.
-    unit: unit as the file names it.
+    role: 't2m', 'tp' for an amount, or 'rate' for a mean amount per time.
+    unit: unit, as the file spells it.
     seconds: length of the interval in s.
     path: path of the file, for messages.
 
   Raises:
-    ValueError: for another unit, or values that cannot be kelvin.
+    ValueError: if the unit is another one, or values cannot be kelvin.
   """
   if role == 't2m':
     return _kelvin(values, unit, path)
@@ -75,11 +76,13 @@ def convert(
       f'{sorted(table)}. Convert it and name the unit so.'
     )
   factor = table[unit] * (seconds if role == 'rate' else 1)
-  return np.maximum(values * factor, 0)  # Packing leaves -5e-10; NaN stays.
+  return np.maximum(
+    values * factor, 0
+  )  # Packing leaves values such as -5e-10; NaN stays.
 
 
 def _kelvin(values: np.ndarray, unit: str, path: str) -> np.ndarray:
-  """Values, if they are kelvin by name and by size."""
+  """Returns values that are kelvin by their unit and by their size."""
   fix = (
     'Temperatures are stored in kelvin: add 273.15 to degrees Celsius '
     'and set the unit to K.'

@@ -1,4 +1,4 @@
-"""NetCDF and Zarr weather through xarray, found by names and coordinates."""
+"""Reads weather from NetCDF and Zarr with xarray."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ class XarrayFile:
         from zero again, see `gridded.Weather`.
 
     Raises:
-      ValueError: if there is no variable, or no coordinate, to read.
+      ValueError: if the file has no known variable or lacks a coordinate.
     """
     self.path = str(path)
     self.reset_hours = reset_hours
@@ -72,7 +72,7 @@ class XarrayFile:
       self._list(role, name)
 
   def _coordinate(self, names: Sequence[str]) -> str:
-    """The name of the latitude or longitude."""
+    """Returns the name of the latitude or longitude."""
     for name in names:
       if name in self.data.variables:
         return name
@@ -97,7 +97,7 @@ class XarrayFile:
     if other_dims or not any(t in array.coords for t in _TIMES):
       raise ValueError(
         f'{name} in {self.path} has the dimensions '
-        f'{array.dims}; wanted are a time, at most a forecast '
+        f'{array.dims}; expected a time, at most a forecast '
         'step, latitude and longitude. Select one entry of any '
         'other, such as a member or a level, and store that.'
       )
@@ -109,13 +109,13 @@ class XarrayFile:
       self._add(role, int(base[i]), int(end[i]), step, where)
 
   def _times(self, array, dims):
-    """Seconds since 1970 of run and valid time, each [n], as `dims` run."""
+    """Returns run and valid times [n], s since 1970, in the order of `dims`."""
     name = next(
       (t for t in _TIMES if t in dims),
       next(t for t in _TIMES if t in array.coords),
     )
     end = array[name]
-    base = end.min()  # Without steps, all times are one run.
+    base = end.min()  # Without steps, all times belong to one run.
     if 'step' in array.coords and name == 'time':
       base, end = end, end + array.coords['step']
     shape = xr.DataArray(
@@ -129,10 +129,10 @@ class XarrayFile:
     ]
 
   def _add(self, role, base, end, step, where):
-    """Adds one record, if its time says what it is.
+    """Adds one record, if its time defines its interval.
 
-    One value a day is that of the day, unless CF's cell methods call it one of
-    a point in time.
+    One value per day is that of the whole day, unless CF's cell methods call it
+    one of a point in time.
     """
     methods = self.data[where[0]].attrs.get('cell_methods', '')
     daily = step == windows.DAY and 'time: point' not in methods
@@ -148,7 +148,7 @@ class XarrayFile:
     else:
       variable, start = 'tp', self._start(role, base, end, step)
       if start is None:
-        return  # Step 0 has accumulated nothing yet.
+        return  # At step 0, nothing has accumulated yet.
       if role == 'tp' and self.reset_hours:
         base = start  # A run of its own, whichever file holds its last hour.
     self.records.append(
@@ -156,11 +156,13 @@ class XarrayFile:
     )
 
   def _start(self, role: str, base: int, end: int, step: int) -> int | None:
-    """Where the interval of a precipitation amount begins; None if empty."""
+    """Returns the start of the interval of an amount; None if it is empty."""
     if role == 'tp' and self.reset_hours:
       reset = self.reset_hours * windows.HOUR
       return (end - 1) // reset * reset
-    if role == 'tp' and 'step' in self.data.coords:  # Since the run's start.
+    if (
+      role == 'tp' and 'step' in self.data.coords
+    ):  # It accumulates from the start of the run.
       return base if base < end else None
     if not step:
       raise ValueError(

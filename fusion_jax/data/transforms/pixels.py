@@ -66,7 +66,7 @@ def aligning(
     Scale(scaling, tuple(missing_bands)),
     Number(),
     MarkViews(required=train),
-    steps_lib.Keep(('pixels', 'keep', 'views', 'there', 'id', *fields)),
+    steps_lib.Keep(('pixels', 'keep', 'views', 'has_photo', 'id', *fields)),
   )
 
 
@@ -208,8 +208,8 @@ class MarkViews(steps_lib.Map):
   """Marks the photos that exist.
 
   Reads 'views' [V, D], vectors of photos, NaN where there is no photo. Replaces
-  them by float32 with 0 in place of NaN, and adds 'there' [V] bool, True for
-  photos that exist.
+  them by float32 with 0 in place of NaN, and adds 'has_photo' [V] bool, True
+  for photos that exist.
 
   Attributes:
     required: whether a place must have at least one photo.
@@ -218,7 +218,7 @@ class MarkViews(steps_lib.Map):
   required: bool = True
 
   def map(self, example: Example) -> dict[str, Any]:
-    """Returns the example with 'views' and 'there'.
+    """Returns the example with 'views' and 'has_photo'.
 
     Raises:
       ValueError: if the place has no photo and must have one.
@@ -232,7 +232,7 @@ class MarkViews(steps_lib.Map):
       )
     return {
       **example,
-      'there': exists,
+      'has_photo': exists,
       'views': np.where(exists[:, None], views, np.float32(0)),
     }
 

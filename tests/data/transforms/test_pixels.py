@@ -108,14 +108,14 @@ def test_missing_photos_are_marked():
   views = np.ones((4, 8), np.float32)
   views[2, 3] = np.nan
   result = pixel_transforms.MarkViews().map(example(views=views))
-  np.testing.assert_array_equal(result['there'], [True, True, False, True])
+  np.testing.assert_array_equal(result['has_photo'], [True, True, False, True])
   np.testing.assert_array_equal(result['views'][2], 0)
   views[:] = np.nan
   with pytest.raises(ValueError, match='train1 has no photo'):
     pixel_transforms.MarkViews().map(example(views=views))
   assert (
     not pixel_transforms.MarkViews(False)
-    .map(example(views=views))['there']
+    .map(example(views=views))['has_photo']
     .any()
   )
 
