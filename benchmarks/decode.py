@@ -60,7 +60,7 @@ def without_cache(backbone, params, slots, *, length):
 
 
 def with_cache(backbone, params, slots, *, length):
-  """The same codes [B, length], one token at a time."""
+  """Draws the same codes [B, length], one token at a time."""
   index = [m.name for m in backbone.modalities].index(TARGET)
   allowed = sequences.series_codes(backbone.modalities[index])
   return sequences.decode(
@@ -74,7 +74,7 @@ def with_cache(backbone, params, slots, *, length):
 
 
 def measure(function, *args):
-  """Result, and seconds: to compile, of the median run, of processors in it."""
+  """Returns the result, and seconds to compile, per run and of processors."""
   start = time.perf_counter()
   compiled = jax.jit(function).lower(*args).compile()
   compile_s, times = time.perf_counter() - start, []
@@ -88,7 +88,7 @@ def measure(function, *args):
 
 
 def cells(compile_s, wall_s, cpu_s):
-  """Seconds, tokens/s, processor seconds and seconds to compile, as text."""
+  """Formats seconds, tokens/s, processor seconds and seconds to compile."""
   rate = _BATCH.value * _TOKENS.value / wall_s
   return (
     f'{wall_s:.2f} s, {rate:.1f} tokens/s | {cpu_s:.1f} s | {compile_s:.1f} s'

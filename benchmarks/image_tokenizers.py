@@ -35,7 +35,7 @@ _CPU_TIME = flags.DEFINE_bool('cpu_time', False, 'Count processor seconds.')
 
 
 def timed(function, *args):
-  """Seconds of one call."""
+  """Returns the seconds of one call."""
   clock = time.process_time if _CPU_TIME.value else time.perf_counter
   start = clock()
   jax.block_until_ready(function(*args))
@@ -43,21 +43,21 @@ def timed(function, *args):
 
 
 def measure(function, *args):
-  """Seconds of each run, seconds of each product, seconds to compile."""
+  """Returns seconds of each run, of each product, and to compile."""
   square = jax.random.normal(jax.random.key(0), (PRODUCT, PRODUCT))
   product = jax.jit(jnp.matmul)
   start = time.perf_counter()
   compiled = jax.jit(function).lower(*args).compile()
   compile_s = time.perf_counter() - start
   runs, products = [], []
-  for _ in range(_RUNS.value + 1):  # The first touches memory.
+  for _ in range(_RUNS.value + 1):  # The first run allocates memory.
     runs.append(timed(compiled, *args))
     products += [timed(product, square, square) for _ in range(5)]
   return runs[1:], products[5:], compile_s
 
 
 def row(name, flops, runs, products, compile_s):
-  """Cells of one row of the table."""
+  """Returns the cells of one row of the table."""
   seconds = statistics.median(runs)
   rate = flops * _BATCH.value / seconds
   peak = 2 * PRODUCT**3 / statistics.median(products)

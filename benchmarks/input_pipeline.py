@@ -1,4 +1,4 @@
-r"""Examples a second from ArrayRecord files to slots, and where the time goes.
+r"""Measures examples per second from ArrayRecord files to slots, by step.
 
   python benchmarks/input_pipeline.py                # 60 s a row
   python benchmarks/input_pipeline.py --seconds 10
@@ -65,7 +65,7 @@ class RandomExamples:
 
 
 def steps(folder):
-  """Source and transforms of the pretraining task."""
+  """Returns the source and the transforms of the pretraining task."""
   selected = modalities.select(['untok_sen2l2a@224', 'coords', *SERIES])
   statistics = normalize.load_statistics(folder)
   transforms = pretrain_transforms.pretraining(
@@ -89,9 +89,9 @@ def forget(folder):
 
 
 def measure(batches, batch_size, seconds, cached_folder):
-  """Examples a second, by the clock and by the processor."""
+  """Returns examples per second, of the clock and of processor time."""
   for _ in range(8):
-    next(batches)  # Opens files, starts threads.
+    next(batches)  # This opens files and starts threads.
   count, clock, used = 0, time.perf_counter(), time.process_time()
   while (passed := time.perf_counter() - clock) < seconds:
     if cached_folder and count % 256 == 0:
@@ -102,7 +102,7 @@ def measure(batches, batch_size, seconds, cached_folder):
 
 
 def costs(source, transforms, count=300):
-  """Milliseconds of processor time an example, of reading and each step."""
+  """Returns processor time of reading and of each step, ms per example."""
   spent = collections.Counter()
   rng = np.random.default_rng(0)
   batch = []

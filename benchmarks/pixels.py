@@ -60,11 +60,11 @@ _UNROLL = flags.DEFINE_integer('unroll', 1, 'Layers a turn of our loop.')
 _FOLDER = flags.DEFINE_string('folder', '', 'Of mapper.')
 
 NARROW = dict(width=32, depth=1, num_heads=2, hidden=32)
-_TARGETS = 2048  # Vectors of which a pixel has to find one, in training.
+_TARGETS = 2048  # Number of vectors among which a pixel has to find its own.
 
 
 def clocks(function):
-  """Seconds of the clock and of processors that a call takes."""
+  """Returns seconds of the clock and of processors that a call takes."""
   start = time.perf_counter(), time.process_time()
   function()
   return np.array(
@@ -73,18 +73,18 @@ def clocks(function):
 
 
 def best_batch(make_run):
-  """(batch, run) of the fastest; `make_run(batch)` works on all pixels."""
+  """Returns (batch, run) of the fastest batch; each run takes all pixels."""
   timings = []
   for batch in map(int, _BATCHES.value):
     run = make_run(batch)
-    run()  # Compiles, touches memory.
+    run()  # This compiles and allocates memory.
     seconds = min(clocks(run)[0] for _ in range(2))
     timings.append((seconds, batch, run))
   return min(timings, key=lambda x: x[0])[1:]
 
 
 def in_turns(*runs):
-  """Median (clock, processor) seconds of each of the runs."""
+  """Runs functions in turns; returns median seconds (clock, processor)."""
   seconds = [[clocks(run) for run in runs] for _ in range(_REPEATS.value)]
   return np.median(seconds, axis=0)
 
@@ -172,7 +172,7 @@ def against_torch(training):
 
 
 def our_vectors(encoder, params):
-  """Function of pixels [B, 12, C] to vectors, on all devices."""
+  """Returns a function from pixels [B, 12, C] to vectors, on all devices."""
   whole, split = placements()
   params = jax.device_put(params, whole)
   run = jax.jit(
@@ -186,7 +186,7 @@ def our_vectors(encoder, params):
 
 
 def our_steps(encoder, params, targets):
-  """Function of (pixels, chosen) that takes a training step on all devices."""
+  """Returns a training step of (pixels, chosen), on all devices."""
   whole, split = placements()
   tx = optax.adamw(1e-4, weight_decay=0.01)
   state = jax.device_put((params, tx.init(params), jnp.int32(0)), whole)
@@ -226,13 +226,13 @@ def our_steps(encoder, params, targets):
 
 
 def placements():
-  """Shardings of what every device has whole, and of a batch."""
+  """Returns the shardings of replicated arrays and of a batch."""
   mesh = sharding.make_mesh()
   return sharding.replicated(mesh), sharding.batch_sharding(mesh)
 
 
 def model_of(sizes):
-  """An untrained `PixelModel` and its classes."""
+  """Returns an untrained `PixelModel` and its classes."""
   config = ml_collections.ConfigDict(
     {
       'task': 'pixel_encoder',
@@ -264,7 +264,7 @@ def model_of(sizes):
 
 
 def write_cube(path, side):
-  """A NetCDF file of 12 x side x side uint16 a band, in chunks."""
+  """Writes a NetCDF file of 12 x side x side uint16 per band, in chunks."""
   from h5netcdf import legacyapi
 
   rng = np.random.default_rng(0)
@@ -361,7 +361,7 @@ def measure_memory():
 
 
 def run_mapper():
-  """Maps the cube of a folder and says what it took."""
+  """Maps the cube of a folder, and prints time and memory."""
   folder = pathlib.Path(_FOLDER.value)
   model, classes = model_of(NARROW)
   cube = open_cube.open_cube([folder / 'cube.nc'])
@@ -387,7 +387,7 @@ def run_mapper():
 
 
 def machine():
-  """What ran it."""
+  """Describes the machine."""
   return (
     f'{os.cpu_count()} x {platform.machine()}, {jax.device_count()} x '
     f'{jax.devices()[0].device_kind}, jax {jax.__version__}, Python '

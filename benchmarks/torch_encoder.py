@@ -1,4 +1,4 @@
-"""The pixel encoder in PyTorch, to time against; only benchmarks need torch.
+"""The pixel encoder in PyTorch, for comparison; only benchmarks need torch.
 
 Keys are those of the public code, so `convert.timesenclip` reads its state.
 """
@@ -38,14 +38,14 @@ class Encoder(nn.Module):
 
 
 def state(encoder):
-  """{key: NumPy array} of an encoder, for `convert.timesenclip.from_torch`."""
+  """Returns an encoder as {key: array}, for `timesenclip.from_torch`."""
   return {
     key: value.detach().numpy() for key, value in encoder.state_dict().items()
   }
 
 
 def inference(encoder):
-  """Function of NumPy pixels [B, 12, C] to vectors, by the fast path."""
+  """Returns a function from pixels [B, 12, C] to vectors, by the fast path."""
   encoder = encoder.eval()
 
   def run(pixels):
@@ -56,7 +56,7 @@ def inference(encoder):
 
 
 def training(encoder, targets):
-  """Function of (pixels, classes) that takes a step and returns the loss.
+  """Returns a training step of (pixels, classes) that returns the loss.
 
   Args:
     encoder: `Encoder`.

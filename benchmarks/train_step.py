@@ -28,7 +28,7 @@ from fusion_jax.ops import grouped_losses, losses
 from fusion_jax.train import optim, rng, step
 from fusion_jax.train import state as state_lib
 
-SLOTS = 128  # Of the encoder, and of the decoder.
+SLOTS = 128  # Number of slots of the encoder, and of the decoder.
 PRODUCT = 2048  # Rows and columns of the yardstick.
 
 _SIZE = flags.DEFINE_enum(
@@ -71,7 +71,7 @@ def _mask(modality, seen, predicted, random):
 
 
 def make_task(backbone):
-  """`weigh` and `loss` as in pretraining, without its data."""
+  """Makes a task with `weigh` and `loss` of pretraining, without its data."""
 
   def weigh(batch):
     slots = batch['decoder']
@@ -99,7 +99,7 @@ def make_task(backbone):
 
 
 def model_flops(backbone, batch):
-  """FLOPs of a step that no implementation can avoid."""
+  """Returns the FLOPs of a step that no implementation can avoid."""
   width, slots = backbone.width, SLOTS
   mlp = 3 * (8 * width // 3) if backbone.mlp == 'swiglu' else 8 * width
   attention = 2 * slots * width  # Scores and mix of one token.
@@ -119,7 +119,7 @@ def model_flops(backbone, batch):
 
 
 def timed(function, *args):
-  """The result, and the seconds that it took."""
+  """Returns the result of a call, and its seconds."""
   start = time.perf_counter()
   result = jax.block_until_ready(function(*args))
   return result, time.perf_counter() - start
@@ -153,7 +153,7 @@ def main(_):
   square = jax.random.normal(jax.random.key(0), (PRODUCT, PRODUCT))
   product = jax.jit(jnp.matmul)
   steps, products = [], []
-  for _ in range(_STEPS.value + 1):  # The first touches memory.
+  for _ in range(_STEPS.value + 1):  # The first run allocates memory.
     (state, _), seconds = timed(train, state, batch)
     steps.append(seconds)
     products += [timed(product, square, square)[1] for _ in range(5)]

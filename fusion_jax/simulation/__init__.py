@@ -1,7 +1,8 @@
-"""The simulated Earth: images and weather that belong together, no download.
+"""The simulated Earth: images with the weather around them, without download.
 
-A pure function of (seed, split, index): the same seed is the same Earth, byte
-for byte. A figure from it must be called simulated wherever it is shown.
+Examples are a pure function of (seed, split, index): the same seed gives the
+same Earth, byte for byte. Figures of it must be called simulated wherever they
+are shown.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ from fusion_jax.simulation import (
 
 SPLITS = {'train': 6_000, 'val': 256, 'test': 512}
 FIELDS = ('S2L2A', 'S2L1C', 'S2RGB', 'S1GRD', 'S1RTC', 'DEM', 'NDVI', 'LULC')
-_GRD_SHARE = 0.15  # Of the examples; the others have RTC, none has both.
+_GRD_SHARE = 0.15  # Share of examples with GRD; the others have RTC.
 _SMALLEST = 16
 
 
@@ -30,7 +31,7 @@ class Latents:
   """The state that an example is generated from.
 
   Attributes:
-    place: what lasts at the place.
+    place: climate and soil of the place.
     time: acquisition in UTC seconds since 1970.
     weather: hourly weather around the acquisition.
     has_grd: whether the Sentinel-1 image is GRD; otherwise it is RTC.
@@ -54,7 +55,7 @@ class SimulatedEarth:
       others.
 
   Raises:
-    ValueError: for an unknown split or field, or a size below 16.
+    ValueError: if a split or field is unknown, or the size is below 16.
   """
 
   def __init__(
@@ -79,7 +80,7 @@ class SimulatedEarth:
     self._planet = planet.Planet(seed)
 
   def _rng(self, split: str, i: int, stream: str) -> np.random.Generator:
-    """The generator of one stream of one example, the same in any process."""
+    """Returns the generator of a stream of an example, equal in any process."""
     if split not in self.splits:
       raise ValueError(
         f'There is no split {split!r}; there are {[*self.splits]}.'
@@ -134,7 +135,7 @@ class SimulatedEarth:
   def _images(
     self, latents: Latents, split: str, i: int
   ) -> dict[str, np.ndarray]:
-    """The chosen image fields of example `i`."""
+    """Returns the chosen image fields of example `i`."""
     if not self.fields:
       return {}
     scene = surface.scene(

@@ -1,7 +1,7 @@
 """Sentinel-2 over a simulated LUCAS point in 2018: every image of the year.
 
-The surface is a mixture of two covers; over it lie snow, haze, shadow and
-clouds, which the scene classification sees, mostly.
+The surface is a mixture of two covers, under snow, haze, shadow and clouds,
+most of which the scene classification detects.
 """
 
 import dataclasses
@@ -89,7 +89,7 @@ def around(
 ) -> Acquisitions:
   """Puts images in the middle of a larger patch of the neighbouring cover.
 
-  Only an archive needs it: nothing of the centre changes.
+  Only an archive needs it; the centre does not change.
 
   Args:
     core: images of the central 9 x 9 pixels.
@@ -121,7 +121,7 @@ def around(
 def _dates(
   site: europe.Site, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Days with an image, and whether the point lies under cloud there."""
+  """Draws days with an image, and whether the point is under a cloud."""
   days = np.arange(rng.integers(_REVISIT_DAYS), 365, _REVISIT_DAYS)
   winter = np.cos(2 * np.pi * (days - 15) / 365)
   north = np.clip((site.place.lat - 44) / 12, -0.6, 1)
@@ -139,7 +139,7 @@ def _surfaces(
   days: np.ndarray,
   rng: np.random.Generator,
 ) -> list[np.ndarray]:
-  """Spectra [A, 10] of the two covers of a patch, on its days."""
+  """Returns the spectra [A, 10] of the two covers of a patch, on its days."""
   moisture = np.clip(
     0.35
     + 0.25 * np.cos(2 * np.pi * (days - 20) / 365)
@@ -168,7 +168,7 @@ def _surfaces(
 
 
 def _edge(share: float, size: int, rng: np.random.Generator) -> np.ndarray:
-  """Share 0..1 [size, size] of the point's own cover: a border runs by."""
+  """Draws the share 0..1 [size, size] of the point's cover, with a border."""
   angle = rng.uniform(0, 2 * np.pi)
   steps = np.arange(size) - size // 2
   across = steps[:, None] * np.sin(angle) + steps[None] * np.cos(angle)
@@ -182,7 +182,7 @@ def _texture(
   share: np.ndarray,
   rng: np.random.Generator,
 ) -> np.ndarray:
-  """Brightness [size, size] of crowns, roofs and tussocks, mean 1."""
+  """Draws the brightness [size, size] of crowns and roofs, with mean 1."""
   own, beside = (
     phenology.cover_at(code, site.bioregion).rough
     for code in (habitat.cover, habitat.neighbour)
@@ -201,7 +201,7 @@ def _observe(
   texture: np.ndarray,
   rng: np.random.Generator,
 ) -> Acquisitions:
-  """What the sensor and its scene classification make of the surface."""
+  """Simulates what the sensor and its scene classification observe."""
   size, number = len(share), len(days)
   share, texture = share.astype(np.float32), texture.astype(np.float32)
   surface = beside[:, :, None, None] + (own - beside)[:, :, None, None] * share
@@ -233,14 +233,14 @@ def _observe(
 def _snow(
   site: europe.Site, days: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-  """Share [A] of the ground under snow."""
+  """Returns the share [A] of the ground under snow."""
   normal = climate.daily_normal(site.place, (days + _JANUARY_1) * 86_400)
   cold = _SNOW_BELOW_K - normal - 3.0 * rng.standard_normal(len(days))
   return np.clip(cold / 5, 0, 0.9)
 
 
 def _depth(kind: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-  """Share [A] of the light that comes from cloud; some of it is unseen."""
+  """Draws the share [A] of the light from clouds, some of them undetected."""
   low = np.select(
     [kind == HIGH, kind == CIRRUS, kind == MEDIUM], [0.6, 0.1, 0.2], 0.0
   )
@@ -253,7 +253,7 @@ def _depth(kind: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _ground(scene_class: np.ndarray, counts: np.ndarray) -> np.ndarray:
-  """Tells clear vegetation from soil and water by red and near infrared."""
+  """Separates clear vegetation, soil and water by red and near infrared."""
   red, infrared = counts[:, 2].astype(int), counts[:, 6].astype(int)
   index = (infrared - red) / np.maximum(infrared + red, 1)
   clear = np.where(

@@ -90,7 +90,7 @@ def _zipped_zarr(field: str, example: readers.Example) -> bytes:
 def _variables(
   field: str, example: readers.Example
 ) -> dict[str, tuple[list[str], np.ndarray, dict[str, Any]]]:
-  """{name: (dimensions, values, attributes)} of one image's dataset."""
+  """Returns {name: (dimensions, values, attributes)} of an image."""
   image = example[field]
   size = image.shape[0]
   x, y, epsg = _utm(example['lat'], example['lon'])
@@ -122,7 +122,7 @@ def _variables(
 
 
 def _utm(lat: float, lon: float) -> tuple[float, float, int]:
-  """Easting and northing in m, and the EPSG code, of a place's UTM zone."""
+  """Returns easting and northing in m, and the EPSG code of the UTM zone."""
   from rasterio import warp
 
   epsg = (32_600 if lat >= 0 else 32_700) + int((lon + 180) // 6) + 1
@@ -138,8 +138,8 @@ def write_weather(
   """Writes hourly weather at places as one NetCDF file of gridded fields.
 
   The latitudes and longitudes of the grid are those of the places, north to
-  south and west to east; a cell that is no place is missing, as over the sea
-  in a land-only archive, and so is an hour no place asks for.
+  south and west to east. Cells without a place are missing, like the sea in a
+  land-only archive, and so are hours that no place needs.
 
   Args:
     earth: the simulated Earth.
@@ -147,7 +147,7 @@ def write_weather(
     keys: (split, index) of the examples, at most 32.
 
   Raises:
-    ValueError: for more than 32 examples.
+    ValueError: if there are more than 32 examples.
   """
   import xarray as xr
 

@@ -93,8 +93,8 @@ def daily_normal(place: planet.Place, time: ArrayLike) -> np.ndarray:
 def diurnal_normal(place: planet.Place, time: ArrayLike) -> np.ndarray:
   """Returns the normal departure from the daily mean under mean cloud.
 
-  Warmest near 14:30, coldest near 5 local solar time; wide inland, in dry air
-  and under a high sun.
+  It is highest near 14:30 and lowest near 5 local solar time; its range is wide
+  inland, in dry air and under a high sun.
 
   Args:
     place: the place.

@@ -1,4 +1,4 @@
-"""Where the simulated places for LUCAS lie: countries, mountains, regions.
+"""Places of simulated LUCAS points: countries, mountains, regions.
 
 A sketch of the European Union of 2018: every country is a disc around its
 middle, mountains are domes on a low plain. Climate and soil come from the same
@@ -73,8 +73,7 @@ class Site:
   """A LUCAS point.
 
   Attributes:
-    point_id: eight digits that say where the point lies, see
-      `data.lucas_grid`.
+    point_id: eight digits that encode the place, see `data.lucas_grid`.
     country: NUTS 0 code.
     bioregion: name of the biogeographical region.
     place: climate and soil of the point.
@@ -166,7 +165,7 @@ def owner(point_ids: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _scatter(rng: np.random.Generator, chosen: np.ndarray) -> np.ndarray:
-  """A random point of the grid in each chosen country, int64 ids."""
+  """Draws a point of the grid in each chosen country, int64 ids."""
   rows = np.array(list(COUNTRIES.values()))[chosen]
   east, north = lucas_grid.forward(rows[:, 0], rows[:, 1])
   angle = rng.uniform(0, 2 * np.pi, len(chosen))

@@ -1,7 +1,7 @@
-"""What a surveyor finds at a simulated LUCAS point: the codes, the classes.
+"""Land cover, use and habitat of simulated LUCAS points.
 
-Land cover by region, then its kind, its use and its habitat; and the cover
-next to it, which pixel and photos show too.
+The land cover is drawn by region, then its kind, its use and its habitat; and
+the cover next to it, which pixels and photos also show.
 """
 
 import dataclasses
@@ -191,7 +191,7 @@ class Habitat:
 
   @property
   def seen(self) -> str:
-    """LC1 code of the larger part of the pixel: the best that can be known."""
+    """LC1 code of the larger part of the pixel, the best prediction of it."""
     return self.cover if self.share >= 0.5 else self.neighbour
 
 
@@ -247,7 +247,7 @@ def habitat_name(cover: str, use: str, bioregion: str) -> str:
     bioregion: name of the biogeographical region.
 
   Raises:
-    ValueError: for a land cover without a habitat.
+    ValueError: if the land cover has no habitat.
   """
   if use in _HABITATS_OF_USE:
     return _HABITATS_OF_USE[use]
@@ -266,7 +266,7 @@ def likely_use(cover: str) -> str:
 
 
 def _uses(cover: str) -> Mapping[str, float]:
-  """Chance of each LU1 code under a land cover."""
+  """Returns the chance of each LU1 code under a land cover."""
   uses = _longest(_USES, cover)
   if uses is None:
     raise ValueError(f'The land cover {cover!r} has no use.')
@@ -274,7 +274,7 @@ def _uses(cover: str) -> Mapping[str, float]:
 
 
 def _longest(table: Mapping[str, T], code: str) -> T | None:
-  """The entry of the longest prefix of `code`; None if there is none."""
+  """Returns the entry of the longest prefix of `code`; None without one."""
   for length in range(len(code), 0, -1):
     if code[:length] in table:
       return table[code[:length]]

@@ -1,4 +1,4 @@
-"""TerraMesh images of a simulated surface: what each sensor would send.
+"""TerraMesh images of a simulated surface, as each sensor would see it.
 
 Differs from Sen2Cor, so that an image tells the weather of its day: band B09
 of L2A keeps the absorption of water vapour (as of a vertical path down and
@@ -27,7 +27,7 @@ _BACKSCATTER = {  # Class: VV, VH in dB.
 
 
 def _absorbed(scene: surface.Scene) -> np.ndarray:
-  """Surface reflectance with the water vapour of B09: a new array."""
+  """Returns surface reflectance with the water vapour of B09 in a new array."""
   light = scene.reflectance.copy()
   light[..., spectra.B09] *= spectra.vapour_transmission(
     scene.water_mm, _VERTICAL
@@ -36,7 +36,7 @@ def _absorbed(scene: surface.Scene) -> np.ndarray:
 
 
 def _sense(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-  """Makes int16 counts, with the detector's noise and the coarse pixels."""
+  """Makes int16 counts with the noise of the detector and coarse pixels."""
   noise_sd = 0.008 * light
   noise_sd += 0.0015
   noise_sd *= rng.standard_normal(light.shape, np.float32)
@@ -49,7 +49,7 @@ def _sense(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _blocks(image: np.ndarray, cell: int) -> np.ndarray:
-  """Means over cells of `cell` pixels per side, at the size of the image."""
+  """Averages cells of `cell` pixels per side, at the size of the image."""
   starts = np.arange(0, image.shape[0], cell)
   counts = np.diff([*starts, image.shape[0]])
   for axis in (0, 1):
@@ -166,7 +166,9 @@ def sentinel1(
   )
   decibel -= 1.5 * scene.snow[..., None]
   if not terrain_corrected:
-    facing = -np.gradient(scene.height, surface.PIXEL_M, axis=1)  # Looks east.
+    facing = -np.gradient(
+      scene.height, surface.PIXEL_M, axis=1
+    )  # The sensor looks east.
     decibel += np.clip(12 * facing, -6, 6)[..., None]
   speckle = rng.standard_gamma(5.0, decibel.shape, np.float32) / 5
   decibel += 10 * np.log10(speckle + 1e-3)

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-_REFERENCE = 512  # Pixels; what is longer is an offset of the whole image.
+_REFERENCE = 512  # In pixels; longer waves are an offset of the whole image.
 
 
 def _power(
@@ -19,7 +19,7 @@ def _power(
 def _filter(
   size: int, roughness: float, scale: float
 ) -> tuple[np.ndarray, np.float32]:
-  """(amplitudes [size, size // 2 + 1], offset) for unit total variance."""
+  """Returns amplitudes [size, size // 2 + 1] and offset of unit variance."""
 
   def energy(n: int) -> tuple[np.ndarray, float]:
     power, kx = _power(n, roughness, scale)

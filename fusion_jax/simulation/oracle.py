@@ -1,4 +1,4 @@
-"""What can be known: the conditional mean of the weather given the image.
+"""The best possible prediction: the mean of the weather given the image.
 
 The image is drawn from the place, the time, the persisting anomaly at the
 acquisition and the clouds and rain until then, and from nothing else of the
@@ -23,8 +23,8 @@ def conditional_mean(
 
   Args:
     place: the place.
-    weather: its weather; only `start`, `origin`, `anomaly` and `cloud` are
-      read, the state that the image was generated from.
+    weather: weather of the place; only `start`, `origin`, `anomaly` and `cloud`
+      are read, the state that the image was generated from.
     extremes: whether daily minima and maxima are added, by 256 conditional
       draws.
 
@@ -57,7 +57,7 @@ def conditional_mean(
 def _cloud(
   weather: climate.Weather, leads: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Mean and variance [961] of the cloud index: known until lead 0."""
+  """Returns mean and variance [961] of the cloud index, known until lead 0."""
   persistence = climate.persistence(leads, climate.CLOUD_TAU_H)
   mean = weather.cloud[-1] * persistence
   mean[: weather.origin + 1] = weather.cloud
@@ -67,7 +67,7 @@ def _cloud(
 def _extremes(
   place: planet.Place, weather: climate.Weather, seconds: np.ndarray
 ) -> dict[str, np.ndarray]:
-  """Daily minima and maxima [40], means of conditional draws."""
+  """Returns daily minima and maxima [40], means of conditional draws."""
   rng = np.random.default_rng([weather.start, weather.origin])
   paths = climate.draw_paths(
     rng,

@@ -1,4 +1,4 @@
-"""The year of a land cover: how much of it is green, and what it is made of.
+"""The year of a land cover: its greenness and the surfaces it consists of.
 
 Days are those of a mean continental place; a warm one is earlier. Humps are
 double logistic curves, the usual model of NDVI series (Beck et al. 2006).
@@ -20,12 +20,12 @@ _GROWTH_K = 279.5
 
 @dataclasses.dataclass(frozen=True)
 class Cover:
-  """How a land cover looks in a year.
+  """The appearance of a land cover in a year.
 
   Attributes:
-    leaf: shares of `spectra.PURE` where all is green.
-    dead: shares where nothing is.
-    base: greenness outside all humps.
+    leaf: shares of `spectra.PURE` when all of it is green.
+    dead: shares of `spectra.PURE` when none of it is green.
+    base: greenness outside of all humps, 0..1.
     humps: (day of rise, day of fall, height) each; days may leave the year.
     cuts: days on which it is mown or harvested in part.
     flowers: (day, width, strength) of a yellow bloom, or none.
@@ -46,7 +46,7 @@ class Cover:
 
 
 def _field(*humps: tuple[float, float, float], **changes: Any) -> Cover:
-  """An arable field."""
+  """Returns the cover of an arable field."""
   return Cover({'crop': 1}, {'soil': 0.8, 'straw': 0.2}, humps=humps, **changes)
 
 
@@ -239,7 +239,7 @@ def cover_at(code: str, bioregion: str, use: str = '') -> Cover:
     cover = _EVERGREEN
   if code in ('E10', 'E20') and use == 'U111':
     cover = dataclasses.replace(cover, cuts=(158, 226))
-  if use == 'U362':  # Mown all summer, and watered.
+  if use == 'U362':  # It is mown all summer, and watered.
     cover = dataclasses.replace(
       cover, wild=False, base=0.5, humps=((85, 315, 0.3),)
     )
@@ -263,7 +263,7 @@ def greenness(
     cover: how the land cover looks in a year.
     place: the place.
     days: [A] days of the year, 0..364.
-    rng: generator of how early, how long and how lush this stand's year is.
+    rng: generator of the onset, length and strength of this stand's season.
 
   Returns:
     float64 [A] in 0..1.

@@ -3,7 +3,7 @@
 Every class of every task is a direction of a space of 512 dimensions; a photo
 mixes those of what it shows. Photos and texts lie in two cones (the modality
 gap), photos of a place share its light and camera, each view has noise of its
-own, and no two prompts of a class say quite the same.
+own, and the prompts of a class differ.
 """
 
 import dataclasses
@@ -84,7 +84,7 @@ class Concepts:
 
     Returns:
       float32 [4, 512], not of unit length, NaN where there is no photo; at
-      least one photo is there.
+      least one photo exists.
     """
     number = NUM_VIEWS
     lost = rng.random(number) < _LOST
@@ -109,7 +109,7 @@ class Concepts:
   def _content(
     self, site: europe.Site, habitat: habitats.Habitat, cover: str
   ) -> np.ndarray:
-    """Vector [512] of what is on a photo of an LC1 code."""
+    """Returns the vector [512] of the content of a photo of an LC1 code."""
     use = habitat.use if cover == habitat.cover else habitats.likely_use(cover)
     classes = habitat.labels | {
       'land_cover': labels.of_code('land_cover', cover),
@@ -179,9 +179,9 @@ class Concepts:
     return vectors.astype(np.float32)
 
   def _text_content(self, task: str) -> np.ndarray:
-    """[classes, 512]: a class's direction, and of what it belongs to."""
+    """Returns vectors [classes, 512] of classes and what they belong to."""
     content = self._of[task].copy()
-    if task == 'crops':  # The text of a crop speaks of cropland, too.
+    if task == 'crops':  # The text of a crop also mentions cropland.
       cropland = labels.of_name('land_cover', 'Cropland')
       content += 0.35 * self._of['land_cover'][cropland]
     return content
@@ -193,5 +193,5 @@ def _units(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _gaussian(rng: np.random.Generator, count: int) -> np.ndarray:
-  """[count, 512] of about unit length."""
+  """Draws vectors [count, 512] of about unit length."""
   return rng.standard_normal((count, WIDTH)) / np.sqrt(WIDTH)

@@ -1,4 +1,4 @@
-"""What can be known of simulated pixels and photos: scores to stand between.
+"""Best and naive scores of simulated pixels and photos, for comparison.
 
 oracle   of whoever knows what covers most of the pixel, its use as a rule
          and its region, but not which part of it the surveyor stood on:
@@ -22,7 +22,7 @@ _WITH_ORACLE = ('land_cover', 'land_use', 'crops', 'eunis')
 def scores(
   earth: pixels.SimulatedPixels, split: str = 'test', kind: str = 'validation'
 ) -> dict[str, dict[str, float]]:
-  """Returns the scores that those of a model lie between.
+  """Returns the best and naive scores, between which those of a model lie.
 
   Args:
     earth: simulated places with this split and 'train'.
@@ -74,7 +74,7 @@ def class_vectors(
 
 
 def _best_guess(site: europe.Site, habitat: habitats.Habitat) -> dict[str, int]:
-  """{task: class} of the larger part of the pixel."""
+  """Returns {task: class} of the larger part of the pixel."""
   cover = habitat.seen
   use = habitats.likely_use(cover)
   return {
@@ -95,7 +95,7 @@ def _majority(train: Sequence[Mapping[str, int]], task: str) -> int:
 
 
 def _accuracy(guess: np.ndarray | int, truth: np.ndarray) -> float:
-  """Share of the places with a label whose guess is right."""
+  """Returns the share of labelled places whose guess is right."""
   known = truth != labels.NONE
   right = np.equal(guess, truth)[known]
   return float(right.mean()) if right.size else float('nan')
