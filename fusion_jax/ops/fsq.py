@@ -169,7 +169,7 @@ class FSQ:
     )
 
   def from_indices(self, indices: ArrayLike) -> Array:
-    """Returns the codes that indices stand for.
+    """Returns the codes of indices, the inverse of `to_indices`.
 
     Args:
       indices: [...] int in 0 .. num_codes - 1.

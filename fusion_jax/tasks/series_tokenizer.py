@@ -1,7 +1,7 @@
-"""Training of a series tokenizer: L2 and commitment, over what is present.
+"""Training of a series tokenizer: squared error and commitment to the codes.
 
-Source: the fusion paper, Sec. 3.1.2; what it leaves open is decided in
-configs/series_tokenizer.py.
+Source: the fusion paper, Sec. 3.1.2 and Eq. (2); choices that the paper leaves
+open are made in configs/series_tokenizer.py.
 """
 
 import pathlib
@@ -108,13 +108,17 @@ class SeriesTokenizer:
   def loss(
     self, params: Params, extra: Any, batch: Batch, key: Key
   ) -> tuple[jax.Array, tuple[Metrics, Any]]:
-    """Computes the loss of a batch.
+    """Computes the loss of a batch, Eq. (2) of the fusion paper.
+
+    Differs from the paper: only values that are present count, and the distance
+    to the codes is that of `commitment`.
 
     Args:
       params: parameters of the tokenizer.
       extra: no arrays; returned as it is.
       batch: batch of `weigh`, arrays [B, ...].
-      key: not used: windows are varied on the host, nothing is random here.
+      key: not used, because windows are varied on the host and nothing else is
+        random.
 
     Returns:
       Mean squared error, in K^2 or mm^2, plus the weighed commitment to codes;
@@ -191,7 +195,8 @@ class SeriesTokenizer:
 def commitment(fsq: fsq_lib.FSQ, latents: Array, codes: Array) -> jax.Array:
   """Returns the squared distance of bounded latents to their codes, [B, S].
 
-  The paper has no bound; with it the distance is taken after tanh, on the grid.
+  It is the commitment term of Eq. (2) of the fusion paper. Differs from the
+  paper: latents are bounded by tanh first, because the grid lies in [-1, 1].
 
   Args:
     fsq: quantizer of the latents.
