@@ -25,7 +25,7 @@ _EMBEDDINGS = (
   'decoder_embeddings',
   'modality_embeddings',
 )
-_SETTINGS = ('num_heads', 'mlp', 'use_bias')  # Of the model; in no shape.
+_SETTINGS = ('num_heads', 'mlp', 'use_bias')  # Settings that no shape shows.
 
 
 def initial_params(
@@ -126,7 +126,7 @@ def _check_settings(config: Config, stored_config: Config) -> None:
   if stored_config.task != 'pretrain':
     raise ValueError(
       f'config.init_from={config.init_from} holds a model of the task '
-      f'{stored_config.task!r}; wanted is a backbone, encoder and decoder.'
+      f'{stored_config.task!r}; expected a backbone, encoder and decoder.'
     )
   pairs = {
     f'model.{name}': (config.model[name], stored_config.model[name])

@@ -231,7 +231,7 @@ def _merge(classes: Sequence[type], types: Mapping[str, Any]) -> type:
   required, optional = [], []
   for cls in classes:
     hints = typing.get_type_hints(cls, include_extras=True) | dict(types)
-    helps = {  # Of inherited fields, too.
+    helps = {  # Inherited fields, too.
       entry.arg_name: ' '.join((entry.description or '').split())
       for base in reversed(cls.__mro__)
       for entry in docstring_parser.parse(inspect.getdoc(base) or '').params

@@ -136,7 +136,7 @@ def _parse(program: list[str]) -> list[str]:
 
   try:
     return flags.FLAGS(program)
-  except AttributeError as error:  # Of ConfigDict, for a misspelt field.
+  except AttributeError as error:  # A misspelt field.
     near = re.search(r'Did you mean "(.*?)" instead of "(.*?)"', str(error))
     message = (
       f'{near[2]}. Did you mean {near[1]}?' if near else f'so named: {error}'

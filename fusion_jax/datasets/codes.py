@@ -111,7 +111,7 @@ def write_codes(step: Codes) -> bool:
 def _compression(data: pathlib.Path) -> str:
   """Compression of the records of a data set, as it was made with."""
   if not (data / description.FILE).exists():
-    return 'uncompressed'  # Not made by `prepare`.
+    return 'uncompressed'  # `prepare` did not make it.
   return description.read(data)['compression']
 
 

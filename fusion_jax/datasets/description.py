@@ -113,10 +113,10 @@ def _upgrade(content: Mapping[str, Any]) -> dict[str, Any]:
   fields = dict(content)
   if 'dataset' not in fields:
     raise ValueError(f'{FILE} does not name its data set; it has {fields}.')
-  fields |= fields.pop('joined', {})  # Of Sen4Map, until 0.1.
+  fields |= fields.pop('joined', {})  # Sen4Map had it until 0.1.
   for name in _NEVER_READ.get(fields['dataset'], ()):
     fields.pop(name, None)
-  if fields.get('stations') == {}:  # For none, until 0.1.
+  if fields.get('stations') == {}:  # It meant none until 0.1.
     fields['stations'] = None
   return fields
 
@@ -136,7 +136,7 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
     raise ValueError(
       f'{path} is not understood ({str(error).rstrip(".")}).'
     ) from error
-  for name in ('layout', 'version'):  # As they were when it was made.
+  for name in ('layout', 'version'):  # They keep their values.
     described.pop(name, None)
     if name in content:
       described[name] = content[name]

@@ -279,7 +279,7 @@ def run(
 
 
 def _truth(examples: Sequence[Example]) -> dict[str, np.ndarray]:
-  """{task: int [P]}, the labels of places that have these tasks' fields."""
+  """Returns {task: int [P]}, the labels of tasks that examples have."""
   return {
     task: np.array([x[field] for x in examples])
     for task, field in labels.FIELDS.items()

@@ -52,7 +52,7 @@ def of_encoder(
     repeats: runs whose median is the latency; 0 leaves time and memory out.
   """
   name = name or f'TimeSenCLIP {encoder.side}x{encoder.side}'
-  # What the paper's counter sees: every token in every layer.
+  # The paper's counter counts every token in every layer.
   counts = (
     pixel_costs.macs(encoder, steps),
     pixel_costs.num_parameters(encoder),
@@ -236,12 +236,12 @@ def _filled(init: Callable[[], Any]) -> Any:
 def _measure(
   function: Callable[..., Any], arguments: tuple[Any, ...], repeats: int
 ) -> tuple[float, float]:
-  """(median ms of one call, 10^6 bytes of its program)."""
+  """Returns median ms of one call, and 10^6 bytes of its program."""
   arguments = jax.device_put(arguments)
   compiled = jax.jit(function).lower(*arguments).compile()
   memory = compiled.memory_analysis()
   size = np.nan
-  if memory is not None:  # Some platforms do not tell.
+  if memory is not None:  # Some platforms do not report it.
     size = (
       memory.argument_size_in_bytes
       + memory.output_size_in_bytes

@@ -58,7 +58,7 @@ class Forecast:
 
   @property
   def predictions(self) -> dict[str, np.ndarray]:
-    """{name: [P, T]}; the first is the model's own, the mean of its samples."""
+    """Predictions {name: [P, T]}, first the mean of the model's samples."""
     own = {
       'model': self.samples.mean(axis=1),
       'greedy': self.greedy,

@@ -24,7 +24,7 @@ from fusion_jax.types import Example, Params, Source
 
 # Function from band means [P, C] of images to series [P, T].
 Yardstick = Callable[[np.ndarray], np.ndarray]
-_RED_GREEN_BLUE = (3, 2, 1)  # Of Sentinel-2, L1C and L2A.
+_RED_GREEN_BLUE = (3, 2, 1)  # Bands of Sentinel-2.
 
 
 @dataclasses.dataclass(frozen=True)

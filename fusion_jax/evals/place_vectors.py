@@ -64,7 +64,7 @@ class Embedder:
       arrays |= {
         name: placed[name] for name in batch if name.startswith('label/')
       }
-      arrays['seen'] = placed['there']
+      arrays['seen'] = placed['has_photo']
       arrays['valid'] = placed['valid']
       arrays = gather.fetch(arrays)
       rows.append({name: x[arrays['valid']] for name, x in arrays.items()})

@@ -48,7 +48,7 @@ class Pretraining:
       place: function from this process's share of a batch to global arrays.
 
     Raises:
-      ValueError: for evaluations that would only fail after training.
+      ValueError: if an evaluation would fail after training.
     """
     self._task = task
     self._config = config

@@ -190,4 +190,4 @@ def _nearest(
     query = start + jax.lax.broadcasted_iota(jnp.int32, scores.shape, 0)
     place = jax.lax.broadcasted_iota(jnp.int32, scores.shape, 1)
     scores = jnp.where(query == place, -jnp.inf, scores)
-  return jax.lax.top_k(scores, k)[1]  # Of equal ones the first comes first.
+  return jax.lax.top_k(scores, k)[1]  # Ties keep their order.

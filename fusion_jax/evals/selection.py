@@ -29,7 +29,7 @@ def judged(
     return state.eval_params, int(state.step)
   params, _ = checkpoint.restore_params(workdir, 'best')
   step = checkpoint.find_step(workdir, 'best')
-  logging.info('Judged are the parameters of step %d.', step)
+  logging.info('The parameters of step %d are evaluated.', step)
   return jax.tree.map(
     lambda new, old: jax.device_put(new, old.sharding),
     params,

@@ -108,7 +108,7 @@ def score_bins(
   """
   ids = np.asarray(quantizer.encode(truth))
   counts = np.bincount(ids.ravel(), minlength=quantizer.vocab_size)
-  counts[modalities.NULL] = 0  # Missing is no value.
+  counts[modalities.NULL] = 0  # A missing value is not counted.
   present = np.isfinite(truth)
   return Scores.from_values(
     truth,

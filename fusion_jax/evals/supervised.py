@@ -122,7 +122,7 @@ class Supervised:
     return predicted, truth
 
   def _score(self, params: Params, split: str) -> dict[str, float]:
-    """{path: share}: accuracy, its interval, and the mean over classes."""
+    """Returns {path: share}: accuracy, its interval, mean over classes."""
     predicted, truth = self.predict(params, split)
     hits = predicted == truth
     by_class = [hits[truth == value].mean() for value in np.unique(truth)]

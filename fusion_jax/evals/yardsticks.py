@@ -1,4 +1,4 @@
-"""What a model has to beat, and what nothing can beat, for weather series."""
+"""Simple predictions of weather series, to compare a model with."""
 
 import dataclasses
 

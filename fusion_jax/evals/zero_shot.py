@@ -13,7 +13,7 @@ from fusion_jax.ops import zero_shot as zero_shot_ops
 
 # Our names of the prompts, and the columns of the paper's Table 2.
 KINDS = {'class_names': 'class', 'paper': 'gen', 'descriptive': 'desc'}
-_EPSILON = 1e-6  # As the public code's, below the mean of a class's scores.
+_EPSILON = 1e-6  # Added to the mean of a class's scores, as in the public code.
 
 
 class Classes(NamedTuple):
@@ -32,7 +32,7 @@ class Classes(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-  """How many places are classified rightly.
+  """The shares of places that are classified correctly.
 
   Attributes:
     accuracy: top-1 accuracy, a share of the places.

@@ -81,7 +81,7 @@ def load_as(
     tasks = [task for task, kinds in _KINDS.items() if kinds is kind]
     raise ValueError(
       f'{folder} holds a model of the task {model.config.task!r}, loaded as '
-      f'{type(model).__name__}; wanted is a {kind.__name__}. Name a folder of '
+      f'{type(model).__name__}; expected a {kind.__name__}. Name a folder of '
       f'the task {" or ".join(tasks)}.'
     )
   return model

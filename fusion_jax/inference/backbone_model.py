@@ -254,7 +254,9 @@ class BackboneModel:
       for i in range(next(iter(counts.values())))
     ]
     slots = jax.tree.map(lambda *x: np.stack(x), *places)
-    used = (slots['modality'] >= 0).any(axis=0)  # Not padding everywhere.
+    used = (slots['modality'] >= 0).any(
+      axis=0
+    )  # Slots that are not only padding.
     return jax.tree.map(lambda x: x[:, used], slots), single
 
   def _arrays(
@@ -335,12 +337,12 @@ def _plain(modality: modality_table.Modality, values: Any) -> np.ndarray:
     values.ndim not in (3, 4) or values.shape[-1] != bands
   ):
     raise ValueError(
-      f'{modality.name} is {values.shape}; wanted is [rows, columns, {bands}]'
+      f'{modality.name} is {values.shape}; expected [rows, columns, {bands}]'
       f' or a batch of it, with the bands {", ".join(modality.bands)}.'
     )
   if modality.kind == 'series' and values.shape[-1] != len(modality.leads):
     raise ValueError(
-      f'{modality.name} is {values.shape}; wanted are '
+      f'{modality.name} is {values.shape}; expected '
       f'{len(modality.leads)} values, leads '
       f'{modality.leads[0]}..{modality.leads[-1]}.'
     )

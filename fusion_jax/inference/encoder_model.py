@@ -208,7 +208,7 @@ class EncoderModel:
       or values.shape[-2] % patch
     ):
       raise ValueError(
-        f'{modality.name} is {values.shape}; wanted is [rows, columns, '
+        f'{modality.name} is {values.shape}; expected [rows, columns, '
         f'{len(modality.bands)}] or a batch of it, rows and columns '
         f'multiples of {patch}, with the bands {", ".join(modality.bands)}.'
       )
@@ -228,7 +228,7 @@ def check_codes(modality: modality_table.Modality, codes: np.ndarray) -> None:
   """
   if codes.dtype.kind not in 'iu' or codes.ndim not in (2, 3):
     raise ValueError(
-      f'{modality.name} is {codes.dtype} {codes.shape}; wanted are integer '
+      f'{modality.name} is {codes.dtype} {codes.shape}; expected integer '
       'codes [rows, columns] of its tokenizer, or a batch of them.'
     )
   if codes.size and not 0 <= codes.min() <= codes.max() < modality.vocab_size:

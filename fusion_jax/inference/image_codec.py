@@ -71,7 +71,7 @@ class ImageCodec:
     images = np.asarray(images)
     if images.ndim != 4 or not images.size:
       raise ValueError(
-        f'{self.modality.field} is {images.shape}; wanted is '
+        f'{self.modality.field} is {images.shape}; expected '
         '[images, rows, columns, bands].'
       )
     standardised = self._assembly.standardise(images)['image']
@@ -150,7 +150,7 @@ class ImageCodec:
     codes = np.asarray(codes)
     if codes.ndim != 3 or not codes.size or codes.dtype.kind not in 'iu':
       raise ValueError(
-        f'The codes are {codes.dtype} {codes.shape}; wanted are '
+        f'The codes are {codes.dtype} {codes.shape}; expected '
         'integers [images, rows, columns].'
       )
     codes = codes.astype(np.int32)

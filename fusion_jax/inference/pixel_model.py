@@ -199,7 +199,7 @@ class PixelModel:
     shape = pixels.shape if pixels.ndim != 4 else (1, *pixels.shape)
     if len(shape) != 5 or shape[0] < 1:
       raise ValueError(
-        f'pixels is {shape}; wanted is [places, time steps, bands, '
+        f'pixels is {shape}; expected [places, time steps, bands, '
         'rows, columns] or that of one place.'
       )
     if valid is None:

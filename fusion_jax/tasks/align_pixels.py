@@ -129,7 +129,7 @@ class AlignPixels:
     Returns:
       The batch with 'weight' [B], 0 for places without any photo.
     """
-    counted = batch['there'].any(axis=1)
+    counted = batch['has_photo'].any(axis=1)
     if 'valid' in batch:  # Rows that fill up a held-out batch do not count.
       counted &= batch['valid']
     return {
@@ -213,10 +213,10 @@ class AlignPixels:
 
     Args:
       params: parameters of the state, `eval_params`.
-      batch: batch of `batches`, with 'views' and 'there'.
+      batch: batch of `batches`, with 'views' and 'has_photo'.
     """
     vectors = self.pool.apply(
-      {'params': params['pool']}, batch['views'], batch['there']
+      {'params': params['pool']}, batch['views'], batch['has_photo']
     )
     return cast(jax.Array, vectors)
 
@@ -244,7 +244,7 @@ class AlignPixels:
     """Returns batches of this process's share of a split.
 
     They hold 'pixels' [B, 12, C, k, k] in [0, 1], 'keep' bool [B, 12],
-    'views' [B, V, E], 'there' bool [B, V], 'id' int32 [B].
+    'views' [B, V, E], 'has_photo' bool [B, V], 'id' int32 [B].
 
     Args:
       split: 'train' for endless shuffled batches. Any other split has every

@@ -100,7 +100,7 @@ def test_xarray_in_any_order_of_axes_gives_xarray(model, images):
     ({'S2L2A': np.zeros((40, 40, 13))}, 'with the bands B01'),
     ({'S2L2A': np.zeros((20, 20, 12))}, 'at least 32'),
     ({'S1GRD': np.zeros((32, 32, 2))}, 'cannot see'),
-    ({'t2m_hourly': np.zeros((2, 40))}, 'wanted are 60 values'),
+    ({'t2m_hourly': np.zeros((2, 40))}, 'expected 60 values'),
     ({'lat': 1.0}, 'Nothing was given'),
     (
       {

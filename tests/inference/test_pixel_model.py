@@ -160,7 +160,7 @@ def test_other_dates_are_days_of_the_year():
 
 
 def test_bad_pixels_are_errors():
-  with pytest.raises(ValueError, match=r'pixels is \(12, 10\); wanted is'):
+  with pytest.raises(ValueError, match=r'pixels is \(12, 10\); expected'):
     model().encode(year()[0, :, :, 0, 0])
   with pytest.raises(ValueError, match='reflectance x 10,000'):
     model().encode(year() / 1e4)

@@ -117,7 +117,7 @@ def test_only_the_positive_moves_the_pooling(data):
   assert float(grads['log_scale']) != 0
   batch = batch | {
     'views': np.repeat(batch['views'][:, :1], 4, axis=1),
-    'there': np.ones((16, 4), bool),
+    'has_photo': np.ones((16, 4), bool),
   }
   grads = run(task, batch, params, extra)[3]  # Four times the same photo.
   near(grads['pool']['kernel'], 0)
