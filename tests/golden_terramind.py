@@ -136,7 +136,7 @@ def make_batch(case, num_inputs=0, num_targets=0, hide_targets=()):
   Args:
     case: the case.
     num_inputs: encoder slots, 0 for the case's own number.
-    num_targets: decoder slots, likewise.
+    num_targets: number of decoder slots.
     hide_targets: modalities whose targets are hidden.
   """
   grids = {}

@@ -137,7 +137,10 @@ def test_a_missing_extra_is_named(line, package, extra, folder, block, capsys):
     ('convert clop', "no 'clop'. Did you mean clip?"),
     ('convert', 'choose among clip, terramind, timesenclip'),
     ('convert clip --out out', 'needs --source'),
-    ('convert clip --out out --source none.pt', 'none.pt is no file, and no'),
+    (
+      'convert clip --out out --source none.pt',
+      'none.pt is neither a file nor',
+    ),
     ('convert terramind --out o --source s --variant bas', "no 'bas'; choose"),
     (f'{BASELINE} --source none', '--source: there is no file none'),
     (BASELINE, 'empty'),

@@ -81,14 +81,14 @@ def _failure(
     return RuntimeError(
       f'A worker stopped at {item}: exit code {process.wait()}'
     )
-  told = json.loads(answer)
-  if told['is_input']:
-    error = InputError(told['message'])
+  failure = json.loads(answer)
+  if failure['is_input']:
+    error = InputError(failure['message'])
   else:
     error = RuntimeError(
-      f'A worker stopped at {item}: {told["name"]}: {told["message"]}'
+      f'A worker stopped at {item}: {failure["name"]}: {failure["message"]}'
     )
-  error.add_note(told['traceback'])
+  error.add_note(failure['traceback'])
   return error
 
 
