@@ -135,8 +135,8 @@ def make_batch(case, num_inputs=0, num_targets=0, hide_targets=()):
 
   Args:
     case: the case.
-    num_inputs: encoder slots, 0 for the case's own number.
-    num_targets: number of decoder slots.
+    num_inputs: number of encoder slots, 0 for the case's own number.
+    num_targets: number of decoder slots, 0 for the case's own number.
     hide_targets: modalities whose targets are hidden.
   """
   grids = {}
