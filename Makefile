@@ -4,6 +4,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 CONSTRAINTS ?=
+# Level at which XLA compiles the programs of the short tests, which are many
+# and small: at 0 they take half the time. `.ci/run` has them at 3, too.
+OPTIMIZATION ?= 0
 WORKDIR ?= runs/pretrain
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
@@ -21,7 +24,8 @@ pretrain: $(VENV)/installed
 	  --workdir $(WORKDIR)
 
 test: $(VENV)/installed-test
-	$(PYTEST) -m 'not slow'
+	XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=$(OPTIMIZATION)" \
+	  $(PYTEST) -m 'not slow'
 
 test-slow: $(VENV)/installed-test
 	$(PYTEST) -m slow
