@@ -15,7 +15,11 @@ ImageName = Literal[
 Composite = Literal['published', 'clear']
 
 # What the writer of ArrayRecord understands.
-_COMPRESSION = re.compile(r'uncompressed|snappy|(brotli|zstd)(:-?\d+)?')
+_COMPRESSION = re.compile(
+  r'(?P<kind>uncompressed|snappy|brotli|zstd)(:(?P<level>-?\d+))?'
+)
+# Highest level of each kind; 0 where there are no levels.
+_MAX_LEVELS = {'uncompressed': 0, 'snappy': 0, 'brotli': 11, 'zstd': 22}
 
 
 class Recipe:
@@ -132,7 +136,8 @@ def check_compression(recipe: Recipe) -> None:
   Raises:
     ValueError: if they cannot.
   """
-  if not _COMPRESSION.fullmatch(recipe.compression):
+  match = _COMPRESSION.fullmatch(recipe.compression)
+  if not match or int(match['level'] or 0) > _MAX_LEVELS[match['kind']]:
     raise ValueError(
       f'compression={recipe.compression!r} of {recipe.name} is not known; '
       "write 'uncompressed' or 'zstd:1'."

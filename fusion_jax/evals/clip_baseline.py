@@ -191,10 +191,17 @@ def read_rated(
     examples: P examples with 'lat' and 'lon' in degrees.
 
   Raises:
+    FileNotFoundError: if the folder lacks one of the files.
     ValueError: if nobody wrote enough prompts for Table 4, fewer than two
       places have votes, or as the readers of `data.sources.scenicness`.
   """
   folder = pathlib.Path(folder)
+  for name in ('prompts.csv', 'votes.tsv'):
+    if not (folder / name).exists():
+      raise FileNotFoundError(
+        f'{folder / name} is missing; `fusion-jax prepare scenicness --out '
+        f'{folder}` fetches it.'
+      )
   prompts = votes_lib.read_prompts(folder / 'prompts.csv')
   votes = votes_lib.votes_at(
     [x['lat'] for x in examples],

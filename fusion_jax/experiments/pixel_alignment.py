@@ -13,7 +13,6 @@ import pathlib
 import time
 from collections.abc import Mapping, Sequence
 
-from fusion_jax import runs
 from fusion_jax.configs import align_pixels as config_lib
 from fusion_jax.evals import (
   ablation,
@@ -22,7 +21,7 @@ from fusion_jax.evals import (
   spatial_context,
   tables,
 )
-from fusion_jax.experiments import pages
+from fusion_jax.experiments import pages, training
 from fusion_jax.types import Config
 
 LABELS = ('land_cover', 'land_use', 'eunis', 'bioregion', 'crops')
@@ -106,20 +105,20 @@ class PixelAlignment:
   ) -> _Numbers:
     """Returns the metrics of a run, which is trained first if needed."""
     folder = self._workdir / name / str(seed)
-    if not (folder / 'metrics.json').exists():
+    if not training.is_finished(folder):
       config: Config = config_lib.get_config(argument)
       config.seed = seed
       config.data.dir = str(self._workdir / f'data_{config.model.side}')
       if steps:
         config.num_steps = steps
       processor_start, clock_start = time.process_time(), time.perf_counter()
-      runs.run(config, folder)
+      training.finish(config, folder)
       seconds = {
         'cpu_s': time.process_time() - processor_start,
         'clock_s': time.perf_counter() - clock_start,
       }
       (folder / 'time.json').write_text(json.dumps(seconds))
-    return json.loads((folder / 'metrics.json').read_text())
+    return training.read_metrics(folder)
 
   def _tables(
     self,

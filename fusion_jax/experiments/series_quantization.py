@@ -6,13 +6,11 @@ held-out places and days; precipitation is that of the airports of New York.
 """
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Mapping
 
-from fusion_jax import runs
 from fusion_jax.configs import series_tokenizer as config_lib
-from fusion_jax.experiments import pages
+from fusion_jax.experiments import pages, training
 from fusion_jax.types import Config
 
 _TEMPERATURE, _PRECIPITATION = 'test/t2m_hourly/', 'test/tp_hourly/'
@@ -68,11 +66,11 @@ class SeriesQuantization:
     """Returns the metrics of one run, which is trained first if needed."""
     workdir = pathlib.Path(self.workdir)
     path = workdir / f'{data}_{levels}'
-    if not (path / 'metrics.json').exists():
+    if not training.is_finished(path):
       config: Config = config_lib.get_config(f'levels={levels},data={data}')
       config.data.dir = str(workdir / f'data_{data}')
-      runs.run(config, path)
-    return json.loads((path / 'metrics.json').read_text())
+      training.finish(config, path)
+    return training.read_metrics(path)
 
 
 def approaches_table(numbers: _Numbers) -> pages.Table:

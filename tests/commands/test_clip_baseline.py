@@ -139,7 +139,8 @@ def test_report_has_the_numbers_of_the_paper_beside(folder):
   )
 
 
-def test_scenicness_is_that_of_the_places_with_votes(folder):
+def with_scenicness(folder, rated):
+  """Runs the command with a folder of scenicness."""
   app.main(
     [
       'clip-baseline',
@@ -156,9 +157,24 @@ def test_scenicness_is_that_of_the_places_with_votes(folder):
       '--name',
       'RemoteCLIP',
       '--scenicness',
-      str(write_rated(folder / 'rated', 9)),
+      str(rated),
     ]
   )
+
+
+def test_scenicness_that_was_not_fetched_names_what_fetches_it(
+  folder, tmp_path, capsys
+):
+  with pytest.raises(SystemExit):
+    with_scenicness(folder, tmp_path)
+  assert (
+    f'{tmp_path}/prompts.csv is missing; `fusion-jax prepare scenicness --out '
+    f'{tmp_path}` fetches it.'
+  ) in capsys.readouterr().err
+
+
+def test_scenicness_is_that_of_the_places_with_votes(folder):
+  with_scenicness(folder, write_rated(folder / 'rated', 9))
   numbers = json.loads((folder / 'out' / 'metrics.json').read_text())
   assert numbers['test/scenicness_places'] == 9
   for name in ('early', 'late_min2', 'late_min10', 'average'):

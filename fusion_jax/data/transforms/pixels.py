@@ -289,7 +289,14 @@ def class_names(statistics: Statistics, label: str) -> tuple[str, ...]:
     ValueError: if there is no such label.
   """
   known = statistics.get('classes', {})
-  return tuple(known[label] if label in known else labels.classes(label))
+  if label in known:
+    return tuple(known[label])
+  if label not in labels.TASKS:
+    raise ValueError(
+      f'The data set has no label {label!r}; choose one of '
+      f'{", ".join(sorted({*known, *labels.TASKS}))}, or another data set.'
+    )
+  return labels.classes(label)
 
 
 def scale(pixels: np.ndarray, scaling: str = 'published') -> np.ndarray:

@@ -131,6 +131,8 @@ def test_classes_come_from_the_data_where_they_tell_them():
   assert pixel_transforms.class_names({}, 'land_cover')[1] == 'Cropland'
   known = {'classes': {'landcover10': ['a', 'b']}}
   assert pixel_transforms.class_names(known, 'landcover10') == ('a', 'b')
+  with pytest.raises(ValueError, match="no label 'landcover10'.*land_cover"):
+    pixel_transforms.class_names({}, 'landcover10')
 
 
 def test_remembered_examples_are_read_once():
