@@ -11,6 +11,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from fusion_jax.nn import layers
+from fusion_jax.ops import partitioning
 from fusion_jax.types import Array
 
 
@@ -122,8 +123,7 @@ class DecoderBlock(nn.Module):
 
     The context may have fewer rows than the tokens, B / S. Then each of its
     rows belongs to S consecutive tokens: the S samples of one condition look at
-      it
-    together, and it is never repeated.
+    it together, and it is never repeated.
 
     Args:
       token: [B, 1, D], the new token.
@@ -178,7 +178,9 @@ class Stack(nn.Module):
     """
 
     def body(block, tokens, *args):
-      tokens = block(tokens, *args)
+      tokens = partitioning.split_rows(
+        block(partitioning.split_rows(tokens), *partitioning.split_rows(args))
+      )
       return tokens, tokens if keep_all else None
 
     scan = nn.scan(

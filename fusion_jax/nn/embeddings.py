@@ -16,6 +16,7 @@ from jax.typing import DTypeLike
 
 from fusion_jax import modalities as modality_table
 from fusion_jax.nn import layers, positions
+from fusion_jax.ops import partitioning
 from fusion_jax.types import Array
 
 _PATCH_PIXELS = modality_table.PATCH**2
@@ -78,7 +79,8 @@ class EncoderEmbeddings(nn.Module):
         f'{len(modality.bands)} bands make {weight.shape[0]}.'
       )
     patches = jnp.asarray(values.reshape(-1, pixels), self.dtype)
-    return (patches @ weight.astype(self.dtype)).reshape(*leading, self.width)
+    vectors = partitioning.product(patches, weight, self.dtype)
+    return vectors.reshape(*leading, self.width)
 
   def __call__(self, slots: Mapping[str, Any]) -> jax.Array:
     """Returns the content vectors [B, N, D] of slots; 0 in padding.
@@ -156,7 +158,9 @@ class DecoderEmbeddings(nn.Module):
         )
       else:
         content += jnp.where(
-          member[..., None], mask_token.astype(self.dtype)[None, None, :], 0
+          member[..., None],
+          jnp.broadcast_to(mask_token, content.shape).astype(self.dtype),
+          0,
         )
     return content
 
@@ -233,18 +237,6 @@ def _look_up(
   Code 0 of a sequence is padding: it has a row, but no gradient reaches this
   row from here (the reference's `padding_idx`).
   """
-  vocab_size = table.shape[0]
-  rows = jnp.where(member, codes, vocab_size)  # Out of range reads as 0.
-  if not modality.is_sequence:
-    return _rows(table, rows).astype(dtype)
-  padding = jax.lax.stop_gradient(table[0])
-  content = _rows(table, jnp.where(codes == 0, vocab_size, rows))
-  is_padding = (rows == 0)[..., None]
-  return (
-    content + is_padding * jnp.broadcast_to(padding, content.shape)
-  ).astype(dtype)
-
-
-def _rows(table: jax.Array, indices: jax.Array) -> jax.Array:
-  """Returns rows [..., D] of a table; 0 for an index that is out of range."""
-  return jnp.asarray(table).at[indices].get(mode='fill', fill_value=0)
+  rows = jnp.where(member, codes, table.shape[0])  # Out of range reads as 0.
+  frozen = 0 if modality.is_sequence else None
+  return partitioning.look_up(table, rows, dtype, frozen=frozen)

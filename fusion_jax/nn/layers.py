@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
+from fusion_jax.ops import partitioning
 from fusion_jax.types import Array, Key
 
 
@@ -40,10 +41,11 @@ class Linear(nn.Module):
     bound = (6 / (width + self.features // self.parts)) ** 0.5  # Xavier.
     kernel = self.param('kernel', uniform(bound), (width, self.features))
     rows = jnp.asarray(inputs.reshape(-1, width), self.dtype)
-    outputs = rows @ kernel.astype(self.dtype)
+    outputs = partitioning.product(rows, kernel, self.dtype)
     if self.use_bias:
       bias = self.param('bias', nn.initializers.zeros, (self.features,))
-      outputs += bias.astype(self.dtype)[None, :]
+      # Broadcast first: the gradient is then summed in float32.
+      outputs += jnp.broadcast_to(bias, outputs.shape).astype(self.dtype)
     return outputs.reshape(*leading, self.features)
 
 

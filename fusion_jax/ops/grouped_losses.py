@@ -13,11 +13,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fusion_jax.ops import losses
+from fusion_jax.ops import losses, partitioning
 from fusion_jax.types import Array
 
 _BLOCK = 128  # Rows of one product.
-_BATCH_AXES = ('data', 'fsdp')  # Mesh axes that split a batch.
 
 
 def grouped_cross_entropy(
@@ -32,7 +31,7 @@ def grouped_cross_entropy(
   """Returns the weighted sum of cross-entropies and ordinal distances.
 
   Under a mesh of several devices (`jax.set_mesh`), every device groups its own
-  rows; each device then needs the whole `tables`.
+  rows, and gathers the whole `tables` in the dtype of the outputs.
 
   Args:
     outputs: [R, D] float, the decoder's outputs; R = B * M slots.
@@ -109,26 +108,40 @@ def _over_devices(
   labels: tuple[jax.Array, ...],
 ) -> tuple[jax.Array, jax.Array, Any]:
   """Runs `_over_modalities` on each device's rows and adds up the results."""
-  mesh = jax.sharding.get_abstract_mesh()
-  axes = tuple(axis for axis in _BATCH_AXES if axis in mesh.axis_names)
-  if mesh.empty or not axes or mesh.size == 1:
+  tables = {name: table.astype(outputs.dtype) for name, table in tables.items()}
+  axes = partitioning.batch_axes(outputs.shape[0])
+  if not axes:
     return _over_modalities(heads, with_gradients, outputs, tables, labels)
+  specs = {
+    name: partitioning.weight_spec(table.shape)
+    for name, table in tables.items()
+  }
 
   def local(outputs, tables, labels):
+    tables = {
+      name: partitioning.gather(table, specs[name])
+      for name, table in tables.items()
+    }
     loss, sums, gradients = _over_modalities(
       heads, with_gradients, outputs, tables, labels
     )
     loss, sums = jax.lax.psum((loss, sums), axes)
     if with_gradients:
-      gradients = gradients[0], jax.lax.psum(gradients[1], axes)
+      d_outputs, d_tables = gradients
+      gradients = (
+        d_outputs,
+        {
+          name: partitioning.scatter_sum(gradient, specs[name], axes)
+          for name, gradient in d_tables.items()
+        },
+      )
     return loss, sums, gradients
 
   rows, whole = jax.P(axes), jax.P()
-  gradients = (rows, whole) if with_gradients else ()
   return jax.shard_map(
     local,
-    in_specs=(rows, whole, rows),
-    out_specs=(whole, whole, gradients),
+    in_specs=(rows, specs, rows),
+    out_specs=(whole, whole, (rows, specs) if with_gradients else ()),
     check_vma=False,
   )(outputs, tables, labels)
 
@@ -205,7 +218,6 @@ def _over_blocks(
     the table, or None.
   """
   outputs = rows[0]
-  weight = table.astype(outputs.dtype)
 
   def step(i, carry):
     loss, sums, d_rows, d_table = carry
@@ -214,7 +226,7 @@ def _over_blocks(
       jax.lax.dynamic_slice_in_dim(x, start, _BLOCK) for x in rows
     )
     member = start + jnp.arange(_BLOCK) < stop
-    logits = jnp.matmul(block, weight.T, preferred_element_type=jnp.float32)
+    logits = jnp.matmul(block, table.T, preferred_element_type=jnp.float32)
     score = functools.partial(_score, head, member, labels)
     if d_rows is None:
       part, part_sums = score(logits)
@@ -224,7 +236,7 @@ def _over_blocks(
     )
     d_logits = d_logits.astype(outputs.dtype)
     d_rows = jax.lax.dynamic_update_slice_in_dim(
-      d_rows, d_logits @ weight, start, axis=0
+      d_rows, d_logits @ table, start, axis=0
     )
     d_table += jnp.matmul(d_logits.T, block, preferred_element_type=jnp.float32)
     return loss + part, sums + part_sums, d_rows, d_table

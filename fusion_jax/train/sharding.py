@@ -8,9 +8,9 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from fusion_jax.ops import partitioning
+from fusion_jax.ops.partitioning import BATCH_AXES
 from fusion_jax.types import Array, Batch
-
-BATCH_AXES = ('data', 'fsdp')
 
 
 def make_mesh(fsdp: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
@@ -88,13 +88,12 @@ def state_shardings(state: Any, mesh: Mesh, min_size: int = 2**18) -> Any:
     without one comes back on a single device from a checkpoint.
   """
 
-  def choose(x):
-    for axis in sorted(range(x.ndim), key=lambda i: -x.shape[i]):
-      if x.size >= min_size and x.shape[axis] % mesh.shape['fsdp'] == 0:
-        return NamedSharding(mesh, P(*[None] * axis, 'fsdp'))
-    return replicated(mesh)
-
-  return jax.tree.map(choose, state)
+  return jax.tree.map(
+    lambda x: NamedSharding(
+      mesh, partitioning.weight_spec(x.shape, mesh, min_size)
+    ),
+    state,
+  )
 
 
 def with_shardings(shapes: Any, shardings: Any) -> Any:
