@@ -68,6 +68,7 @@ STEPS: Mapping[str, tuple[Added | Refused, ...]] = {
     Added('init_without', (), 'starts from random parameters'),
     Added('series_codes', (), 'reads every series as binned values'),
     Added('num_series_codes', 4_096, 'has no effect without series_codes'),
+    Added('model.remat', False, 'keeps what every layer computes'),
   ),
   'image_tokenizer': (
     Refused(

@@ -85,7 +85,7 @@ def describe(
     init_without=(),
     series_codes=(),
     num_series_codes=4_096,
-    model=dict(sizes, dtype='float32', unroll=1),
+    model=dict(sizes, dtype='float32', unroll=1, remat=False),
     loss=dict(weighting='mod', emd_weight=1.0),
   )
 

@@ -66,6 +66,8 @@ class Backbone(nn.Module):
     grid: (rows, columns) of patches of the images that are used; () for those
       of `image_size`. For other grids the table is resized.
     unroll: layers per iteration of the loop over layers.
+    remat: whether training computes every layer once more for its gradient and
+      keeps only the layer's input: less memory, more time.
     causal: whether decoder tokens see only themselves and earlier tokens.
     separate: whether decoder tokens see only tokens of their modality.
   """
@@ -81,6 +83,7 @@ class Backbone(nn.Module):
   image_size: int = 224
   grid: tuple[int, int] | tuple[()] = ()
   unroll: int = 1
+  remat: bool = False
   causal: bool = False
   separate: bool = True
 
@@ -105,12 +108,12 @@ class Backbone(nn.Module):
       'mask_token', nn.initializers.normal(0.02), (self.width,)
     )
     self.encoder = blocks.Stack(
-      blocks.EncoderBlock(*block), self.encoder_depth, self.unroll
+      blocks.EncoderBlock(*block), self.encoder_depth, self.unroll, self.remat
     )
     self.encoder_norm = layers.layer_norm(self.dtype)
     self.project_context = layers.Linear(self.width, True, dtype=self.dtype)
     self.decoder = blocks.Stack(
-      blocks.DecoderBlock(*block), self.decoder_depth, self.unroll
+      blocks.DecoderBlock(*block), self.decoder_depth, self.unroll, self.remat
     )
     self.decoder_norm = layers.layer_norm(self.dtype)
 

@@ -156,11 +156,14 @@ class Stack(nn.Module):
     blocks: one block; every layer has parameters of its own.
     depth: L, number of layers.
     unroll: layers in one iteration of the loop; `depth` leaves no loop.
+    remat: whether only the input of each layer is kept for the gradient,
+      which then computes the layer once more: less memory, more time.
   """
 
   blocks: nn.Module
   depth: int
   unroll: int = 1
+  remat: bool = False
 
   def __call__(
     self, tokens: jax.Array, *args: Any, keep_all: bool = False
@@ -184,7 +187,7 @@ class Stack(nn.Module):
       return tokens, tokens if keep_all else None
 
     scan = nn.scan(
-      body,
+      nn.remat(body, prevent_cse=False) if self.remat else body,
       variable_axes={'params': 0},
       split_rngs={'params': True},
       # Flax documents pytrees of axes, but its default reads as an int.

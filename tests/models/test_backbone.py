@@ -31,6 +31,25 @@ def test_unrolled_layers_give_the_same_gradients():
   )
 
 
+@pytest.mark.slow
+def test_recomputed_layers_give_the_same_gradients_in_less_memory():
+  _, model, batch, params = golden.converted('gelu')
+  model = model.clone(dtype=jnp.float32)
+  wide = jax.tree.map(lambda x: np.repeat(x, 16, axis=0), batch)
+  grads, temporaries = [], []
+  for remat in (False, True):
+    variant = model.clone(remat=remat)
+    grads.append(golden.gradients(variant, params, batch)[1][0])
+
+    def loss(params, batch, variant=variant):
+      return jnp.sum(variant.apply({'params': params}, batch) ** 2)
+
+    compiled = jax.jit(jax.grad(loss)).lower(params, wide).compile()
+    temporaries.append(compiled.memory_analysis().temp_size_in_bytes)
+  jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), *grads)
+  assert temporaries[1] < 0.8 * temporaries[0]
+
+
 @BOTH
 def test_hidden_tokens_do_not_change_the_loss(family):
   _, model, batch, params = golden.converted(family)
