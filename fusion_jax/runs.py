@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 from jax.experimental import multihost_utils
 
 from fusion_jax import datasets
@@ -58,6 +59,9 @@ TASKS: dict[
   ),
 }
 
+# Tasks whose models have a few million parameters: no device needs a part.
+_WHOLE = ('align_pixels', 'classify_pixels', 'series_tokenizer')
+
 
 class PreparationError(ValueError):
   """Another process of the run could not prepare the data."""
@@ -90,7 +94,7 @@ def run(
   settings = loop_settings(config)
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
-  mesh = sharding.make_mesh(config.mesh.fsdp)
+  mesh = _make_mesh(config)
   sharding.check_batch_size(config.batch_size, mesh, config.accumulate)
   data_dir, oracle = prepare_data(config.data, workdir)
   task = make_task(config, data_dir)
@@ -123,6 +127,21 @@ def run(
     with jax.set_mesh(mesh):
       evals.write(state, history, duration_s=time.perf_counter() - start)
   return state
+
+
+def _make_mesh(config: Config) -> jax.sharding.Mesh:
+  """Makes the mesh of a run; small models are whole on every device."""
+  fsdp = config.mesh.fsdp
+  if config.task in _WHOLE and fsdp > 1:
+    logging.warning(
+      'config.mesh.fsdp=%d has no effect: the model of %s is small, and every '
+      'device holds it whole.',
+      fsdp,
+      config.task,
+    )
+    sharding.make_mesh(fsdp)  # Refuses what does not divide the devices.
+    fsdp = 1
+  return sharding.make_mesh(fsdp)
 
 
 def loop_settings(config: Config) -> loop.Settings:

@@ -160,6 +160,34 @@ def test_queue_and_loss_are_the_same_on_one_and_eight_devices(data, fsdp):
   jax.tree.map(near, result[1], result[8])
 
 
+@pytest.mark.multi_device
+def test_a_long_queue_gives_the_same_loss_whole_and_in_parts(data):
+  task, batch, params, extra = make(data, queue_size=2**16)
+  mesh = sharding.make_mesh(8)
+  whole = jax.device_put((params, extra), sharding.replicated(mesh))
+  parts = jax.device_put(
+    (params, extra), sharding.state_shardings((params, extra), mesh)
+  )
+  assert parts[1]['queue'].keys.sharding.spec == jax.P('fsdp')
+  losses = []
+  with jax.set_mesh(mesh):
+    placed = sharding.place(jax.device_get(task.weigh(batch)), mesh)
+    for state in (whole, parts):
+      loss, (_, after) = jax.jit(task.loss)(*state, placed, KEY)
+      losses.append((float(loss), np.asarray(after['queue'].keys)))
+  near(losses[0][0], losses[1][0], 1e-6)
+  near(losses[0][1], losses[1][1], 1e-6)
+
+
+def test_a_small_model_is_whole_on_every_device(data, tmp_path, caplog):
+  with caplog.at_level('WARNING'):
+    state = runs.run(
+      pixels_runner.config(data, num_steps=1, mesh=dict(fsdp=4)), tmp_path
+    )
+  assert 'mesh.fsdp=4 has no effect' in caplog.text
+  assert all(x.sharding.is_fully_replicated for x in jax.tree.leaves(state))
+
+
 @pytest.mark.slow
 def test_run_resumes_exactly_with_its_queue(data, tmp_path):
   halves, whole = tmp_path / 'halves', tmp_path / 'whole'
