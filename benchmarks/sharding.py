@@ -90,7 +90,7 @@ def lower_alignment(fsdp):
     'pixels': np.zeros((1, 12, 10, 1, 1), np.float32),
     'keep': np.zeros((1, 12), bool),
     'views': np.zeros((1, 4, 512), np.float32),
-    'there': np.zeros((1, 4), bool),
+    'has_photo': np.zeros((1, 4), bool),
     'id': np.zeros(1, np.int32),
   }
   optimizer = optim.make(config.optimizer, config.num_steps)
