@@ -4,7 +4,7 @@ r"""Prints what every device keeps and moves in a step, from the compiler alone.
   python -m benchmarks.sharding --row large:64:64:remat
 
 No step runs, and no accelerator is needed: the training step is compiled for
-virtual CPU devices in bfloat16, 8 examples on each, and read behind XLA's pass
+virtual CPU devices in bfloat16, --examples on each, and read behind XLA's pass
 `spmd-partitioning`, see `fusion_jax.train.collectives`. A row is
 SIZE:DEVICES:FSDP of the masked encoder-decoder with 128 + 128 slots, or
 alignment:DEVICES:FSDP of the pixel encoder with a queue of 65,536, 128 pixels
@@ -36,9 +36,9 @@ ROWS = (
   'alignment:8:1',
   'alignment:64:1',
 )
-EXAMPLES = 8  # On each device.
 PIXELS = 128  # On each device, of the alignment.
 
+_EXAMPLES = flags.DEFINE_integer('examples', 8, 'Examples on each device.')
 _ROW = flags.DEFINE_string('row', '', 'The only row to print.')
 _ROWS = flags.DEFINE_list('rows', list(ROWS), 'Rows of the table.')
 
@@ -64,7 +64,9 @@ def lower_backbone(size, fsdp, remat):
   task.init = lambda key, batch: (backbone.init(key, batch)['params'], {})
   batch = train_step.make_batch(backbone.modalities, 1)
   optimizer = optim.make(pretrain.get_config().optimizer, num_steps=100)
-  return lower(task, optimizer, batch, EXAMPLES * jax.device_count(), fsdp)
+  return lower(
+    task, optimizer, batch, _EXAMPLES.value * jax.device_count(), fsdp
+  )
 
 
 def lower_alignment(fsdp):
@@ -168,7 +170,11 @@ def main(_):
   for row in _ROWS.value:
     devices = row.split(':')[1]
     subprocess.run(
-      [sys.executable, '-m', 'benchmarks.sharding', '--row', row],
+      [
+        sys.executable,
+        *('-m', 'benchmarks.sharding', '--row', row),
+        f'--examples={_EXAMPLES.value}',
+      ],
       env=os.environ
       | {
         'JAX_PLATFORMS': 'cpu',

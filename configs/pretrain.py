@@ -224,6 +224,10 @@ OPTIMIZER = dict(
 # value, so a distance between ids means nothing. Their number is that of the
 # tokenizer of configs/series_tokenizer.py that `prepare tokenize` used.
 
+# remat=True keeps no more than the input of every layer and computes the layer
+# once more for its gradient: see benchmarks/results/sharding.md.
+MODEL = dict(dtype='float32', remat=False)
+
 
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
   """Returns the run that `arg` names, as 'size=base,data=terramesh'."""
@@ -260,11 +264,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   # `prepare tokenize` stored; the ordinal term leaves them out (see above).
   config.series_codes = ()
   config.num_series_codes = 4_096  # Of levels=8-8-8-8.
-  # remat=True keeps the input of every layer only and computes the layer once
-  # more for its gradient: see benchmarks/results/sharding.md.
-  config.model = dict(
-    SIZES[args.size], dtype='float32', unroll=run['unroll'], remat=False
-  )
+  config.model = dict(SIZES[args.size], **MODEL, unroll=run['unroll'])
   config.loss = dict(weighting='mod', emd_weight=run['emd_weight'])
   config.data = data['data']
   if args.data == 'simulated':

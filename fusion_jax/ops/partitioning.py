@@ -73,10 +73,11 @@ def weight_spec(
     such an axis is whole on every device.
   """
   mesh = mesh or jax.sharding.get_abstract_mesh()
-  if math.prod(shape) < min_size or 'fsdp' not in mesh.axis_names:
+  num_parts = dict(mesh.shape).get('fsdp', 1)
+  if num_parts == 1 or math.prod(shape) < min_size:
     return jax.P()
   for axis in sorted(range(len(shape)), key=lambda i: -shape[i]):
-    if shape[axis] % mesh.shape['fsdp'] == 0:
+    if shape[axis] % num_parts == 0:
       return jax.P(*[None] * axis, 'fsdp')
   return jax.P()
 
@@ -85,11 +86,11 @@ def gather(table: jax.Array, spec: jax.P) -> jax.Array:
   """Gathers an array of parameters; for the body of a `shard_map`.
 
   Args:
-    table: part of an array on this device.
+    table: [...], part of an array on this device.
     spec: spec of the whole array, as `weight_spec` returns it.
 
   Returns:
-    The whole array.
+    The whole array [...], the split axis as long as all parts.
   """
   for axis, name in enumerate(spec):
     if name:
@@ -103,13 +104,13 @@ def scatter_sum(
   """Adds up gradients of all devices; for the body of a `shard_map`.
 
   Args:
-    gradient: what the rows of this device add to the gradient of the whole
-      array.
+    gradient: [...] float32, what the rows of this device add to the gradient
+      of the whole array.
     spec: spec of the whole array, as `weight_spec` returns it.
     axes: axes of the mesh to sum over.
 
   Returns:
-    This device's part of the sum.
+    This device's part of the sum, [...] float32.
   """
   for axis, name in enumerate(spec):
     if name:

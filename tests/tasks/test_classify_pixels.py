@@ -53,7 +53,7 @@ def test_bad_choices_are_errors_at_the_start(data):
     make(data, 'supervised=crops,setting=weekly')
   with pytest.raises(ValueError, match="'none', unless it is 'monthly'"):
     make(data, 'supervised=crops,setting=single,augment=tsdrop')
-  with pytest.raises(ValueError, match="The data set has no label .soil"):
+  with pytest.raises(ValueError, match='The data set has no label .soil'):
     make(data, 'supervised=soil')
   task = make(data, 'supervised=eunis')
   with pytest.raises(
