@@ -31,7 +31,7 @@ class DecodeCache(struct.PyTreeNode):
   Attributes:
     keys: keys of the decoded tokens, one array [B, H, T, K] per layer.
     values: values of the decoded tokens, one array [B, H, T, K] per layer.
-    context: keys and values of the context, one array [2, B, H, N, K] per
+    context: keys and values of the context, a pair of arrays [B, H, N, K] per
       layer.
     visible: bool [B, N], True where a token of the context exists.
     weights: parameters of every layer, which are sliced from the stack once
@@ -41,7 +41,7 @@ class DecodeCache(struct.PyTreeNode):
 
   keys: tuple[jax.Array, ...]
   values: tuple[jax.Array, ...]
-  context: tuple[jax.Array, ...]
+  context: tuple[tuple[jax.Array, jax.Array], ...]
   visible: jax.Array
   weights: tuple[Params, ...]
   length: jax.Array

@@ -107,15 +107,15 @@ class DecoderBlock(nn.Module):
     )
     return tokens + self.feed(self.norm2(tokens))
 
-  def keys_values(self, context: jax.Array) -> jax.Array:
-    """Returns this block's keys and values of a context, [2, B, H, N, K]."""
+  def keys_values(self, context: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns this block's keys and values of a context, [B, H, N, K] each."""
     return self.cross_attention.keys_values(self.context_norm(context))
 
   def step(
     self,
     token: jax.Array,
     self_cache: tuple[jax.Array, jax.Array],
-    keys_values: jax.Array,
+    keys_values: tuple[jax.Array, jax.Array],
     visible: Array,
     index: Array | int,
   ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
@@ -128,7 +128,7 @@ class DecoderBlock(nn.Module):
     Args:
       token: [B, 1, D], the new token.
       self_cache: keys and values of earlier tokens, [B, H, T, K] each.
-      keys_values: [2, B / S, H, N, K], as `keys_values` returns them.
+      keys_values: [B / S, H, N, K] each, as `keys_values` returns them.
       visible: [B / S, 1, 1, N] bool, True for the parts of the context that
         exist.
       index: int32 scalar, position of the new token, counted from 0.
@@ -141,7 +141,7 @@ class DecoderBlock(nn.Module):
     )
     token += mixed
     samples = self.query_norm(token).reshape(
-      keys_values.shape[1], -1, self.width
+      keys_values[0].shape[0], -1, self.width
     )
     token += self.cross_attention.look(samples, keys_values, visible).reshape(
       token.shape

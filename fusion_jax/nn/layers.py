@@ -214,18 +214,25 @@ class CrossAttention(nn.Module):
     """
     return self.look(tokens, self.keys_values(context), visible)
 
-  def keys_values(self, context: jax.Array) -> jax.Array:
-    """Returns the keys and values of a context [B, N, D], [2, B, H, N, K]."""
-    return split_heads(self.kv(context), 2, self.num_heads)
+  def keys_values(self, context: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns the keys and values of a context [B, N, D], [B, H, N, K] each.
+
+    They are two arrays: decoding would cut them out of one at every token.
+    """
+    keys, values = split_heads(self.kv(context), 2, self.num_heads)
+    return keys, values
 
   def look(
-    self, tokens: jax.Array, keys_values: jax.Array, visible: Array
+    self,
+    tokens: jax.Array,
+    keys_values: tuple[jax.Array, jax.Array],
+    visible: Array,
   ) -> jax.Array:
     """Returns the attention of tokens to keys and values computed before.
 
     Args:
       tokens: [B, M, D].
-      keys_values: [2, B, H, N, K], as `keys_values` returns them.
+      keys_values: [B, H, N, K] each, as `keys_values` returns them.
       visible: [B, 1, 1, N] bool, True for the parts of the context that exist.
 
     Returns:
