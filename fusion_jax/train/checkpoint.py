@@ -1,15 +1,16 @@
 """Checkpoints: state, data iterator and config, saved while training goes on.
 
 `<workdir>/checkpoints/<step>/` holds `state` (Orbax), `batches` (the position
-of the data iterator, a file for each process) and `metadata` (JSON: config,
-best metric, what the log had gathered). A folder gets its final name only
-when it is whole.
+of the data iterator, a file for each process), `metadata` (JSON: config, best
+metric, what the log had gathered) and `checksums.json` (of all these files). A
+folder gets its final name only when it is whole.
 """
 
 import contextlib
 import json
 import math
 import os
+import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,17 +19,21 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from fusion_jax.train import data_position, disk, retention, sharding
+from fusion_jax.train import (
+  checksums,
+  data_position,
+  disk,
+  recovery,
+  retention,
+  sharding,
+)
 from fusion_jax.train import state as state_lib
 from fusion_jax.train import task as task_lib
 from fusion_jax.types import Params
 
 DIRECTORY = 'checkpoints'
 Folder = str | os.PathLike[str]
-
-
-class CheckpointError(ValueError):
-  """A checkpoint cannot be read or written; the message tells what to do."""
+CheckpointError = recovery.CheckpointError
 
 
 class Checkpoints:
@@ -56,8 +61,12 @@ class Checkpoints:
       'batches': grain.checkpoint.CheckpointHandler(),
       'metadata': ocp.JsonCheckpointHandler(),
     }
+    options = keep.options()
+    options.async_options = ocp.options.AsyncOptions(
+      post_finalization_callback=self._write_checksums
+    )
     self._manager = ocp.CheckpointManager(
-      self.directory, options=keep.options(), item_handlers=handlers
+      self.directory, options=options, item_handlers=handlers
     )
 
   def latest_step(self) -> int | None:
@@ -134,7 +143,8 @@ class Checkpoints:
     Args:
       shapes: `TrainState` of `jax.ShapeDtypeStruct` with shardings.
       batches: data iterator; it goes to the place after the batch of `step`.
-      step: step of the checkpoint; by default the latest.
+      step: step of the checkpoint; by default the latest that is sound. Damaged
+        ones after it are moved to `<workdir>/damaged_checkpoints`.
 
     Returns:
       (state, metadata): arrays with the shapes and shardings of `shapes`, and
@@ -144,11 +154,12 @@ class Checkpoints:
       CheckpointError: if there is none, if it belongs to another model (lists
         what differs), or if it is damaged.
     """
-    step = self.latest_step() if step is None else step
     if step is None:
-      raise CheckpointError(f'{self.directory} holds no checkpoint.')
+      steps = list_steps(os.path.dirname(self.directory))
+      step = recovery.newest_sound(self.directory, steps)
+      self._manager.reload()  # A damaged one may have been moved.
     path = os.path.join(self.directory, str(step))
-    with explain_damage(path):
+    with recovery.explain_damage(path):
       _check_same_model(path, self._manager.item_metadata(step), shapes)
       restored: Any = self._manager.restore(
         step,
@@ -159,6 +170,11 @@ class Checkpoints:
       )
       batches.set_state(data_position.read(path))
     return restored.state, restored.metadata
+
+  def _write_checksums(self) -> None:
+    """Seals the folder of the running save, which has no final name yet."""
+    for path in pathlib.Path(self.directory).glob('*.orbax-checkpoint-tmp*'):
+      checksums.write(path)
 
   @contextlib.contextmanager
   def _explain_failed_save(self) -> Iterator[None]:
@@ -233,7 +249,7 @@ def read_metadata(workdir: Folder, step: int) -> dict[str, Any]:
     CheckpointError: if it cannot be read.
   """
   path = os.path.join(workdir, DIRECTORY, str(step))
-  with explain_damage(path):
+  with recovery.explain_damage(path):
     with open(os.path.join(path, 'metadata', 'metadata')) as file:
       return json.load(file)
 
@@ -260,9 +276,10 @@ def restore_params(
   step = find_step(workdir, which)
   path = os.path.join(os.path.abspath(workdir), DIRECTORY, str(step))
   with (
-    explain_damage(path),
+    recovery.explain_damage(path),
     ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader,
   ):
+    checksums.verify(pathlib.Path(path))
     folder = os.path.join(path, 'state')
     stored: Any = reader.metadata(folder)
     tree = stored.item_metadata.tree
@@ -279,28 +296,6 @@ def restore_params(
       ),
     )
   return state[name], read_metadata(workdir, step)
-
-
-@contextlib.contextmanager
-def explain_damage(path: str) -> Iterator[None]:
-  """Turns what Orbax raises for an unreadable folder into a `CheckpointError`.
-
-  Args:
-    path: folder of one checkpoint.
-
-  Raises:
-    CheckpointError: tells what to do.
-  """
-  try:
-    yield
-  except (CheckpointError, data_position.ProcessCountError):
-    raise
-  except Exception as error:
-    raise CheckpointError(
-      f'The checkpoint {path} is damaged or half-written: {error!r}. Delete '
-      'this folder; the run then resumes from the checkpoint before it, or '
-      'from the start.'
-    ) from error
 
 
 def _check_same_model(

@@ -17,8 +17,10 @@ from jax.sharding import PartitionSpec as P
 
 from fusion_jax.train import (
   checkpoint,
+  checksums,
   data_position,
   description,
+  recovery,
   retention,
   sharding,
   state,
@@ -199,7 +201,9 @@ def truncate(path):
 @pytest.mark.parametrize(
   'damage', ['data', 'structure', 'metadata', 'position', 'state']
 )
-def test_half_written_checkpoint_names_folder_and_fix(tmp_path, damage):
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
+  tmp_path, damage, caplog
+):
   save(tmp_path, [1, 2], last=2)
   folder = tmp_path / 'checkpoints' / '2'
   if damage == 'data':
@@ -213,12 +217,54 @@ def test_half_written_checkpoint_names_folder_and_fix(tmp_path, damage):
     shutil.rmtree(folder / 'batches')
   else:
     shutil.rmtree(folder / 'state')
-  with pytest.raises(
-    checkpoint.CheckpointError,
-    match=f'{folder} is damaged .* Delete this folder',
-  ):
-    restore(tmp_path)
-  shutil.rmtree(folder)
+  restored, _ = restore(tmp_path)
+  jax.tree.map(np.testing.assert_array_equal, restored, new_state())
+  assert checkpoint.list_steps(tmp_path) == [1]
+  assert f'The checkpoint {folder} is damaged: the file ' in caplog.text
+  assert 'step 1 is used instead' in caplog.text
+  assert (tmp_path / 'damaged_checkpoints' / '2').is_dir()
+  save(tmp_path, [2], last=2)  # Its number is free again.
+  assert checkpoint.list_steps(tmp_path) == [1, 2]
+
+
+def flip_bits(folder, number, seed=0):
+  """Flips one bit at a time in the files of a folder; yields each place."""
+  rng = np.random.default_rng(seed)
+  files = sorted(path for path in folder.rglob('*') if path.is_file())
+  sizes = np.cumsum([path.stat().st_size for path in files])
+  for place in rng.integers(sizes[-1], size=number):
+    index = int(np.searchsorted(sizes, place, side='right'))
+    path, content = files[index], files[index].read_bytes()
+    offset = place - (sizes[index - 1] if index else 0)
+    flipped = bytearray(content)
+    flipped[offset] ^= 1 << rng.integers(8)
+    path.write_bytes(flipped)
+    yield f'{path.relative_to(folder)}, byte {offset}'
+    path.write_bytes(content)
+
+
+def test_every_flipped_bit_is_noticed(tmp_path):
+  save(tmp_path, [3], noisy(1))
+  folder = tmp_path / 'checkpoints' / '3'
+  assert checksums.verify(folder)
+  for place in flip_bits(folder, 100):
+    with pytest.raises(
+      checkpoint.CheckpointError, match=f'{folder} is damaged: the file .* is '
+    ):
+      recovery.newest_sound(str(tmp_path / 'checkpoints'), [3])
+      pytest.fail(f'Nobody noticed {place}.')
+  places = flip_bits(folder / 'state', 1)
+  next(places)
+  with pytest.raises(checkpoint.CheckpointError, match='not what was saved'):
+    checkpoint.restore_params(tmp_path)
+  assert next(places, None) is None  # The bit is back.
+  restore(tmp_path, noisy(1))
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_checksums(tmp_path):
+  save(tmp_path, [3])
+  (tmp_path / 'checkpoints' / '3' / 'checksums.json').unlink()
+  assert not checksums.verify(tmp_path / 'checkpoints' / '3')
   restored, _ = restore(tmp_path)
   jax.tree.map(np.testing.assert_array_equal, restored, new_state())
 
@@ -302,6 +348,7 @@ def write_positions(folder, positions):
     (folder / f'process_{i}-of-{len(positions)}.json').write_text(
       json.dumps(position)
     )
+  checksums.write(folder.parent)
 
 
 def test_any_number_of_processes_goes_on_at_the_same_batch(tmp_path):

@@ -1,0 +1,81 @@
+"""Checksums of the files of a checkpoint: what was saved is what is read.
+
+A flipped bit in an array changes parameters without any error. So the digest
+of every file is written into the folder before it gets its final name, and
+compared before anything in it is used.
+"""
+
+import hashlib
+import json
+import pathlib
+
+FILE = 'checksums.json'
+_ALGORITHM = 'blake2b'
+# Orbax adds the time to this file when the folder gets its final name.
+_STEP_METADATA, _WRITTEN_LAST = '_CHECKPOINT_METADATA', 'commit_timestamp_nsecs'
+
+
+class ChecksumError(ValueError):
+  """A file is not what was saved; the message names it."""
+
+
+def write(folder: pathlib.Path) -> None:
+  """Writes the digests of all files of a folder into it.
+
+  Args:
+    folder: folder whose files are whole.
+  """
+  digests = {
+    str(path.relative_to(folder)): _digest(path)
+    for path in sorted(folder.rglob('*'))
+    if path.is_file() and path != folder / FILE
+  }
+  text = json.dumps({'algorithm': _ALGORITHM, 'files': digests}, indent=1)
+  content = {'digest': hashlib.new(_ALGORITHM, text.encode()).hexdigest()}
+  (folder / FILE).write_text(f'{json.dumps(content)}\n{text}')
+
+
+def verify(folder: pathlib.Path) -> bool:
+  """Compares the files of a folder with their digests.
+
+  Args:
+    folder: folder of a checkpoint.
+
+  Returns:
+    False if the folder is one of an earlier version, without digests.
+
+  Raises:
+    ChecksumError: names the first file that is missing or different.
+  """
+  if not (folder / FILE).exists():
+    return False
+  for name, digest in _read(folder / FILE).items():
+    path = folder / name
+    if not path.exists():
+      raise ChecksumError(f'the file {name} is missing')
+    try:
+      is_same = _digest(path) == digest
+    except ValueError:  # No JSON any more.
+      is_same = False
+    if not is_same:
+      raise ChecksumError(f'the file {name} is not what was saved')
+  return True
+
+
+def _read(path: pathlib.Path) -> dict[str, str]:
+  """Reads {name: digest}; the first line is the digest of all others."""
+  first, _, text = path.read_bytes().partition(b'\n')
+  expected = json.dumps({'digest': hashlib.new(_ALGORITHM, text).hexdigest()})
+  if first != expected.encode():
+    raise ChecksumError(f'the file {FILE} is not what was saved')
+  return json.loads(text)['files']
+
+
+def _digest(path: pathlib.Path) -> str:
+  if path.name == _STEP_METADATA:
+    fields = json.loads(path.read_bytes())
+    fields.pop(_WRITTEN_LAST, None)
+    text = json.dumps(fields, sort_keys=True)
+    return hashlib.new(_ALGORITHM, text.encode()).hexdigest()
+  with path.open('rb') as file:
+    return hashlib.file_digest(file, _ALGORITHM).hexdigest()
