@@ -40,6 +40,7 @@ from fusion_jax.tasks import (
 from fusion_jax.train import checkpoint, loop, optim, retention, sharding
 from fusion_jax.train import state as state_lib
 from fusion_jax.train import task as task_lib
+from fusion_jax.train import workdir as workdir_lib
 from fusion_jax.types import Config, Example
 
 # {task: (its class, the class of its evaluations)}.
@@ -80,20 +81,29 @@ def run(
     The state after the last step that was taken.
 
   Raises:
-    ValueError: if there is no such task, the batch does not divide over the
-      devices, the run began with other data, or as `prepare_data`.
+    ValueError: if there is no such task, another run uses the work directory,
+      the batch does not divide over the devices, the run began with other data,
+      or as `prepare_data`.
     FloatingPointError: if the loss is not finite.
   """
-  start = time.perf_counter()
   if config.task not in TASKS:
     raise ValueError(
       f'config.task={config.task!r} is not one of {sorted(TASKS)}.'
     )
   config = upgrade.upgrade(config)
-  make_task, make_evals = TASKS[config.task]
   settings = loop_settings(config)
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
+  with workdir_lib.hold(workdir):
+    return _run(config, settings, workdir)
+
+
+def _run(
+  config: Config, settings: loop.Settings, workdir: pathlib.Path
+) -> state_lib.TrainState:
+  """See `run`; the work directory exists, and no other run uses it."""
+  start = time.perf_counter()
+  make_task, make_evals = TASKS[config.task]
   mesh = _make_mesh(config)
   sharding.check_batch_size(config.batch_size, mesh, config.accumulate)
   data_dir, oracle = prepare_data(config.data, workdir)
