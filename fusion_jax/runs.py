@@ -37,7 +37,14 @@ from fusion_jax.tasks import (
   pretrain,
   series_tokenizer,
 )
-from fusion_jax.train import checkpoint, loop, optim, retention, sharding
+from fusion_jax.train import (
+  agreement,
+  checkpoint,
+  loop,
+  optim,
+  retention,
+  sharding,
+)
 from fusion_jax.train import state as state_lib
 from fusion_jax.train import task as task_lib
 from fusion_jax.train import workdir as workdir_lib
@@ -81,9 +88,9 @@ def run(
     The state after the last step that was taken.
 
   Raises:
-    ValueError: if there is no such task, another run uses the work directory,
-      the batch does not divide over the devices, the run began with other data,
-      or as `prepare_data`.
+    ValueError: if there is no such task, the processes of the run differ,
+      another run uses the work directory, the batch does not divide over the
+      devices, the run began with other data, or as `prepare_data`.
     FloatingPointError: if the loss is not finite.
   """
   if config.task not in TASKS:
@@ -92,6 +99,7 @@ def run(
     )
   config = upgrade.upgrade(config)
   settings = loop_settings(config)
+  agreement.check(config.to_dict())
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
   with workdir_lib.hold(workdir):
