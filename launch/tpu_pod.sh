@@ -6,6 +6,7 @@
 #
 # Needs gcloud. On every host: the repository in REPO with its virtual
 # environment (launch/README.md), and WORKDIR on a mounted shared file system.
+# DRY_RUN=1 prints what the hosts would run.
 set -euo pipefail
 
 if (( $# < 2 )); then
@@ -23,8 +24,14 @@ shift 2
 arguments=$(printf ' %q' --config "$config" --workdir "$workdir" "$@")
 cache=$(printf '%q' "${JAX_COMPILATION_CACHE_DIR:-$workdir/cache}")
 
-gcloud compute tpus tpu-vm ssh "$TPU" --zone="$ZONE" --worker=all --command="
+command="
   set -e
   cd $(printf '%q' "$repo")
   export JAX_COMPILATION_CACHE_DIR=$cache
   exec $(printf '%q' "$venv/bin/python") -m fusion_jax.main --distributed$arguments"
+if [[ -n ${DRY_RUN:-} ]]; then
+  echo "On every host of $TPU:$command"
+  exit
+fi
+gcloud compute tpus tpu-vm ssh "$TPU" --zone="$ZONE" --worker=all \
+  --command="$command"

@@ -2,10 +2,14 @@
 
 import os
 import pathlib
+import shutil
 import stat
 import subprocess
+import sys
+import time
 
 import pytest
+import yaml
 
 LAUNCH = pathlib.Path(__file__).parents[1] / 'launch'
 ARGUMENTS = ['configs/pretrain.py:size=base', '--config.data.dir=/a b/c']
@@ -45,7 +49,7 @@ def programs(tmp_path):
   return folder
 
 
-@pytest.mark.parametrize('script', ['slurm.sh', 'tpu_pod.sh'])
+@pytest.mark.parametrize('script', ['slurm.sh', 'tpu_pod.sh', 'local.sh'])
 def test_scripts_parse_and_say_how_to_use_them(script, programs):
   subprocess.run(['bash', '-n', LAUNCH / script], check=True)
   result = run(script, path=programs)
@@ -116,3 +120,86 @@ def test_tpu_needs_a_name(programs):
     'tpu_pod.sh', '/mnt/x', 'configs/pretrain.py', path=programs, ZONE='z'
   )
   assert result.returncode and 'TPU' in result.stderr
+
+
+def test_scripts_are_clean():
+  scripts = sorted(LAUNCH.glob('*.sh')) + [LAUNCH.parent / '.ci' / 'run']
+  shellcheck = shutil.which(
+    'shellcheck', path=pathlib.Path(sys.executable).parent
+  )
+  result = subprocess.run(
+    [shellcheck, *scripts], text=True, capture_output=True, check=False
+  )
+  assert not result.stdout and not result.returncode, result.stdout
+
+
+def test_a_dry_run_prints_the_commands_and_runs_nothing(programs, tmp_path):
+  for name in ('python', 'srun', 'gcloud'):
+    fake(programs, name, f'touch {tmp_path}/ran')
+  folder = tmp_path / 'run'
+  dry = dict(path=programs, DRY_RUN='1')
+  command = f'-m fusion_jax.main {{}}--config {ARGUMENTS[0]} --workdir {folder}'
+  result = run('slurm.sh', str(folder), *ARGUMENTS, **dry)
+  assert command.format('--distributed ') in result.stdout
+  result = run('tpu_pod.sh', str(folder), *ARGUMENTS, TPU='t', ZONE='z', **dry)
+  assert command.format('--distributed ') in result.stdout
+  result = run(
+    'local.sh', str(folder), *ARGUMENTS, PROCESSES='3', PORT='12', **dry
+  )
+  lines = result.stdout.splitlines()
+  assert [line.split('--process_id=')[1][0] for line in lines] == list('012')
+  assert all(command.format('') in line for line in lines)
+  assert '--coordinator_address=localhost:12 --num_processes=3' in lines[0]
+  assert not folder.exists() and not (tmp_path / 'ran').exists()
+
+
+def test_one_process_that_fails_ends_all_on_this_machine(programs, tmp_path):
+  fake(
+    programs,
+    'python',
+    'for a; do last=$a; done\n'
+    '[[ "$*" == *process_id=1* ]] && exit 3\n'
+    'exec sleep 300',
+  )
+  start = time.monotonic()
+  result = run('local.sh', str(tmp_path), *ARGUMENTS, path=programs, PORT='12')
+  assert result.returncode == 3
+  assert 'ended with status 3; the others are stopped' in result.stderr
+  assert time.monotonic() - start < 60
+
+
+@pytest.mark.slow
+@pytest.mark.multi_device
+def test_two_processes_train_on_this_machine(tmp_path):
+  result = subprocess.run(
+    [LAUNCH / 'local.sh', tmp_path, 'pretrain:smoke'],
+    text=True,
+    capture_output=True,
+    check=False,
+    cwd=LAUNCH.parent,
+    env=os.environ
+    | {
+      'PATH': f'{pathlib.Path(sys.executable).parent}:{os.environ["PATH"]}',
+      'JAX_PLATFORMS': 'cpu',
+      'XLA_FLAGS': '',
+    },
+  )
+  assert not result.returncode, result.stdout[-4000:]
+  assert (tmp_path / 'metrics.json').exists()
+  assert {line[:3] for line in result.stdout.splitlines()} == {'[0]', '[1]'}
+
+
+def test_kubernetes_gives_every_pod_its_number():
+  service, job = yaml.safe_load_all((LAUNCH / 'k8s.yaml').read_text())
+  spec = job['spec']
+  (container,) = spec['template']['spec']['containers']
+  environment = {x['name']: x['value'] for x in container['env']}
+  assert spec['completionMode'] == 'Indexed'
+  assert spec['completions'] == spec['parallelism']
+  assert environment['NUM_PROCESSES'] == str(spec['completions'])
+  command = container['command'][-1]
+  assert '--process_id="$JOB_COMPLETION_INDEX"' in command
+  host = f'{job["metadata"]["name"]}-0.{service["metadata"]["name"]}'
+  port = container['ports'][0]['containerPort']
+  assert f'--coordinator_address={host}:{port} ' in command
+  assert service['spec']['selector'] == {'job-name': job['metadata']['name']}
