@@ -28,7 +28,8 @@ with socket.socket() as free:
 
 start() {  # The number of the process.
   local environment=(JAX_NUM_CPU_DEVICES="$devices"
-    JAX_CPU_COLLECTIVES_IMPLEMENTATION=gloo)
+    JAX_CPU_COLLECTIVES_IMPLEMENTATION=gloo
+    GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}")  # As in Makefile.
   if command -v nvidia-smi >/dev/null && [[ ${JAX_PLATFORMS:-} != cpu ]]; then
     environment=(CUDA_VISIBLE_DEVICES="$1")
   fi
