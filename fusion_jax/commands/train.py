@@ -37,6 +37,10 @@ from fusion_jax.commands import door
 
 COMMAND = 'fusion-jax train'
 
+# A process that is silent for so long has died, and ends the others. They
+# would compute nothing without it; JAX waits for 100 s.
+_HEARTBEAT_S = 30
+
 
 def main(argv: Sequence[str]) -> None:
   """Reads absl's flags and runs the configuration.
@@ -121,7 +125,10 @@ def _run(argv: list[str]) -> None:
       )
     if joins:
       jax.distributed.initialize(
-        coordinator.value, num_processes.value, process_id.value
+        coordinator.value,
+        num_processes.value,
+        process_id.value,
+        heartbeat_timeout_seconds=_HEARTBEAT_S,
       )
     folder = workdir.value or f'runs/{config.value.name}'
     logging.info('The run writes to %s.', folder)

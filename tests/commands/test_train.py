@@ -4,6 +4,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import time
 
 import jax
 import ml_collections
@@ -210,3 +211,37 @@ def test_a_failure_to_prepare_ends_every_process(tmp_path):
   assert message in outputs[1], outputs[1][-3000:]
   for output in outputs:
     assert 'Traceback' not in output, output[-3000:]
+
+
+@pytest.mark.slow
+@pytest.mark.multi_device
+def test_a_process_that_dies_ends_the_other_within_a_minute(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setenv('JAX_CPU_COLLECTIVES_IMPLEMENTATION', 'gloo')
+  arguments = (
+    'fusion_jax.main',
+    '--config',
+    'configs/pretrain.py:smoke',
+    '--workdir',
+    tmp_path,
+    '--config.num_steps=1000000',
+    '--config.checkpoint.every=0',
+    '--config.evals.every=0',
+    '--coordinator_address',
+    harness.free_address(),
+    '--num_processes',
+    2,
+    '--process_id',
+  )
+  with (
+    harness.start('-m', *arguments, 0, devices=1) as first,
+    harness.start('-m', *arguments, 1, devices=1) as second,
+  ):
+    assert harness.signal_when(harness.steps_logged(tmp_path, 2), second)
+    start = time.monotonic()
+    output, _ = first.communicate(timeout=200)
+    seconds = time.monotonic() - start
+  assert first.returncode
+  assert 'another task died' in output, output[-3000:]
+  assert seconds < 60
