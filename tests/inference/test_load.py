@@ -20,11 +20,16 @@ NEW_FIELDS = (
 
 
 def change_config(folder, change):
-  """Rewrites the configuration in the metadata of the run's checkpoint."""
-  path = folder / 'checkpoints' / '3' / 'metadata' / 'metadata'
+  """Rewrites the configuration in the metadata of the run's checkpoint.
+
+  The checkpoint has no checksums then, as one of an earlier version.
+  """
+  checkpoint = folder / 'checkpoints' / '3'
+  path = checkpoint / 'metadata' / 'metadata'
   metadata = json.loads(path.read_text())
   change(metadata['config'])
   path.write_text(json.dumps(metadata))
+  (checkpoint / 'checksums.json').unlink()
 
 
 def test_a_run_of_an_earlier_version_gives_the_same(tmp_path):
