@@ -9,7 +9,7 @@ CONSTRAINTS ?=
 OPTIMIZATION ?= 0
 WORKDIR ?= runs/pretrain
 # Huge pages: a step on a CPU gives its memory back and takes it anew. Training
-# is 1.12 (AVX2) to 1.2 (AVX-512) times as fast, see benchmarks/results.
+# of the tiny size is 1.2 times as fast, see benchmarks/results.
 GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
@@ -23,8 +23,8 @@ PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 \
 .PHONY: pretrain test test-slow lint format types clean
 
 pretrain: $(VENV)/installed
-	GLIBC_TUNABLES=$(GLIBC_TUNABLES) $(BIN)/python -m fusion_jax.main --config configs/pretrain.py \
-	  --workdir $(WORKDIR)
+	GLIBC_TUNABLES=$(GLIBC_TUNABLES) $(BIN)/python -m fusion_jax.main \
+	  --config configs/pretrain.py --workdir $(WORKDIR)
 
 test: $(VENV)/installed-test
 	XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=$(OPTIMIZATION)" \

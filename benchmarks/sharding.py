@@ -1,10 +1,10 @@
-r"""Prints what every device keeps and moves in a step, from the compiler alone.
+r"""Prints memory and traffic of a device in a step, from the compiler alone.
 
   python -m benchmarks.sharding                   # The table, a process a row.
   python -m benchmarks.sharding --row large:64:64:remat
 
 No step runs, and no accelerator is needed: the training step is compiled for
-virtual CPU devices in bfloat16, --examples on each, and read behind XLA's pass
+virtual CPU devices in bfloat16, --examples on each, and read after XLA's pass
 `spmd-partitioning`, see `fusion_jax.train.collectives`. A row is
 SIZE:DEVICES:FSDP of the masked encoder-decoder with 128 + 128 slots, or
 alignment:DEVICES:FSDP of the pixel encoder with a queue of 65,536, 128 pixels
@@ -143,7 +143,9 @@ def print_row(row):
   compiled, transfers = collectives.compile_step(lowered)
   seconds = time.perf_counter() - start
   memory = compiled.memory_analysis()
-  moved = {kind: collectives.total_bytes(transfers, kind) for kind in KINDS}
+  moved = {
+    kind: collectives.total_bytes(transfers, kind) for kind in collectives.KINDS
+  }
   cells = [row.replace(':', ' '), *moved.values(), sum(moved.values())]
   cells += [memory.argument_size_in_bytes, memory.temp_size_in_bytes]
   cells = [_gib(x) if isinstance(x, int) else x for x in cells]
@@ -154,17 +156,22 @@ def _gib(size):
   return f'{size / 2**30:.2f}' if size >= 2**27 else f'{size / 2**20:.1f} MiB'
 
 
-KINDS = ('all-gather', 'reduce-scatter', 'all-reduce and slice', 'all-reduce')
-
-
 def main(_):
   if _ROW.value:
     print_row(_ROW.value)
     return
   import jax
 
+  from fusion_jax.train import collectives
+
   print(f'jax {jax.__version__}, Python {platform.python_version()}; GiB\n')
-  heads = ('size devices fsdp', *KINDS, 'sum', 'state', 'temporaries')
+  heads = (
+    'size devices fsdp',
+    *collectives.KINDS,
+    'sum',
+    'state',
+    'temporaries',
+  )
   print(f'| {" | ".join(heads)} | compile s |')
   print('|' + ' --- |' * (len(heads) + 1), flush=True)
   for row in _ROWS.value:

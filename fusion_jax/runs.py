@@ -93,13 +93,13 @@ def run(
       devices, the run began with other data, or as `prepare_data`.
     FloatingPointError: if the loss is not finite.
   """
+  agreement.check(config.to_dict(), workdir)
   if config.task not in TASKS:
     raise ValueError(
       f'config.task={config.task!r} is not one of {sorted(TASKS)}.'
     )
   config = upgrade.upgrade(config)
   settings = loop_settings(config)
-  agreement.check(config.to_dict())
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
   with workdir_lib.hold(workdir):

@@ -22,13 +22,14 @@ shift 2
 
 # Quoted for the shell of the hosts.
 arguments=$(printf ' %q' --config "$config" --workdir "$workdir" "$@")
+python=$(printf '%q' "$venv/bin/python")
 cache=$(printf '%q' "${JAX_COMPILATION_CACHE_DIR:-$workdir/cache}")
 
 command="
   set -e
   cd $(printf '%q' "$repo")
   export JAX_COMPILATION_CACHE_DIR=$cache
-  exec $(printf '%q' "$venv/bin/python") -m fusion_jax.main --distributed$arguments"
+  exec $python -m fusion_jax.main --distributed$arguments"
 if [[ -n ${DRY_RUN:-} ]]; then
   echo "On every host of $TPU:$command"
   exit

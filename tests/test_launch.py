@@ -203,3 +203,85 @@ def test_kubernetes_gives_every_pod_its_number():
   port = container['ports'][0]['containerPort']
   assert f'--coordinator_address={host}:{port} ' in command
   assert service['spec']['selector'] == {'job-name': job['metadata']['name']}
+
+
+@pytest.mark.parametrize(
+  'body, complete, status',
+  [
+    ('exit 0', True, 0),
+    ('exit 0', False, 1),  # Told to stop: the Pod is started again.
+    ('exit 3', True, 3),
+  ],
+)
+def test_a_pod_ends_well_only_when_the_run_is_complete(
+  programs, tmp_path, body, complete, status
+):
+  _, job = yaml.safe_load_all((LAUNCH / 'k8s.yaml').read_text())
+  (container,) = job['spec']['template']['spec']['containers']
+  fake(programs, 'python', body)
+  if complete:
+    (tmp_path / 'metrics.json').touch()
+  result = subprocess.run(
+    container['command'],
+    check=False,
+    env={
+      'PATH': f'{programs}:{os.environ["PATH"]}',
+      'WORKDIR': str(tmp_path),
+      'NUM_PROCESSES': '4',
+      'JOB_COMPLETION_INDEX': '1',
+    },
+  )
+  assert result.returncode == status
+
+
+def test_a_pod_that_is_told_to_stop_lets_the_run_save(programs, tmp_path):
+  _, job = yaml.safe_load_all((LAUNCH / 'k8s.yaml').read_text())
+  (container,) = job['spec']['template']['spec']['containers']
+  fake(
+    programs,
+    'python',
+    f'trap "touch {tmp_path}/saved; exit 0" TERM\n'
+    f'touch {tmp_path}/ready\nwhile :; do sleep 0.1; done',
+  )
+  with subprocess.Popen(
+    container['command'],
+    env={'PATH': f'{programs}:{os.environ["PATH"]}', 'WORKDIR': str(tmp_path)},
+  ) as process:
+    while not (tmp_path / 'ready').exists():
+      time.sleep(0.05)
+    process.terminate()
+    assert process.wait(60) == 1
+  assert (tmp_path / 'saved').exists()
+
+
+@pytest.mark.parametrize(
+  'first, second, status', [(0, 5, 5), (4, 0, 4), (0, 0, 0)]
+)
+def test_no_failure_of_a_process_is_lost(
+  programs, tmp_path, first, second, status
+):
+  fake(
+    programs,
+    'python',
+    f'[[ "$*" == *process_id=1* ]] && exit {second}\nexit {first}',
+  )
+  result = run('local.sh', str(tmp_path), *ARGUMENTS, path=programs, PORT='12')
+  assert result.returncode == status
+
+
+def test_a_signal_reaches_every_process_on_this_machine(programs, tmp_path):
+  fake(
+    programs,
+    'python',
+    f'trap "touch {tmp_path}/saved_$BASHPID; exit 0" TERM\n'
+    f'touch {tmp_path}/ready_$BASHPID\nwhile :; do sleep 0.1; done',
+  )
+  with subprocess.Popen(
+    ['bash', LAUNCH / 'local.sh', tmp_path, *ARGUMENTS],
+    env={'PATH': f'{programs}:{os.environ["PATH"]}', 'PORT': '12'},
+  ) as process:
+    while len(list(tmp_path.glob('ready_*'))) < 2:
+      time.sleep(0.05)
+    process.terminate()
+    assert process.wait(60) == 0
+  assert len(list(tmp_path.glob('saved_*'))) == 2

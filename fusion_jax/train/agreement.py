@@ -4,59 +4,74 @@ Processes with another configuration, code or number of devices compute other
 programs: they wait for each other for ever, or train something else.
 """
 
+import collections
 import hashlib
 import json
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax
-import numpy as np
-from jax.experimental import multihost_utils
 
 import fusion_jax
+from fusion_jax.train import processes
 
 
 class DisagreementError(ValueError):
   """Two processes differ; the message names the fields."""
 
 
-def check(config: Mapping[str, Any]) -> None:
+def check(
+  config: Mapping[str, Any], workdir: str | os.PathLike[str] = ''
+) -> None:
   """Raises in every process unless all have the same settings.
 
   Args:
     config: configuration of the run, a nested JSON-like dict.
+    workdir: work directory of the run.
 
   Raises:
     DisagreementError: names the fields that differ, their values and a process.
   """
   if jax.process_count() == 1:
     return
-  text = json.dumps(_fields(config), default=str).encode()
-  first, *others = map(json.loads, _from_all_processes(text))
+  counts = collections.Counter(d.process_index for d in jax.devices())
+  if len(set(counts.values())) > 1:  # Seen by all, before they exchange texts.
+    raise DisagreementError(
+      'The processes of this run differ: the number of devices is '
+      f'{", ".join(f"{n} in process {i}" for i, n in sorted(counts.items()))}. '
+      'Start all of them on machines of one kind.'
+    )
+  text = json.dumps(_fields(config, workdir))
+  first, *others = map(json.loads, processes.from_all(text))
   for number, other in enumerate(others, start=1):
-    if other == first:
-      continue
     differences = [
-      f'{name} is {first.get(name)!r} in process 0 and {other.get(name)!r} in '
+      f'{name} is {first.get(name)} in process 0 and {other.get(name)} in '
       f'process {number}'
       for name in sorted({*first, *other})
       if first.get(name) != other.get(name)
     ]
-    raise DisagreementError(
-      f'The processes of this run differ: {"; ".join(differences[:5])}. Start '
-      'all of them with the same command, code and number of devices.'
-    )
+    if differences:
+      raise DisagreementError(
+        f'The processes of this run differ: {"; ".join(differences[:5])}. '
+        'Start all of them with the same command and the same code.'
+      )
 
 
-def _fields(config: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns what must be equal, {name as a person reads it: value}."""
-  return {
+def _fields(
+  config: Mapping[str, Any], workdir: str | os.PathLike[str]
+) -> dict[str, str]:
+  """Returns what must be equal, {name as a person reads it: JSON text}."""
+  fields = {
     'fusion_jax': fusion_jax.__version__,
     'the code': _code_digest(),
     'jax': jax.__version__,
-    'the number of devices': jax.local_device_count(),
+    '--workdir': os.path.abspath(workdir),
     **_flatten(config, 'config'),
+  }
+  return {
+    name: json.dumps(value, default=str) for name, value in fields.items()
   }
 
 
@@ -77,12 +92,3 @@ def _code_digest() -> str:
   for path in sorted(folder.rglob('*.py')):
     digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
   return digest.hexdigest()
-
-
-def _from_all_processes(text: bytes) -> list[bytes]:
-  """Returns the texts of all processes, in their order."""
-  lengths = multihost_utils.process_allgather(np.int32(len(text)))
-  padded = np.zeros(int(np.max(lengths)), np.uint8)
-  padded[: len(text)] = np.frombuffer(text, np.uint8)
-  texts = np.asarray(multihost_utils.process_allgather(padded))
-  return [bytes(x[:n]) for x, n in zip(texts, np.ravel(lengths))]

@@ -46,14 +46,22 @@ class Checkpoints:
   directory: str
 
   def __init__(self, workdir: Folder, keep: retention.Keep | None = None):
-    """Opens or creates `<workdir>/checkpoints`; removes torn folders.
+    """Opens or creates `<workdir>/checkpoints`.
+
+    Torn folders are removed, and damaged ones are moved to
+    `<workdir>/damaged_checkpoints`, with a warning.
 
     Args:
       workdir: folder of the run.
       keep: which checkpoints are kept; by default the latest one.
+
+    Raises:
+      CheckpointError: if all checkpoints are damaged or cannot be read.
     """
     keep = keep or retention.Keep()
-    self.directory = os.path.join(os.path.abspath(workdir), DIRECTORY)
+    workdir = os.path.abspath(workdir)
+    self.directory = os.path.join(workdir, DIRECTORY)
+    self._newest = recovery.newest_sound(self.directory, list_steps(workdir))
     self._best = {'metric': keep.best, 'mode': keep.best_mode}
     # Grain's handler has the interface of Orbax's without inheriting from it.
     handlers: dict[str, Any] = {
@@ -143,8 +151,8 @@ class Checkpoints:
     Args:
       shapes: `TrainState` of `jax.ShapeDtypeStruct` with shardings.
       batches: data iterator; it goes to the place after the batch of `step`.
-      step: step of the checkpoint; by default the latest that is sound. Damaged
-        ones after it are moved to `<workdir>/damaged_checkpoints`.
+      step: step of the checkpoint; by default the latest that was sound when
+        this object was made.
 
     Returns:
       (state, metadata): arrays with the shapes and shardings of `shapes`, and
@@ -154,10 +162,9 @@ class Checkpoints:
       CheckpointError: if there is none, if it belongs to another model (lists
         what differs), or if it is damaged.
     """
+    step = self._newest if step is None else step
     if step is None:
-      steps = list_steps(os.path.dirname(self.directory))
-      step = recovery.newest_sound(self.directory, steps)
-      self._manager.reload()  # A damaged one may have been moved.
+      raise CheckpointError(f'{self.directory} holds no checkpoint.')
     path = os.path.join(self.directory, str(step))
     with recovery.explain_damage(path):
       _check_same_model(path, self._manager.item_metadata(step), shapes)

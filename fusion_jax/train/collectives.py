@@ -2,7 +2,7 @@
 
 Equal results on every mesh do not show that the sharding is sane: a partitioner
 that gathers the whole batch on every device computes the same numbers. The
-program tells. It is read behind XLA's pass `spmd-partitioning`, where shapes
+program tells. It is read after XLA's pass `spmd-partitioning`, where shapes
 are those of one device, and before the compiler for CPUs turns bfloat16 into
 float32.
 """
@@ -93,8 +93,8 @@ def compile_step(lowered: Any) -> tuple[Any, tuple[Collective, ...]]:
     ]
   if len(texts) != 1:
     raise RuntimeError(
-      f'XLA of jax {jax.__version__} wrote {len(texts)} programs behind its '
-      'pass spmd-partitioning, where one is expected.'
+      f'XLA of jax {jax.__version__} wrote {len(texts)} programs after its '
+      'pass spmd-partitioning; expected one.'
     )
   return compiled, parse(texts[0])
 

@@ -1,16 +1,16 @@
 """Damaged checkpoints: how they are told, and which one is used instead."""
 
 import contextlib
+import json
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
-import numpy as np
 from absl import logging
-from jax.experimental import multihost_utils
 
-from fusion_jax.train import checksums, data_position
+from fusion_jax.train import checksums, data_position, processes
 
 DIRECTORY = 'damaged_checkpoints'  # In the work directory.
 
@@ -19,39 +19,40 @@ class CheckpointError(ValueError):
   """A checkpoint cannot be read or written; the message tells what to do."""
 
 
-def newest_sound(directory: str, steps: Sequence[int]) -> int:
-  """Returns the newest undamaged step; moves the damaged ones after it.
+def newest_sound(directory: str, steps: Sequence[int]) -> int | None:
+  """Sets damaged checkpoints aside and returns the newest sound step.
 
-  The first process verifies the checksums, the others follow it. A checkpoint
-  of an earlier version has none and counts as sound.
+  The first process verifies the checksums, the others follow it: all of them
+  call this. A checkpoint of an earlier version has none and counts as sound. Of
+  those before the newest sound one, only the metrics are verified, which
+  Orbax reads of all.
 
   Args:
     directory: folder of the checkpoints, `<workdir>/checkpoints`.
     steps: steps of the checkpoints, ascending.
 
+  Returns:
+    The step; None if there is no checkpoint.
+
   Raises:
-    CheckpointError: if there is no checkpoint, or every one is damaged.
+    CheckpointError: in every process, if every checkpoint is damaged, or a
+      file cannot be read for another reason.
   """
-  if not steps:
-    raise CheckpointError(f'{directory} holds no checkpoint.')
-  damaged: dict[int, str] = {}
+  outcome: dict[str, Any] = {}
   if jax.process_index() == 0:
-    for step in reversed(steps):
-      cause = _find_damage(pathlib.Path(directory, str(step)))
-      if not cause:
-        break
-      damaged[step] = cause
-  num_sound = len(steps) - _from_first_process(len(damaged))
-  if not num_sound:
-    cause = damaged.get(steps[-1], 'the first process found it so')
-    raise CheckpointError(
-      f'The checkpoint {os.path.join(directory, str(steps[-1]))} is damaged: '
-      f'{cause}. No other one is sound; delete them, and the run begins anew.'
-    )
-  for step, cause in damaged.items():
-    _set_aside(directory, step, cause, steps[num_sound - 1])
-  _from_first_process(0)  # The others wait until the folders are moved.
-  return steps[num_sound - 1]
+    try:
+      outcome['step'] = _set_damaged_aside(directory, steps)
+    except CheckpointError as error:
+      outcome['error'] = str(error)
+    except OSError as error:
+      outcome['error'] = (
+        f'{directory} cannot be read: {error}. See to the permissions and the '
+        'file system, then run the same command again.'
+      )
+  outcome = json.loads(processes.from_first(json.dumps(outcome)))
+  if 'error' in outcome:
+    raise CheckpointError(outcome['error'])
+  return outcome['step']
 
 
 @contextlib.contextmanager
@@ -77,16 +78,33 @@ def explain_damage(path: str) -> Iterator[None]:
     ) from error
 
 
-def _find_damage(path: pathlib.Path) -> str:
-  """Returns what is wrong with a checkpoint, '' for nothing that shows."""
-  try:
-    checksums.verify(path)
-  except (checksums.ChecksumError, OSError) as error:
-    return str(error)
-  return ''
+def _set_damaged_aside(directory: str, steps: Sequence[int]) -> int | None:
+  """See `newest_sound`; for the first process."""
+  sound, damaged = None, {}
+  for step in reversed(steps):
+    try:
+      checksums.verify(
+        pathlib.Path(directory, str(step)),
+        part='' if sound is None else 'metrics/',
+      )
+    except checksums.ChecksumError as error:
+      damaged[step] = str(error)
+    else:
+      sound = step if sound is None else sound
+  if damaged and sound is None:
+    raise CheckpointError(
+      f'The checkpoint {os.path.join(directory, str(steps[-1]))} is damaged: '
+      f'{damaged[steps[-1]]}. No other one is sound. Move them elsewhere; the '
+      'same command then starts the run from its beginning.'
+    )
+  for step, cause in damaged.items():
+    _set_aside(directory, step, cause, sound)
+  return sound
 
 
-def _set_aside(directory: str, step: int, cause: str, sound: int) -> None:
+def _set_aside(
+  directory: str, step: int, cause: str, sound: int | None
+) -> None:
   """Moves a damaged checkpoint out of the way; nothing is deleted."""
   source = os.path.join(directory, str(step))
   folder = os.path.join(os.path.dirname(directory), DIRECTORY)
@@ -104,10 +122,3 @@ def _set_aside(directory: str, step: int, cause: str, sound: int) -> None:
     target,
     sound,
   )
-
-
-def _from_first_process(number: int) -> int:
-  """Returns the number that the first process has; all processes call it."""
-  if jax.process_count() == 1:
-    return number
-  return int(multihost_utils.broadcast_one_to_all(np.int32(number)))

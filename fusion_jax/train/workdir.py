@@ -11,7 +11,10 @@ from collections.abc import Iterator
 import jax
 from absl import logging
 
-FILE = 'run.lock'
+from fusion_jax.train import processes
+
+FILE, HOLDER = 'run.lock', 'run.holder'
+_held: set[pathlib.Path] = set()  # By this process, whose own lock lets it in.
 
 
 class InUseError(ValueError):
@@ -23,44 +26,69 @@ def hold(workdir: str | os.PathLike[str]) -> Iterator[None]:
   """Keeps other runs out of a work directory while the context is open.
 
   The first process of a run holds a POSIX lock on `<workdir>/run.lock`, which
-  the system takes back when the process ends, however it ends. The file names
-  the holder, for people. On a file system without locks a warning is logged.
+  the system takes back when the process ends, however it ends (on a network
+  file system whose client died, when its lease ends). `<workdir>/run.holder`
+  names the holder. On a file system without locks a warning is logged.
 
   Args:
     workdir: work directory of the run; it exists.
 
   Raises:
-    InUseError: if another run holds it; names host, process and start.
+    InUseError: in every process, if another run holds it or the folder cannot
+      be written; names host, process and start of the other run.
   """
-  if jax.process_index():
+  folder = pathlib.Path(workdir).resolve()
+  with contextlib.ExitStack() as stack:
+    refusal = ''
+    if jax.process_index() == 0:
+      try:
+        stack.enter_context(_locked(folder))
+      except InUseError as error:
+        refusal = str(error)
+    if refusal := processes.from_first(refusal):
+      raise InUseError(refusal)
     yield
-    return
-  path = pathlib.Path(workdir, FILE)
-  with path.open('a+') as file:
-    _lock(file.fileno(), path)
-    file.truncate(0)
+
+
+@contextlib.contextmanager
+def _locked(folder: pathlib.Path) -> Iterator[None]:
+  """Holds the lock of a folder, and says so in its second file."""
+  holder = folder / HOLDER
+  try:
+    file = (folder / FILE).open('a')
+  except OSError as error:
+    raise InUseError(
+      f'{folder} cannot be written: {error.strerror}. Name another --workdir.'
+    ) from None
+  with file:
+    if folder in _held or not _lock(file.fileno(), folder):
+      text = holder.read_text() if holder.exists() else 'another process'
+      raise InUseError(
+        f'{folder} is in use by {text}. Wait for its end or stop it, or name '
+        'another --workdir.'
+      )
     now = datetime.datetime.now(datetime.UTC).isoformat(' ', 'seconds')
-    file.write(f'process {os.getpid()} on {socket.gethostname()} since {now}')
-    file.flush()
+    holder.write_text(
+      f'process {os.getpid()} on {socket.gethostname()} since {now}'
+    )
+    _held.add(folder)
     try:
       yield
     finally:
-      file.truncate(0)
+      _held.discard(folder)
+      holder.unlink(missing_ok=True)
 
 
-def _lock(descriptor: int, path: pathlib.Path) -> None:
+def _lock(descriptor: int, folder: pathlib.Path) -> bool:
+  """Returns whether the lock is ours, or there are no locks at all."""
   try:
     fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except (BlockingIOError, PermissionError):
-    holder = path.read_text().strip() or 'a process that has just begun'
-    raise InUseError(
-      f'{path.parent} is in use by {holder}. Wait for its end or stop it, or '
-      'name another --workdir.'
-    ) from None
+    return False
   except OSError as error:
     logging.warning(
-      '%s cannot be locked (%s): make sure that no other run uses this work '
-      'directory.',
-      path,
+      '%s cannot be locked (%s): make sure that no other run uses it.',
+      folder,
       error,
     )
+  return True

@@ -1,6 +1,7 @@
-"""A process of a run whose settings are given by its number."""
+"""A process of a run, which compares its settings and locks its folder."""
 
 import argparse
+import contextlib
 import json
 
 from tests.train import harness
@@ -8,18 +9,19 @@ from tests.train import harness
 
 def main():
   parser = argparse.ArgumentParser()
-  parser.add_argument('--configs', type=json.loads, required=True)
+  parser.add_argument('--configs', type=json.loads, default=[{}, {}])
+  parser.add_argument('--hold', default='')
   harness.add_arguments(parser)
   args = parser.parse_args()
   harness.initialize(args)
-  from fusion_jax.train import agreement
+  from fusion_jax.train import agreement, workdir
 
   try:
     agreement.check(args.configs[args.process_id])
-  except agreement.DisagreementError as error:
+    with workdir.hold(args.hold) if args.hold else contextlib.nullcontext():
+      print('All agree.')
+  except (agreement.DisagreementError, workdir.InUseError) as error:
     print(error)
-  else:
-    print('All agree.')
 
 
 if __name__ == '__main__':

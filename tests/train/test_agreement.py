@@ -1,5 +1,6 @@
 """Processes with other settings stop at the start, all of them."""
 
+import contextlib
 import json
 
 import pytest
@@ -10,10 +11,23 @@ from tests.train import agreeing, harness
 CONFIG = {'seed': 3, 'optimizer': {'peak_lr': 1e-3}}
 
 
-def ask(first, second):
-  outputs = harness.run_processes(
-    agreeing.__file__, '--configs', json.dumps([first, second]), devices=1
-  )
+def ask(first, second, devices=(1, 1)):
+  """The last lines of two processes that compare their settings."""
+  address = harness.free_address()
+  with contextlib.ExitStack() as stack:
+    both = [
+      stack.enter_context(
+        harness.start(
+          agreeing.__file__,
+          *('--configs', json.dumps([first, second])),
+          *('--coordinator', address, '--num_processes', 2),
+          *('--process_id', i),
+          devices=devices[i],
+        )
+      )
+      for i in range(2)
+    ]
+    outputs = [harness.finish(process) for process in both]
   return [output.strip().splitlines()[-1] for output in outputs]
 
 
@@ -31,24 +45,31 @@ def test_every_process_names_the_field_that_differs():
     assert line == (
       'The processes of this run differ: config.optimizer.peak_lr is 0.001 in '
       'process 0 and 0.002 in process 1. Start all of them with the same '
-      'command, code and number of devices.'
+      'command and the same code.'
     )
+
+
+@pytest.mark.slow
+@pytest.mark.multi_device
+def test_every_process_names_the_number_of_devices_that_differs():
+  for line in ask(CONFIG, CONFIG, devices=(2, 1)):
+    assert 'the number of devices is 2 in process 0, 1 in process 1.' in line
 
 
 def test_one_process_has_nobody_to_disagree_with():
   agreement.check({'seed': object()})
 
 
-def test_code_and_devices_are_compared(monkeypatch):
-  own = agreement._fields(CONFIG)
-  assert own['config.optimizer.peak_lr'] == 1e-3
-  assert own['the number of devices'] == 8
+@pytest.mark.parametrize('name', ['the code', '--workdir', 'jax'])
+def test_code_and_folder_are_compared(monkeypatch, name):
+  own = agreement._fields(CONFIG, 'runs/a')
+  assert own['config.optimizer.peak_lr'] == '0.001'
   monkeypatch.setattr(agreement.jax, 'process_count', lambda: 2)
-  other = json.dumps(own | {'the code': 'other'}).encode()
+  other = json.dumps(own | {name: 'other'})
   monkeypatch.setattr(
-    agreement, '_from_all_processes', lambda text: [text, other]
+    agreement.processes, 'from_all', lambda text: [text, other]
   )
   with pytest.raises(
-    agreement.DisagreementError, match="the code is '.*' in process 0 and 'oth"
+    agreement.DisagreementError, match=f'{name} is ".*" in process 0 and other'
   ):
-    agreement.check(CONFIG)
+    agreement.check(CONFIG, 'runs/a')

@@ -199,14 +199,17 @@ def truncate(path):
 
 
 @pytest.mark.parametrize(
-  'damage', ['data', 'structure', 'metadata', 'position', 'state']
+  'damage', ['data', 'structure', 'metadata', 'position', 'state', 'metrics']
 )
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
   tmp_path, damage, caplog
 ):
-  save(tmp_path, [1, 2], last=2)
+  scores = {step: {'x': step} for step in (1, 2)}
+  save(tmp_path, [1, 2], metrics=scores, last=2, best='x')
   folder = tmp_path / 'checkpoints' / '2'
-  if damage == 'data':
+  if damage == 'metrics':
+    (folder / 'metrics' / 'metrics').write_text('no JSON')
+  elif damage == 'data':
     for file in (folder / 'state').rglob('d/*'):
       truncate(file)
   elif damage == 'structure':
@@ -227,10 +230,39 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
   assert checkpoint.list_steps(tmp_path) == [1, 2]
 
 
+def test_damaged_metrics_of_an_older_checkpoint_stop_no_run(tmp_path, caplog):
+  scores = {step: {'x': step} for step in (1, 2)}
+  save(tmp_path, [1, 2], metrics=scores, last=2, best='x')
+  (tmp_path / 'checkpoints' / '1' / 'metrics' / 'metrics').write_text('no JSON')
+  restore(tmp_path)
+  assert checkpoint.list_steps(tmp_path) == [2]
+  assert 'checkpoints/1 is damaged: the file metrics/metrics' in caplog.text
+
+
+def test_files_that_cannot_be_read_are_not_called_damaged(
+  tmp_path, monkeypatch
+):
+  save(tmp_path, [1, 2], last=2)
+
+  def refuse(path, part):
+    raise PermissionError(errno.EACCES, 'Permission denied', str(path))
+
+  monkeypatch.setattr(recovery.checksums, 'verify', refuse)
+  with pytest.raises(
+    checkpoint.CheckpointError, match='cannot be read: .*Permission denied'
+  ):
+    restore(tmp_path)
+  assert checkpoint.list_steps(tmp_path) == [1, 2]
+
+
 def flip_bits(folder, number, seed=0):
   """Flips one bit at a time in the files of a folder; yields each place."""
   rng = np.random.default_rng(seed)
-  files = sorted(path for path in folder.rglob('*') if path.is_file())
+  files = sorted(
+    path
+    for path in folder.rglob('*')
+    if path.is_file() and path.name != '_CHECKPOINT_METADATA'  # Has a time.
+  )
   sizes = np.cumsum([path.stat().st_size for path in files])
   for place in rng.integers(sizes[-1], size=number):
     index = int(np.searchsorted(sizes, place, side='right'))

@@ -7,10 +7,12 @@ import sys
 import pytest
 
 from fusion_jax.train import workdir
+from tests.train import agreeing, harness
 
 HOLDER = """
 import sys, time
 from fusion_jax.train import workdir
+from tests.train import agreeing, harness
 with workdir.hold(sys.argv[1]):
   print('held', flush=True)
   time.sleep(600)
@@ -42,8 +44,34 @@ def test_a_second_run_is_told_who_uses_the_work_directory(tmp_path, holder):
 
 
 def test_a_lock_does_not_outlive_a_crash(tmp_path, holder):
+  assert (tmp_path / workdir.HOLDER).exists()
   holder.send_signal(signal.SIGKILL)
   holder.wait()
   with workdir.hold(tmp_path):
-    assert (tmp_path / workdir.FILE).read_text().startswith('process ')
-  assert not (tmp_path / workdir.FILE).read_text()
+    pass
+  assert not (tmp_path / workdir.HOLDER).exists()
+
+
+def test_a_second_run_in_the_same_process_is_refused(tmp_path):
+  with workdir.hold(tmp_path):
+    with pytest.raises(workdir.InUseError, match='is in use by process'):
+      with workdir.hold(tmp_path):
+        pass
+  with workdir.hold(tmp_path):  # It is free again.
+    pass
+
+
+def test_a_folder_that_is_none_is_told_in_one_line(tmp_path):
+  with pytest.raises(workdir.InUseError, match='Name another --workdir'):
+    with workdir.hold(tmp_path / 'absent'):
+      pass
+
+
+@pytest.mark.slow
+@pytest.mark.multi_device
+def test_every_process_of_a_run_is_told(tmp_path, holder):
+  outputs = harness.run_processes(
+    agreeing.__file__, '--hold', tmp_path, devices=1
+  )
+  for output in outputs:
+    assert f'{tmp_path} is in use by process {holder.pid} on ' in output
