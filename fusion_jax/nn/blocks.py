@@ -172,7 +172,8 @@ class Stack(nn.Module):
 
     Args:
       tokens: [B, N, D].
-      *args: further arguments of the block, which every layer receives.
+      *args: further arguments of the block, [B, ...] or [1, ...] each, which
+        every layer receives.
       keep_all: whether to return the output of every layer as well.
 
     Returns:

@@ -179,12 +179,12 @@ def look_up(
 
   Args:
     table: [V, D] float32.
-    indices: [...] int; an index that is out of range reads as 0.
+    indices: [B, ...] int; an index that is out of range reads as 0.
     dtype: dtype of the result.
     frozen: index of a row that no gradient reaches from here; None for none.
 
   Returns:
-    [..., D] in `dtype`.
+    [B, ..., D] in `dtype`.
   """
   table = jnp.asarray(table)
   return _look_up((jnp.dtype(dtype), table.shape[0], frozen), table, indices)
