@@ -212,7 +212,7 @@ def _align(config, args, run, data):
   config.evals.update(data['evals'])
   config.checkpoint = dict(
     every=run['eval_every'],
-    keep=1,
+    keep=2,
     best=f'val/zero_shot/{labels[0]}',
     best_mode='max',
   )
@@ -232,5 +232,5 @@ def _classify(config, args, run):
     kind=args.augment or 'none', per_sample=run['per_sample']
   )
   config.checkpoint = dict(
-    every=config.evals.every, keep=1, best='val/accuracy', best_mode='max'
+    every=config.evals.every, keep=2, best='val/accuracy', best_mode='max'
   )

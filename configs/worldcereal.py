@@ -81,7 +81,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.evals = dict(every=400, batch_size=64, split='val')
   config.log_every = 50
   config.checkpoint = dict(
-    every=400, keep=1, best='val/accuracy', best_mode='max'
+    every=400, keep=2, best='val/accuracy', best_mode='max'
   )
   if args.smoke:
     config.update(
