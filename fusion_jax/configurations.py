@@ -47,7 +47,8 @@ def load(text: str = 'pretrain') -> ml_collections.ConfigDict:
   """The locked configuration that a name or a file with arguments describes.
 
   Args:
-    text: see `find`.
+    text: a file or the name of a shipped configuration, and after a colon the
+      arguments of its `get_config`; `find` says how it is looked up.
 
   Raises:
     FileNotFoundError: if there is no such configuration.

@@ -124,10 +124,13 @@ class PixelModel:
     """Computes the probabilities of the classes.
 
     Args:
-      pixels: see `encode`.
-      valid: see `encode`.
-      days: see `encode`.
-      setting: see `encode`; '' for the setting of the training.
+      pixels: reflectance x 10,000, [P, T, C, k, k] or [T, C, k, k], or an
+        `xarray.DataArray`, as `encode` takes it.
+      valid: [P, T] bool, False where a time step is missing; by default those
+        exist that have at least half of their values.
+      days: [T] or [P, T] days of the year of time steps that are no months.
+      setting: 'monthly', 'quarterly' or 'single', as `encode` takes it; '' for
+        the setting of the training.
       batch_size: number of places at a time.
 
     Returns:

@@ -301,7 +301,8 @@ class ClassTokenizer(Tokenizer):
     Args:
       images: class maps [B, Y, X] or [B, Y, X, 1] int, or [B, Y, X, classes]
         float, one-hot. A class outside 0 to classes - 1 counts as none of them.
-      keep_all: see `Tokenizer.features`.
+      keep_all: whether to also return the output of every block,
+        [L, B, N, D], as the second of a pair.
     """
     if images.ndim == 4 and images.shape[-1] == 1:
       images = images[..., 0]

@@ -57,8 +57,9 @@ class Block(nn.Module):
 
   Attributes:
     width: D, width of inputs and outputs.
-    kernel: see `Convolution`.
-    dilation: see `Convolution`.
+    kernel: number of time steps that an output of the convolution depends on;
+      odd.
+    dilation: distance between two of these time steps.
     dtype: data type of the computation.
   """
 

@@ -182,26 +182,24 @@ def test_the_real_samples_train(tmp_path):
   assert 'train/loss/coords' in numbers and 'val/loss' in numbers
 
 
+def two_processes(workdir, *arguments, devices):
+  """Starts the smoke run of pretraining as two processes on this machine."""
+  return harness.start_processes(
+    '-m',
+    'fusion_jax.main',
+    *('--config', 'configs/pretrain.py:smoke', '--workdir', workdir),
+    *arguments,
+    devices=devices,
+    coordinator='--coordinator_address',
+  )
+
+
 @pytest.mark.slow
 @pytest.mark.multi_device
 def test_a_failure_to_prepare_ends_every_process(tmp_path):
-  arguments = (
-    'fusion_jax.main',
-    '--config',
-    'configs/pretrain.py:smoke',
-    '--workdir',
-    tmp_path,
-    '--config.data.prepare.compression=zip',
-    '--coordinator_address',
-    harness.free_address(),
-    '--num_processes',
-    2,
-    '--process_id',
-  )
-  with (
-    harness.start('-m', *arguments, 0, devices=4) as first,
-    harness.start('-m', *arguments, 1, devices=4) as second,
-  ):
+  with two_processes(
+    tmp_path, '--config.data.prepare.compression=zip', devices=4
+  ) as (first, second):
     outputs = [
       process.communicate(timeout=200)[0] for process in (first, second)
     ]
@@ -219,25 +217,13 @@ def test_a_process_that_dies_ends_the_other_within_a_minute(
   tmp_path, monkeypatch
 ):
   monkeypatch.setenv('JAX_CPU_COLLECTIVES_IMPLEMENTATION', 'gloo')
-  arguments = (
-    'fusion_jax.main',
-    '--config',
-    'configs/pretrain.py:smoke',
-    '--workdir',
+  with two_processes(
     tmp_path,
     '--config.num_steps=1000000',
     '--config.checkpoint.every=0',
     '--config.evals.every=0',
-    '--coordinator_address',
-    harness.free_address(),
-    '--num_processes',
-    2,
-    '--process_id',
-  )
-  with (
-    harness.start('-m', *arguments, 0, devices=1) as first,
-    harness.start('-m', *arguments, 1, devices=1) as second,
-  ):
+    devices=1,
+  ) as (first, second):
     assert harness.signal_when(harness.steps_logged(tmp_path, 2), second)
     start = time.monotonic()
     output, _ = first.communicate(timeout=200)

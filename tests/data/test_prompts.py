@@ -29,7 +29,9 @@ def test_class_names_fill_templates():
 def test_every_set_of_templates_serves_every_task():
   for templates in prompts.template_sets():
     for task in labels.TASKS:
-      prompts.from_classes(labels.classes(task), templates)
+      names = labels.classes(task)
+      filled = prompts.from_classes(names, templates)
+      assert set(filled.class_of) == set(range(len(names)))
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,9 @@ def free_address():
 
 
 @contextlib.contextmanager
-def start_processes(script, *args, num_processes=2, devices=4):
+def start_processes(
+  script, *args, num_processes=2, devices=4, coordinator='--coordinator'
+):
   """Starts the script as several processes of one JAX cluster."""
   address = free_address()
   with contextlib.ExitStack() as stack:
@@ -106,7 +108,7 @@ def start_processes(script, *args, num_processes=2, devices=4):
         start(
           script,
           *args,
-          '--coordinator',
+          coordinator,
           address,
           '--process_id',
           i,
