@@ -121,11 +121,12 @@ def _config_beside(path: pathlib.Path) -> dict[str, Any]:
   hugging_face, openclip = (
     path.with_name(name) for name in ('config.json', 'open_clip_config.json')
   )
-  if openclip.is_file():
-    sizes = json.loads(openclip.read_text()).get('model_cfg', {})
+  stored = json.loads(openclip.read_text()) if openclip.is_file() else {}
+  if 'model_cfg' in stored:
+    sizes = stored['model_cfg']
     vision = sizes.get('vision_cfg', {})
     return {
-      'file': openclip.name,
+      'file': openclip.name,  # OpenCLIP leaves defaults out, too.
       'activation': 'quick_gelu' if sizes.get('quick_gelu') else 'gelu',
       'vision_heads': (vision.get('width', 0) // vision.get('head_width', 64)),
       'text_heads': sizes.get('text_cfg', {}).get('heads', 0),

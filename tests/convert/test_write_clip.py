@@ -83,6 +83,13 @@ def test_the_configuration_of_openclip_is_read(tmp_path, settings, activation):
   ) == (activation, 2, 3)
 
 
+def test_a_configuration_of_another_layout_is_not_guessed_from(tmp_path):
+  shutil.copy(FOLDER / 'openclip.pt', tmp_path)
+  (tmp_path / 'open_clip_config.json').write_text('{"model": {}}')
+  with pytest.raises(ValueError, match='the activation .* is unknown. Give'):
+    write_clip.convert(str(tmp_path / 'openclip.pt'), tmp_path / 'out')
+
+
 @pytest.mark.parametrize(
   'name, activation',
   [
