@@ -13,6 +13,10 @@ from absl import logging
 from fusion_jax.train import checksums, data_position, processes
 
 DIRECTORY = 'damaged_checkpoints'  # In the work directory.
+_MOVE = (
+  'move this folder elsewhere; the run then resumes from the checkpoint before '
+  'it, or from the start.'
+)
 
 
 class CheckpointError(ValueError):
@@ -69,12 +73,14 @@ def explain_damage(path: str) -> Iterator[None]:
     yield
   except (CheckpointError, data_position.ProcessCountError):
     raise
-  except Exception as error:
-    cause = error if isinstance(error, checksums.ChecksumError) else repr(error)
+  except checksums.ChecksumError as error:
     raise CheckpointError(
-      f'The checkpoint {path} is damaged or half-written: {cause}. Delete '
-      'this folder; the run then resumes from the checkpoint before it, or '
-      'from the start.'
+      f'The checkpoint {path} is damaged: {error}. To go on, {_MOVE}'
+    ) from error
+  except Exception as error:
+    raise CheckpointError(
+      f'The checkpoint {path} cannot be read: {error!r}. '
+      f'If the cause is in its files, {_MOVE}'
     ) from error
 
 
