@@ -25,10 +25,13 @@ from fusion_jax.models import backbone as backbone_lib
 
 RAW, TARGET = 'untok_sen2l2a@224', 't2m_hourly'  # 196 tokens of context.
 
-_SIZE = flags.DEFINE_enum('size', 'base', sorted(pretrain.SIZES), 'Model size.')
-_BATCH = flags.DEFINE_integer('batch', 8, 'Sequences decoded together.')
-_TOKENS = flags.DEFINE_integer('tokens', 60, 'Tokens a sequence.')
-_REPEATS = flags.DEFINE_integer('repeats', 3, 'Runs; the median counts.')
+
+def define_flags():
+  """Defines the flags of the command; importing this file defines none."""
+  flags.DEFINE_enum('size', 'base', sorted(pretrain.SIZES), 'Model size.')
+  flags.DEFINE_integer('batch', 8, 'Sequences decoded together.')
+  flags.DEFINE_integer('tokens', 60, 'Tokens a sequence.')
+  flags.DEFINE_integer('repeats', 3, 'Runs; the median counts.')
 
 
 def without_cache(backbone, params, slots, *, length):
@@ -78,7 +81,7 @@ def measure(function, *args):
   start = time.perf_counter()
   compiled = jax.jit(function).lower(*args).compile()
   compile_s, times = time.perf_counter() - start, []
-  for _ in range(_REPEATS.value):
+  for _ in range(flags.FLAGS.repeats):
     start = time.perf_counter(), time.process_time()
     result = jax.block_until_ready(compiled(*args))
     times.append(
@@ -89,7 +92,7 @@ def measure(function, *args):
 
 def cells(compile_s, wall_s, cpu_s):
   """Formats seconds, tokens/s, processor seconds and seconds to compile."""
-  rate = _BATCH.value * _TOKENS.value / wall_s
+  rate = flags.FLAGS.batch * flags.FLAGS.tokens / wall_s
   return (
     f'{wall_s:.2f} s, {rate:.1f} tokens/s | {cpu_s:.1f} s | {compile_s:.1f} s'
   )
@@ -97,17 +100,20 @@ def cells(compile_s, wall_s, cpu_s):
 
 def main(_):
   backbone = backbone_lib.Backbone(
-    modalities.select([RAW, TARGET]), **pretrain.SIZES[_SIZE.value]
+    modalities.select([RAW, TARGET]), **pretrain.SIZES[flags.FLAGS.size]
   )
   slots = {
-    key: np.zeros((_BATCH.value, 196), np.int32) for key in ('modality', 'code')
+    key: np.zeros((flags.FLAGS.batch, 196), np.int32)
+    for key in ('modality', 'code')
   }
   slots['modality'] += [m.name for m in backbone.modalities].index(RAW)
   slots['position'] = slots['code'] + np.arange(196, dtype=np.int32)
-  patches = np.random.default_rng(0).normal(size=(_BATCH.value, 196, 256 * 12))
+  patches = np.random.default_rng(0).normal(
+    size=(flags.FLAGS.batch, 196, 256 * 12)
+  )
   slots['patches'] = {RAW: patches.astype(np.float32)}
   targets = {
-    key: np.zeros((_BATCH.value, 4), np.int32)
+    key: np.zeros((flags.FLAGS.batch, 4), np.int32)
     for key in ('modality', 'position', 'code', 'attention')
   }
   params = jax.jit(backbone.init)(
@@ -116,10 +122,12 @@ def main(_):
   slots = jax.device_put(slots)
 
   cached, *cached_s = measure(
-    functools.partial(with_cache, backbone, length=_TOKENS.value), params, slots
+    functools.partial(with_cache, backbone, length=flags.FLAGS.tokens),
+    params,
+    slots,
   )
   plain, *plain_s = measure(
-    functools.partial(without_cache, backbone, length=_TOKENS.value),
+    functools.partial(without_cache, backbone, length=flags.FLAGS.tokens),
     params,
     slots,
   )
@@ -139,8 +147,8 @@ def main(_):
     'versions',
   ]
   row = [
-    _SIZE.value,
-    f'{_BATCH.value} x {_TOKENS.value}',
+    flags.FLAGS.size,
+    f'{flags.FLAGS.batch} x {flags.FLAGS.tokens}',
     cells(*cached_s),
     cells(*plain_s),
     f'{plain_s[1] / cached_s[1]:.1f}',
@@ -154,4 +162,5 @@ def main(_):
 
 
 if __name__ == '__main__':
+  define_flags()
   app.run(main)

@@ -25,18 +25,21 @@ from fusion_jax.models import image_tokenizer, tokenizer_costs
 
 PRODUCT = 2048  # Rows and columns of the yardstick.
 
-_MODALITY = flags.DEFINE_string('modality', 'S2L2A', 'What is tokenised.')
-_SIZE = flags.DEFINE_integer('image_size', 224, 'Pixels a side.')
-_BATCH = flags.DEFINE_integer('batch', 1, 'Images.')
-_RUNS = flags.DEFINE_integer('runs', 7, 'Timed runs; the median counts.')
-_STACKED = flags.DEFINE_bool('stacked', False, 'Loop over stacked blocks.')
-_DTYPE = flags.DEFINE_string('dtype', 'float32', 'Of the computation.')
-_CPU_TIME = flags.DEFINE_bool('cpu_time', False, 'Count processor seconds.')
+
+def define_flags():
+  """Defines the flags of the command; importing this file defines none."""
+  flags.DEFINE_string('modality', 'S2L2A', 'What is tokenised.')
+  flags.DEFINE_integer('image_size', 224, 'Pixels a side.')
+  flags.DEFINE_integer('batch', 1, 'Images.')
+  flags.DEFINE_integer('runs', 7, 'Timed runs; the median counts.')
+  flags.DEFINE_bool('stacked', False, 'Loop over stacked blocks.')
+  flags.DEFINE_string('dtype', 'float32', 'Of the computation.')
+  flags.DEFINE_bool('cpu_time', False, 'Count processor seconds.')
 
 
 def timed(function, *args):
   """Returns the seconds of one call."""
-  clock = time.process_time if _CPU_TIME.value else time.perf_counter
+  clock = time.process_time if flags.FLAGS.cpu_time else time.perf_counter
   start = clock()
   jax.block_until_ready(function(*args))
   return clock() - start
@@ -50,7 +53,7 @@ def measure(function, *args):
   compiled = jax.jit(function).lower(*args).compile()
   compile_s = time.perf_counter() - start
   runs, products = [], []
-  for _ in range(_RUNS.value + 1):  # The first run allocates memory.
+  for _ in range(flags.FLAGS.runs + 1):  # The first run allocates memory.
     runs.append(timed(compiled, *args))
     products += [timed(product, square, square) for _ in range(5)]
   return runs[1:], products[5:], compile_s
@@ -59,14 +62,14 @@ def measure(function, *args):
 def row(name, flops, runs, products, compile_s):
   """Returns the cells of one row of the table."""
   seconds = statistics.median(runs)
-  rate = flops * _BATCH.value / seconds
+  rate = flops * flags.FLAGS.batch / seconds
   peak = 2 * PRODUCT**3 / statistics.median(products)
   return [
     name,
-    str(_BATCH.value),
+    str(flags.FLAGS.batch),
     f'{seconds:.3f} ({min(runs):.3f}..{max(runs):.3f})',
     f'{compile_s:.1f}',
-    f'{flops * _BATCH.value / 1e9:.0f}',
+    f'{flops * flags.FLAGS.batch / 1e9:.0f}',
     f'{rate / 1e9:.0f}',
     f'{peak / 1e9:.0f}',
     f'{rate / peak:.0%}',
@@ -76,19 +79,19 @@ def row(name, flops, runs, products, compile_s):
 
 
 def main(_):
-  model = image_tokenizer.make(_MODALITY.value).clone(
-    stacked=_STACKED.value, dtype=jnp.dtype(_DTYPE.value)
+  model = image_tokenizer.make(flags.FLAGS.modality).clone(
+    stacked=flags.FLAGS.stacked, dtype=jnp.dtype(flags.FLAGS.dtype)
   )
-  size = _SIZE.value
+  size = flags.FLAGS.image_size
   images = jax.random.normal(
-    jax.random.key(1), (_BATCH.value, size, size, model.channels)
+    jax.random.key(1), (flags.FLAGS.batch, size, size, model.channels)
   )
-  steps = jnp.full(_BATCH.value, 500)
+  steps = jnp.full(flags.FLAGS.batch, 500)
   params = jax.jit(model.init)(jax.random.key(0), images, images, steps)
   encode = functools.partial(model.apply, method='encode')
   denoise = functools.partial(model.apply, method='denoise')
   side = size // image_tokenizer.PATCH
-  codes = jnp.full((_BATCH.value, side, side, len(model.levels)), 0.5)
+  codes = jnp.full((flags.FLAGS.batch, side, side, len(model.levels)), 0.5)
   rows = [
     row(
       'encode',
@@ -118,4 +121,5 @@ def main(_):
 
 
 if __name__ == '__main__':
+  define_flags()
   app.run(main)

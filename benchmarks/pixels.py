@@ -42,25 +42,28 @@ from fusion_jax.models import pixel_costs, pixel_encoder
 from fusion_jax.ops import contrastive
 from fusion_jax.train import sharding, speed
 
-_PART = flags.DEFINE_enum(
-  'part',
-  'encoder',
-  ['encoder', 'training', 'map', 'memory', 'mapper'],
-  'What to time; mapper is the process of memory.',
-)
-_PIXELS = flags.DEFINE_integer('pixels', 4096, 'Pixels a run.')
-_REPEATS = flags.DEFINE_integer('repeats', 9, 'Runs; the median counts.')
-_BATCHES = flags.DEFINE_list(
-  'batches',
-  ['64', '128', '256', '512', '1024', '2048', '4096'],
-  'Batches, of which each side takes its best.',
-)
-_SIDE = flags.DEFINE_integer('side', 0, 'Pixels a side of map and memory.')
-_UNROLL = flags.DEFINE_integer('unroll', 1, 'Layers a turn of our loop.')
-_FOLDER = flags.DEFINE_string('folder', '', 'Of mapper.')
-
 NARROW = dict(width=32, depth=1, num_heads=2, hidden=32)
 _TARGETS = 2048  # Number of vectors among which a pixel has to find its own.
+
+
+def define_flags():
+  """Defines the flags of the command; importing this file defines none."""
+  flags.DEFINE_enum(
+    'part',
+    'encoder',
+    ['encoder', 'training', 'map', 'memory', 'mapper'],
+    'What to time; mapper is the process of memory.',
+  )
+  flags.DEFINE_integer('pixels', 4096, 'Pixels a run.')
+  flags.DEFINE_integer('repeats', 9, 'Runs; the median counts.')
+  flags.DEFINE_list(
+    'batches',
+    ['64', '128', '256', '512', '1024', '2048', '4096'],
+    'Batches, of which each side takes its best.',
+  )
+  flags.DEFINE_integer('side', 0, 'Pixels a side of map and memory.')
+  flags.DEFINE_integer('unroll', 1, 'Layers a turn of our loop.')
+  flags.DEFINE_string('folder', '', 'Of mapper.')
 
 
 def clocks(function):
@@ -75,7 +78,7 @@ def clocks(function):
 def best_batch(make_run):
   """Returns (batch, run) of the fastest batch; each run takes all pixels."""
   timings = []
-  for batch in map(int, _BATCHES.value):
+  for batch in map(int, flags.FLAGS.batches):
     run = make_run(batch)
     run()  # This compiles and allocates memory.
     seconds = min(clocks(run)[0] for _ in range(2))
@@ -85,7 +88,7 @@ def best_batch(make_run):
 
 def in_turns(*runs):
   """Runs functions in turns; returns median seconds (clock, processor)."""
-  seconds = [[clocks(run) for run in runs] for _ in range(_REPEATS.value)]
+  seconds = [[clocks(run) for run in runs] for _ in range(flags.FLAGS.repeats)]
   return np.median(seconds, axis=0)
 
 
@@ -100,13 +103,13 @@ def against_torch(training):
   torch.set_num_threads(len(os.sched_getaffinity(0)))
   theirs = torch_encoder.Encoder()
   encoder, params = timesenclip.from_torch(torch_encoder.state(theirs))
-  encoder = encoder.clone(unroll=_UNROLL.value)
+  encoder = encoder.clone(unroll=flags.FLAGS.unroll)
   rng = np.random.default_rng(0)
-  pixels = rng.random((_PIXELS.value, 12, 10), np.float32)
+  pixels = rng.random((flags.FLAGS.pixels, 12, 10), np.float32)
   targets = np.array(
     contrastive.normalise(rng.normal(size=(_TARGETS, 512)).astype(np.float32))
   )
-  chosen = rng.integers(0, _TARGETS, _PIXELS.value)
+  chosen = rng.integers(0, _TARGETS, flags.FLAGS.pixels)
   if training:
     run_jax = our_steps(encoder, params, targets)
     run_torch = torch_encoder.training(theirs, targets)
@@ -123,7 +126,7 @@ def against_torch(training):
       def run():
         results = [
           function(*(x[i : i + batch] for x in arrays))
-          for i in range(0, _PIXELS.value, batch)
+          for i in range(0, flags.FLAGS.pixels, batch)
         ]
         jax.block_until_ready(results)
 
@@ -140,7 +143,7 @@ def against_torch(training):
   )
   flops = (3 if training else 1) * 2 * pixel_costs.macs(encoder, whole=False)
   product = statistics.median(rates)
-  reached = flops * _PIXELS.value / our_s[0]
+  reached = flops * flags.FLAGS.pixels / our_s[0]
   table(
     [
       'part',
@@ -156,10 +159,10 @@ def against_torch(training):
       'machine',
     ],
     [
-      _PART.value,
-      f'{_PIXELS.value / our_s[0]:.0f}',
+      flags.FLAGS.part,
+      f'{flags.FLAGS.pixels / our_s[0]:.0f}',
       our_batch,
-      f'{_PIXELS.value / their_s[0]:.0f}',
+      f'{flags.FLAGS.pixels / their_s[0]:.0f}',
       their_batch,
       f'{their_s[0] / our_s[0]:.2f}',
       f'{their_s[1] / our_s[1]:.2f}',
@@ -249,7 +252,7 @@ def model_of(sizes):
         kept='own',
         factored_first_layer='auto',
         dtype='float32',
-        unroll=_UNROLL.value,
+        unroll=flags.FLAGS.unroll,
       ),
     }
   )
@@ -290,9 +293,11 @@ def write_cube(path, side):
 
 def time_map():
   """Prints the row of `map`."""
-  side = _SIDE.value or 256
+  side = flags.FLAGS.side or 256
   model, classes = model_of(align_pixels.SIZES['paper'] | {'unroll': 1})
-  pixels = np.random.default_rng(0).random((_PIXELS.value, 12, 10), np.float32)
+  pixels = np.random.default_rng(0).random(
+    (flags.FLAGS.pixels, 12, 10), np.float32
+  )
   encode = our_vectors(model.encoder, model.params['encoder'])
 
   def over(batch):
@@ -305,7 +310,7 @@ def time_map():
     folder = pathlib.Path(folder)
     write_cube(folder / 'cube.nc', side)
     mapped, encoded = [], [clocks(bare)]
-    for _ in range(max(1, _REPEATS.value // 3)):
+    for _ in range(max(1, flags.FLAGS.repeats // 3)):
       mapped.append(
         clocks(
           lambda: scene.write_map(
@@ -318,7 +323,7 @@ def time_map():
       )
       encoded += [clocks(bare) for _ in range(3)]
   map_rate, map_cpu = side**2 / np.median(mapped, axis=0)
-  rate, cpu = _PIXELS.value / np.median(encoded, axis=0)
+  rate, cpu = flags.FLAGS.pixels / np.median(encoded, axis=0)
   table(
     [
       'part',
@@ -344,7 +349,7 @@ def time_map():
 def measure_memory():
   """Prints the row of `memory`; the map is made in a process of its own."""
   with tempfile.TemporaryDirectory() as folder:
-    write_cube(pathlib.Path(folder) / 'cube.nc', _SIDE.value or 2000)
+    write_cube(pathlib.Path(folder) / 'cube.nc', flags.FLAGS.side or 2000)
     result = subprocess.run(
       [
         sys.executable,
@@ -362,7 +367,7 @@ def measure_memory():
 
 def run_mapper():
   """Maps the cube of a folder, and prints time and memory."""
-  folder = pathlib.Path(_FOLDER.value)
+  folder = pathlib.Path(flags.FLAGS.folder)
   model, classes = model_of(NARROW)
   cube = open_cube.open_cube([folder / 'cube.nc'])
   seconds, _ = clocks(
@@ -408,8 +413,9 @@ def main(_):
     'map': time_map,
     'memory': measure_memory,
     'mapper': run_mapper,
-  }[_PART.value]()
+  }[flags.FLAGS.part]()
 
 
 if __name__ == '__main__':
+  define_flags()
   app.run(main)

@@ -38,13 +38,16 @@ ROWS = (
 )
 PIXELS = 128  # On each device, of the alignment.
 
-_EXAMPLES = flags.DEFINE_integer('examples', 8, 'Examples on each device.')
-_ROW = flags.DEFINE_string('row', '', 'The only row to print.')
-_ROWS = flags.DEFINE_list('rows', list(ROWS), 'Rows of the table.')
+
+def define_flags():
+  """Defines the flags of the command; importing this file defines none."""
+  flags.DEFINE_integer('examples', 8, 'Examples on each device.')
+  flags.DEFINE_string('row', '', 'The only row to print.')
+  flags.DEFINE_list('rows', list(ROWS), 'Rows of the table.')
 
 
-def lower_backbone(size, fsdp, remat):
-  """Lowers a step of pretraining; returns the mesh and the lowered function."""
+def lower_backbone(size, fsdp, remat=False, examples=8):
+  """Lowers a step of pretraining on `examples` for each device."""
   import jax
 
   from benchmarks import train_step
@@ -64,13 +67,11 @@ def lower_backbone(size, fsdp, remat):
   task.init = lambda key, batch: (backbone.init(key, batch)['params'], {})
   batch = train_step.make_batch(backbone.modalities, 1)
   optimizer = optim.make(pretrain.get_config().optimizer, num_steps=100)
-  return lower(
-    task, optimizer, batch, _EXAMPLES.value * jax.device_count(), fsdp
-  )
+  return lower(task, optimizer, batch, examples * jax.device_count(), fsdp)
 
 
-def lower_alignment(fsdp):
-  """Lowers a step of the alignment of pixels with photos."""
+def lower_alignment(fsdp, pixels=PIXELS, queue_size=2**16):
+  """Lowers a step of the alignment of `pixels` of each device with photos."""
   import pathlib
   import tempfile
 
@@ -82,8 +83,8 @@ def lower_alignment(fsdp):
   from fusion_jax.train import optim
 
   config = align_pixels.get_config('size=paper,data=sen4map')
-  config.batch_size = PIXELS * jax.device_count()
-  config.loss.queue_size = 2**16
+  config.batch_size = pixels * jax.device_count()
+  config.loss.queue_size = queue_size
   config.model.dtype = 'bfloat16'
   with tempfile.TemporaryDirectory() as folder:
     pathlib.Path(folder, 'statistics.json').write_text('{}')
@@ -138,7 +139,9 @@ def print_row(row):
   if name == 'alignment':
     lowered = lower_alignment(int(fsdp))
   else:
-    lowered = lower_backbone(name, int(fsdp), 'remat' in options)
+    lowered = lower_backbone(
+      name, int(fsdp), 'remat' in options, flags.FLAGS.examples
+    )
   start = time.perf_counter()
   compiled, transfers = collectives.compile_step(lowered)
   seconds = time.perf_counter() - start
@@ -157,8 +160,8 @@ def _gib(size):
 
 
 def main(_):
-  if _ROW.value:
-    print_row(_ROW.value)
+  if flags.FLAGS.row:
+    print_row(flags.FLAGS.row)
     return
   import jax
 
@@ -174,13 +177,13 @@ def main(_):
   )
   print(f'| {" | ".join(heads)} | compile s |')
   print('|' + ' --- |' * (len(heads) + 1), flush=True)
-  for row in _ROWS.value:
+  for row in flags.FLAGS.rows:
     devices = row.split(':')[1]
     subprocess.run(
       [
         sys.executable,
         *('-m', 'benchmarks.sharding', '--row', row),
-        f'--examples={_EXAMPLES.value}',
+        f'--examples={flags.FLAGS.examples}',
       ],
       env=os.environ
       | {
@@ -192,4 +195,5 @@ def main(_):
 
 
 if __name__ == '__main__':
+  define_flags()
   app.run(main)

@@ -31,13 +31,16 @@ from fusion_jax.train import state as state_lib
 SLOTS = 128  # Number of slots of the encoder, and of the decoder.
 PRODUCT = 2048  # Rows and columns of the yardstick.
 
-_SIZE = flags.DEFINE_enum(
-  'size', 'base', sorted(pretrain_config.SIZES), 'Model size.'
-)
-_BATCH = flags.DEFINE_integer('batch', 16, 'Examples a step.')
-_STEPS = flags.DEFINE_integer('steps', 7, 'Timed steps; the median counts.')
-_UNROLL = flags.DEFINE_integer('unroll', 1, 'Layers a loop iteration.')
-_DTYPE = flags.DEFINE_string('dtype', 'float32', 'Of the computation.')
+
+def define_flags():
+  """Defines the flags of the command; importing this file defines none."""
+  flags.DEFINE_enum(
+    'size', 'base', sorted(pretrain_config.SIZES), 'Model size.'
+  )
+  flags.DEFINE_integer('batch', 16, 'Examples a step.')
+  flags.DEFINE_integer('steps', 7, 'Timed steps; the median counts.')
+  flags.DEFINE_integer('unroll', 1, 'Layers a loop iteration.')
+  flags.DEFINE_string('dtype', 'float32', 'Of the computation.')
 
 
 def make_batch(selected, batch_size, seed=0):
@@ -129,11 +132,11 @@ def main(_):
   names = [*pretrain_config.IMAGE, *pretrain_config.TOKENISED, 'coords']
   backbone = backbone_lib.Backbone(
     modality_table.select(names),
-    unroll=_UNROLL.value,
-    dtype=_DTYPE.value,
-    **pretrain_config.SIZES[_SIZE.value],
+    unroll=flags.FLAGS.unroll,
+    dtype=flags.FLAGS.dtype,
+    **pretrain_config.SIZES[flags.FLAGS.size],
   )
-  batch = make_batch(backbone.modalities, _BATCH.value)
+  batch = make_batch(backbone.modalities, flags.FLAGS.batch)
   flops = model_flops(backbone, batch)
   settings = pretrain_config.get_config().optimizer
   tx, _ = optim.make(settings, num_steps=10_000)
@@ -153,19 +156,19 @@ def main(_):
   square = jax.random.normal(jax.random.key(0), (PRODUCT, PRODUCT))
   product = jax.jit(jnp.matmul)
   steps, products = [], []
-  for _ in range(_STEPS.value + 1):  # The first run allocates memory.
+  for _ in range(flags.FLAGS.steps + 1):  # The first run allocates memory.
     (state, _), seconds = timed(train, state, batch)
     steps.append(seconds)
     products += [timed(product, square, square)[1] for _ in range(5)]
   step_s = statistics.median(steps[1:])
   rate = flops / step_s
   peak = 2 * PRODUCT**3 / statistics.median(products[5:])
-  tokens = 2 * SLOTS * _BATCH.value / step_s
+  tokens = 2 * SLOTS * flags.FLAGS.batch / step_s
   print(
     '| size | batch | step s (min..max) | compile s | model GFLOP | '
     'GFLOP/s | product GFLOP/s | share | tokens/s | device | versions |\n'
     '| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n'
-    f'| {_SIZE.value} | {_BATCH.value} | {step_s:.2f} '
+    f'| {flags.FLAGS.size} | {flags.FLAGS.batch} | {step_s:.2f} '
     f'({min(steps[1:]):.2f}..{max(steps[1:]):.2f}) | {compile_s:.1f} | '
     f'{flops / 1e9:.0f} | {rate / 1e9:.0f} | {peak / 1e9:.0f} | '
     f'{rate / peak:.0%} | {tokens:.0f} | {jax.device_count()} x '
@@ -175,4 +178,5 @@ def main(_):
 
 
 if __name__ == '__main__':
+  define_flags()
   app.run(main)

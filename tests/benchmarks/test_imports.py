@@ -1,0 +1,19 @@
+"""Tests that benchmarks can use each other."""
+
+import importlib
+import pathlib
+
+FOLDER = pathlib.Path(__file__).parents[2] / 'benchmarks'
+
+
+def test_all_benchmarks_are_imported_into_one_process():
+  names = sorted(path.stem for path in FOLDER.glob('*.py'))
+  assert 'train_step' in names
+  for name in names:
+    try:
+      module = importlib.import_module(f'benchmarks.{name}')
+    except ModuleNotFoundError as error:
+      if error.name != 'torch':  # Only benchmarks beside torch need it.
+        raise
+    else:
+      assert name.startswith('torch_') or callable(module.main), name
