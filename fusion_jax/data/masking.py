@@ -67,34 +67,31 @@ def mask_spans(
     sentinel, its run, the next sentinel, its run, ..., and one more sentinel
     that closes; and the positions of the sentinels in what is to be predicted.
   """
-  starts = hidden.copy()
-  starts[1:] &= ~hidden[:-1]
-  runs = np.cumsum(starts)
-  sentinels = modalities.FIRST_SENTINEL + runs
-  seen = np.where(starts, sentinels, ids)[starts | ~hidden]
-  positions = (np.cumsum(hidden) + runs)[starts] - 2  # Index among targets.
-  to_predict = np.empty(hidden.sum() + len(positions) + 1, ids.dtype)
-  is_sentinel = np.zeros(len(to_predict), bool)
-  is_sentinel[positions] = is_sentinel[-1] = True
-  to_predict[~is_sentinel] = ids[hidden]
-  positions = np.flatnonzero(is_sentinel)
-  to_predict[positions] = (
-    modalities.FIRST_SENTINEL + 1 + np.arange(len(positions))
-  )
-  return seen, to_predict, positions
+  indices = hidden.nonzero()[0]
+  starts = np.ones(len(indices), bool)  # Whether a run starts at an index.
+  starts[1:] = indices[1:] - indices[:-1] > 1
+  firsts = starts.nonzero()[0]
+  numbers = np.arange(len(indices) + 1)
+  sentinels = modalities.FIRST_SENTINEL + 1 + numbers[: len(firsts) + 1]
+  positions = np.append(firsts, len(indices)) + numbers[: len(sentinels)]
+  to_predict = np.empty(len(indices) + len(sentinels), ids.dtype)
+  to_predict[numbers[:-1] + starts.cumsum()] = ids[indices]
+  to_predict[positions] = sentinels
+  shown = ~hidden
+  runs = indices[firsts]
+  shown[runs] = True
+  seen = ids.copy()
+  seen[runs] = sentinels[:-1]
+  return seen[shown], to_predict, positions
 
 
-def _hide(
-  count: int, keep: float, rng: np.random.Generator
-) -> tuple[np.ndarray, int]:
-  """Draws hidden tokens [count] bool; returns how many tokens remain too.
-
-  The number includes the sentinels of hidden runs.
-  """
-  hidden = rng.random(count) > keep
-  kept = ~hidden
-  num_runs = int(hidden[0]) + int(np.count_nonzero(hidden[1:] & kept[:-1]))
-  return hidden, int(np.count_nonzero(kept)) + num_runs
+def _fits(hidden: np.ndarray, budget: int) -> bool:
+  """Whether what is seen, with one sentinel a hidden run, is in its budget."""
+  count = len(hidden) - np.count_nonzero(hidden)
+  if count > budget:
+    return False
+  runs = np.count_nonzero(hidden[1:] > hidden[:-1]) + bool(hidden[0])
+  return count + runs <= budget
 
 
 def mask_sequence(
@@ -123,24 +120,28 @@ def mask_sequence(
     'decoder_attention_mask', int32 of this length, 1 at every target.
   """
   share = _keep(keep, input_budget, rng)
-  hidden, count = _hide(len(ids), share, rng)
-  while input_budget and count > input_budget:
+  hidden = rng.random(len(ids)) > share
+  while input_budget and not _fits(hidden, input_budget):
     share *= 0.9
-    hidden, count = _hide(len(ids), share, rng)
+    hidden = rng.random(len(ids)) > share
   seen, to_predict, sentinels = mask_spans(ids, hidden)
   seen = seen[:input_budget]
   to_predict = _cut_targets(to_predict, sentinels, target_budget, rng)
   tensor = np.zeros((max_tokens + 1) * 2, np.int32)
   tensor[: len(seen)] = seen
-  last = input_budget + len(to_predict)
-  tensor[input_budget:last] = to_predict
-  positions = np.arange(len(tensor))
-  target_mask = (positions < input_budget) | (positions >= last)
+  targets = slice(input_budget, input_budget + len(to_predict))
+  tensor[targets] = to_predict
+  input_mask = np.ones(len(tensor), bool)
+  input_mask[: len(seen)] = False
+  target_mask = np.ones(len(tensor), bool)
+  target_mask[targets] = False
+  attention = np.zeros(len(tensor), np.int32)
+  attention[targets] = 1
   return {
     'tensor': tensor,
-    'input_mask': positions >= len(seen),
+    'input_mask': input_mask,
     'target_mask': target_mask,
-    'decoder_attention_mask': (~target_mask).astype(np.int32),
+    'decoder_attention_mask': attention,
   }
 
 
@@ -294,7 +295,7 @@ def _sequence_targets(
   Each target predicts the next one, so n targets make n - 1 slots.
   """
   chosen = _shown(grid, 'target_mask')
-  pairs = np.flatnonzero(np.diff(chosen) == 1)
+  pairs = (chosen[1:] - chosen[:-1] == 1).nonzero()[0]
   current, following = chosen[pairs], chosen[pairs + 1]
   target = grid['tensor'][following]
   slots = {
@@ -312,7 +313,7 @@ def _shown(grid: Grid | None, mask: str) -> np.ndarray:
   """Returns the positions that a mask does not hide, int."""
   if grid is None:
     return np.zeros(0, int)
-  return np.flatnonzero(~grid[mask])
+  return (~grid[mask]).nonzero()[0]
 
 
 def _gather_patches(

@@ -308,10 +308,11 @@ def _standardise(
   members = np.flatnonzero(member)
   if len(members):
     rows = slice(members[0], members[-1] + 1)
-    pixels = patches[rows].reshape(-1, len(mean))
-    values = standardised[rows].reshape(-1, len(mean))
-    np.subtract(pixels, mean, out=values)
-    values /= std
+    values = standardised[rows]
+    # Whole patches: loops over the bands alone would be short, and slow.
+    repeats = patches.shape[1] // len(mean)
+    np.subtract(patches[rows], np.tile(mean, repeats), out=values)
+    values /= np.tile(std, repeats)
     if patches.dtype.kind == 'f':
       values[~np.isfinite(values)] = 0
   return standardised
