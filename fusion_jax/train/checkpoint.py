@@ -14,10 +14,10 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import grain
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
+from orbax.checkpoint import v1 as ocp
 
 from fusion_jax.train import (
   checksums,
@@ -63,23 +63,22 @@ class Checkpoints:
     self.directory = os.path.join(workdir, DIRECTORY)
     self._newest = recovery.newest_sound(self.directory, list_steps(workdir))
     self._best = {'metric': keep.best, 'mode': keep.best_mode}
-    # Grain's handler has the interface of Orbax's without inheriting from it.
-    handlers: dict[str, Any] = {
-      'state': ocp.StandardCheckpointHandler(),
-      'batches': grain.checkpoint.CheckpointHandler(),
-      'metadata': ocp.JsonCheckpointHandler(),
-    }
-    options = keep.options()
-    options.async_options = ocp.options.AsyncOptions(
-      post_finalization_callback=self._write_checksums
+    self._context = _context()
+    self._context.async_options.post_finalization_callback = (
+      self._write_checksums
     )
-    self._manager = ocp.CheckpointManager(
-      self.directory, options=options, item_handlers=handlers
+    self._checkpointer = ocp.training.Checkpointer(
+      self.directory,
+      context=self._context,
+      preservation_policy=keep.policy(),
+      cleanup_tmp_directories=True,
     )
+    self._saving: ocp.AsyncResponse[bool] | None = None
 
   def latest_step(self) -> int | None:
     """Returns the step of the latest whole checkpoint, or None."""
-    return self._manager.latest_step()
+    latest = self._checkpointer.latest
+    return None if latest is None else latest.step
 
   def reached_preemption(self, step: int) -> bool:
     """Tells whether all processes are to stop at a step.
@@ -89,7 +88,7 @@ class Checkpoints:
     Args:
       step: number of steps done.
     """
-    return self._manager.reached_preemption(step)
+    return multihost_utils.reached_preemption_sync_point(step)
 
   def save(
     self,
@@ -113,32 +112,32 @@ class Checkpoints:
       CheckpointError: if this save or an earlier one failed, such as on a full
         disk. The last good checkpoint is still there.
     """
+    self.wait()  # Else Orbax 0.12 may lose a save that is still running.
     metrics = metrics or {}
     metadata = dict(metadata) | {'best': self._best, 'metrics': metrics}
-    ranked = metrics if self._best['metric'] in metrics else None
+    ranked: Any = metrics if self._best['metric'] in metrics else None
     with self._explain_failed_save():
-      self._manager.save(
+      self._saving = self._checkpointer.save_checkpointables_async(
         step,
+        {
+          'state': state,
+          'batches': data_position.Saved(data_state),
+          'metadata': metadata,
+        },
         metrics=ranked,
         force=True,
-        args=_composite(
-          state=ocp.args.StandardSave(state),
-          batches=grain.checkpoint.CheckpointSave(
-            data_position.Saved(data_state)
-          ),
-          metadata=ocp.args.JsonSave(metadata),
-        ),
       )
 
   def wait(self) -> None:
     """Returns when the running save is whole; raises as `save` does."""
     with self._explain_failed_save():
-      self._manager.wait_until_finished()
+      if self._saving is not None:
+        self._saving.result()
 
   def close(self) -> None:
     """Waits for the running save, then ends Orbax's threads."""
     with self._explain_failed_save():
-      self._manager.close()
+      self._checkpointer.close()
 
   def restore(
     self,
@@ -167,16 +166,14 @@ class Checkpoints:
       raise CheckpointError(f'{self.directory} holds no checkpoint.')
     path = os.path.join(self.directory, str(step))
     with recovery.explain_damage(path):
-      _check_same_model(path, self._manager.item_metadata(step), shapes)
-      restored: Any = self._manager.restore(
-        step,
-        args=_composite(
-          state=ocp.args.StandardRestore(shapes),
-          metadata=ocp.args.JsonRestore(),
-        ),
+      with self._context:
+        stored = ocp.metadata(path, 'state').metadata
+      _check_same_model(path, stored, shapes)
+      restored = self._checkpointer.load_checkpointables(
+        step, {'state': shapes, 'metadata': None}
       )
       batches.set_state(data_position.read(path))
-    return restored.state, restored.metadata
+    return restored['state'], restored['metadata']
 
   def _write_checksums(self) -> None:
     """Seals the folder of the running save, which has no final name yet."""
@@ -257,8 +254,10 @@ def read_metadata(workdir: Folder, step: int) -> dict[str, Any]:
   """
   path = os.path.join(workdir, DIRECTORY, str(step))
   with recovery.explain_damage(path):
-    with open(os.path.join(path, 'metadata', 'metadata')) as file:
-      return json.load(file)
+    file = pathlib.Path(path, 'metadata', 'data.json')
+    if not file.exists():  # Its name until November 2026.
+      file = file.with_name('metadata')
+    return json.loads(file.read_text())
 
 
 def restore_params(
@@ -282,26 +281,20 @@ def restore_params(
   """
   step = find_step(workdir, which)
   path = os.path.join(os.path.abspath(workdir), DIRECTORY, str(step))
-  with (
-    recovery.explain_damage(path),
-    ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader,
-  ):
+  context = _context()
+  context.pytree.loading.partial_load = True
+  with recovery.explain_damage(path), context:
     checksums.verify(pathlib.Path(path))
-    folder = os.path.join(path, 'state')
-    stored: Any = reader.metadata(folder)
-    tree = stored.item_metadata.tree
+    tree: Any = ocp.metadata(path, 'state').metadata
     name = 'ema' if tree['ema'] else 'params'
-    shapes = {
-      name: jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree[name]
+    shapes = {name: jax.tree.map(_shape, tree[name])}
+    if mesh is None:  # Arrays of NumPy are asked for by arrays of NumPy.
+      wanted = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), shapes)
+    else:
+      wanted = sharding.with_shardings(
+        shapes, sharding.state_shardings(shapes, mesh)
       )
-    }
-    state = reader.restore(
-      folder,
-      args=ocp.args.PyTreeRestore(
-        shapes, restore_args=_restore_args(shapes, mesh), partial_restore=True
-      ),
-    )
+    state: Any = ocp.load(path, wanted, checkpointable_name='state')
   return state[name], read_metadata(workdir, step)
 
 
@@ -309,7 +302,7 @@ def _check_same_model(
   path: str, stored: Any, shapes: state_lib.TrainState
 ) -> None:
   """Raises if the saved arrays do not have the names and shapes of a model."""
-  different = state_lib.differences(stored.state.tree, shapes)
+  different = state_lib.differences(stored, shapes)
   if different:
     first_differences = '\n  '.join(different[:10])
     raise CheckpointError(
@@ -326,16 +319,15 @@ def _score(metadata: Mapping[str, Any]) -> float:
   return sign * value if math.isfinite(value) else -math.inf
 
 
-def _restore_args(shapes: Any, mesh: jax.sharding.Mesh | None) -> Any:
-  if mesh is None:
-    return jax.tree.map(
-      lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes
-    )
-  return jax.tree.map(
-    lambda s: ocp.ArrayRestoreArgs(sharding=s),
-    sharding.state_shardings(shapes, mesh),
-  )
+def _shape(stored: Any) -> jax.ShapeDtypeStruct:
+  """Returns shape and dtype of what Orbax says of a stored array."""
+  return jax.ShapeDtypeStruct(stored.shape, stored.dtype)
 
 
-def _composite(**items: Any) -> Any:
-  return ocp.args.Composite(**items)
+def _context() -> ocp.Context:
+  """Returns how the parts of a checkpoint are written and read."""
+  registry = ocp.handlers.local_registry()
+  registry.add(ocp.handlers.JsonHandler, checkpointable_name='metadata')
+  context = ocp.Context()
+  context.checkpointables.registry = registry
+  return context

@@ -1,7 +1,9 @@
 """The position of the data iterator, as it is saved with a checkpoint."""
 
+import asyncio
 import json
 import os
+from collections.abc import Awaitable
 from typing import Any
 
 import jax
@@ -12,7 +14,10 @@ class ProcessCountError(ValueError):
 
 
 class Saved:
-  """Hands the position of an iterator to Grain's checkpoint handler."""
+  """Writes the position of an iterator, a file for each process.
+
+  This is Orbax's protocol `StatefulCheckpointable`.
+  """
 
   def __init__(self, state: Any):
     """Takes a position.
@@ -20,11 +25,27 @@ class Saved:
     Args:
       state: JSON-like result of the iterator's `get_state`.
     """
-    self._state = state
+    self._text = json.dumps(state)
 
-  def get_state(self) -> bytes:
-    """Returns the position as JSON text."""
-    return json.dumps(self._state).encode()
+  async def save(self, directory: Any) -> Awaitable[None]:
+    """Returns what writes the file in the background.
+
+    Args:
+      directory: Orbax's path of a folder that is still being made.
+    """
+    return self._write(directory)
+
+  async def load(self, directory: Any) -> Awaitable[None]:
+    """Belongs to the protocol, but positions are read by `read`.
+
+    Raises:
+      TypeError: always.
+    """
+    raise TypeError(f'Read the position in {directory} with data_position.')
+
+  async def _write(self, directory: Any) -> None:
+    path = await directory.await_creation() / _own_name()
+    await asyncio.to_thread(path.write_text, self._text)
 
 
 def read(path: str) -> Any:
@@ -46,9 +67,8 @@ def read(path: str) -> Any:
     if name.startswith('process_'):
       with open(os.path.join(folder, name)) as file:
         states[name] = json.load(file)
-  own = f'process_{jax.process_index()}-of-{jax.process_count()}.json'
-  if own in states:
-    return states[own]
+  if _own_name() in states:
+    return states[_own_name()]
   first, *others = states.values()
   if any(other != first for other in others):
     raise ProcessCountError(
@@ -56,3 +76,8 @@ def read(path: str) -> Any:
       f'the data differ; resume with {len(states)} processes.'
     )
   return first
+
+
+def _own_name() -> str:
+  """Returns the name of the file of this process."""
+  return f'process_{jax.process_index()}-of-{jax.process_count()}.json'

@@ -2,10 +2,11 @@
 
 import dataclasses
 import math
+from typing import Any
 
-import orbax.checkpoint as ocp
+from orbax.checkpoint import v1 as ocp
 
-_policies = ocp.checkpoint_managers
+_policies = ocp.training.preservation_policies
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,14 +43,11 @@ class Keep:
         "'max'; say whether low or high values are good."
       )
 
-  def options(self) -> ocp.CheckpointManagerOptions:
+  def policy(self) -> Any:
     """Returns these settings in the terms of Orbax."""
     latest = _policies.LatestN(self.last)
     if not self.best or not self.num_best:
-      return ocp.CheckpointManagerOptions(
-        preservation_policy=_policies.AnyPreservationPolicy([latest]),
-        cleanup_tmp_directories=True,
-      )
+      return latest
     worst = math.inf if self.best_mode == 'min' else -math.inf
 
     def rank(metrics: dict[str, float]) -> float:
@@ -62,9 +60,4 @@ class Keep:
       n=self.num_best,
       keep_checkpoints_without_metrics=False,
     )
-    return ocp.CheckpointManagerOptions(
-      preservation_policy=_policies.AnyPreservationPolicy([latest, best]),
-      cleanup_tmp_directories=True,
-      best_fn=rank,
-      best_mode=self.best_mode,
-    )
+    return _policies.AnyPreservationPolicy([latest, best])

@@ -22,13 +22,15 @@ NEW_FIELDS = (
 def change_config(folder, change):
   """Rewrites the configuration in the metadata of the run's checkpoint.
 
-  The checkpoint has no checksums then, as one of an earlier version.
+  The checkpoint has no checksums then, and its file has the earlier name, as
+  one of an earlier version.
   """
   checkpoint = folder / 'checkpoints' / '3'
-  path = checkpoint / 'metadata' / 'metadata'
+  path = checkpoint / 'metadata' / 'data.json'
   metadata = json.loads(path.read_text())
   change(metadata['config'])
-  path.write_text(json.dumps(metadata))
+  path.with_name('metadata').write_text(json.dumps(metadata))
+  path.unlink()
   (checkpoint / 'checksums.json').unlink()
 
 

@@ -215,7 +215,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
   elif damage == 'structure':
     os.remove(folder / 'state' / '_METADATA')
   elif damage == 'metadata':
-    truncate(folder / 'metadata' / 'metadata')
+    truncate(folder / 'metadata' / 'data.json')
   elif damage == 'position':
     shutil.rmtree(folder / 'batches')
   else:
