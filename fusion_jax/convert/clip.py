@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
+from fusion_jax.convert import state_keys
 from fusion_jax.models import clip
 from fusion_jax.types import Params
 
@@ -124,8 +125,8 @@ def from_torch(
   """Returns the model that a flat state belongs to, and its parameters.
 
   Args:
-    state: {key: array} in one of the layouts; keys may start with 'module.'
-      (as OpenCLIP's training leaves them).
+    state: {key: array} in one of the layouts; keys may have the prefixes of
+      `state_keys.unwrapped`.
     activation: 'quick_gelu' or 'gelu', see `clip.Clip`, which a state does not
       contain.
     vision_heads: number of heads of the image tower, which a state does not
@@ -140,17 +141,22 @@ def from_torch(
     ValueError: if keys or parameters have no counterpart, or a shape is wrong;
       the message lists all of them.
   """
-  state = {
-    key.removeprefix('module.'): value
-    for key, value in state.items()
-    if not _NO_PARAMETERS.fullmatch(key.removeprefix('module.'))
-  }
+  state = _parameters(state_keys.unwrapped(_parameters(state)))
   flat = _from_table(state, _table(state))
   model = clip.Clip(
     activation=activation, **_sizes(flat, vision_heads, text_heads)
   )
   _check_shapes(flat, model)
   return model, traverse_util.unflatten_dict(flat, sep='/')
+
+
+def _parameters(state: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns a state without what is no parameter."""
+  return {
+    key: value
+    for key, value in state.items()
+    if not _NO_PARAMETERS.fullmatch(key)
+  }
 
 
 def to_openai(params: Params) -> dict[str, np.ndarray]:

@@ -5,12 +5,11 @@ A file is a backbone, its encoder alone, a tokenizer, or a saved `*_generate` or
 `tokenizer.<modality>.`. Keys: terrastackai/terratorch, commit 85467a9.
 """
 
-import collections.abc
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from fusion_jax.convert import published
+from fusion_jax.convert import published, state_keys
 
 _SAMPLER, _TOKENIZER = 'sampler.model.', 'tokenizer.'
 
@@ -27,23 +26,29 @@ class Part(NamedTuple):
 
   kind: str
   name: str
-  state: collections.abc.Mapping
+  state: Mapping[str, Any]
   folder: str
 
 
 def parts(state: Mapping[str, Any]) -> list[Part]:
   """Returns the models that a flat state holds, the main one first.
 
+  Args:
+    state: {key: array}; keys may have the prefixes of `state_keys.unwrapped`.
+
   Raises:
     ValueError: if the state holds no known model.
   """
+  state = state_keys.unwrapped(state)
   prefixes = {}
   for key in state:
     match = re.match(rf'({re.escape(_SAMPLER)}|{_TOKENIZER}[^.]+\.)?', key)
     prefixes.setdefault(match.group() if match else '', []).append(key)
   models = []
   for prefix, keys in prefixes.items():
-    part = Below(state, prefix, keys)
+    part = state_keys.Renamed(
+      state, {key.removeprefix(prefix): key for key in keys}
+    )
     name = prefix.removeprefix(_TOKENIZER).rstrip('.')
     if prefix in ('', _SAMPLER):
       name = ''
@@ -59,25 +64,6 @@ def named(text: str) -> str:
     rf'Tokenizer[-_]({"|".join(published.TOKENISED)})\b', text, re.IGNORECASE
   )
   return match.group(1) if match else ''
-
-
-class Below(collections.abc.Mapping):
-  """The entries of a mapping below a prefix, under keys without the prefix."""
-
-  def __init__(
-    self, state: Mapping[str, Any], prefix: str, keys: Sequence[str]
-  ):
-    self._state, self._prefix = state, prefix
-    self._keys = {key.removeprefix(prefix): key for key in keys}
-
-  def __getitem__(self, key: str) -> Any:
-    return self._state[self._keys[key]]
-
-  def __iter__(self) -> Iterator[str]:
-    return iter(self._keys)
-
-  def __len__(self) -> int:
-    return len(self._keys)
 
 
 def _kind(state: Mapping[str, Any]) -> str:

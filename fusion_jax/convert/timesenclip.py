@@ -15,6 +15,7 @@ import numpy as np
 from absl import logging
 from flax import traverse_util
 
+from fusion_jax.convert import state_keys
 from fusion_jax.models import pixel_encoder
 from fusion_jax.types import Params
 
@@ -110,7 +111,7 @@ def from_torch(
     ValueError: if there is no encoder, or if keys or shapes do not fit one; the
       message lists all of them.
   """
-  state = _encoder_state(state)
+  state = _encoder_state(state_keys.unwrapped(state))
   depth = next(
     i
     for i in itertools.count()

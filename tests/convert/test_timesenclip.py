@@ -27,10 +27,18 @@ def raw_pixels(name=NAME):
   )
 
 
-@pytest.mark.parametrize('prefix', timesenclip.PREFIXES)
+@pytest.mark.parametrize(
+  'prefix',
+  [
+    *timesenclip.PREFIXES,
+    'module._orig_mod.',
+    'learner.ts_encoder._orig_mod.',
+  ],
+)
 def test_every_published_prefix_is_found(prefix):
   state = {prefix + key: value for key, value in weights().items()}
-  others = {'logit_scale': np.ones(())} if prefix else {}
+  is_part = prefix.startswith(('learner', 'ts', 'TS'))
+  others = {'logit_scale': np.ones(())} if is_part else {}
   encoder, params = timesenclip.from_torch(state | others, num_heads=4)
   assert encoder == golden.converted(NAME)[0]
   back = timesenclip.to_torch(params, encoder.depth)
