@@ -30,6 +30,8 @@ _CODES = {
   'land_use': 'lucas_lu1_codes.csv',
 }
 _NO_NAME = ('', 'na', 'nan', 'none')
+# Codes of ISO 3166 whose countries have another one in NUTS.
+_ISO = {'GR': 'EL', 'GB': 'UK'}
 # Names as a second published list spells them.
 _OTHER_SPELLINGS = {
   'transport, communication, storage, protection': (
@@ -100,12 +102,25 @@ def of_code(task: str, code: str | int) -> int:
 
   Args:
     task: one of `TASKS`.
-    code: code of the task, in upper or lower case.
+    code: code of the task, in upper or lower case; that of a country may be
+      the one of ISO 3166.
 
   Raises:
     ValueError: if there is no such task.
   """
+  if task == 'country':
+    code = nuts0(str(code))
   return codes(task).get(str(code).strip().upper(), NONE)
+
+
+def nuts0(code: str) -> str:
+  """Returns the NUTS 0 code of a country: 'EL' for the 'GR' of ISO 3166.
+
+  Args:
+    code: code in either list, in upper or lower case.
+  """
+  code = code.strip().upper()
+  return _ISO.get(code, code)
 
 
 def of_name(task: str, name: str) -> int:

@@ -91,7 +91,7 @@ def _fits(hidden: np.ndarray, budget: int) -> bool:
   if count > budget:
     return False
   runs = np.count_nonzero(hidden[1:] > hidden[:-1]) + bool(hidden[0])
-  return count + runs <= budget
+  return bool(count + runs <= budget)
 
 
 def mask_sequence(

@@ -87,9 +87,9 @@ def write_photo_vectors(step: PhotoVectors) -> int:
     )
   import tqdm
 
-  from fusion_jax.data.sources import lucas
+  from fusion_jax.data.sources import ground_photos
 
-  names, paths = zip(*lucas.find_photos(step.source).items())
+  names, paths = zip(*ground_photos.find(step.source).items())
   # A wrong CLIP is found before the folder is called one of its vectors.
   model = None if (out / _MADE_FROM).exists() else _load(step.clip)
   _check_same(out, names, step.clip)

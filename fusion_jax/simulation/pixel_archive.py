@@ -14,7 +14,7 @@ import numpy as np
 
 from fusion_jax.data import composites, labels, lucas_grid
 from fusion_jax.data.sources import (
-  lucas,
+  ground_photos,
   photo_vectors,
   sen4map,
   sen4map_groups,
@@ -138,7 +138,8 @@ def write_photo_vectors(
         photo_vectors.DIRECTIONS, earth.views(split, i)
       ):
         if np.isfinite(vector).all():
-          names.append(lucas.photo_key(site.country, site.point_id, direction))
+          place = site.country, site.point_id
+          names.append(ground_photos.key(*place, direction))
           vectors.append(vector)
   photo_vectors.write(path, names, np.stack(vectors))
 

@@ -4,10 +4,9 @@ import csv
 import logging
 import pathlib
 
-import numpy as np
 import pytest
 
-from fusion_jax.data import labels
+from fusion_jax.data import labels, lucas_grid
 from fusion_jax.data.sources import lucas
 
 DATA = pathlib.Path(__file__).parents[1] / 'testdata' / 'lucas'
@@ -134,37 +133,6 @@ def test_labels_of_an_unknown_class_raise(tmp_path):
     lucas.read_labels(path)
 
 
-def test_photos_are_found_in_both_layouts(tmp_path):
-  nested = tmp_path / 'NL' / '406' / '832' / '40683280W.jpg'
-  nested.parent.mkdir(parents=True)
-  nested.write_bytes(b'')
-  (tmp_path / 'HR_46942420N.png').write_bytes(b'')
-  (tmp_path / '40683280P.jpg').write_bytes(b'')  # The point itself.
-  assert lucas.photo_path(tmp_path, 'NL', 40683280, 'W') == nested
-  assert lucas.photo_path(tmp_path, 'NL', 40683280, 'N') is None
-  assert list(lucas.find_photos(tmp_path)) == ['HR_46942420N', 'NL_40683280W']
-  with pytest.raises(ValueError, match='has no photos; expected files such'):
-    lucas.find_photos(tmp_path / 'NL' / '407')
-
-
-def test_photos_without_a_country_are_not_taken_for_photos(tmp_path):
-  folder = tmp_path / 'my' / 'photos'
-  folder.mkdir(parents=True)
-  (folder / '40683280W.jpg').write_bytes(b'')
-  with pytest.raises(ValueError, match=r'or NL_40683280W.jpg, not .*80W\.jpg'):
-    lucas.find_photos(tmp_path)
-  (folder / 'NL_40683280W.jpg').write_bytes(b'')
-  assert list(lucas.find_photos(tmp_path)) == ['NL_40683280W']
-
-
-def test_real_photo_belongs_to_a_point():
-  result = lucas.find_photos(DATA / 'photos')
-  ((key, path),) = result.items()
-  assert path == lucas.photo_path(DATA / 'photos', 'HR', 46942420, 'N')
-  assert key == lucas.photo_key('HR', 46942420, 'N')
-  assert np.array(key) == 'HR_46942420N'
-
-
 def test_survey_in_another_encoding_raises(tmp_path):
   path = tmp_path / 'a.csv'
   path.write_bytes(
@@ -172,4 +140,71 @@ def test_survey_in_another_encoding_raises(tmp_path):
     '40683280,NL,52.57,6.27,B11,é\n'.encode('latin1')
   )
   with pytest.raises(ValueError, match='a.csv is not in UTF-8.*iconv'):
+    lucas.read_survey(path)
+
+
+def harmonised(path, rows, name='year'):
+  """A table of several years, as of the harmonised survey."""
+  lines = [f'id,point_id,{name},nuts0,th_lat,th_long,lc1,lu1']
+  for number, (point, when, lc1) in enumerate(rows):
+    lat, lon = lucas_grid.coordinates(point)
+    lines.append(f'{number},{point},{when},NL,{lat:.6f},{lon:.6f},{lc1},U111')
+  path.write_text('\n'.join(lines) + '\n')
+  return path
+
+
+@pytest.mark.parametrize(
+  'name, others, survey',
+  [
+    ('year', '2009', '2018'),
+    ('survey_date', '14/06/15', '14/06/18'),
+    ('SURVEY_DATE', '2022-06-14', '2018-06-14'),
+  ],
+)
+def test_of_several_years_the_survey_of_2018_counts(
+  tmp_path, caplog, name, others, survey
+):
+  rows = [
+    (40683280, others, 'C10'),
+    (40683280, survey, 'B11'),
+    (40703280, others, 'C10'),
+  ]
+  points = lucas.read_survey(harmonised(tmp_path / 'a.csv', rows, name))
+  assert points == {40683280: lucas.Point('B11', 'U111', 'NL')}
+  assert '2 of 3 rows are of other years than 2018' in caplog.text
+  with pytest.raises(ValueError, match='has no row of 2018'):
+    lucas.read_survey(harmonised(tmp_path / 'b.csv', rows[:1], name))
+  with pytest.raises(ValueError, match="'June', which is no year and no date"):
+    lucas.read_survey(
+      harmonised(tmp_path / 'c.csv', [(40683280, 'June', 'C10')], name)
+    )
+
+
+@pytest.mark.parametrize('code', ['GR', 'gb ', 'EL', 'UK'])
+def test_countries_have_the_codes_of_two_lists(code):
+  point = lucas.Point('B11', 'U111', code)
+  country = lucas.survey_labels(point)['country']
+  expected = 'Greece' if code in ('GR', 'EL') else 'United Kingdom'
+  name = labels.pretty(labels.classes('country')[country])
+  assert name.replace(' ', '') == expected.replace(' ', '')
+
+
+def test_an_unknown_country_raises(tmp_path):
+  path = harmonised(tmp_path / 'a.csv', [(40683280, '2018', 'B11')])
+  path.write_text(path.read_text().replace(',NL,', ',XK,'))
+  with pytest.raises(ValueError, match="a.csv has point 40683280 .* 'XK'"):
+    lucas.read_survey(path)
+
+
+@pytest.mark.parametrize('cut', [1, 5, 12, 20])
+def test_a_row_that_was_cut_is_named(tmp_path, cut):
+  path = harmonised(
+    tmp_path / 'a.csv', [(40683280, '2018', 'B11'), (40703280, '2018', 'B16')]
+  )
+  text = path.read_text()
+  path.write_text(text[: text.rindex(',') - cut])
+  with pytest.raises(ValueError, match=r'a.csv, line 3: [1-7] fields .* has 8'):
+    lucas.read_survey(path)
+  path.write_text(text.replace('U111', 'U111,,x', 1))
+  with pytest.raises(ValueError, match='line 2: 10 fields'):
     lucas.read_survey(path)

@@ -32,11 +32,11 @@ def test_views_of_a_point(tmp_path, write, ending):
   write(tmp_path / f'a.{ending}')
   result = photo_vectors.PhotoVectors(tmp_path / f'a.{ending}')
   assert len(result) == 3 and result.width == 4
-  views = result.views('NL', 40683280)  # W, E, N, S.
+  views = result.views(40683280)  # W, E, N, S.
   np.testing.assert_array_equal(views[[0, 2]], VECTORS[:2])
   assert np.isnan(views[[1, 3]]).all() and views.dtype == np.float32
-  assert result.has('BE', 38863102) and not result.has('BE', 40683280)
-  assert np.isnan(result.views('FR', 1)).all()
+  assert result.has(38863102) and not result.has(1)
+  assert np.isnan(result.views(1)).all()
 
 
 def test_folder_of_files_is_one_table(tmp_path):
@@ -77,3 +77,20 @@ def test_what_is_no_table_raises(tmp_path):
   (tmp_path / 'c.csv').write_text('a')
   with pytest.raises(ValueError, match='end in .safetensors or .npz'):
     photo_vectors.PhotoVectors(tmp_path / 'c.csv')
+
+
+def test_photos_belong_to_a_point_whatever_the_country(tmp_path):
+  np.savez(
+    tmp_path / 'a.npz',
+    keys=np.array(['GR_55501800N', 'NL_40683280N']),
+    vectors=np.ones((2, 4), np.float32),
+  )
+  result = photo_vectors.PhotoVectors(tmp_path / 'a.npz')
+  assert result.has(55501800)
+  np.savez(
+    tmp_path / 'b.npz',
+    keys=np.array(['EL_55501800N']),
+    vectors=np.zeros((1, 4), np.float32),
+  )
+  with pytest.raises(ValueError, match='as GR_55501800N and as EL_55501800N'):
+    photo_vectors.PhotoVectors(tmp_path)

@@ -101,3 +101,32 @@ def test_simulated_votes_and_prompts_are_read_by_the_readers(tmp_path):
   place = earth.example('test', 7)
   assert scenicness.match([place['lat']], [place['lon']], votes) == [7]
   assert votes.mean.std() > 0.8
+
+
+@pytest.mark.parametrize(
+  'value, message',
+  [
+    ('', "row 2: Average='' is no number"),
+    ('NULL', "row 2: Average='NULL'"),
+    ('nan', "row 2: Average='nan'"),
+    ('4,75', 'A decimal point is expected'),
+    ('47.5', 'row 2: Average=47.5; votes go from 1 to 10, which 1 of 2'),
+    ('0', 'row 2: Average=0; votes'),
+  ],
+)
+def test_impossible_votes_name_file_and_row(tmp_path, value, message):
+  path = tmp_path / 'votes.tsv'
+  path.write_text(
+    f'ID\tLat\tLon\tAverage\n1\t52\t-1\t4.5\n2\t53\t-2\t{value}\n'
+  )
+  with pytest.raises(ValueError, match=f'votes.tsv, {message}|{message}'):
+    scenicness.read_votes(path)
+
+
+def test_votes_in_another_encoding_raise(tmp_path):
+  path = tmp_path / 'votes.tsv'
+  path.write_bytes(
+    'Lat\tLon\tAverage\tName\n52\t-1\t4.5\tCafé\n'.encode('latin-1')
+  )
+  with pytest.raises(ValueError, match='is not in UTF-8 .*iconv'):
+    scenicness.read_votes(path)

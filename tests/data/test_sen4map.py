@@ -1,5 +1,8 @@
 """Sen4Map's HDF5 in all its forms, and what is wrong with some files."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -15,7 +18,9 @@ NUM = 26
 def products(number=NUM):
   """Ids of acquisitions every two weeks, first January."""
   dates = np.datetime64('2018-01-03') + 14 * np.arange(number)
-  return [f'S2A_MSIL2A_{str(date).replace("-", "")}T105031' for date in dates]
+  return [
+    f'S2A_MSIL2A_{str(date).replace("-", "")}T105031_N0206' for date in dates
+  ]
 
 
 @pytest.fixture
@@ -342,3 +347,75 @@ def test_annual_composite_of_composites_raises(stored):
     pytest.raises(ValueError, match='composites already'),
   ):
     sen4map.read_annual(file, KEY, 1)
+
+
+@pytest.mark.parametrize('attribute', ['_FillValue', 'missing_value', 'nodata'])
+def test_fill_values_of_composites_are_missing(stored, attribute):
+  path, values = stored
+  values = values.astype(np.float32)
+  values[0] = -9999
+  values[1, 3] = np.inf  # One band.
+  replaced(path, values, **{attribute: np.float32(-9999)})
+  result = year(path)
+  assert not result.valid[:2].any() and result.valid[2:].all()
+  assert np.isnan(result.pixels[:2]).all()
+
+
+def test_a_fill_value_that_is_not_declared_raises(stored, raw):
+  raw, _ = raw
+  path, values = stored
+  values[0] = -9999
+  replaced(path, values)
+  with pytest.raises(ValueError, match=f'{KEY}: its values reach -9999.*_Fill'):
+    year(path)
+
+  def change(group):
+    counts = group['B2'][:].astype(np.int16)
+    counts[0] = -9999
+    del group['B2']
+    group['B2'] = counts
+
+  changed(raw, change)
+  with pytest.raises(ValueError, match='reach -9999'):
+    year(raw)
+  changed(raw, lambda group: group['B2'].attrs.update(_FillValue=-9999))
+  assert year(raw).pixels.min() >= 0
+
+
+def test_the_offset_of_newer_baselines_is_asked_for(raw):
+  raw, _ = raw
+  before = year(raw).pixels
+
+  def newer(group):
+    group.attrs['Image_ID'] = [
+      product.replace('_N0206', '_N0500_R051')
+      for product in group.attrs['Image_ID']
+    ]
+    for band in composites.BANDS:
+      counts = group[band][:].astype(np.uint16)
+      group[band][...] = np.where(counts, counts + 1000, 0)
+
+  changed(raw, newer)
+  with pytest.raises(ValueError, match='of baseline 05.00.*BOA_ADD_OFFSET'):
+    year(raw)
+  changed(raw, lambda group: group.attrs.update(BOA_ADD_OFFSET=-1000))
+  np.testing.assert_array_equal(year(raw).pixels, before)
+  changed(raw, lambda group: group.attrs.update(BOA_ADD_OFFSET=0))
+  assert (year(raw).pixels >= before).all()
+
+
+def test_a_file_that_another_program_locks_is_named_so(raw):
+  raw, _ = raw
+  program = (
+    f"import h5py, sys; file = h5py.File({str(raw)!r}, 'a'); "
+    "print('open', flush=True); sys.stdin.read()"
+  )
+  with subprocess.Popen(
+    [sys.executable, '-c', program],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+  ) as writer:
+    writer.stdout.readline()
+    with pytest.raises(ValueError, match='is open in another program'):
+      with sen4map.opened(raw):
+        pass

@@ -54,7 +54,7 @@ def test_vectors_are_those_of_clip_and_broken_photos_are_counted(
   assert write(photos, out, clip, **options) == 3
   result = photo_vectors.PhotoVectors(out)
   assert len(result) == 3
-  views = result.views('HR', 46942420)  # W, E, N, S.
+  views = result.views(46942420)  # W, E, N, S.
   assert np.isnan(views[:2]).all()
   expected = fusion_jax.load(clip).embed_images([PHOTO], normalize=False)[0]
   np.testing.assert_allclose(views[2:], [expected, expected], rtol=0, atol=1e-6)
@@ -92,7 +92,7 @@ def test_torch_dictionary_becomes_a_table(tmp_path, monkeypatch):
   assert write('vectors.pt', tmp_path) == 2
   result = photo_vectors.PhotoVectors(tmp_path)
   np.testing.assert_array_equal(
-    result.views('NL', 40683280)[[0, 2]], [[1] * 4, [0] * 4]
+    result.views(40683280)[[0, 2]], [[1] * 4, [0] * 4]
   )
 
 

@@ -98,14 +98,14 @@ def test_habitats_come_from_a_map_where_no_table_has_them(earth, folder):
 
 def without_photos_of(folder, tmp_path, point, directions='WENS'):
   whole = photo_vectors.PhotoVectors(folder / 'photos.safetensors')
-  kept = [
-    name
-    for name in whole._of
-    if str(point) not in name or name[-1] not in directions
-  ]
-  rows = [whole._of[name][0](whole._of[name][1]) for name in kept]
-  photo_vectors.write(tmp_path / 'fewer.safetensors', kept, np.stack(rows))
-  return str(tmp_path / 'fewer.safetensors')
+  kept = {
+    name: read(row)
+    for (found, direction), (name, read, row) in whole._of.items()
+    if found != point or direction not in directions
+  }
+  path = tmp_path / 'fewer.safetensors'
+  photo_vectors.write(path, list(kept), np.stack(list(kept.values())))
+  return str(path)
 
 
 def test_places_without_photos_are_dropped_from_training_only(

@@ -22,6 +22,7 @@ from fusion_jax.data.sources import (
   photo_vectors,
   region_maps,
   sen4map,
+  sen4map_groups,
 )
 
 # Left out of the training split by TimeSenCLIP's code, which gives no reason.
@@ -158,7 +159,7 @@ class Sen4Map:
       'pixels': pixels,
       'valid': valid,
       'views': (
-        _vectors(self.photos).views(surveyed.nuts0, point)
+        _vectors(self.photos).views(point)
         if self.photos
         else photo_vectors.no_views()
       ),
@@ -252,14 +253,16 @@ def _regions(attributes: Mapping[str, Any]) -> dict[str, int]:
     ('EUNIS_L2', 'eunis'),
   ):
     if name in attributes:
-      value = attributes[name]
-      value = value.decode() if isinstance(value, bytes) else value
-      digits = str(np.ravel(value)[0]).removesuffix('.0')
-      indices[task] = (
-        labels.of_code(task, digits)
-        if digits.isdigit()
-        else labels.of_name(task, digits)
-      )
+      text = sen4map_groups.as_text(attributes[name]).removesuffix('.0')
+      if text.isdigit():
+        indices[task] = labels.of_code(task, text)
+      elif text == '-1':
+        indices[task] = labels.NONE
+      else:
+        try:
+          indices[task] = labels.of_name(task, text)
+        except ValueError as error:
+          raise ValueError(f'attribute {name}: {error}') from error
   return indices
 
 

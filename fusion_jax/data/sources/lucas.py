@@ -1,12 +1,12 @@
-"""LUCAS 2018: survey records, ground photos, and Sen4Map's test labels.
+"""LUCAS 2018: survey records, and Sen4Map's test labels.
 
-The micro-data are one CSV with 97 columns (Eurostat, CC BY 4.0); photos are
-`{NUTS 0}/{id[:3]}/{id[3:6]}/{id}{N|E|S|W}.jpg`, as on Eurostat's server.
+The micro-data are one CSV with 97 columns (Eurostat, CC BY 4.0). The harmonised
+table of all years (d'Andrimont et al. 2020) is read as well: of its rows, those
+of 2018.
 """
 
 import csv
 import os
-import pathlib
 import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -26,8 +26,9 @@ _LABEL_COLUMNS = {
   'bioregion': 'bioregion_class',
   'eunis': 'eunis_class',
 }
-_PHOTO_KEY = re.compile('[A-Z]{2}_([1-9][0-9]{7})[NESW]')
-_ENDINGS = ('jpg', 'JPG', 'jpeg', 'png')
+YEAR = 2018  # Of the survey, as of Sen4Map's images.
+# A year of four digits, or the two at the end of a date such as 14/06/18.
+_YEAR = re.compile(r'(?<!\d)(20\d\d)(?!\d)|[/.-](\d\d)$')
 _NEAR_KM = 2.0  # Published coordinates agree with the identifier to 0.3 m.
 
 
@@ -44,14 +45,16 @@ def read_survey(path: str | os.PathLike[str]) -> dict[int, Point]:
 
   Args:
     path: CSV with at least the columns POINT_ID, NUTS0, TH_LAT, TH_LONG, LC1,
-      LU1, in any order and either case.
+      LU1, in any order and either case. Where it has YEAR or SURVEY_DATE, rows
+      of other years than 2018 are left out, with a warning.
 
   Raises:
-    ValueError: if columns are missing, a point occurs twice with other codes,
-      or places disagree with the identifiers, even with latitude and longitude
-      swapped.
+    ValueError: if columns are missing, a row has too few or too many fields,
+      no row is of 2018, a point occurs twice with other codes, a country is
+      unknown, or places disagree with the identifiers, even with latitude and
+      longitude swapped.
   """
-  rows = _rows(path, _COLUMNS, str.upper)
+  rows = _surveyed(path, _rows(path, _COLUMNS, str.upper))
   ids = _point_ids(path, [row['POINT_ID'] for row in rows])
   _check_places(
     path,
@@ -63,6 +66,11 @@ def read_survey(path: str | os.PathLike[str]) -> dict[int, Point]:
   points = {}
   for point, row in zip(ids.tolist(), rows):
     entry = Point(row['LC1'], row['LU1'], row['NUTS0'])
+    if labels.of_code('country', entry.nuts0) == labels.NONE:
+      raise ValueError(
+        f'{path} has point {point} in the country {entry.nuts0!r}; NUTS0 is '
+        f'one of {", ".join(labels.codes("country"))}.'
+      )
     if points.setdefault(point, entry) != entry:
       raise ValueError(
         f'{path} has point {point} twice, as {points[point]} '
@@ -116,75 +124,39 @@ def survey_labels(point: Point) -> dict[str, int]:
   }
 
 
-def photo_key(nuts0: str, point: int, direction: str) -> str:
-  """Returns the name of a photo among CLIP vectors: 'NL_40683280W'."""
-  return f'{nuts0}_{point}{direction}'
-
-
-def photo_path(
-  root: str | os.PathLike[str], nuts0: str, point: int, direction: str
-) -> pathlib.Path | None:
-  """Returns the path of a photo, as on the server or flat.
-
-  A flat name is 'NL_40683280W.jpg'.
-
-  Returns:
-    The first that exists; None if there is none.
-  """
-  digits, top = str(point), pathlib.Path(root)
-  for folder, stem in (
-    (top / nuts0 / digits[:3] / digits[3:6], f'{digits}{direction}'),
-    (top, photo_key(nuts0, point, direction)),
-  ):
-    for ending in _ENDINGS:
-      if (path := folder / f'{stem}.{ending}').exists():
-        return path
-  return None
-
-
-def find_photos(root: str | os.PathLike[str]) -> dict[str, pathlib.Path]:
-  """Returns {photo key: path} of all directional photos under a folder.
-
-  Raises:
-    ValueError: if there is none.
-  """
-  photos, unmatched = {}, []
-  for path in pathlib.Path(root).rglob('*'):
-    if path.suffix[1:] in _ENDINGS:
-      if key := _key_of(path):
-        photos[key] = path
-      else:
-        unmatched.append(path)
-  if not photos:
+def _surveyed(
+  path: str | os.PathLike[str], rows: list[dict[str, str]]
+) -> list[dict[str, str]]:
+  """Returns the rows of the year of the survey, of a table of several years."""
+  name = next((x for x in ('YEAR', 'SURVEY_DATE') if x in rows[0]), '')
+  if not name:
+    return rows
+  kept = []
+  for row in rows:
+    match = _YEAR.search(row[name].strip())
+    if not match:
+      raise ValueError(
+        f'{path} has point {row["POINT_ID"]} with {name}={row[name]!r}, which '
+        'is no year and no date; correct it, or leave the column out.'
+      )
+    if int(match[1] or f'20{match[2]}') == YEAR:
+      kept.append(row)
+  if not kept:
     raise ValueError(
-      f'{root} has no photos; expected files such as '
-      'NL/406/832/40683280W.jpg or NL_40683280W.jpg'
-      f'{f", not {unmatched[0]}" if unmatched else ""}.'
+      f'{path} has no row of {YEAR}: {name} is {rows[0][name]!r} in the '
+      f'first; give the survey of {YEAR}.'
     )
-  if unmatched:
+  if len(kept) < len(rows):
     logging.warning(
-      '%d pictures under %s are no photos with country, point and'
-      ' direction, such as %s.',
-      len(unmatched),
-      root,
-      unmatched[0],
+      '%s: %d of %d rows are of other years than %d, by their %s, and are left '
+      'out.',
+      path,
+      len(rows) - len(kept),
+      len(rows),
+      YEAR,
+      name,
     )
-  return dict(sorted(photos.items()))
-
-
-def point_of(key: str) -> int:
-  """Returns the point in the name of a photo; 0 for another name."""
-  match = _PHOTO_KEY.fullmatch(key)
-  return int(match[1]) if match else 0
-
-
-def _key_of(path: pathlib.Path) -> str:
-  """Returns the name of the photo of a path; '' if it is no photo."""
-  key = path.stem
-  if '_' not in key:  # A path as on the server.
-    country, first, second = (path.parents[i].name for i in (2, 1, 0))
-    key = f'{country}_{key}' if key.startswith(first + second) else ''
-  return key if point_of(key) else ''
+  return kept
 
 
 def _rows(
@@ -198,7 +170,16 @@ def _rows(
       reader = csv.DictReader(file)
       names = [case(name.strip()) for name in reader.fieldnames or ()]
       reader.fieldnames = names
-      rows = list(reader)
+      rows = []
+      for row in reader:
+        if None in row or None in row.values():
+          count = sum(value is not None for value in row.values())
+          count += len(row.get(None, ())) - (None in row)
+          raise ValueError(
+            f'{path}, line {reader.line_num}: {count} fields where the header '
+            f'has {len(names)}. If the file was cut short, copy it again.'
+          )
+        rows.append(row)
   except UnicodeDecodeError as error:
     raise ValueError(
       f'{path} is not in UTF-8 ({error}); convert it, for '

@@ -1,6 +1,6 @@
 """CLIP's vectors of ground photos, in files.
 
-A file holds vectors under the names of photos, 'NL_40683280W' (NUTS 0, point,
+A file holds vectors under the names of photos, 'NL_40683280W' (country, point,
 direction), in one of two forms, as .safetensors or .npz:
 
   table       `vectors` [N, D] float, and `keys`, N names: an array of strings
@@ -21,7 +21,7 @@ import numpy as np
 import safetensors
 from safetensors import numpy as safetensors_numpy
 
-from fusion_jax.data.sources import lucas
+from fusion_jax.data.sources import ground_photos
 
 DIRECTIONS = ('W', 'E', 'N', 'S')  # This is the order of TimeSenCLIP's code.
 _VECTORS, _KEYS = 'vectors', 'keys'
@@ -58,43 +58,49 @@ class PhotoVectors:
         'them with `python -m fusion_jax.prepare photos`.'
       )
     self._of = {}
-    widths = set()
+    widths, others = set(), []
     for file in paths:
       names, width, read = _opened(file)
       widths.add(width)
-      self._of |= {name: (read, i) for i, name in enumerate(names)}
+      for i, name in enumerate(names):
+        view = ground_photos.view_of(name)
+        if view is None:
+          others.append(name)
+        elif view in self._of:
+          raise ValueError(
+            f'{path} has the photo of point {view[0]} towards {view[1]} twice, '
+            f'as {self._of[view][0]} and as {name}; keep one.'
+          )
+        else:
+          self._of[view] = name, read, i
     if len(widths) > 1:
       raise ValueError(
         f'The vectors in {path} are of several widths, '
         f'{sorted(widths)}; make them with one CLIP.'
       )
     self.width = widths.pop()
-    self.points = {lucas.point_of(name) for name in self._of} - {0}
-    if self._of and not self.points:
+    self.points = {point for point, _ in self._of}
+    if others and not self.points:
       raise ValueError(
         f'{path} has no name of a photo, such as NL_40683280W; '
-        f'it has {sorted(self._of)[:3]}.'
+        f'it has {sorted(others)[:3]}.'
       )
 
-  def has(self, nuts0: str, point: int) -> bool:
-    """Returns whether a point of a country has any photo."""
-    return any(
-      lucas.photo_key(nuts0, point, direction) in self._of
-      for direction in DIRECTIONS
-    )
+  def has(self, point: int) -> bool:
+    """Returns whether a point has any photo."""
+    return point in self.points
 
-  def views(self, nuts0: str, point: int) -> np.ndarray:
+  def views(self, point: int) -> np.ndarray:
     """Returns the vectors of a point, float32 [4, D], NaN without a photo.
 
     Args:
-      nuts0: NUTS 0 code of the country of the point.
-      point: identifier of the point.
+      point: identifier of the point; photos of a point at a border may be
+        filed under the neighbouring country.
     """
     vectors = no_views(self.width)
     for i, direction in enumerate(DIRECTIONS):
-      entry = self._of.get(lucas.photo_key(nuts0, point, direction))
-      if entry:
-        read, row = entry
+      if entry := self._of.get((point, direction)):
+        _, read, row = entry
         vectors[i] = read(row)
     return vectors
 
@@ -120,7 +126,7 @@ def write(
 
   Args:
     path: path of the file to write.
-    names: N names of photos, see `lucas.photo_key`.
+    names: N names of photos, see `ground_photos.key`.
     vectors: [N, D] float32 vectors, not normalised.
   """
   safetensors_numpy.save_file(

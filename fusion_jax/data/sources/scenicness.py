@@ -8,6 +8,7 @@ Neither comes with the package; `fusion-jax prepare scenicness` gets them.
 """
 
 import csv
+import math
 import os
 from typing import NamedTuple
 
@@ -70,9 +71,10 @@ def read_prompts(path: str | os.PathLike[str]) -> RatedPrompts:
     )
     prompts = RatedPrompts(
       tuple(row['prompts_in_order'].strip() for row in rows),
-      np.array([float(row['values_in_order']) for row in rows]),
-      np.array([int(row['user_index']) for row in rows]),
+      _numbers(path, 'values_in_order', rows),
+      _numbers(path, 'user_index', rows),
     )
+  prompts = prompts._replace(raters=prompts.raters.astype(int))
   if len({len(x) for x in prompts if x is not None}) > 1:
     num_vectors = 0 if prompts.vectors is None else len(prompts.vectors)
     raise ValueError(
@@ -104,16 +106,19 @@ def read_votes(path: str | os.PathLike[str]) -> Votes:
   """Reads the votes of a TSV in the public layout.
 
   Raises:
-    ValueError: if a column is missing, places lie outside the Earth, or they
-      lie in Great Britain only with latitude and longitude swapped.
+    ValueError: if a column or a number is missing, a mean lies outside 1 to
+      10, places lie outside the Earth, or they lie in Great Britain only with
+      latitude and longitude swapped.
   """
-  rows = _rows(path, '\t', {'Lat', 'Lon', 'Average'})
-  votes = Votes(
-    *(
-      np.array([float(row[name]) for row in rows])
-      for name in ('Lat', 'Lon', 'Average')
+  names = ('Lat', 'Lon', 'Average')
+  rows = _rows(path, '\t', set(names))
+  votes = Votes(*(_numbers(path, name, rows) for name in names))
+  outside = np.flatnonzero((votes.mean < 1) | (votes.mean > 10))
+  if len(outside):
+    raise ValueError(
+      f'{path}, row {outside[0] + 1}: Average={votes.mean[outside[0]]:g}; '
+      f'votes go from 1 to 10, which {len(outside)} of {len(rows)} rows miss.'
     )
-  )
   if (np.abs(votes.lat) > 90).any() or (
     _within(votes.lat, _LONS) and _within(votes.lon, _LATS)
   ):
@@ -175,11 +180,33 @@ def _on_sphere(lat: npt.ArrayLike, lon: npt.ArrayLike) -> np.ndarray:
   )
 
 
+def _numbers(path, name, rows):
+  """Returns the finite numbers in a column, float [N]."""
+  numbers = np.empty(len(rows))
+  for i, row in enumerate(rows):
+    try:
+      numbers[i] = float(row[name])
+    except (TypeError, ValueError):
+      numbers[i] = math.nan
+    if not math.isfinite(numbers[i]):
+      raise ValueError(
+        f'{path}, row {i + 1}: {name}={row[name]!r} is no number; correct the '
+        'row, or leave it out. A decimal point is expected, no comma.'
+      )
+  return numbers
+
+
 def _rows(path, delimiter, columns):
-  with open(path, newline='', encoding='utf-8-sig') as file:
-    reader = csv.DictReader(file, delimiter=delimiter)
-    _require(path, columns, set(reader.fieldnames or ()))
-    return list(reader)
+  try:
+    with open(path, newline='', encoding='utf-8-sig') as file:
+      reader = csv.DictReader(file, delimiter=delimiter)
+      _require(path, columns, set(reader.fieldnames or ()))
+      return list(reader)
+  except UnicodeDecodeError as error:
+    raise ValueError(
+      f'{path} is not in UTF-8 ({error}); convert it, for '
+      'instance with iconv -f latin1 -t utf8.'
+    ) from error
 
 
 def _require(path, required, columns):

@@ -51,6 +51,11 @@ def opened(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     file = h5py.File(path, 'r')
   except FileNotFoundError:
     raise
+  except BlockingIOError as error:
+    raise ValueError(
+      f'{path} is open in another program, which locks it ({error}); close it '
+      'there, or wait until it is done.'
+    ) from error
   except OSError as error:
     raise ValueError(
       f'{path} is truncated or no HDF5 file ({error}); copy it again.'

@@ -12,11 +12,15 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import h5py
 import numpy as np
 
 from fusion_jax.data import composites
 
 SCENE_CLASS, PRODUCTS, IMAGE, BAND_NAMES = 'SCL', 'Image_ID', 'image', 'bands'
+_FILLS = ('_FillValue', 'missing_value', 'nodata')
+_ADD_OFFSET = 'BOA_ADD_OFFSET'
+_LEAST = -1000  # Of reflectance x 10,000: the darkest count and its offset.
 _REFLECTANCE_ITSELF = 2  # Fractions up to here are not reflectance x 10,000.
 
 
@@ -50,17 +54,20 @@ def read_acquisitions(
     ],
     axis=1,
   )
+  stored = [group[names[band]] for band in composites.BANDS if band in names]
+  counts = _known(counts, stored)
   products = _texts(group.attrs[PRODUCTS])
   if len(products) != len(counts):
     raise ValueError(
       f'{len(products)} product ids for {len(counts)} acquisitions'
     )
   _check_scale(counts)
-  known = np.asarray(
-    np.isfinite(counts).all(axis=1)
-  )  # Other pixels count as cloud.
+  known = np.isfinite(counts).all(axis=1)  # Other pixels count as cloud.
+  counts = np.where(known[:, None], counts, 0)
+  if offset := _offset(group, products):
+    counts = np.where(counts, counts.astype(np.int32) + offset, 0)
   return (
-    np.where(known[:, None], counts, 0),
+    counts,
     np.where(known, scene_class, composites.CLOUD_CLASS),
     products,
   )
@@ -144,7 +151,7 @@ def read_composites(
   pixels = _cropped(dataset, size)
   _check_scale(pixels)
   padded = np.concatenate([pixels, np.zeros_like(pixels[:, :1])], axis=1)
-  pixels = padded[:, order]
+  pixels = _known(padded[:, order], [dataset])
   months = np.asarray(np.isfinite(pixels).any(axis=(1, 2, 3)))
   if not months.any():
     raise ValueError('all its months are missing')
@@ -202,6 +209,58 @@ def without_bands(
   return pixels
 
 
+def _known(counts: np.ndarray, datasets: Sequence[Any]) -> np.ndarray:
+  """Returns counts with NaN where a band is missing or has its fill value.
+
+  Args:
+    counts: [A, C, k, k], reflectance x 10,000.
+    datasets: where they were read from; the attributes `_FillValue`,
+      `missing_value` and `nodata` tell values that stand for none.
+
+  Raises:
+    ValueError: for values that no sensor gives, and that are not declared.
+  """
+  fills = {
+    float(np.ravel(dataset.attrs[name])[0])
+    for dataset in datasets
+    for name in _FILLS
+    if name in dataset.attrs
+  }
+  unknown = ~np.isfinite(counts) | np.isin(counts, sorted(fills))
+  below = np.asarray(counts < _LEAST) & ~unknown
+  if below.any():
+    raise ValueError(
+      f'its values reach {counts[below].min():g}; reflectance x 10,000 is '
+      f'{_LEAST} or more. If this value stands for none, say so in an '
+      'attribute _FillValue of the dataset'
+    )
+  pixels = unknown.any(axis=1, keepdims=True)
+  return np.where(pixels, np.nan, counts) if pixels.any() else counts
+
+
+def _offset(group: Any, products: Sequence[str]) -> int:
+  """Returns what is to be added to the counts of a place that are not 0.
+
+  From baseline 04.00 on, products have 1000 more than reflectance x 10,000.
+
+  Raises:
+    ValueError: for such products where the file does not tell whether the
+      offset is still in their counts.
+  """
+  if _ADD_OFFSET in group.attrs:
+    return int(np.ravel(group.attrs[_ADD_OFFSET])[0])
+  for product in products:
+    match = re.search(r'_N(\d{4})_', product)
+    if match and int(match[1]) >= 400:
+      raise ValueError(
+        f'the product {product} is of baseline {match[1][:2]}.{match[1][2:]}, '
+        'whose counts have an offset of 1000. Say in an attribute '
+        f'{_ADD_OFFSET} of the place what is to be added: -1000, or 0 if that '
+        'was done'
+      )
+  return 0
+
+
 def _check_scale(values: np.ndarray) -> None:
   """Checks that values are not reflectance from 0 to 1."""
   if values.dtype.kind != 'f':
@@ -228,7 +287,12 @@ def _texts(value: Any) -> list[str]:
 
 
 def as_text(value: Any) -> str:
-  """Returns the value of an attribute, a text or an array of one, as str."""
+  """Returns the value of an attribute, a text or an array of one, as str.
+
+  It is '' for an attribute without a value.
+  """
+  if isinstance(value, h5py.Empty):
+    return ''
   if isinstance(value, np.ndarray) and value.size == 1:
     value = value.item()
   return value.decode() if isinstance(value, bytes) else str(value)
