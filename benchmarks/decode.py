@@ -76,6 +76,29 @@ def with_cache(backbone, params, slots, *, length):
   )
 
 
+def image_slots(backbone, batch_size):
+  """Slots of the encoder that show the image alone, 196 patches of noise."""
+  slots = {
+    key: np.zeros((batch_size, 196), np.int32) for key in ('modality', 'code')
+  }
+  slots['modality'] += [m.name for m in backbone.modalities].index(RAW)
+  slots['position'] = slots['code'] + np.arange(196, dtype=np.int32)
+  patches = np.random.default_rng(0).normal(size=(batch_size, 196, 256 * 12))
+  slots['patches'] = {RAW: patches.astype(np.float32)}
+  return slots
+
+
+def init(backbone, slots):
+  """Fresh parameters of a backbone."""
+  targets = {
+    key: np.zeros((len(slots['code']), 4), np.int32)
+    for key in ('modality', 'position', 'code', 'attention')
+  }
+  return jax.jit(backbone.init)(
+    jax.random.key(0), {'encoder': slots, 'decoder': targets}
+  )['params']
+
+
 def measure(function, *args):
   """Returns the result, and seconds to compile, per run and of processors."""
   start = time.perf_counter()
@@ -102,23 +125,8 @@ def main(_):
   backbone = backbone_lib.Backbone(
     modalities.select([RAW, TARGET]), **pretrain.SIZES[flags.FLAGS.size]
   )
-  slots = {
-    key: np.zeros((flags.FLAGS.batch, 196), np.int32)
-    for key in ('modality', 'code')
-  }
-  slots['modality'] += [m.name for m in backbone.modalities].index(RAW)
-  slots['position'] = slots['code'] + np.arange(196, dtype=np.int32)
-  patches = np.random.default_rng(0).normal(
-    size=(flags.FLAGS.batch, 196, 256 * 12)
-  )
-  slots['patches'] = {RAW: patches.astype(np.float32)}
-  targets = {
-    key: np.zeros((flags.FLAGS.batch, 4), np.int32)
-    for key in ('modality', 'position', 'code', 'attention')
-  }
-  params = jax.jit(backbone.init)(
-    jax.random.key(0), {'encoder': slots, 'decoder': targets}
-  )['params']
+  slots = image_slots(backbone, flags.FLAGS.batch)
+  params = init(backbone, slots)
   slots = jax.device_put(slots)
 
   cached, *cached_s = measure(

@@ -6,6 +6,8 @@ Keys are those of the public code, so `convert.timesenclip` reads its state.
 import torch
 from torch import nn
 
+from benchmarks import torch_models
+
 MONTHS = 12
 
 
@@ -44,34 +46,43 @@ def state(encoder):
   }
 
 
-def inference(encoder):
-  """Returns a function from pixels [B, 12, C] to vectors, by the fast path."""
+def inference(encoder, dtype=torch.float32):
+  """Returns a function from pixels [B, 12, C] to vectors, by the fast path.
+
+  It computes in `dtype` where the encoder is.
+  """
   encoder = encoder.eval()
+  device = next(encoder.parameters()).device
 
   def run(pixels):
-    with torch.inference_mode():
-      return encoder(torch.from_numpy(pixels)).numpy()
+    with torch.inference_mode(), torch_models.autocast(encoder, dtype):
+      vectors = encoder(torch.from_numpy(pixels).to(device))
+      return vectors.float().cpu().numpy()
 
   return run
 
 
-def training(encoder, targets):
+def training(encoder, targets, dtype=torch.float32):
   """Returns a training step of (pixels, classes) that returns the loss.
 
   Args:
     encoder: `Encoder`.
     targets: [Q, D] of length 1, of which each pixel has to find one.
+    dtype: dtype of the computation; the loss is float32.
   """
   encoder = encoder.train()
-  targets = torch.from_numpy(targets)
+  device = next(encoder.parameters()).device
+  targets = torch.from_numpy(targets).to(device)
   optimizer = torch.optim.AdamW(
     encoder.parameters(), lr=1e-4, weight_decay=0.01, fused=True
   )
 
   def run(pixels, chosen):
-    vectors = nn.functional.normalize(encoder(torch.from_numpy(pixels)), dim=-1)
+    with torch_models.autocast(encoder, dtype):
+      vectors = encoder(torch.from_numpy(pixels).to(device)).float()
+    vectors = nn.functional.normalize(vectors, dim=-1)
     loss = nn.functional.cross_entropy(
-      vectors @ targets.T / 0.07, torch.from_numpy(chosen)
+      vectors @ targets.T / 0.07, torch.from_numpy(chosen).to(device)
     )
     optimizer.zero_grad(set_to_none=True)
     loss.backward()

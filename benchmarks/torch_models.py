@@ -310,28 +310,28 @@ def _ordinal(logits, targets):
   return distance / ordered.sum().clamp(min=1)
 
 
+def tensors(arrays, device='cpu'):
+  """Nested dict of NumPy arrays as tensors; integers become 64 bits wide."""
+  if hasattr(arrays, 'items'):
+    return {key: tensors(value, device) for key, value in arrays.items()}
+  x = torch.from_numpy(np.ascontiguousarray(arrays))
+  return (x if x.is_floating_point() else x.long()).to(device)
+
+
 def batch_of(batch, model, device='cpu', emd_weight=0.0):
   """Our batch, a dict of NumPy arrays, as the dict that `loss` takes."""
-
-  def tensor(x):
-    if hasattr(x, 'items'):
-      return {key: tensor(value) for key, value in x.items()}
-    x = torch.from_numpy(np.ascontiguousarray(x))
-    return (x if x.is_floating_point() else x.long()).to(device)
-
   slots = batch['decoder']
   rows = {}
   for i, m in enumerate(model.modalities):
     if m.is_target:
       chosen = (slots['modality'] == i) & slots['trainable']
       (index,) = np.nonzero(chosen.ravel())
-      rows[m.name] = tensor(index), tensor(slots['target'].ravel()[index])
+      targets = slots['target'].ravel()[index]
+      rows[m.name] = tensors(index, device), tensors(targets, device)
+  names = ('modality', 'position', 'code', 'attention')
   return {
-    'encoder': tensor(batch['encoder']),
-    'decoder': {
-      key: tensor(slots[key])
-      for key in ('modality', 'position', 'code', 'attention')
-    },
+    'encoder': tensors(batch['encoder'], device),
+    'decoder': tensors({name: slots[name] for name in names}, device),
     'rows': rows,
     'emd_weight': emd_weight,
   }

@@ -159,7 +159,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     single='mean',
     kept='own',
     factored_first_layer='auto',  # Or True, False: see `PixelEncoder`.
-    dtype='float32',
+    dtype='float32',  # 'bfloat16' on GPUs and TPUs.
   )
   config.scaling = 'published'  # (x - low) / high; 'range': / (high - low).
   config.missing_bands = ()  # Names of bands that the sensor lacks.

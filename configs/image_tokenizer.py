@@ -140,7 +140,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     levels=CLASS_LEVELS if classes else LEVELS,
     **size['encoder'],
     **size['decoder' if classes else 'unet'],
-    dtype='float32',
+    dtype='float32',  # 'bfloat16' on GPUs and TPUs.
     unroll=1,
   )
   config.data = common.choose(DATA, args.data, 'data')

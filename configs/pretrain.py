@@ -224,6 +224,9 @@ OPTIMIZER = dict(
 # value, so a distance between ids means nothing. Their number is that of the
 # tokenizer of configs/series_tokenizer.py that `prepare tokenize` used.
 
+# dtype='bfloat16' is the choice on GPUs and TPUs: activations, products and
+# gathered weights; parameters, softmax, losses and sums of gradients stay
+# float32. See benchmarks/results/scaling.md.
 # remat=True keeps no more than the input of every layer and computes the layer
 # once more for its gradient: see benchmarks/results/sharding.md.
 MODEL = dict(dtype='float32', remat=False)

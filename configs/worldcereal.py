@@ -35,7 +35,7 @@ MODEL = dict(
   kept='own',
   factored_first_layer='auto',
   unroll=1,
-  dtype='float32',
+  dtype='float32',  # 'bfloat16' on GPUs and TPUs.
 )
 
 OPTIMIZER = dict(

@@ -52,12 +52,15 @@ class Collective:
     shape: shape of the whole array on one device: what a gather returns, what
       a reduction takes.
     times: how often one step does it; trips of loops are counted.
+    devices: number of devices that it connects; 0 where the program does not
+      name them.
   """
 
   kind: str
   dtype: str
   shape: tuple[int, ...]
   times: int
+  devices: int = 0
 
   @property
   def num_bytes(self) -> int:
@@ -79,6 +82,23 @@ def compile_step(lowered: Any) -> tuple[Any, tuple[Collective, ...]]:
     RuntimeError: if the compiler did not write the program, as after a change
       of its options.
   """
+  compiled, program = compile_program(lowered)
+  return compiled, parse(program)
+
+
+def compile_program(lowered: Any) -> tuple[Any, str]:
+  """Compiles a lowered function for several devices and reads its program.
+
+  Args:
+    lowered: what `jax.jit(function).lower(...)` returns.
+
+  Returns:
+    The compiled function, and the text of its HLO module after XLA's pass
+    `spmd-partitioning`.
+
+  Raises:
+    RuntimeError: as `compile_step`.
+  """
   with tempfile.TemporaryDirectory() as folder, _without_cache():
     compiled = lowered.compile(
       compiler_options={
@@ -96,7 +116,7 @@ def compile_step(lowered: Any) -> tuple[Any, tuple[Collective, ...]]:
       f'XLA of jax {jax.__version__} wrote {len(texts)} programs after its '
       'pass spmd-partitioning; expected one.'
     )
-  return compiled, parse(texts[0])
+  return compiled, texts[0]
 
 
 @contextlib.contextmanager
@@ -123,9 +143,9 @@ def parse(program: str) -> tuple[Collective, ...]:
     one, with their number in `times`. What stands in a loop without a constant
     number of trips counts once.
   """
-  computations, entry = _computations(program)
+  computations, entry = computations_of(program)
   counts: collections.Counter[Collective] = collections.Counter()
-  _count(computations, entry, 1, counts)
+  _count(computations, entry, counts)
   transfers = [dataclasses.replace(c, times=n) for c, n in counts.items()]
   return tuple(sorted(transfers, key=lambda c: (-c.num_bytes, c.kind, c.shape)))
 
@@ -144,8 +164,16 @@ def total_bytes(transfers: Sequence[Collective], *kinds: str) -> int:
   return sum(c.num_bytes for c in transfers if not kinds or c.kind in kinds)
 
 
-def _computations(program: str) -> tuple[dict[str, dict[str, str]], str]:
-  """Splits a module: {computation: {instruction: its text}}, and the entry."""
+def computations_of(program: str) -> tuple[dict[str, dict[str, str]], str]:
+  """Splits an HLO module into its computations.
+
+  Args:
+    program: text of an HLO module.
+
+  Returns:
+    {name of a computation: {name of an instruction: its text}}, and the name
+    of the computation where the program starts.
+  """
   computations: dict[str, dict[str, str]] = {}
   entry, name = '', ''
   for line in program.splitlines():
@@ -158,31 +186,51 @@ def _computations(program: str) -> tuple[dict[str, dict[str, str]], str]:
   return computations, entry
 
 
+def instructions_of(
+  computations: Mapping[str, Mapping[str, str]], name: str, times: int = 1
+) -> Iterator[tuple[str, str, int]]:
+  """Yields the instructions of a computation and of all that it calls.
+
+  Args:
+    computations: computations of a program, see `computations_of`.
+    name: name of the computation.
+    times: how often it runs.
+
+  Yields:
+    (name of the computation, name of the instruction, how often it runs); a
+    loop without a constant number of trips runs once.
+  """
+  for label, text in computations[name].items():
+    yield name, label, times
+    if _COLLECTIVE.match(text):
+      continue
+    trips = _trips(computations, text)
+    for one, several in _CALLED.findall(text):
+      for called in [one] if one else re.findall(r'[\w.-]+', several):
+        yield from instructions_of(computations, called, times * trips)
+
+
 def _count(
   computations: Mapping[str, Mapping[str, str]],
   name: str,
-  times: int,
   counts: collections.Counter[Collective],
 ) -> None:
-  """Adds the collectives of a computation that runs `times` times."""
-  instructions = computations[name]
-  for label, text in instructions.items():
+  """Adds the collectives of a computation and of all that it calls."""
+  for owner, label, times in instructions_of(computations, name):
+    instructions = computations[owner]
+    text = instructions[label]
     if collective := _COLLECTIVE.match(text):
       kind = collective[2]
       if kind == 'all-reduce' and _only_sliced(label, instructions):
         kind = 'all-reduce and slice'
-      parts = _group_size(text) if kind == 'reduce-scatter' else 1
+      devices = _group_size(text)
+      parts = devices if kind == 'reduce-scatter' else 1
       for dtype, sizes in _ARRAY.findall(collective[1]):
         shape = tuple(int(size) for size in sizes.split(',') if size)
         if parts > 1:
           (axis,) = (int(i) for i in re.findall(r'dimensions=\{(\d+)\}', text))
           shape = (*shape[:axis], shape[axis] * parts, *shape[axis + 1 :])
-        counts[Collective(kind, dtype, shape, 1)] += times
-      continue
-    trips = _trips(computations, text)
-    for one, several in _CALLED.findall(text):
-      for called in [one] if one else re.findall(r'[\w.-]+', several):
-        _count(computations, called, times * trips, counts)
+        counts[Collective(kind, dtype, shape, 1, devices)] += times
 
 
 def _only_sliced(label: str, instructions: Mapping[str, str]) -> bool:
@@ -193,14 +241,15 @@ def _only_sliced(label: str, instructions: Mapping[str, str]) -> bool:
 
 
 def _group_size(text: str) -> int:
-  """Number of devices that a collective connects, from its replica groups."""
+  """Number of devices that a collective connects; 0 if it does not say."""
   if named := re.search(r'replica_groups=mesh\[(.*?)\] \{(.*?)\}', text):
     sizes = dict(re.findall(r"'(\w+)'=(\d+)", named[1]))
     return math.prod(int(sizes[x]) for x in re.findall(r"'(\w+)'", named[2]))
   if counted := re.search(r'replica_groups=\[\d+,(\d+)\]<=', text):
     return int(counted[1])
-  (listed,) = re.findall(r'replica_groups=\{\{([\d,]*)\}', text)
-  return len(listed.split(','))
+  if listed := re.search(r'replica_groups=\{\{([\d,]*)\}', text):
+    return len(listed[1].split(','))
+  return 0
 
 
 def _trips(computations: Mapping[str, Mapping[str, str]], text: str) -> int:

@@ -48,9 +48,9 @@ def test_collectives_in_a_loop_count_once_a_trip():
   )
   transfers = read(function, jnp.ones((16, 5)), mesh=mesh)
   assert set(transfers) == {
-    collectives.Collective('all-gather', 'bf16', (16, 5), 3),
-    collectives.Collective('reduce-scatter', 'f32', (16, 5), 3),
-    collectives.Collective('all-reduce', 'f32', (4, 5), 3),
+    collectives.Collective('all-gather', 'bf16', (16, 5), 3, 4),
+    collectives.Collective('reduce-scatter', 'f32', (16, 5), 3, 4),
+    collectives.Collective('all-reduce', 'f32', (4, 5), 3, 2),
   }
   assert collectives.total_bytes(transfers) == 3 * (160 + 320 + 80)
   assert collectives.total_bytes(transfers, 'all-gather') == 3 * 160
@@ -64,7 +64,7 @@ def test_a_sum_of_which_devices_take_slices_is_named_so():
   x = jax.device_put(jnp.ones((16, 32)), rows)
   (transfer,) = read(lambda x: x.T @ x, x, mesh=mesh, out_shardings=columns)
   assert transfer == collectives.Collective(
-    'all-reduce and slice', 'f32', (32, 32), 1
+    'all-reduce and slice', 'f32', (32, 32), 1, 8
   )
 
 
