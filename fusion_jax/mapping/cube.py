@@ -17,6 +17,7 @@ from fusion_jax.mapping import cube_sources
 _COUNTS = cube_sources.COUNTS
 _NO_DATA_CLASS = 0  # "No data" of the scene classification.
 _SAMPLE = 128  # Pixels per side of the windows that check the scale.
+_DARK = -0.2  # Less than noise and atmospheric correction leave.
 _BRIGHT = 6.5  # More reflectance than any surface or cloud has.
 _OFFSET_SINCE = np.datetime64('2022-01-25')  # Processing baseline 04.00.
 
@@ -255,6 +256,13 @@ def _check_scale(counts: np.ndarray, name: str, dates: Any) -> None:
       f'{(counts == counts.max()).mean():.1%} of the places looked at, which '
       'no surface has. If the stored value means "missing", pass it: '
       f'--nodata {counts.max():.0f}.'
+    )
+  dark = counts < _DARK * _COUNTS
+  if dark.any():
+    raise ValueError(
+      f'{name} has reflectance {counts.min() / _COUNTS:.3g} at '
+      f'{dark.mean():.1%} of the places looked at, which no surface has. If '
+      f'the stored value means "missing", pass it: --nodata {counts.min():.0f}.'
     )
   if dates.max() >= _OFFSET_SINCE and counts.min() >= 1000:
     logging.warning(

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 
 COUNTS = 10_000.0  # Encoders read reflectance x 10,000.
+# Of reflectance, in products of Sentinel-2 since processing baseline 04.00.
+BASELINE_OFFSET = -0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +18,7 @@ class Encoding:
   Attributes:
     scale: factor of a value in its reflectance, value * scale + offset.
     offset: reflectance of the value 0.
-    nodata: values that mean "missing"; NaN always does.
+    nodata: values that mean "missing"; NaN and infinity always do.
   """
 
   scale: float = 1 / COUNTS
@@ -25,7 +27,9 @@ class Encoding:
 
   def decode(self, values: np.ndarray) -> np.ndarray:
     """Returns values [...] as float32 reflectance x 10,000, NaN = missing."""
-    known = ~np.isin(values, self.nodata) if self.nodata else True
+    known = np.isfinite(values)
+    if self.nodata:
+      known &= ~np.isin(values, self.nodata)
     counts = values.astype(np.float32)
     if (self.scale, self.offset) != (1 / COUNTS, 0):
       counts = counts * np.float32(self.scale * COUNTS)
@@ -75,8 +79,9 @@ class Declared:
     scale = scale if self.scale is None else self.scale
     if scale is None:
       raise ValueError(
-        f'The offset {offset} is declared without a scale; state how '
-        'reflectance is stored, such as --scale 0.0001.'
+        f'The offset (add_offset) {offset} is declared without a scale '
+        '(scale_factor); state how reflectance is stored, such as --scale '
+        '0.0001.'
       )
     if self.nodata is not None:
       nodata = (self.nodata,)

@@ -11,6 +11,7 @@ from fusion_jax.mapping import cube_sources
 _RASTERS = ('.tif', '.tiff', '.jp2', '.vrt')
 _ITEMS = ('.json', '.geojson')
 _NETCDF = ('.nc', '.nc4', '.cdf', '.h5')
+_QUALITY = 'QI_DATA'  # Folder of masks in a product of Sentinel-2.
 _ZARR = ('zarr.json', '.zgroup', '.zmetadata')
 
 
@@ -82,7 +83,11 @@ def _files(paths):
         )
       files.append(path)
       continue
-    inside = sorted(x for x in path.rglob('*') if x.is_file())
+    inside = sorted(
+      x
+      for x in path.rglob('*')
+      if x.is_file() and _QUALITY not in x.relative_to(path).parts
+    )
     chosen = [x for x in inside if x.suffix in _ITEMS] or [
       x for x in inside if x.suffix.lower() in _RASTERS
     ]

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import os
 import pathlib
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,15 +11,12 @@ import rasterio
 import rasterio.errors
 import rasterio.windows
 from absl import logging
-from rasterio import vrt
+from rasterio import enums, vrt
 
 from fusion_jax.data import bands as bands_lib
-from fusion_jax.mapping import cube_sources
+from fusion_jax.data import dates
+from fusion_jax.mapping import cube_sources, safe_product
 
-_DATE = re.compile(
-  r'(?<!\d)((?:19|20)\d\d)[-_]?(0[1-9]|1[0-2])'
-  r'(?:[-_]?(0[1-9]|[12]\d|3[01]))?(?!\d)'
-)
 _TAGS = (
   'datetime',
   'TIFFTAG_DATETIME',
@@ -87,13 +83,17 @@ class RasterSource:
     self._declared = declared
     self._opened = functools.lru_cache(_MOST_OPEN)(self._open)
     self.bands = tuple(dict.fromkeys(x.band for x in layers))
-    self._steps = sorted({x.date for x in layers}, key=_order)
+    steps = {_order(x.date): x.date for x in layers}  # NaT differs from NaT.
+    self._steps = [steps[order] for order in sorted(steps)]
     self.dates = np.array(self._steps, 'datetime64[D]')
-    self._set_grid({x.path for x in layers if x.band != bands_lib.SCENE_CLASS})
+    grids = self._set_grid(
+      {x.path for x in layers if x.band != bands_lib.SCENE_CLASS}
+    )
     self._layers = {}
     for layer in layers:
       key = layer.band, _order(layer.date)
       self._layers.setdefault(key, []).append(layer)
+    self._check_copies(grids)
 
   def read(self, band: str, rows: slice, columns: slice) -> np.ndarray:
     """Reads a window of a band, [S, Y, X].
@@ -124,12 +124,49 @@ class RasterSource:
     raster, encodings = self._opened(layer.path)
     try:
       values = raster.read(layer.number, window=window)
+      known = self._known(raster, layer, window)
     except rasterio.errors.RasterioIOError as error:
       raise ValueError(f'{layer.path} cannot be read: {error}') from error
-    return values if classes else encodings(layer).decode(values)
+    if classes:
+      return np.where(known, values, 0)
+    return np.where(known, encodings(layer).decode(values), np.float32(np.nan))
+
+  def _known(self, raster, layer, window):
+    """Returns which pixels a file does not mask.
+
+    Its mask may be a band of alpha, a mask inside or beside the file, or its
+    nodata value, compared as GDAL does; the latter not where the user or a STAC
+    item declares another one.
+    """
+    masked_by = raster.mask_flag_enums[layer.number - 1]
+    other = self._declared.nodata is not None or layer.nodata is not None
+    if enums.MaskFlags.nodata in masked_by and other:
+      return True
+    if masked_by == [enums.MaskFlags.all_valid]:
+      return True
+    return raster.read_masks(layer.number, window=window) > 0
+
+  def _check_copies(self, grids):
+    """Checks that no two files of one grid are of one band and date.
+
+    Raises:
+      ValueError: names the two: which one counts is not known.
+    """
+    for (band, _), layers in self._layers.items():
+      seen = {}
+      for layer in layers:
+        grid = grids.get(layer.path)
+        other = seen.setdefault(grid, layer)
+        if grid and other is not layer:
+          when = '' if np.isnat(layer.date) else f' of {layer.date}'
+          raise ValueError(
+            f'{other.path} and {layer.path} both hold {band}{when} on one '
+            'grid; name the date of sensing in their names, such as '
+            'S2_20200115.tif, or move one away.'
+          )
 
   def _set_grid(self, paths):
-    """Adopts the grid and the layout of the finest file."""
+    """Adopts the grid and the layout of the finest file; returns all grids."""
     grids = []
     for path in sorted(paths):
       with _opening(path) as raster:
@@ -163,6 +200,7 @@ class RasterSource:
         len(grids),
         path,
       )
+    return {grid[1]: (grid[2].to_wkt(), *grid[3:5]) for grid in grids}
 
   def _open(self, path):
     """Returns a raster on the grid of the cube, and the encoding of a layer."""
@@ -178,13 +216,15 @@ class RasterSource:
         (x for x in (self._declared.nodata, stored) if x is not None),
         0 if dtype[0] in 'iu' else np.nan,
       )
+      # A mask of its own becomes a band of alpha; else outside is "missing".
+      masked = enums.MaskFlags.per_dataset in raster.mask_flag_enums[0]
       raster = vrt.WarpedVRT(
         raster,
         crs=self.crs,
         transform=self.transform,
         height=self.shape[0],
         width=self.shape[1],
-        nodata=outside,
+        **({'add_alpha': True} if masked else {'nodata': outside}),
       )
 
     def encoding(layer):
@@ -208,26 +248,26 @@ def layers_of_file(path: str | os.PathLike[str]) -> list[Layer]:
   with _opening(path) as raster:
     tags = raster.tags()
     described = [text or '' for text in raster.descriptions]
+    silent = (raster.scales[0], raster.offsets[0]) == (1, 0)
+  scale, offset = safe_product.encoding(path) if silent else (None, None)
   name = pathlib.Path(path).stem
   tag = next((tags[key] for key in _TAGS if key in tags), '')
-  dates = [date_of(name), date_of(tag.replace(':', '-'))]
+  found = [
+    dates.find(name),
+    dates.find(tag.replace(':', '-')),
+    dates.find_in_path(path),
+  ]
   if len(described) == 1 and not bands_lib.find(described[0]):
     described = [f'{described[0]} {name}']
   layers = []
   for i, text in enumerate(described):
     first, *_ = [
-      date for date in (date_of(text), *dates) if not np.isnat(date)
+      date for date in (dates.find(text), *found) if not np.isnat(date)
     ] or [np.datetime64('NaT', 'D')]
-    layers.append(Layer(str(path), i + 1, bands_lib.find(text), first))
+    layers.append(
+      Layer(str(path), i + 1, bands_lib.find(text), first, scale, offset)
+    )
   return layers
-
-
-def date_of(text: str) -> np.datetime64:
-  """Returns the first date in a text; the 1st for a month, NaT for none."""
-  if match := _DATE.search(text):
-    year, month, day = match.groups()
-    return np.datetime64(f'{year}-{month}-{day or "01"}', 'D')
-  return np.datetime64('NaT', 'D')
 
 
 def _order(date: np.datetime64) -> int:

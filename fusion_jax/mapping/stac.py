@@ -8,14 +8,17 @@ import os
 import pathlib
 
 import numpy as np
+from absl import logging
 
 from fusion_jax.data import bands as bands_lib
-from fusion_jax.mapping import raster_cubes
+from fusion_jax.data import dates
+from fusion_jax.mapping import cube_sources, raster_cubes
 
 # Roles of assets that hold no data, or data on a coarser grid.
 _NO_DATA_ROLES = {'thumbnail', 'overview', 'metadata', 'visual'}
 # If true, the values already contain the offset, though it is declared
 # (github.com/Element84/earth-search, issues 66 and 71).
+_BASELINE = 's2:processing_baseline'
 _APPLIED = ('earthsearch:boa_offset_applied', 'sentinel:boa_offset_applied')
 
 
@@ -47,10 +50,11 @@ def layers(path: str | os.PathLike[str]) -> list[raster_cubes.Layer]:
 def _of_item(item, path):
   properties = item.get('properties', {})
   text = properties.get('datetime') or properties.get('start_datetime') or ''
-  date = raster_cubes.date_of(text)
+  date = dates.find(text)
   if np.isnat(date):
     raise ValueError(f'{path}: the item {item.get("id")!r} has no datetime.')
   applied = any(properties.get(key) is True for key in _APPLIED)
+  implied = None if applied else _offset(item, path)
   item_layers, seen = [], set()
   for key, asset in item['assets'].items():
     if _NO_DATA_ROLES & set(asset.get('roles', ())):
@@ -63,16 +67,21 @@ def _of_item(item, path):
       continue
     seen.add(band)
     raster = {**asset, **described[0], **(asset.get('raster:bands') or [{}])[0]}
-    offset = raster.get('offset', raster.get('raster:offset'))
+    scale = _number(raster.get('scale', raster.get('raster:scale')))
+    offset = _number(raster.get('offset', raster.get('raster:offset')))
+    if applied:
+      offset = 0.0
+    elif offset is None and implied:
+      scale, offset = scale or 1 / cube_sources.COUNTS, implied
     item_layers.append(
       raster_cubes.Layer(
         _link(asset['href'], path),
         1,
         band,
         date,
-        raster.get('scale', raster.get('raster:scale')),
-        0.0 if applied else offset,
-        raster.get('nodata'),
+        scale,
+        offset,
+        _number(raster.get('nodata')),
       )
     )
   if not item_layers:
@@ -81,6 +90,37 @@ def _of_item(item, path):
       f'the name of a band; it has {sorted(item["assets"])}.'
     )
   return item_layers
+
+
+def _number(value):
+  """Returns a number, which may be spelled 'nan', 'inf' or '-inf'; or None."""
+  return None if value is None else float(value)
+
+
+def _offset(item, path):
+  """Returns the offset of reflectance that the baseline of an item implies.
+
+  Since baseline 04.00 values have 1000 more than reflectance x 10,000; archives
+  such as the Planetary Computer say it by the baseline alone.
+  """
+  baseline = str(item.get('properties', {}).get(_BASELINE, ''))
+  try:
+    newer = float(baseline or 0) >= 4
+  except ValueError as error:
+    raise ValueError(
+      f'{path}: {_BASELINE} of the item {item.get("id")!r} is {baseline!r}, no '
+      'processing baseline such as 05.09.'
+    ) from error
+  if not newer:
+    return None
+  logging.info(
+    '%s: the item %s is of processing baseline %s and declares no offset; 0.1 '
+    'is subtracted. If that was done before, pass --offset 0.',
+    path,
+    item.get('id'),
+    baseline,
+  )
+  return cube_sources.BASELINE_OFFSET
 
 
 def _name(key, described):

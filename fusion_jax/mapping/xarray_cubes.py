@@ -7,7 +7,9 @@ import rasterio
 import xarray as xr
 
 from fusion_jax.data import bands as bands_lib
+from fusion_jax.data import dates
 from fusion_jax.data.sources import netcdf
+from fusion_jax.mapping import crs as crs_lib
 from fusion_jax.mapping import cube_sources
 
 _AXES = {
@@ -16,7 +18,7 @@ _AXES = {
   'y': ('y', 'lat', 'latitude', 'northing'),
   'x': ('x', 'lon', 'longitude', 'easting'),
 }
-_MONTHS = 'month'
+_FIRST_DAY = 10_000_000  # Larger integers may be days such as 20200115.
 _TOLERANCE = 1e-3  # Largest deviation from an even grid, in pixels.
 
 
@@ -144,9 +146,9 @@ def _named(array, axis):
     names = array.attrs.get('long_name', ())
   names = [names] if isinstance(names, str) else list(names)
   return {
-    bands_lib.find(text): i
+    bands_lib.find(text.decode() if isinstance(text, bytes) else text): i
     for i, text in enumerate(names)
-    if isinstance(text, str)
+    if isinstance(text, (str, bytes))
   }
 
 
@@ -158,17 +160,12 @@ def _dates(data, axis, array, name):
   if axis not in data.coords:
     return np.full(count, 'NaT', 'datetime64[D]')
   values = data[axis].values
-  if values.dtype.kind == 'M':
-    return values.astype('datetime64[D]')
   if values.dtype.kind in 'iu' and values.min() >= 1 and values.max() <= 12:
     year = np.datetime64('2000-01', 'M')  # Only the month counts.
     return (year + (values.astype(int) - 1)).astype('datetime64[D]')
-  try:
-    return values.astype('datetime64[D]')
-  except (TypeError, ValueError) as error:
-    raise ValueError(
-      f'{name}: {axis!r} holds {values[:3]}, not dates.'
-    ) from error
+  if values.dtype.kind in 'iuf' and values.max() < _FIRST_DAY:
+    return np.full(count, 'NaT', 'datetime64[D]')  # Numbers of the steps.
+  return dates.read(values, f'{name}: {axis!r}')
 
 
 def _centres(data, axis, name):
@@ -178,28 +175,43 @@ def _centres(data, axis, name):
       f'{name} has no coordinates for its axis {axis!r}, so '
       'its place is unknown.'
     )
-  return data[axis].values.astype(np.float64)
+  return data[axis].values
+
+
+def _step(centres, name):
+  """Returns the step of evenly spaced centres [N], in any floating type."""
+  precision = 0.0
+  if centres.dtype.kind == 'f':
+    precision = float(np.spacing(np.abs(centres).max()))
+  centres = centres.astype(np.float64)
+  step = (centres[-1] - centres[0]) / max(len(centres) - 1, 1)
+  if not step:
+    raise ValueError(f'{name} has only one place; two or more are needed.')
+  regular = centres[0] + step * np.arange(len(centres))
+  deviation = np.abs(centres - regular).max()
+  if deviation > max(_TOLERANCE * abs(step), min(precision, abs(step) / 4)):
+    raise ValueError(
+      f'{name} is not evenly spaced: a step is {step:g}, and a place lies '
+      f'{deviation / abs(step):.2g} steps from where it should.'
+    )
+  return step
 
 
 def _transform(ys, xs, name):
   """Returns the affine transform of a grid of centres, north up."""
-  steps = []
-  for centres in (xs, ys):
-    step = (centres[-1] - centres[0]) / max(len(centres) - 1, 1)
-    regular = centres[0] + step * np.arange(len(centres))
-    if not step or np.abs(centres - regular).max() > _TOLERANCE * abs(step):
-      raise ValueError(
-        f'{name}: its coordinates are not evenly spaced, or there is only one.'
-      )
-    steps.append(step)
-  dx, dy = steps
+  dx = _step(xs, f'{name}: x')
+  dy = _step(ys, f'{name}: y')
   if dx < 0:
     raise ValueError(f'{name}: x runs from east to west; reverse it.')
-  return rasterio.Affine(dx, 0, xs[0] - dx / 2, 0, dy, ys[0] - dy / 2)
+  return rasterio.Affine(
+    dx, 0, float(xs[0]) - dx / 2, 0, dy, float(ys[0]) - dy / 2
+  )
 
 
 def _crs(data, array, axes, declared, name):
   """Returns the coordinate system, which may be stored in several places."""
+  if declared:
+    return crs_lib.parse(declared, '--crs')
   mapping = array.attrs.get('grid_mapping', array.encoding.get('grid_mapping'))
   places = [
     data.variables[key].attrs
@@ -207,17 +219,20 @@ def _crs(data, array, axes, declared, name):
     if key in data.variables
   ]
   for attrs in (*places, array.attrs, data.attrs):
-    for key in ('crs_wkt', 'spatial_ref', 'crs', 'proj:epsg', 'epsg'):
-      text = str(attrs.get(key, ''))
-      if text and not declared:
-        declared = f'EPSG:{text}' if text.isdigit() else text
-  if not declared and axes['y'].lower().startswith('lat'):
-    declared = 'EPSG:4326'
-  if not declared:
-    raise ValueError(
-      f'{name} names no coordinate system; pass one, such as --crs EPSG:32631.'
-    )
-  return rasterio.CRS.from_user_input(declared)
+    for key in crs_lib.KEYS:
+      if text := crs_lib.text(attrs.get(key)):
+        return crs_lib.parse(text, f'{name}: {key}')
+    if 'grid_mapping_name' in attrs:
+      return crs_lib.from_cf(attrs, name)
+  for key in crs_lib.KEYS:
+    if key in data.variables and not data.variables[key].ndim:
+      if text := crs_lib.text(data.variables[key].values.item()):
+        return crs_lib.parse(text, f'{name}: {key}')
+  if axes['y'].lower().startswith('lat'):
+    return rasterio.CRS.from_epsg(4326)
+  raise ValueError(
+    f'{name} names no coordinate system; pass one, such as --crs EPSG:32631.'
+  )
 
 
 def _encoding(array, declared, name):

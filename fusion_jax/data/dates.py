@@ -1,0 +1,97 @@
+"""Dates as files spell them."""
+
+import datetime
+import os
+import pathlib
+import re
+from typing import Any
+
+import numpy as np
+
+_DAY = r'((?:19|20)\d\d)[-_/]?(0[1-9]|1[0-2])(?:[-_/]?(0[1-9]|[12]\d|3[01]))?'
+_DATE = re.compile(rf'(?<!\d){_DAY}(?!\d)')
+# Sensing in names of products that begin with the date of processing.
+_SENSED = re.compile(rf'(?<=_V){_DAY}(?=T)')
+# Folders of years, months and days, as 2016/11/22.
+_FOLDERS = re.compile(
+  r'(?:^|/)((?:19|20)\d\d)/(0?[1-9]|1[0-2])(?:/(0?[1-9]|[12]\d|3[01]))?(?=/)'
+)
+_NONE = np.datetime64('NaT', 'D')
+
+
+def find(text: str) -> np.datetime64:
+  """Returns the date of sensing in a text, datetime64[D].
+
+  It is the first date, or the one after `_V` as in `..._V20160115T100608`; the
+  1st for a month; NaT if there is none.
+  """
+  match = _SENSED.search(text) or _DATE.search(text)
+  return _of(match) if match else _NONE
+
+
+def find_in_path(path: str | os.PathLike[str]) -> np.datetime64:
+  """Returns the date in a path, datetime64[D]; NaT if there is none.
+
+  The name of the file counts first, then those of its folders from the inmost
+  one, then folders of a year, a month and a day, as 2016/11/22/B02.jp2.
+  """
+  path = pathlib.Path(path)
+  for name in (path.stem, *(parent.name for parent in path.parents)):
+    date = find(name)
+    if not np.isnat(date):
+      return date
+  match = _FOLDERS.search(path.as_posix())
+  return _of(match) if match else _NONE
+
+
+def read(values: np.ndarray, name: str) -> np.ndarray:
+  """Returns the dates [S] of an axis of time, datetime64[D].
+
+  Args:
+    values: [S] of times, of calendars of their own (`cftime`), of text, or of
+      integers such as 20200115.
+    name: name of the file and of the axis, for messages.
+
+  Returns:
+    [S] datetime64[D]; NaT for missing times.
+
+  Raises:
+    ValueError: if these are no dates; shows the first.
+  """
+  values = np.asarray(values)
+  if values.dtype.kind == 'M':
+    return values.astype('datetime64[D]')
+  found = []
+  for value in values.ravel().tolist():
+    found.append(_date(value))
+    if np.isnat(found[-1]):
+      raise ValueError(
+        f'{name} holds {value!r}, which is no date; write dates such as '
+        '2020-01-15 or 20200115.'
+      )
+  return np.array(found, 'datetime64[D]')
+
+
+def _date(value: Any) -> np.datetime64:
+  """Returns one value as a date; NaT if it is none."""
+  if isinstance(value, bytes):
+    value = value.decode('utf-8', 'replace')
+  if isinstance(value, str) or type(value) is int:
+    return find(str(value).strip()) if len(str(value)) >= 8 else _NONE
+  if hasattr(value, 'year') and hasattr(value, 'day'):
+    try:
+      return np.datetime64(
+        datetime.date(value.year, value.month, value.day), 'D'
+      )
+    except ValueError:  # The 30th of a February, in a calendar of 360 days.
+      return _NONE
+  return _NONE
+
+
+def _of(match: re.Match[str]) -> np.datetime64:
+  """Returns the date of year, month and perhaps day; NaT for a 31 April."""
+  year, month, day = match.groups()
+  try:
+    return np.datetime64(datetime.date(int(year), int(month), int(day or 1)))
+  except ValueError:
+    return _NONE

@@ -1,0 +1,68 @@
+"""What a product of Sentinel-2, a folder `*.SAFE`, says of its values.
+
+Source: ESA, Sentinel-2 Products Specification Document, `MTD_MSIL2A.xml`.
+"""
+
+import functools
+import os
+import pathlib
+import re
+
+from absl import logging
+
+_METADATA = 'MTD_MSIL2A.xml'
+_OFFSETS = re.compile(r'<BOA_ADD_OFFSET[^>]*>\s*(-?\d+)\s*<')
+_QUANTIFICATION = re.compile(r'<BOA_QUANTIFICATION_VALUE[^>]*>\s*(\d+)\s*<')
+_BASELINE = re.compile(r'_N(\d\d)(\d\d)_')
+
+
+def encoding(
+  path: str | os.PathLike[str],
+) -> tuple[float, float] | tuple[None, None]:
+  """Returns scale and offset of reflectance of a file in a product.
+
+  Reflectance is value * scale + offset. From processing baseline 04.00 on, the
+  offset is -0.1; the metadata of the product state it.
+
+  Args:
+    path: path of a raster.
+
+  Returns:
+    (scale, offset), or (None, None) for a file of no product, or of one without
+    metadata; where its name tells of such a baseline, a warning says so.
+
+  Raises:
+    ValueError: if the bands of the product have several offsets.
+  """
+  for parent in pathlib.Path(path).parents:
+    if parent.suffix.upper() == '.SAFE':
+      return _of_product(parent)
+  return None, None
+
+
+@functools.lru_cache(1024)
+def _of_product(folder):
+  """Returns scale and offset of a product; see `encoding`."""
+  file = folder / _METADATA
+  if not file.exists():
+    baseline = _BASELINE.search(folder.name)
+    if baseline and int(baseline[1]) >= 4:
+      logging.warning(
+        '%s is of processing baseline %s.%s but has no %s, which tells its '
+        'offset: if it still has the one of its baseline, pass --offset -0.1.',
+        folder,
+        *baseline.groups(),
+        _METADATA,
+      )
+    return None, None
+  text = file.read_text('utf-8')
+  offsets = {int(offset) for offset in _OFFSETS.findall(text)} or {0}
+  quantification = _QUANTIFICATION.search(text)
+  if len(offsets) > 1 or not quantification:
+    raise ValueError(
+      f'{file} has the offsets {sorted(offsets)} and '
+      f'{"a" if quantification else "no"} quantification value; one of each is '
+      'expected. Pass --scale and --offset of reflectance.'
+    )
+  scale = 1 / int(quantification[1])
+  return scale, offsets.pop() * scale
