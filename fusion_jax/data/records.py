@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from array_record.python import array_record_data_source
+
+from fusion_jax.data import remote, shard_files
 
 # From the features of a record, {name: list of values}, to one field.
 _Decode = Callable[[Mapping[str, Any]], Any]
@@ -68,7 +69,9 @@ class Examples:
     """Opens a split.
 
     Args:
-      path: folder with `dataset_info.json`, `features.json` and the shards.
+      path: folder with `dataset_info.json`, `features.json` and the shards. In
+        a folder of `remote.open_folder` each shard is fetched when it is first
+        read.
       split: name of the split, such as 'train' or 'val'.
 
     Raises:
@@ -82,39 +85,77 @@ class Examples:
     self._decode = Decoder(self.path)
     self.fields = self._decode.fields
     names = _shard_names(info, split, len(lengths))
+    fetch = remote.shard_fetcher(self.path, names)
     missing = [name for name in names if not (self.path / name).exists()]
-    if missing:
+    if missing and fetch is None:
       raise FileNotFoundError(
         f'{self.path} lacks {len(missing)} of {len(names)} shards of '
         f'{split!r}, among them {missing[0]}; copy them, or prepare the '
         'data set again.'
       )
     try:
-      self._records = array_record_data_source.ArrayRecordDataSource(
-        [str(self.path / name) for name in names]
+      self._records = shard_files.ShardFiles(
+        [self.path / name for name in names], lengths, fetch
       )
     except RuntimeError as error:
       raise ValueError(
         f'A shard of {split!r} in {self.path} is damaged; copy it, or '
         f'prepare the data set again. {error}'
       ) from error
-    if len(self._records) != sum(lengths):
+    except ValueError as error:
       raise ValueError(
-        f'The shards of {split!r} in {self.path} hold {len(self._records)} '
-        f'examples, not the {sum(lengths)} of dataset_info.json; prepare '
-        'the data set again.'
-      )
+        f'The shards of {split!r} in {self.path} hold {error} of '
+        'dataset_info.json; prepare the data set again.'
+      ) from error
+
+  @property
+  def read_errors(self) -> Mapping[str, int]:
+    """Returns {name of a shard: number of its reads that failed so far}."""
+    return self._records.errors
 
   def __len__(self) -> int:
     """Returns the number of examples."""
     return len(self._records)
 
   def __getitem__(self, index: int) -> dict[str, Any]:
-    """Returns example number `index`, counted from 0."""
+    """Returns example number `index`, counted from 0.
+
+    Raises:
+      IndexError: if there is no such example.
+      shard_files.ReadError: if it cannot be read, after several tries.
+      remote.RemoteError: if its shard cannot be fetched.
+    """
     return self._decode(self._records[index])
 
   def __repr__(self) -> str:
     return f'Examples({str(self.path)!r}, {self.split!r})'
+
+
+def describe(
+  path: str | os.PathLike[str],
+) -> tuple[dict[str, int], dict[str, str]]:
+  """Reads what a data set consists of, without opening its shards.
+
+  Args:
+    path: folder of the data set.
+
+  Returns:
+    ({split: number of examples}, {field: how it is stored, as JSON text}).
+
+  Raises:
+    FileNotFoundError: if the folder holds no finished data set.
+  """
+  path = pathlib.Path(path)
+  info = _read_json(path / 'dataset_info.json')
+  features = _read_json(path / 'features.json')
+  sizes = {s['name']: s.get('shardLengths', []) for s in info['splits']}
+  return (
+    {split: sum(map(int, lengths)) for split, lengths in sizes.items()},
+    {
+      name: json.dumps(feature, sort_keys=True)
+      for name, feature in _flat_features(features)
+    },
+  )
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
@@ -154,15 +195,10 @@ def _shard_names(info: Mapping[str, Any], split: str, total: int) -> list[str]:
   ]
 
 
-def _layout(
-  features: Mapping[str, Any], prefix: str = ''
-) -> Iterator[tuple[str, _Decode]]:
+def _layout(features: Mapping[str, Any]) -> Iterator[tuple[str, _Decode]]:
   """Yields every field of `features.json` with its decoder."""
-  for name, feature in features['featuresDict']['features'].items():
-    path = prefix + name
-    if 'featuresDict' in feature:
-      yield from _layout(feature, f'{path}/')
-    elif 'text' in feature:
+  for path, feature in _flat_features(features):
+    if 'text' in feature:
       yield path, _text_decoder(path)
     elif feature.get('tensor', {}).get('encoding') == 'bytes':
       yield path, _tensor_decoder(path, feature['tensor'])
@@ -171,6 +207,17 @@ def _layout(
         f'Field {path} is stored as {feature}; this reader knows text and '
         'Tensor(..., encoding="bytes").'
       )
+
+
+def _flat_features(
+  features: Mapping[str, Any], prefix: str = ''
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+  """Yields every field of `features.json` with what is stored about it."""
+  for name, feature in features['featuresDict']['features'].items():
+    if 'featuresDict' in feature:
+      yield from _flat_features(feature, f'{prefix}{name}/')
+    else:
+      yield prefix + name, feature
 
 
 def _text_decoder(name: str) -> _Decode:
