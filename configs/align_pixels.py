@@ -50,6 +50,7 @@ DATA = {
       name='simulated_pixels',
       dir='',
       prepare=dict(seed=0, splits=dict(train=6_000, val=512, test=2_000)),
+      **common.ONE_SET,
     ),
     remember=True,
     labels=('land_cover', 'land_use', 'crops', 'eunis', 'bioregion'),
@@ -63,7 +64,7 @@ DATA = {
     ),
   ),
   'sen4map': dict(
-    data=dict(name='sen4map', dir='', prepare={}),
+    data=dict(name='sen4map', dir='', prepare={}, **common.ONE_SET),
     remember=False,
     labels=('land_cover',),
     evals=dict(
@@ -211,8 +212,8 @@ def _align(config, args, run, data):
   config.evals.prompts = {label: f'prompts/{label}.npz' for label in labels}
   config.evals.update(data['evals'])
   config.checkpoint = dict(
+    common.CHECKPOINT,
     every=run['eval_every'],
-    keep=2,
     best=f'val/zero_shot/{labels[0]}',
     best_mode='max',
   )
@@ -232,5 +233,8 @@ def _classify(config, args, run):
     kind=args.augment or 'none', per_sample=run['per_sample']
   )
   config.checkpoint = dict(
-    every=config.evals.every, keep=2, best='val/accuracy', best_mode='max'
+    common.CHECKPOINT,
+    every=config.evals.every,
+    best='val/accuracy',
+    best_mode='max',
   )

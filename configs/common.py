@@ -23,6 +23,26 @@ SAMPLES = dict(
 )
 TOKEN_EARTH = dict(seed=0, image_size=72, splits=dict(train=2_000, val=64))
 
+# Where the data of a run are. `dir` names one data set, a folder or a URL;
+# `parts` names several and their weights instead, {name: dict(dir, weight)}.
+# The shards of a URL are kept in the folder `remote.cache` on a disk of each
+# machine, which may take cache_gb, in 10^9 bytes. Training reads every shard,
+# so it needs the room of the whole set. A request without success for
+# timeout_s, of checkpoint.mirror too, ends the run.
+ONE_SET = dict(parts={}, remote=dict(cache='', cache_gb=0.0, timeout_s=300.0))
+# TerraMesh's two parts, each prepared by itself (`prepare terramesh --subset`),
+# and their shares of the examples that are seen.
+TERRAMESH = dict(name='terramesh', dir='', prepare={}, **ONE_SET)
+TERRAMESH_PARTS = TERRAMESH | dict(
+  parts=dict(
+    ssl4eos12=dict(dir='', weight=0.8), majortom=dict(dir='', weight=0.2)
+  )
+)
+# Of the checkpoints: how many of the latest are kept, and a URL, gs:// or s3://,
+# that gets a copy of each and from which a run in an empty work directory goes
+# on; '' for none.
+CHECKPOINT = dict(keep=2, mirror='')
+
 
 def parse(arg: str, **defaults: Any) -> Any:
   """Reads 'size=base,data=terramesh' into an attribute dict.

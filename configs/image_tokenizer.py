@@ -51,13 +51,22 @@ CLASS_LEVELS = (7, 5, 5, 5, 5)
 
 DATA = {
   'simulated': dict(
-    name='simulated', dir='', holdout='split', prepare=common.TOKEN_EARTH
+    name='simulated',
+    dir='',
+    holdout='split',
+    prepare=common.TOKEN_EARTH,
+    **common.ONE_SET,
   ),
   # Five scenes are too few to set any aside.
   'samples': dict(
-    name='samples', dir='', holdout='east', prepare=common.SAMPLES
+    name='samples',
+    dir='',
+    holdout='east',
+    prepare=common.SAMPLES,
+    **common.ONE_SET,
   ),
-  'terramesh': dict(name='terramesh', dir='', holdout='split', prepare=dict()),
+  'terramesh': dict(common.TERRAMESH, holdout='split'),
+  'terramesh_parts': dict(common.TERRAMESH_PARTS, holdout='split'),
 }
 
 # Recorded in the published weights: crop (224 or 256), batch, betas, clipping,
@@ -153,9 +162,8 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.ema_decay = run['ema_decay']
   config.mesh = dict(fsdp=1)
   metric = 'eval/miou' if classes else 'eval/psnr_db'
-  config.checkpoint = dict(
-    every=run['eval_every'], keep=2, best=metric, best_mode='max'
-  )
+  config.checkpoint = dict(common.CHECKPOINT, every=run['eval_every'])
+  config.checkpoint.update(best=metric, best_mode='max')
   config.evals = dict(
     every=run['eval_every'],
     num_examples=64,

@@ -15,6 +15,13 @@ r"""Pretrains the masked encoder-decoder (fusion paper, Sec. 3.3, Table 1).
       --config.data.dir=$DATA --workdir $OUT
       The paper's run: 78,124 steps of 512 examples, 10.24 B tokens; from
       TerraMind's weights with --config.init_from=DIR, a converted backbone.
+  python -m fusion_jax.main \
+      --config configs/pretrain.py:size=base,data=terramesh_parts \
+      --config.data.parts.ssl4eos12.dir=$A --config.data.parts.majortom.dir=$B
+      The same on a mixture of TerraMesh's two parts, 0.8 and 0.2. Each has an
+      order of its own and comes as often as its weight says; values are
+      standardised and binned by the statistics of the mixture. Validation is
+      over both parts (val/loss) and of each (val/majortom/loss).
 
 What the paper leaves open or gets wrong is decided here, each with its reason:
 alphas, `num_steps`, `peak_lr`, `warmup_steps`, `emd_weight` and `word_dropout`
@@ -123,28 +130,29 @@ RARE_COORDS = {
 # work directory.
 # `tokens` are what codes may be stored of. Of a converted backbone
 # (config.init_from), `new` is what it lacks.
+TERRAMESH = dict(
+  modalities=IMAGE | TOKENISED | COORDS | WEATHER,
+  tokens={},
+  new=tuple(WEATHER),
+  generate=('t2m_hourly',),
+)
 DATA = {
   'simulated': dict(
-    data=dict(name='simulated', dir='', prepare={}),
+    data=dict(name='simulated', dir='', prepare={}, **common.ONE_SET),
     modalities=IMAGE | RARE_COORDS | {'t2m_hourly': ANY},
     tokens=TOKENISED,
     new=('t2m_hourly',),
     generate=('t2m_hourly',),
   ),
   'samples': dict(
-    data=dict(name='samples', dir='', prepare=common.SAMPLES),
+    data=dict(name='samples', dir='', prepare=common.SAMPLES, **common.ONE_SET),
     modalities=IMAGE | COORDS | WEATHER,
     tokens={name: ANY for name in TOKENISED if 'grd' not in name},
     new=tuple(WEATHER),
     generate=(),
   ),
-  'terramesh': dict(
-    data=dict(name='terramesh', dir='', prepare=dict()),
-    modalities=IMAGE | TOKENISED | COORDS | WEATHER,
-    tokens={},
-    new=tuple(WEATHER),
-    generate=('t2m_hourly',),
-  ),
+  'terramesh': dict(TERRAMESH, data=common.TERRAMESH),
+  'terramesh_parts': dict(TERRAMESH, data=common.TERRAMESH_PARTS),
 }
 
 EARTH = dict(seed=0, image_size=72, images=('S2L2A',), compression='zstd:1')
@@ -277,9 +285,8 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   )
   config.ema_decay = 0.0  # 0: none.
   config.mesh = dict(fsdp=1)
-  config.checkpoint = dict(
-    every=run['eval_every'], keep=2, best='val/loss', best_mode='min'
-  )
+  config.checkpoint = dict(common.CHECKPOINT, every=run['eval_every'])
+  config.checkpoint.update(best='val/loss', best_mode='min')
   config.evals = dict(
     every=run['eval_every'],
     generate=data['generate'],

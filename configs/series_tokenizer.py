@@ -162,7 +162,9 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   # tokenizer several times, and channels fall silent.
   config.loss = dict(commitment=0.1)
   config.vary = data['vary']
-  config.data = dict(name='series', dir='', prepare=data['prepare'])
+  config.data = dict(
+    name='series', dir='', prepare=data['prepare'], **common.ONE_SET
+  )
   config.optimizer = dict(
     peak_lr=4e-3,
     min_lr=0.0,
@@ -177,7 +179,9 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   )
   config.ema_decay = 0.0  # 0: none.
   config.mesh = dict(fsdp=1)
-  config.checkpoint = dict(every=2_000, keep=2, best='', best_mode='min')
+  config.checkpoint = dict(
+    common.CHECKPOINT, every=2_000, best='', best_mode='min'
+  )
   # Table 1: 500 bins over the paper's 93 K; another unit has other bounds.
   config.evals = dict(
     every=1_000,

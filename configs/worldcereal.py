@@ -69,7 +69,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.model = MODEL
   config.scaling = 'range'  # Spreads dark pixels more than 'published'.
   config.missing_bands = data['missing_bands']
-  config.data = dict(name='worldcereal', dir='', prepare={})
+  config.data = dict(name='worldcereal', dir='', prepare={}, **common.ONE_SET)
   config.remember = True  # Keep scaled examples in memory.
   config.label = data['label']
   config.setting = 'monthly'
@@ -81,7 +81,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.evals = dict(every=400, batch_size=64, split='val')
   config.log_every = 50
   config.checkpoint = dict(
-    every=400, keep=2, best='val/accuracy', best_mode='max'
+    common.CHECKPOINT, every=400, best='val/accuracy', best_mode='max'
   )
   if args.smoke:
     config.update(

@@ -17,12 +17,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 from absl import logging
-from jax.experimental import multihost_utils
 
 from fusion_jax import datasets
-from fusion_jax.assembly import upgrade, warm_start
+from fusion_jax.assembly import data_folder, upgrade, warm_start
+from fusion_jax.data import storage
 from fusion_jax.evals import (
   alignment,
   pretraining,
@@ -41,6 +40,7 @@ from fusion_jax.train import (
   agreement,
   checkpoint,
   loop,
+  mirror,
   optim,
   retention,
   sharding,
@@ -67,12 +67,11 @@ TASKS: dict[
   ),
 }
 
+# Tasks that train on mixtures of data sets.
+_MIXED = ('pretrain', 'image_tokenizer')
+
 # Tasks whose models have a few million parameters: no device needs a part.
 _WHOLE = ('align_pixels', 'classify_pixels', 'series_tokenizer')
-
-
-class PreparationError(ValueError):
-  """Another process of the run could not prepare the data."""
 
 
 def run(
@@ -90,19 +89,37 @@ def run(
   Raises:
     ValueError: if there is no such task, the processes of the run differ,
       another run uses the work directory, the batch does not divide over the
-      devices, the run began with other data, or as `prepare_data`.
+      devices, the run began with other data, the task takes no parts, or as
+      `prepare_data`.
+    storage.RemoteError: if a URL of the data or of `config.checkpoint.mirror`
+      does not answer.
     FloatingPointError: if the loss is not finite.
   """
+  if storage.is_url(workdir):
+    raise ValueError(
+      f'--workdir={workdir} is a URL. A run writes to a file system, which has '
+      'locks; name a local folder, and the URL in config.checkpoint.mirror.'
+    )
   agreement.check(config.to_dict(), workdir)
   if config.task not in TASKS:
     raise ValueError(
       f'config.task={config.task!r} is not one of {sorted(TASKS)}.'
     )
   config = upgrade.upgrade(config)
+  if config.data.parts and config.task not in _MIXED:
+    raise ValueError(
+      f'config.data.parts={sorted(config.data.parts)}: the task '
+      f'{config.task!r} reads one data set; name it in config.data.dir.'
+    )
   settings = loop_settings(config)
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
-  with workdir_lib.hold(workdir):
+  with (
+    workdir_lib.hold(workdir),
+    mirror.mirrored(
+      workdir, config.checkpoint.mirror, config.data.remote.timeout_s
+    ),
+  ):
     return _run(config, settings, workdir)
 
 
@@ -196,6 +213,10 @@ def prepare_data(
 ) -> tuple[pathlib.Path, Callable[[Example], Any] | None]:
   """Makes the data set of a run where it is not there yet.
 
+  A data set that is named by a URL is read through `data.remote.cache`. The
+  folder `mixture` of the work directory describes what `data.parts`, {name:
+  {dir, weight}}, are together.
+
   Args:
     data: section `data` of a configuration.
     workdir: work directory of the run; gets the data set if `data.dir` is ''.
@@ -206,9 +227,15 @@ def prepare_data(
 
   Raises:
     ValueError: if the data set is an archive that is not prepared yet: a run
-      does not prepare archives; or if the data set cannot be made, which in
-      all processes but the first is a `PreparationError`.
+      does not prepare archives; if the parts of a mixture do not fit together;
+      or if the data set cannot be made, which in all processes but the first
+      is a `data_folder.PreparationError`.
+    storage.RemoteError: if a URL does not answer or holds no data set.
   """
+  if data.parts:
+    return data_folder.open_parts(data, workdir), None
+  if storage.is_url(data.dir):
+    return data_folder.open_url(data, data.dir), None
   is_archive = data.name == 'terramesh' or not data.prepare
   if is_archive and not data.dir:
     raise ValueError(
@@ -217,7 +244,12 @@ def prepare_data(
     )
   path = pathlib.Path(data.dir or workdir / 'data')
   if not is_archive:
-    _prepare_once(data, path)
+    data_folder.once(
+      lambda: datasets.prepare(
+        datasets.from_fields(data.name, data.prepare.to_dict()), path
+      ),
+      path,
+    )
   if data.name != 'simulated':
     return path, None
   from fusion_jax import simulation
@@ -233,24 +265,6 @@ def prepare_data(
     return earth.oracle(split, int(index))
 
   return path, oracle
-
-
-def _prepare_once(data: Config, path: pathlib.Path) -> None:
-  """Prepares in process 0; the others wait, and stop if it fails."""
-  failure = None
-  if jax.process_index() == 0:
-    try:
-      recipe = datasets.from_fields(data.name, data.prepare.to_dict())
-      datasets.prepare(recipe, path)
-    except Exception as error:  # Whatever it is, nobody is to wait for ever.
-      failure = error
-  failed = failure is not None
-  if jax.process_count() > 1:
-    failed = bool(multihost_utils.broadcast_one_to_all(np.array(failed)))
-  if failed:
-    raise failure or PreparationError(
-      f'Process 0 could not prepare {path}; its log says why.'
-    )
 
 
 def keep_for_use(

@@ -54,6 +54,16 @@ _FIRST_LAYER = Added(
   'model.factored_first_layer', 'auto', 'factors the first layer on CPU'
 )
 
+_ONE_LOCAL_SET = (
+  Added('data.parts', {}, 'trains on one data set'),
+  Added(
+    'data.remote',
+    {'cache': '', 'cache_gb': 0.0, 'timeout_s': 300.0},
+    'has no effect without a URL',
+  ),
+  Added('checkpoint.mirror', '', 'copies the checkpoints nowhere'),
+)
+
 # Steps of every task, oldest first. The section `model` of image tokenizers is
 # left as stored: the fingerprint of stored codes is computed from it.
 STEPS: Mapping[str, tuple[Added | Refused, ...]] = {
@@ -69,6 +79,7 @@ STEPS: Mapping[str, tuple[Added | Refused, ...]] = {
     Added('series_codes', (), 'reads every series as binned values'),
     Added('num_series_codes', 4_096, 'has no effect without series_codes'),
     Added('model.remat', False, 'keeps what every layer computes'),
+    *_ONE_LOCAL_SET,
   ),
   'image_tokenizer': (
     Refused(
@@ -77,9 +88,11 @@ STEPS: Mapping[str, tuple[Added | Refused, ...]] = {
       'configs/image_tokenizer.py:modality=DEM.',
     ),
     Added('spread_weight', 0.0, 'does not spread the latents over the codes'),
+    *_ONE_LOCAL_SET,
   ),
   'series_tokenizer': (
     Added('model.latent_scale', 1.0, 'does not scale the latents'),
+    *_ONE_LOCAL_SET,
   ),
   'align_pixels': (
     Added('evals.split', 'val', 'judges on the validation split'),
@@ -90,11 +103,13 @@ STEPS: Mapping[str, tuple[Added | Refused, ...]] = {
     Added('evals.scenicness', '', 'predicts no scenicness'),
     Added('remember', False, 'scales the examples anew in every epoch'),
     _FIRST_LAYER,
+    *_ONE_LOCAL_SET,
   ),
   'classify_pixels': (
     Added('evals.split', 'val', 'judges on the validation split'),
     Added('remember', False, 'scales the examples anew in every epoch'),
     _FIRST_LAYER,
+    *_ONE_LOCAL_SET,
   ),
   'encoder': (),
   'clip': (),

@@ -6,6 +6,7 @@ valid for any number of processes.
 """
 
 import os
+import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -15,21 +16,23 @@ import numpy as np
 from absl import logging
 
 from fusion_jax import modalities
-from fusion_jax.data import records
+from fusion_jax.data import mixtures, records
 from fusion_jax.types import Example, Source
 
 Transform = grain.transforms.Map | grain.transforms.RandomMap
+Opened = records.Examples | mixtures.Mixture
 
 
 def open_source(
   path: str | os.PathLike[str],
   split: str,
   selected: Sequence[modalities.Modality] = (),
-) -> records.Examples:
+) -> Opened:
   """Opens the examples of one split of a data set.
 
   Args:
-    path: folder of a data set that `prepare` wrote.
+    path: folder of a data set that `prepare` wrote, of a mixture that
+      `mixture_folders.write` wrote, or of `remote.open_folder`.
     split: name of the split, 'train' or 'val'.
     selected: modalities that the examples must have. Tokenised images may be
       missing, with a warning.
@@ -42,7 +45,10 @@ def open_source(
     ValueError: if there is no such split, or if the data set does not have
       what `selected` needs; the message lists what it has.
   """
-  source = records.Examples(path, split)
+  if (pathlib.Path(path) / mixtures.FILE).exists():
+    source = mixtures.open_split(path, split)
+  else:
+    source = records.Examples(path, split)
   missing = [
     m.name
     for m in selected
@@ -85,7 +91,8 @@ def train_batches(
   The iterator can be resumed at any batch.
 
   Args:
-    source: examples of the training split.
+    source: examples of the training split. The parts of a mixture come in the
+      shares of their weights.
     transforms: Grain maps and random maps, in the order in which they are
       applied.
     batch_size: number of examples in a batch, over all processes.
@@ -107,7 +114,10 @@ def train_batches(
   share = _share(batch_size, process_index, process_count)
   if not len(source):
     raise ValueError(f'{source} has no examples; prepare the data set again.')
-  examples = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
+  if isinstance(source, mixtures.Mixture):
+    examples = source.ordered(seed)
+  else:
+    examples = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
   examples = apply(examples, transforms)
   return _batches(examples, share, num_threads, prefetch)
 

@@ -1,7 +1,7 @@
 """Recipes of archives of images: TerraMesh, and folders of GeoTIFFs."""
 
 import dataclasses
-from typing import TYPE_CHECKING, ClassVar, cast, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, cast, get_args
 
 from fusion_jax import extras
 from fusion_jax.data import readers
@@ -9,6 +9,10 @@ from fusion_jax.datasets import gridded_weather, recipe
 
 if TYPE_CHECKING:
   from fusion_jax.data.sources import samples, terramesh
+
+
+# TerraMesh's parts, as the names of its tars begin; '' for both.
+Subset = Literal['', 'majortom', 'ssl4eos12']
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,6 +58,8 @@ class TerraMesh(gridded_weather.GriddedWeather):
     source: Folder that holds train/ and val/, and in them a folder of tars
       for each modality.
     images: Image modalities to read (default: all that have a folder).
+    subset: Part to read, by the names of its tars, to train on a mixture of
+      both (default: both).
     compression: Compression of the records; zstd:1 takes half the space and
       reads a third slower.
   """
@@ -62,12 +68,17 @@ class TerraMesh(gridded_weather.GriddedWeather):
 
   source: str
   images: tuple[recipe.ImageName, ...] = ()
+  subset: Subset = ''
   compression: str = 'uncompressed'
 
   def __post_init__(self) -> None:
     recipe.normalize_paths(self, 'source')
     recipe.normalize_set(self, 'images')
     recipe.check_choices(self, 'images', get_args(recipe.ImageName))
+    if self.subset not in get_args(Subset):
+      raise ValueError(
+        f'subset={self.subset!r} is not one of {get_args(Subset)}.'
+      )
     self.check_weather()
     recipe.check_compression(self)
 
@@ -76,7 +87,9 @@ class TerraMesh(gridded_weather.GriddedWeather):
     recipe.check_folder(self, 'source', 'train/ and val/')
     with extras.needed('terramesh', 'Reading TerraMesh'):
       from fusion_jax.data.sources import terramesh
-    return _join(self, terramesh.TerraMesh(self.source, self.images))
+    return _join(
+      self, terramesh.TerraMesh(self.source, self.images, subset=self.subset)
+    )
 
 
 def _join(

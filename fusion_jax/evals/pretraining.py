@@ -56,7 +56,7 @@ class Pretraining:
     self._simulated = oracle is not None
     _check(task, config.evals)
     self._validation = validation.Validation(
-      task, lambda: task.batches('val'), place=place
+      task, task.validation(), place=place
     )
     self._generations = {
       target: self._generation(target, oracle, place)
@@ -162,6 +162,11 @@ class Pretraining:
       if name.startswith('val/loss/')
     ]
     rows.append(('mean', tables.number(last['val/loss'])))
+    rows += [
+      (f'mean, of {part}', tables.number(last[f'val/{part}/loss']))
+      for part in self._config.data.parts
+      if f'val/{part}/loss' in last
+    ]
     return 'Learning', [
       tables.markdown(('modality', 'validation loss (nats)'), rows),
       picture,

@@ -1,6 +1,6 @@
 """Loss of every modality over a whole split, which any mesh gives alike."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -13,6 +13,8 @@ from fusion_jax.types import Batch
 # Function from this process's share of a batch, [B / process_count, ...], to
 # a dict of global arrays [B, ...].
 Place = Callable[[Batch], Any]
+# Function without arguments that starts a pass over batches.
+Passes = Callable[[], Iterable[Batch]]
 
 
 class Validation:
@@ -25,7 +27,7 @@ class Validation:
   def __init__(
     self,
     task: task_lib.Objective,
-    batches: Callable[[], Iterable[Batch]],
+    batches: Passes | Mapping[str, Passes],
     *,
     place: Place = jax.device_put,
     prefix: str = 'val',
@@ -36,12 +38,13 @@ class Validation:
       task: task whose `weigh` and `loss` are called. Its losses are the
         metrics called 'loss/<modality>'.
       batches: function without arguments that returns one pass over the split,
-        this process's share of each batch. Tokens of examples that only fill
-        the last batch up are padding.
+        this process's share of each batch; or {name of a part: such a
+        function}. Tokens of examples that only fill the last batch up are
+        padding.
       place: function from such a share to global arrays.
       prefix: start of the metric paths.
     """
-    self._batches = batches
+    self._batches = batches if isinstance(batches, Mapping) else {'': batches}
     self._place = place
     self._prefix = prefix
     self._metrics = jax.jit(
@@ -60,25 +63,45 @@ class Validation:
       step: number of steps done; not used.
 
     Returns:
-      {path: mean} of every metric, and the mean of all modalities' losses.
+      {path: mean} of every metric, and the mean of all modalities' losses, as
+      'val/...' over all parts and, if there are several, as 'val/<part>/...'.
+      Over all parts every target counts the same, whatever their weights in
+      training.
     """
     del step
     totals: dict[str, Any] = {}
-    for batch in self._batches():
+    values: dict[str, float] = {}
+    for part, batches in self._batches.items():
+      sums = self._sums(state, batches())
+      for name, pair in sums.items():
+        totals[name] = totals.get(name, 0) + pair
+      if len(self._batches) > 1:
+        values |= _means(sums, f'{self._prefix}/{part}')
+    return values | _means(totals, self._prefix)
+
+  def _sums(
+    self, state: state_lib.TrainState, batches: Iterable[Batch]
+  ) -> dict[str, Any]:
+    """Returns {metric: [2] sum and count} over some batches."""
+    totals: dict[str, Any] = {}
+    for batch in batches:
       metrics = jax.device_get(
         self._metrics(state.eval_params, state.extra, self._place(batch))
       )
       for name, pair in metrics.items():
         totals[name] = totals.get(name, 0) + np.asarray(pair, np.float64)
-    means = {
-      name: total / count
-      for name, (total, count) in totals.items()
-      if count > 0
-    }
-    # As in training: over all modalities, also those without a target.
-    losses = [name for name in totals if name.startswith('loss/')]
-    mean = sum(means.get(name, 0) for name in losses) / max(1, len(losses))
-    return {
-      f'{self._prefix}/{name}': value
-      for name, value in (means | {'loss': mean}).items()
-    }
+    return totals
+
+
+def _means(totals: Mapping[str, Any], prefix: str) -> dict[str, float]:
+  """Returns {path: mean} of sums and counts, and the mean of all losses."""
+  means = {
+    name: total / count for name, (total, count) in totals.items() if count > 0
+  }
+  # As in training: over all modalities, also those without a target.
+  losses = [name for name in totals if name.startswith('loss/')]
+  mean = sum(means.get(name, 0) for name in losses) / max(1, len(losses))
+  return {
+    f'{prefix}/{name}': value
+    for name, value in (means | {'loss': mean}).items()
+  }

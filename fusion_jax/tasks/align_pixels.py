@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from fusion_jax.assembly import pixel_encoder as assembly_lib
-from fusion_jax.data import labels, normalize, pipelines, records
+from fusion_jax.data import labels, normalize, pipelines
 from fusion_jax.data.transforms import pixels as pixel_transforms
 from fusion_jax.data.transforms import steps as steps_lib
 from fusion_jax.models import pixel_costs, pixel_encoder
@@ -236,7 +236,7 @@ class AlignPixels:
     """Returns the logarithm of the factor of cosines at the start."""
     return math.log(1 / self._config.loss.temperature)
 
-  def source(self, split: str) -> records.Examples:
+  def source(self, split: str) -> pipelines.Opened:
     """Returns the examples of a split."""
     return pipelines.open_source(self.data_dir, split)
 

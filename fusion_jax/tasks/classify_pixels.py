@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from fusion_jax.assembly import pixel_encoder as assembly_lib
-from fusion_jax.data import labels, normalize, pipelines, records
+from fusion_jax.data import labels, normalize, pipelines
 from fusion_jax.data.transforms import pixels as pixel_transforms
 from fusion_jax.data.transforms import steps as steps_lib
 from fusion_jax.models import pixel_costs, pixel_encoder
@@ -198,7 +198,7 @@ class ClassifyPixels:
     )
     return cast(jax.Array, logits)
 
-  def source(self, split: str) -> records.Examples:
+  def source(self, split: str) -> pipelines.Opened:
     """Returns the examples of a split.
 
     Raises:

@@ -22,7 +22,15 @@ from fusion_jax.data.transforms import image_tokenizer as tile_transforms
 from fusion_jax.data.transforms import tiles as tile_sources
 from fusion_jax.models import image_tokenizer, tokenizer_costs
 from fusion_jax.ops import noise as noise_ops
-from fusion_jax.types import Array, Batch, Config, Key, Metrics, Params
+from fusion_jax.types import (
+  Array,
+  Batch,
+  Config,
+  Key,
+  Metrics,
+  Params,
+  Source,
+)
 
 _HOLDOUTS = ('split', 'east')
 _STARTS, _FLIPS = ('random', 'data'), ('none', 'mirror', 'all')
@@ -61,7 +69,9 @@ class ImageTokenizer:
     self.model = self.assembly.model
     self._shares = noise_ops.signal_shares()
     self._classes = self.assembly.is_classes
-    _check('data.holdout', config.data.holdout, _HOLDOUTS)
+    # The east is held out of the joined splits of one data set.
+    holdouts = _HOLDOUTS[:1] if config.data.parts else _HOLDOUTS
+    _check('data.holdout', config.data.holdout, holdouts)
     _check('start', config.start, _STARTS)
 
   @property
@@ -216,7 +226,7 @@ class ImageTokenizer:
       tile_transforms.DrawNoise(noise_ops.NUM_LEVELS, config.last_share),
       tile_transforms.Keep(('image', 'present', 'step', 'noise')),
     ]
-    source = tile_sources.Having(self.source('train'), self.modality.field)
+    source = tile_sources.having(self.source('train'), self.modality.field)
     return pipelines.train_batches(
       source, steps, batch_size=config.batch_size, seed=config.seed
     )
@@ -247,7 +257,7 @@ class ImageTokenizer:
       tiles, steps, batch_size=config.evals.batch_size, seed=config.seed
     )
 
-  def source(self, split: str) -> tile_sources.Joined:
+  def source(self, split: str) -> Source:
     """Returns the examples of a split.
 
     Where the east of every scene is held out, these are the examples of both
@@ -267,7 +277,7 @@ class ImageTokenizer:
         f'its fields are {sorted(sources[0].fields)}. Train another modality, '
         'or prepare the data with it.'
       )
-    return tile_sources.Joined(*sources)
+    return tile_sources.Joined(*sources) if east else sources[0]
 
   def flops(self, batch: Batch) -> float:
     """Returns the model FLOPs of a training step on a batch."""

@@ -5,7 +5,7 @@ differ is decided in configs/pretrain.py.
 """
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import grain
@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from fusion_jax.assembly import backbone as assembly_lib
-from fusion_jax.data import pipelines, records
+from fusion_jax.data import mixtures, pipelines
 from fusion_jax.data.transforms import pretrain as pretrain_transforms
 from fusion_jax.data.transforms import stored_codes
 from fusion_jax.models import costs, series_codes
@@ -24,6 +24,7 @@ from fusion_jax.types import (
   Key,
   Metrics,
   Params,
+  Source,
   Statistics,
 )
 
@@ -171,8 +172,10 @@ class Pretrain:
     }
     return loss, (metrics, extra)
 
-  def source(self, split: str) -> records.Examples:
+  def source(self, split: str) -> pipelines.Opened:
     """Returns the examples of a split, such as 'train' or 'val'.
+
+    Of a mixture these are the examples of all parts.
 
     Raises:
       ValueError: if the data set holds codes of other tokenizers.
@@ -188,8 +191,25 @@ class Pretrain:
         example once, cropped at the centre and always with the same tokens
         hidden, see `pipelines.eval_batches`.
     """
+    return self._batches(self.source(split), train=split == 'train')
+
+  def validation(self) -> dict[str, Callable[[], Iterable[Batch]]]:
+    """Returns what gives one pass over the validation split.
+
+    Returns:
+      {name of a part of a mixture: function without arguments to batches as
+      `batches` gives them}; the name is '' where the data are no mixture.
+    """
+    source = self.source('val')
+    parts = source.parts if isinstance(source, mixtures.Mixture) else None
+    return {
+      name: lambda part=part: self._batches(part, train=False)
+      for name, part in (parts or {'': source}).items()
+    }
+
+  def _batches(self, source: Source, *, train: bool) -> grain.DatasetIterator:
+    """Returns batches of this process's share of a source, see `batches`."""
     config, assembly = self._config, self.assembly
-    train = split == 'train'
     steps = (
       stored_codes.StoredCodes(assembly.codes),
       *pretrain_transforms.pretraining(
@@ -207,7 +227,7 @@ class Pretrain:
     )
     batches = pipelines.train_batches if train else pipelines.eval_batches
     return batches(
-      self.source(split), steps, batch_size=config.batch_size, seed=config.seed
+      source, steps, batch_size=config.batch_size, seed=config.seed
     )
 
   def flops(self, batch: Batch) -> float:

@@ -45,16 +45,22 @@ class TerraMesh:
     root: folder that holds `train` and `val`.
     images: modalities to read; by default all that have a folder.
     splits: folders under `root`; by default those that exist.
+    subset: start of the names of the shards to read, 'majortom' or 'ssl4eos12';
+      '' for all.
   """
 
   root: str
   images: tuple[str, ...] = ()
   splits: tuple[str, ...] = ()
+  subset: str = ''
 
   def __post_init__(self) -> None:
     root = pathlib.Path(self.root)
     splits = self.splits or tuple(
-      s for s in ('train', 'val') if (root / s).is_dir()
+      s
+      for s in ('train', 'val')
+      if (root / s).is_dir()
+      and (not self.subset or any((root / s).glob(f'*/{self.subset}*.tar')))
     )
     images = self.images or tuple(
       name
@@ -90,11 +96,9 @@ class TerraMesh:
 
   def _shards(self, split: str) -> list[str]:
     """Returns the names of the tars of one split, after a check for gaps."""
+    folder, pattern = pathlib.Path(self.root) / split, f'{self.subset}*.tar'
     shards = {
-      name: {
-        path.name
-        for path in (pathlib.Path(self.root) / split / name).glob('*.tar')
-      }
+      name: {path.name for path in (folder / name).glob(pattern)}
       for name in self.images
     }
     every = sorted(set().union(*shards.values()))
@@ -107,9 +111,9 @@ class TerraMesh:
     ]
     if gaps or not every:
       raise FileNotFoundError(
-        f'{self.root}/{split} lacks {len(gaps) or "all"} shards, for '
-        f'example {gaps[0] if gaps else "*.tar"}: fetch them, or leave the '
-        'modality out with --images.'
+        f'{folder} lacks {len(gaps) or "all"} shards, for example '
+        f'{gaps[0] if gaps else pattern}: fetch them, or leave the modality '
+        'out with --images.'
       )
     return every
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fusion_jax.data import mixtures
 from fusion_jax.types import Example, Source
 
 # From the width of an image in pixels to the (first, end) of some columns.
@@ -99,6 +100,18 @@ class Having:
       f'{_TRIES} examples of {self.source} have no {self.field}; prepare the '
       'data with it, or train another modality.'
     )
+
+
+def having(source: Source, field: str) -> Source:
+  """Returns a source, or a mixture of sources, all examples with an image.
+
+  Args:
+    source: source of examples.
+    field: name of the field that holds the image.
+  """
+  if isinstance(source, mixtures.Mixture):
+    return source.map(lambda part: Having(part, field))
+  return Having(source, field)
 
 
 class Tiles:
