@@ -30,6 +30,7 @@ _COMMON = {
   'scl': 'SCL',
   'coastal': 'B1',
   'nir09': 'B9',
+  'cirrus': 'B10',
 }
 # These two bands see the same plateau of the near infrared, at 833 and 865 nm,
 # and an encoder treats their values alike; no other two bands are as similar.

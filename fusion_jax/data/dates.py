@@ -44,6 +44,12 @@ def find_in_path(path: str | os.PathLike[str]) -> np.datetime64:
   return _of(match) if match else _NONE
 
 
+def are_numbers(values: np.ndarray) -> bool:
+  """Returns whether values are mere numbers, too small for days as 20200115."""
+  values = np.asarray(values)
+  return values.dtype.kind in 'iuf' and bool((values < 10_000_000).all())
+
+
 def read(values: np.ndarray, name: str) -> np.ndarray:
   """Returns the dates [S] of an axis of time, datetime64[D].
 

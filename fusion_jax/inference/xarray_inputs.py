@@ -7,6 +7,7 @@ import numpy as np
 
 from fusion_jax import modalities as modality_table
 from fusion_jax.data import bands
+from fusion_jax.data import dates as dates_lib
 from fusion_jax.ops import calendar
 
 IMAGE_AXES = ('y', 'x', 'band')
@@ -122,15 +123,30 @@ def _by_band(values: Any, missing_bands: tuple[str, ...]) -> Any:
   return values.isel(band=indices).reindex(band=[*bands.BANDS])
 
 
+def _order_of_numbers(times: np.ndarray) -> Any:
+  """Returns the order of time steps that are months, or merely numbered."""
+  if sorted(times) == [*range(1, calendar.MONTHS + 1)]:
+    return np.argsort(times)
+  if (times[1:] > times[:-1]).all():
+    return slice(None)
+  raise ValueError(
+    f"The coordinate 'time' holds {times.tolist()}, which are neither dates "
+    'nor the months 1 to 12; put the steps in order, or give them dates.'
+  )
+
+
 def _order_of_dates(values: Any) -> tuple[Any, np.ndarray | None]:
   """Returns the order of the time steps, and days of the year if they count."""
-  dates: Any = values.time.values if 'time' in values.coords else np.zeros(0)
-  if dates.dtype.kind != 'M':
-    return slice(None), None
+  times = values.time.values if 'time' in values.coords else np.arange(0)
+  if dates_lib.are_numbers(times):
+    return _order_of_numbers(times), None
+  dates: Any = times
+  if times.dtype.kind != 'M':
+    dates = dates_lib.read(times, "The coordinate 'time'")
   months = dates.astype('datetime64[M]').astype(int) % calendar.MONTHS
   if sorted(months) == [*range(calendar.MONTHS)]:
     return np.argsort(months), None
   if len(dates) in (4, 1):  # Quarters, or the year.
-    return slice(None), None
+    return np.argsort(dates), None
   since_new_year: Any = dates - dates.astype('datetime64[Y]')
   return slice(None), 1 + since_new_year / np.timedelta64(1, 'D')

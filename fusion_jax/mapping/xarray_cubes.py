@@ -18,7 +18,6 @@ _AXES = {
   'y': ('y', 'lat', 'latitude', 'northing'),
   'x': ('x', 'lon', 'longitude', 'easting'),
 }
-_FIRST_DAY = 10_000_000  # Larger integers may be days such as 20200115.
 _TOLERANCE = 1e-3  # Largest deviation from an even grid, in pixels.
 
 
@@ -163,7 +162,7 @@ def _dates(data, axis, array, name):
   if values.dtype.kind in 'iu' and values.min() >= 1 and values.max() <= 12:
     year = np.datetime64('2000-01', 'M')  # Only the month counts.
     return (year + (values.astype(int) - 1)).astype('datetime64[D]')
-  if values.dtype.kind in 'iuf' and values.max() < _FIRST_DAY:
+  if dates.are_numbers(values):
     return np.full(count, 'NaT', 'datetime64[D]')  # Numbers of the steps.
   return dates.read(values, f'{name}: {axis!r}')
 

@@ -166,3 +166,34 @@ def test_bad_pixels_are_errors():
     model().encode(year() / 1e4)
   with pytest.raises(ValueError, match='has 9 bands'):
     model().encode(year()[:, :, :9])
+
+
+@pytest.mark.parametrize(
+  'times',
+  [
+    [f'2020-{month:02d}-15' for month in range(12, 0, -1)],
+    [int(f'2020{month:02d}15') for month in range(12, 0, -1)],
+    list(range(12, 0, -1)),
+  ],
+  ids=['text', 'integers', 'months'],
+)
+def test_months_are_ordered_by_dates_in_every_spelling(times):
+  array = xarray.DataArray(
+    year()[:, ::-1],
+    dims=('place', 'time', 'band', 'y', 'x'),
+    coords={'time': times},
+  )
+  near(model().encode(array), model().encode(year()))
+
+
+def test_quarters_are_ordered_and_other_numbers_refused():
+  months = [f'2020-{month:02d}-01' for month in (10, 7, 4, 1)]
+  quarters = xarray.DataArray(
+    year()[:, 9::-3],
+    dims=('place', 'time', 'band', 'y', 'x'),
+    coords={'time': np.array(months, 'M8[ns]')},
+  )
+  near(model().encode(quarters), model().encode(year()[:, 0::3]))
+  for times in ([3, 1, 2, 0], ['a', 'b', 'c', 'd']):
+    with pytest.raises(ValueError, match="The coordinate 'time' holds"):
+      model().encode(quarters.assign_coords(time=times))

@@ -15,7 +15,9 @@ import rasterio.warp
 from absl import logging
 
 from fusion_jax import geo, modalities
+from fusion_jax.data import bands as bands_lib
 from fusion_jax.data import readers
+from fusion_jax.data.sources import scene_values
 
 _TIME_TAGS = (
   'datetime',
@@ -25,6 +27,7 @@ _TIME_TAGS = (
   'DATATAKE_1_DATATAKE_SENSING_START',
 )
 _PIXEL_M = 10.0
+_DARKEST = -2000  # Counts below are no reflectance, whatever the noise.
 OFFSET = 1000  # Added to counts by processing baselines since 04.00.
 
 
@@ -74,13 +77,15 @@ def read_scene(
 
   Args:
     path: GeoTIFF or another raster with a coordinate system. Bands are found
-      by their descriptions (B01 or B1, any order, others ignored); without
-      descriptions there must be exactly the bands of `name`, in its order.
+      by their descriptions, see `bands.find` (B01, B1, B04_10m, red, in any
+      order, others ignored); without descriptions there must be exactly the
+      bands of `name`, in its order. Tags of scale and offset are applied.
     name: 'S2L2A' (12 bands) or 'S2L1C' (13, with B10).
     time: time of the acquisition in UTC, ISO 8601 or seconds since 1970; by
       default the time in the file's tags.
-    offset: number that is subtracted from every count: 1000 for products of the
-      processing baselines since 04.00 (January 2022) that still carry it.
+    offset: number that is subtracted from every count but 0, which means no
+      data: 1000 for products of the processing baselines since 04.00 (January
+      2022) that still carry it.
 
   Returns:
     `Scene`.
@@ -91,16 +96,19 @@ def read_scene(
   """
   with open_raster(path) as raster:
     order = band_order(raster, path, modalities.IMAGE_FIELDS[name].bands)
-    counts = check_counts(raster.read(order), path, raster.nodata)
+    scene_values.check_masks(raster, order, path)
+    counts = scene_values.decode(raster, order, path, offset)
+    counts = check_counts(counts, path, raster.nodata)
     lat, lon = _centre(raster, path)
+    pixel_m = scene_values.pixel_m(raster)
     transform, crs = raster.transform, raster.crs.to_string()
     time = _time(raster.tags(), path) if time is None else parse_time(time)
-  if abs(abs(transform.a) - _PIXEL_M) > 0.5:
+  if np.abs(np.subtract(pixel_m, _PIXEL_M)).max() > 0.5:
     logging.warning(
-      '%s has pixels of %g m, but the models are trained on pixels of '
-      '%g m; resample it.',
+      '%s has pixels of %.3g x %.3g m on the ground, but the models are '
+      'trained on pixels of %g m; resample it.',
       path,
-      transform.a,
+      *pixel_m,
       _PIXEL_M,
     )
   if transform.e > 0:
@@ -110,16 +118,9 @@ def read_scene(
       transform.a, 0, transform.c, 0, -transform.e, top
     )
   _warn_of_empty(counts, path)
-  if not offset and counts.min(initial=OFFSET) >= OFFSET:
-    logging.warning(
-      'No pixel of %s is below %d: if it carries the offset of '
-      'processing baselines since 04.00, say so (offset=%d).',
-      path,
-      OFFSET,
-      OFFSET,
-    )
+  _warn_of_offset(counts, path, offset)
   image = np.ascontiguousarray(np.moveaxis(counts, 0, -1), np.int16)
-  image -= np.int16(offset)
+  image = np.where(image, image - np.int16(offset), np.int16(0))
   return Scene(
     pathlib.Path(path).stem, name, image, lat, lon, time, crs, transform
   )
@@ -171,6 +172,12 @@ def band_order(
       f'{path} lacks the bands {missing}; it has {bands}. '
       f'Expected are {", ".join(expected)}.'
     )
+  if band_indices and set(expected) & set(modalities.S2L1C_BANDS):
+    raise ValueError(
+      f'{path} has bands of the names {[x for x in raster.descriptions if x]}, '
+      f'none of which is a band of Sentinel-2; expected are '
+      f'{", ".join(expected)}, in any order and spelling.'
+    )
   if raster.count != len(expected):
     raise ValueError(
       f'{path} has {raster.count} bands without names; expected are '
@@ -186,11 +193,11 @@ def band_order(
 
 
 def _canonical(text: str) -> str:
-  """Returns 'B01' for 'B1', 'b01' and 'B01 coastal'; 'B8A' stays."""
-  word = text.split()[0].upper() if text.split() else ''
-  if word[:1] == 'B' and word[1:].isdigit():
-    return f'B{int(word[1:]):02d}'
-  return word if word == 'B8A' else text.strip().lower()
+  """Returns 'B01' for 'B1', 'b01' and 'coastal'; others in small letters."""
+  band = bands_lib.find(text)
+  if not bands_lib.known(band):
+    return text.strip().lower()
+  return f'B{int(band[1:]):02d}' if band[1:].isdigit() else band
 
 
 def check_counts(
@@ -223,6 +230,13 @@ def check_counts(
         'reflectance x 10,000: multiply it and store it as int16.'
       )
   check_range(values, np.int16, path)
+  dark = values < _DARKEST
+  if dark.any():
+    raise ValueError(
+      f'{path} has values down to {values.min():g}, in {dark.mean():.1%} of '
+      'its pixels; no surface has such a reflectance. If they stand for no '
+      'value, fill or crop them.'
+    )
   return values
 
 
@@ -258,6 +272,20 @@ def _warn_of_empty(counts: np.ndarray, path: str | os.PathLike[str]) -> None:
       'without a value; the models take them for dark ground.',
       100 * empty.mean(),
       path,
+    )
+
+
+def _warn_of_offset(
+  counts: np.ndarray, path: str | os.PathLike[str], offset: int
+) -> None:
+  """Warns where the offset of newer baselines may still be in the counts."""
+  if not offset and counts.min(initial=OFFSET) >= OFFSET:
+    logging.warning(
+      'No pixel of %s is below %d: if it carries the offset of '
+      'processing baselines since 04.00, say so (offset=%d).',
+      path,
+      OFFSET,
+      OFFSET,
     )
 
 

@@ -1,0 +1,121 @@
+"""Scenes as other programs write them: right values, or a refusal in words."""
+
+import numpy as np
+import pytest
+import rasterio
+
+from fusion_jax import modalities
+from fusion_jax.data.sources import geotiff
+from tests.data import test_geotiff
+
+BANDS = modalities.S2L2A_BANDS
+ORDER = (3, 2, 1, 7, 4, 5, 6, 8, 10, 11, 0, 9)  # B4, B3, B2, B8, ...
+WORDS = {
+  'B01': 'coastal',
+  'B02': 'blue',
+  'B03': 'green',
+  'B04': 'red',
+  'B05': 'rededge1',
+  'B06': 'rededge2',
+  'B07': 'rededge3',
+  'B08': 'nir',
+  'B8A': 'nir08',
+  'B09': 'nir09',
+  'B11': 'swir16',
+  'B12': 'swir22',
+}
+
+
+def write(path, image=None, names=(), **options):
+  image = np.full((12, 8, 8), 1500, 'uint16') if image is None else image
+  return test_geotiff.write(path, image, names, **options)
+
+
+def read(path, **options):
+  return geotiff.read_scene(path, time='2020-04-08', **options)
+
+
+@pytest.mark.parametrize(
+  'spell',
+  [
+    '{}, central wavelength 665 nm'.format,
+    '{}_10m'.format,
+    'S2L2A_{}'.format,
+    lambda name: f'B{name[1:].lstrip("0")}',
+    WORDS.get,
+  ],
+  ids=['gdal', 'resolution', 'product', 'short', 'words'],
+)
+def test_bands_are_found_in_every_usual_spelling(tmp_path, spell):
+  values = 100 * np.arange(1, 13)
+  image = np.zeros((12, 4, 4), 'uint16') + values[list(ORDER), None, None]
+  names = [spell(BANDS[i]) for i in ORDER]
+  path = write(tmp_path / 'scene.tif', image.astype('uint16'), names)
+  np.testing.assert_array_equal(read(path).image[0, 0], values)
+
+
+def test_names_that_are_no_bands_are_shown_not_counted(tmp_path):
+  path = write(tmp_path / 'scene.tif', names=[f'layer {i}' for i in range(12)])
+  with pytest.raises(ValueError, match=r"scene.tif has bands of.*'layer 0'"):
+    read(path)
+
+
+def test_tags_of_scale_and_offset_are_applied(tmp_path):
+  image = np.full((12, 8, 8), 1500, 'uint16')
+  image[:, 0, 0], image[:, 0, 1] = 900, 0
+  path = write(tmp_path / 'scene.tif', image)
+  with rasterio.open(path, 'r+') as file:
+    file.scales, file.offsets = (1e-4,) * 12, (-0.1,) * 12
+  result = read(path).image
+  assert (result[0, 0] == -100).all() and (result[0, 1] == 0).all()
+  assert (result[1:] == 500).all()
+  with pytest.raises(
+    ValueError, match='declares the offset -0.1 .* in its tags'
+  ):
+    read(path, offset=1000)
+
+
+def test_no_data_stays_no_data_under_an_offset(tmp_path):
+  image = np.full((12, 8, 8), 1500, 'uint16')
+  image[:, :2] = 0
+  result = read(write(tmp_path / 'scene.tif', image), offset=1000).image
+  assert (result[:2] == 0).all() and (result[2:] == 500).all()
+
+
+def test_masked_pixels_raise(tmp_path):
+  path = write(tmp_path / 'scene.tif')
+  with rasterio.open(path, 'r+') as file:
+    mask = np.full((8, 8), 255, 'uint8')
+    mask[:2] = 0
+    file.write_mask(mask)
+  with pytest.raises(ValueError, match='masks 25.0% of its pixels'):
+    read(path)
+
+
+def test_a_negative_fill_that_is_not_declared_raises(tmp_path):
+  image = np.full((12, 8, 8), 1500, 'int16')
+  image[:, :, :4] = -9999
+  path = write(tmp_path / 'scene.tif', image)
+  with pytest.raises(
+    ValueError, match='down to -9999, in 50.0% .*fill or crop'
+  ):
+    read(path)
+
+
+@pytest.mark.parametrize(
+  'crs, size, shown',
+  [
+    ('EPSG:3857', 10, 'of 6.'),
+    ('EPSG:32718', 10, ''),
+    ('EPSG:32718', 20, '20'),
+  ],
+)
+def test_pixels_are_measured_on_the_ground(tmp_path, caplog, crs, size, shown):
+  path = write(tmp_path / 'scene.tif', crs=crs)
+  with rasterio.open(path, 'r+') as file:
+    # 51 degrees south in Web Mercator, where 10 units are 6.3 m.
+    top = -6_621_000 if crs == 'EPSG:3857' else 4_300_000
+    file.transform = rasterio.Affine(size, 0, 500_000, 0, -size, top)
+  read(path)
+  assert ('on the ground' in caplog.text) == bool(shown)
+  assert shown in caplog.text
