@@ -124,3 +124,69 @@ def test_a_file_that_is_missing_or_no_parquet_is_named(tmp_path):
   (tmp_path / 'a.parquet').touch()
   with pytest.raises(ValueError, match='a.parquet is cut short or no Parquet'):
     labelled_pixels.read_wide(tmp_path / 'a.parquet', tmp_path / 'legend.json')
+
+
+def long_table(start, months, num_pixels=4):
+  """A table of a row a month, of which the last pixel lacks one."""
+  rows = []
+  for p in range(num_pixels):
+    count = months - (p == num_pixels - 1)
+    for i, time in enumerate(
+      pandas.date_range(start, periods=count, freq='MS')
+    ):
+      row = {f'S2-L2A-{band}': 100 * p + i + 1 for band in PADDED}
+      rows.append(
+        {
+          'sample_id': f'p{p}',
+          'timestamp': time,
+          'ewoc_code': 1101000000,
+          'ref_id': 'x',
+          'lat': 50.0,
+          'lon': 3.0 + p,
+          **row,
+        }
+      )
+  return pandas.DataFrame(rows)
+
+
+PADDED = [
+  f'B0{band[1]}' if len(band) == 2 else band for band in composites.BANDS
+]
+
+
+def read_table(tmp_path, table, **options):
+  table.to_parquet(tmp_path / 'a.parquet')
+  (tmp_path / 'legend.json').write_text(
+    json.dumps({'LANDCOVER10': {'1101000000': 'temporary_crops'}})
+  )
+  return labelled_pixels.read_long(
+    tmp_path / 'a.parquet', tmp_path / 'legend.json', **options
+  )
+
+
+@pytest.mark.parametrize(
+  'start, months, first',
+  [('2018-11', 13, 10), ('2020-11', 12, 10), ('2022-03', 12, 2)],
+)
+def test_months_are_those_of_the_file_and_missing_ones_masked(
+  tmp_path, caplog, start, months, first
+):
+  result = read_table(tmp_path, long_table(start, months))
+  assert len(result.keys) == 4
+  expected = np.roll(np.arange(1.0, 13), first)
+  np.testing.assert_array_equal(result.values[0, :, 0], expected)
+  last = np.where(expected < months, 300 + expected, np.nan)
+  np.testing.assert_array_equal(result.values[3, :, 0], last)
+  assert ('1 months of the others are missing' in caplog.text) == (months == 12)
+
+
+def test_a_stated_year_is_taken_or_refused(tmp_path):
+  table = long_table('2018-11', 24)
+  result = read_table(tmp_path, table, start='2019-03')
+  np.testing.assert_array_equal(
+    result.values[0, :, 0], np.roll(np.arange(5.0, 17), 2)
+  )
+  with pytest.raises(ValueError, match='runs from 2018-11 to 2020-10'):
+    read_table(tmp_path, table, start='2020-03')
+  with pytest.raises(ValueError, match='a.parquet has the pixel p0 twice'):
+    read_table(tmp_path, pandas.concat([table, table[:1]]))

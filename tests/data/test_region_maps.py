@@ -162,3 +162,56 @@ def test_no_map_raises(tmp_path):
   (tmp_path / 't.csv').write_text('number,class\n3,Coniferous woodland\n')
   with pytest.raises(ValueError, match='expected value and name'):
     region_maps.read(path, 'eunis', tmp_path / 't.csv')
+
+
+def test_degrees_with_exchanged_axes_raise(tmp_path):
+  shape = square(4_067_500, 3_279_500, crs='EPSG:4326')
+  ring = [[lat, lon] for lon, lat in shape['coordinates'][0]]
+  shape['coordinates'] = [ring]
+  path = geojson(tmp_path / 'a.geojson', [(shape, {'short_name': 'atlantic'})])
+  with pytest.raises(
+    ValueError, match='a.geojson: 1 of 1 polygons .*exchanged'
+  ):
+    region_maps.read(path, 'bioregion')
+
+
+def test_points_on_corners_of_pixels_have_the_class_to_the_right_and_below(
+  tmp_path,
+):
+  rng = np.random.default_rng(0)
+  for east, north in rng.integers([2700, 1700], [6300, 5200], (50, 2)):
+    path = tmp_path / f'{east}{north}.tif'
+    with rasterio.open(
+      path,
+      'w',
+      driver='GTiff',
+      count=1,
+      height=2,
+      width=2,
+      dtype='uint8',
+      crs='EPSG:3035',
+      transform=rasterio.Affine(
+        100, 0, 1000.0 * east - 100, 0, -100, 1000.0 * north + 100
+      ),
+    ) as file:
+      file.write(np.array([[[0, 1], [2, 3]]], 'uint8'))
+    point = int(east) * 10_000 + int(north)
+    assert region_maps.read(path, 'eunis')([point]) == 3
+
+
+def test_a_picture_of_a_map_is_no_map(tmp_path):
+  path = tmp_path / 'picture.tif'
+  with rasterio.open(
+    path,
+    'w',
+    driver='GTiff',
+    count=3,
+    height=4,
+    width=4,
+    dtype='uint8',
+    crs='EPSG:3035',
+    transform=rasterio.Affine(100, 0, 4e6, 0, -100, 3e6),
+  ) as file:
+    file.write(np.ones((3, 4, 4), 'uint8'))
+  with pytest.raises(ValueError, match='picture.tif has 3 bands'):
+    region_maps.read(path, 'eunis')

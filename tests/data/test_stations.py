@@ -148,6 +148,8 @@ def test_an_undeclared_column_lists_the_columns_of_the_file():
     (['a,2020-01-01T05,300,0'], {}, 'line 2: t=300 degC is 573.1 K.*unit'),
     (['a,2020-01-01T05,1,-1'], {}, 'line 2: p=-1 mm'),
     (['a,2020-01-01T05,M,0'], {}, "t='M' is no number.*missing"),
+    (['a,2020-01-01T05,NaN,0'], {}, "t='NaN' is no number.*missing"),
+    (['a,2020-01-01T05,-999,0'], {}, 'is the unit right.*-999.*`missing`'),
     (['a,2020-01-01T05:51,1,0'], {}, 'not on the hour'),
     (['a,yesterday,1,0'], {}, 'the time cannot be read'),
     (
@@ -172,3 +174,28 @@ def test_a_place_without_a_station_lists_the_stations(tmp_path):
   result = read(tmp_path, ['a,2020-01-01T05,1,0'])
   with pytest.raises(ValueError, match='no station at 10.0, 20.0'):
     result.series([10.0], [20.0], [seconds(2020, 1, 1)])
+
+
+def test_missing_numbers_are_compared_as_numbers(tmp_path):
+  rows = ['a,2020-01-01T05,-999.0,0', 'a,2020-01-01T06,1,0']
+  table = read(tmp_path, rows, missing=('', '-999')).table
+  first, values = table['a']
+  assert first == seconds(2020, 1, 1, 5) // 3600
+  np.testing.assert_array_equal(
+    np.isnan(values['temperature'][:2]), [True, False]
+  )
+
+
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'latin-1', 'utf-16'])
+def test_other_encodings_are_read_or_named(tmp_path, encoding):
+  stations_file = read(
+    tmp_path, ['Zürich,2020-01-01T05,1,0', 'a,2020-01-01T05,1,0']
+  )
+  path = stations_file.paths[0]
+  text = pathlib.Path(path).read_text('utf-8')
+  pathlib.Path(path).write_bytes(text.encode(encoding))
+  if encoding == 'utf-8-sig':
+    assert list(stations_file.table) == ['a']
+  else:
+    with pytest.raises(ValueError, match=f'{path} is not in UTF-8.*iconv'):
+      stations_file.table  # noqa: B018  Reading it reads the file.

@@ -69,8 +69,8 @@ class WorldCereal:
   """The labelled pixels of one Parquet of WorldCereal.
 
   A file with one row per month is read with the legend LANDCOVER10 from
-  `class_mappings.json` beside it, from November 2020 to October 2021, the
-  months of its Belgian cube. A file with one row per pixel is read with the
+  `class_mappings.json` beside it, twelve months as `labelled_pixels.read_long`
+  chooses them. A file with one row per pixel is read with the
   column `label_full` and the classes of at least 20 pixels. 'val' is one in
   five cells of 0.25 degrees, 'train' the others.
 

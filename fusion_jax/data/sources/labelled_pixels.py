@@ -13,14 +13,16 @@ Presto       NumPy arrays of Sentinel-1 and -2, ERA5 and SRTM with live fuel
 import json
 import os
 import pathlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas
+from absl import logging
 
 from fusion_jax.data import composites, labels
 
 MISSING = 65535
+_BELGIAN = 2020 * 12 + 10  # November 2020, in months.
 IGNORED = 'ignore'  # WorldCereal's name of labels without information.
 PRESTO_VARIABLES = (
   'VV',
@@ -114,7 +116,7 @@ def read_long(
   path: str | os.PathLike[str],
   legend_path: str | os.PathLike[str],
   legend: str = 'LANDCOVER10',
-  start: str = '2020-11',
+  start: str = '',
 ) -> LabelledPixels:
   """Reads WorldCereal pixels of a Parquet with a row per pixel and month.
 
@@ -122,13 +124,18 @@ def read_long(
     path: path of the Parquet file.
     legend_path: JSON {legend: {ewoc_code: class}}.
     legend: name of the legend that has the classes.
-    start: 'YYYY-MM', the first of the twelve months to take.
+    start: 'YYYY-MM', the first of the twelve months to take. By default those
+      of which the file has most, and of several such those from November 2020,
+      as in WorldCereal's Belgian cube, or else the first.
 
   Returns:
-    The pixels, without a label where the legend says 'ignore'.
+    The pixels, without a label where the legend says 'ignore'. A month that the
+    file does not have of a pixel is NaN; a pixel without any is left out, with
+    a warning.
 
   Raises:
-    ValueError: if the legend is unknown, or a column or months are missing.
+    ValueError: if the legend is unknown, a column is missing, a pixel has a
+      month twice, or no pixel has one of the months from `start`.
   """
   table = _read_table(path)
   bands = [f'S2-L2A-{_padded(band)}' for band in composites.BANDS]
@@ -137,29 +144,69 @@ def read_long(
     [*bands, 'sample_id', 'timestamp', 'ewoc_code', 'ref_id', 'lat', 'lon'],
     table.columns,
   )
-  first: Any = pandas.Timestamp(start)
-  months = [first + pandas.DateOffset(months=i) for i in range(12)]
-  in_year: Any = table[table.timestamp.isin(months)]
-  table = in_year.sort_values(['sample_id', 'timestamp'])
-  counts: Any = table.groupby('sample_id').size()
-  if not len(counts) or (counts != 12).any():
-    raise ValueError(
-      f'{path} has no twelve months from {start} for all its '
-      'pixels; choose another start.'
-    )
+  table, first = _in_year(table, path, start)
   pixels = table.groupby('sample_id').first()
-  values = _missing(table[bands].to_numpy().reshape(len(counts), 12, -1))
+  values = np.full((len(pixels), 12, len(bands)), np.nan, np.float32)
+  rows = pixels.index.get_indexer(table.sample_id)
+  values[rows, table.step] = _missing(table[bands].to_numpy())
   target, classes = _by_legend(pixels.ewoc_code, legend_path, legend)
   return LabelledPixels(
     tuple(pixels.index),
-    _from_january(values, first.month),
-    _calendar(len(counts)),
+    _from_january(values, first % 12 + 1),
+    _calendar(len(pixels)),
     target,
     classes,
     pixels.lat.to_numpy(float),
     pixels.lon.to_numpy(float),
     pixels.ref_id.to_numpy(str),
   )
+
+
+def _in_year(table, path, start):
+  """Returns the rows of twelve months with their `step`, and the first month.
+
+  Months are counted from January of year 0.
+  """
+  stamps = pandas.to_datetime(table.timestamp)
+  months = (stamps.dt.year * 12 + stamps.dt.month - 1).to_numpy()
+  if start:
+    year, month = map(int, start.split('-')[:2])
+    first = year * 12 + month - 1
+  else:
+    found, counts = np.unique(months, return_counts=True)
+    candidates = [_BELGIAN, *found]
+    in_year = [
+      counts[(found >= x) & (found < x + 12)].sum() for x in candidates
+    ]
+    first = int(candidates[int(np.argmax(in_year))])
+  step = months - first
+  chosen = (step >= 0) & (step < 12)
+  if start and len(np.unique(step[chosen])) < 12:
+    raise ValueError(
+      f'{path} has no twelve months from {start} of any of its pixels; it runs '
+      f'from {stamps.min():%Y-%m} to {stamps.max():%Y-%m}.'
+    )
+  kept = table.assign(step=step)[chosen]
+  twice = kept.duplicated(['sample_id', 'step'])
+  if twice.any():
+    pixel = kept[twice].iloc[0]
+    raise ValueError(
+      f'{path} has the pixel {pixel.sample_id} twice in {pixel.timestamp}; '
+      'keep one row for each month.'
+    )
+  without = table.sample_id.nunique() - kept.sample_id.nunique()
+  missing = 12 * kept.sample_id.nunique() - len(kept)
+  if without or missing:
+    logging.warning(
+      '%s, twelve months from %d-%02d: %d pixels have none of them and are '
+      'left out, and %d months of the others are missing.',
+      path,
+      first // 12,
+      first % 12 + 1,
+      without,
+      missing,
+    )
+  return kept.sort_values(['sample_id', 'step']), first
 
 
 def read_wide(

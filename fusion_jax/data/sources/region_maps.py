@@ -50,7 +50,11 @@ def read(
 
 
 class Raster:
-  """A raster of classes."""
+  """A raster of classes.
+
+  A point on the corner of pixels, as all are of a map in the grid of LUCAS, has
+  the class of the pixel to its right and below.
+  """
 
   def __init__(
     self,
@@ -71,6 +75,11 @@ class Raster:
         f'{path} has no coordinate system; set one, for '
         'instance with gdal_edit.py.'
       )
+    if self._raster.count != 1:
+      raise ValueError(
+        f'{path} has {self._raster.count} bands; a map of classes has one. Is '
+        'it a picture of the map? Give the map itself.'
+      )
     self._path, self._has_table = path, bool(table)
     self._classes = (
       _table(table, task)
@@ -90,8 +99,9 @@ class Raster:
     Raises:
       ValueError: if, without a table, a value is no index of a class.
     """
-    lat, lon = lucas_grid.coordinates(point_ids)
-    x, y = rasterio.warp.transform(_WGS84, self._raster.crs, lon, lat)[:2]
+    x, y = _metres(point_ids)
+    if self._raster.crs != rasterio.CRS.from_user_input(_LAEA):
+      x, y = rasterio.warp.transform(_LAEA, self._raster.crs, x, y)[:2]
     values = self._raster.sample(list(zip(x, y)), indexes=1, masked=True)
     return np.array([self._class_of(value[0]) for value in values], np.int32)
 
@@ -135,6 +145,7 @@ class Polygons:
       )
       for feature in features
     ]
+    _check_axes(path, crs, features)
     boxes = np.array([rasterio.features.bounds(shape) for shape, _ in shapes])
     west, south = np.floor(boxes[:, :2].min(0) / _KM)
     east, north = np.ceil(boxes[:, 2:].max(0) / _KM)
@@ -166,6 +177,13 @@ class Polygons:
     return np.where(inside, classes.astype(np.int32) - 1, labels.NONE)
 
 
+def _metres(point_ids):
+  """Returns easting [P] and northing [P] of points in metres, exactly."""
+  ids = np.asarray(point_ids, np.int64)
+  lucas_grid.coordinates(ids)  # Refuses what is no point.
+  return (ids // 10_000 * _KM).tolist(), (ids % 10_000 * _KM).tolist()
+
+
 def _crs(collection):
   """Returns the coordinate system of a GeoJSON; degrees by default."""
   crs = collection.get('crs') or {}
@@ -186,6 +204,28 @@ def _check_degrees(path, crs, features):
         'coordinate system than degrees; set its `crs`, or convert it with '
         'ogr2ogr -t_srs EPSG:4326.'
       )
+
+
+def _check_axes(path, crs, features):
+  """Checks that degrees do not lie in Europe only with the axes exchanged."""
+  if not rasterio.CRS.from_user_input(crs).is_geographic:
+    return
+  boxes = np.array(
+    [rasterio.features.bounds(feature['geometry']) for feature in features]
+  )
+  inside = _in_europe(*boxes.T)
+  exchanged = _in_europe(*boxes[:, [1, 0, 3, 2]].T)
+  if exchanged.sum() > inside.sum():
+    raise ValueError(
+      f'{path}: {exchanged.sum()} of {len(boxes)} polygons lie in Europe only '
+      'with latitude and longitude exchanged; GeoJSON has the longitude first. '
+      'Exchange them.'
+    )
+
+
+def _in_europe(west, south, east, north):
+  """Returns which boxes in degrees lie in the surroundings of Europe."""
+  return (west > -35) & (east < 50) & (south > 26) & (north < 73)
 
 
 def _class_of(path, feature, task):

@@ -5,6 +5,7 @@ them; nothing is guessed. Values become kelvin and mm, hours UTC.
 """
 
 import collections
+import contextlib
 import csv
 import dataclasses
 import datetime
@@ -51,7 +52,8 @@ class Stations:
     precipitation: (column, unit) of the sum over an hour, with a unit of
       `PRECIPITATION_UNITS`; () for none.
     hour_of_sum: whether that hour 'ends' or 'starts' at the row's time.
-    missing: texts that mean a missing value.
+    missing: texts that mean a missing value; numbers are compared as such, so
+      that -999 stands for -999.0, too.
   """
 
   paths: tuple[str, ...]
@@ -193,7 +195,10 @@ def _read(path, declared, rows):
   zone = zoneinfo.ZoneInfo(declared.time_zone)
   unplaced = collections.Counter()
   opened = gzip.open if pathlib.Path(path).suffix == '.gz' else open
-  with opened(path, 'rt', newline='') as file:
+  with (
+    opened(path, 'rt', newline='', encoding='utf-8-sig') as file,
+    _naming(path),
+  ):
     reader = csv.DictReader(file)
     _check_columns(path, reader.fieldnames or (), declared)
     for number, row in enumerate(reader, start=2):
@@ -220,6 +225,18 @@ def _read(path, declared, rows):
     logging.warning(
       '%s: left out %d rows of %r, which has no place.', path, count, name
     )
+
+
+@contextlib.contextmanager
+def _naming(path):
+  """Names the file in the error of text in another encoding."""
+  try:
+    yield
+  except UnicodeDecodeError as error:
+    raise ValueError(
+      f'{path} is not in UTF-8 ({error}); convert it, for instance with iconv '
+      '-f latin1 -t utf8.'
+    ) from error
 
 
 def _check_columns(path, columns, declared):
@@ -279,17 +296,18 @@ def _value(row, variable, declared, where):
   if not column_and_unit:
     return math.nan
   column, unit = column_and_unit
-  text = row[column].strip()
-  if text in declared.missing:
+  text = (row[column] or '').strip()
+  number = _number(text)
+  codes = {x for x in map(_number, declared.missing) if math.isfinite(x)}
+  if text in declared.missing or number in codes:
     return math.nan
   factor, offset = _UNITS[variable][unit]
-  try:
-    value = float(text) * factor + offset
-  except ValueError:
+  if not math.isfinite(number):
     raise ValueError(
       f'{where}: {column}={text!r} is no number; if it stands for a missing '
       'value, add it to `missing`.'
-    ) from None
+    )
+  value = number * factor + offset
   low, high = (
     weather_units.KELVIN if variable == 'temperature' else (0.0, 500.0)
   )
@@ -297,9 +315,18 @@ def _value(row, variable, declared, where):
     raise ValueError(
       f'{where}: {column}={text} {unit} is {value:.1f} '
       f'{"K" if variable == "temperature" else "mm"}, outside {low:g} .. '
-      f'{high:g}; is the unit right?'
+      f'{high:g}; is the unit right? If {text} stands for a missing value, '
+      'add it to `missing`.'
     )
   return value
+
+
+def _number(text: str) -> float:
+  """Returns the number that a text spells; NaN if none."""
+  try:
+    return float(text)
+  except ValueError:
+    return math.nan
 
 
 def _same(a: float, b: float) -> bool:
