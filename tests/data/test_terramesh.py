@@ -4,136 +4,24 @@ The fixtures follow the published description of the archive; no shard of the
 archive itself was at hand.
 """
 
-import io
 import shutil
 import tarfile
-import zipfile
 
-import numcodecs
 import numpy as np
 import pytest
-import zarr
 
 from fusion_jax import modalities
 from fusion_jax.data import examples, readers
 from fusion_jax.data.builders import shards, skipped
 from fusion_jax.data.sources import terramesh
-
-SIZE = 8
-TIME = np.datetime64('2020-04-08T14:37:29', 'ns')
-TYPES = {
-  'S2L2A': np.int16,
-  'S2L1C': np.int16,
-  'S2RGB': np.uint8,
-  'S1GRD': np.float16,
-  'S1RTC': np.float16,
-  'DEM': np.int16,
-  'NDVI': np.float32,
-  'LULC': np.uint8,
-}
-BLOSC, ZSTD = numcodecs.Blosc('lz4', clevel=5), numcodecs.Zstd(level=3)
-
-
-def image_of(name, seed, cirrus=10):
-  """Image [C, Y, X] as a sensor would have it."""
-  rng = np.random.default_rng([seed, *name.encode()])
-  bands = modalities.IMAGE_FIELDS[name].bands
-  image = rng.uniform(0, 200, (len(bands), SIZE, SIZE))
-  if name == 'S2L1C':
-    image[bands.index('B10')] = cirrus
-  return image.astype(TYPES[name])
-
-
-def zipped_store(
-  name, image, time=TIME, compressor=BLOSC, bands=None, north_up=True
-):
-  """A zipped, consolidated Zarr version 2 store as xarray lays it out."""
-  store = {}
-  group = zarr.open_group(store, mode='w', zarr_format=2)
-  bands = bands or modalities.IMAGE_FIELDS[name].bands
-  y = np.arange(SIZE) * (-10.0 if north_up else 10.0)
-  arrays = {
-    'bands': (image[None], ['time', 'band', 'y', 'x']),
-    'band': (np.array(bands), ['band']),
-    'time': (
-      np.array([0 if name == 'DEM' else time], 'datetime64[ns]').astype(
-        np.int64
-      ),
-      ['time'],
-    ),
-    'x': (np.arange(SIZE) * 10.0, ['x']),
-    'y': (y, ['y']),
-    'center_lat': (np.array(-38.83), []),
-    'center_lon': (np.array(-72.48), []),
-    'spatial_ref': (np.array(32718), []),
-    'cloud_mask': (np.zeros((1, SIZE, SIZE), np.uint8), ['time', 'y', 'x']),
-  }
-  for key, (values, dims) in arrays.items():
-    attributes = {'_ARRAY_DIMENSIONS': dims}
-    if key == 'time':
-      attributes |= {
-        'units': 'nanoseconds since 1970-01-01',
-        'calendar': 'proleptic_gregorian',
-      }
-    array = group.create_array(
-      key,
-      shape=values.shape,
-      dtype=values.dtype,
-      chunks=values.shape,
-      compressors=compressor,
-      attributes=attributes,
-    )
-    array[...] = values
-  zarr.consolidate_metadata(store, zarr_format=2)
-  assert '.zmetadata' in store and 'bands/.zarray' in store
-  content = io.BytesIO()
-  with zipfile.ZipFile(content, 'w') as archive:
-    for path, buffer in sorted(store.items()):
-      archive.writestr(path, buffer.to_bytes())
-  return content.getvalue()
-
-
-def write_tar(path, members):
-  path.parent.mkdir(parents=True, exist_ok=True)
-  with tarfile.open(path, 'w') as tar:
-    for key, content in members.items():
-      info = tarfile.TarInfo(f'{key}.zarr.zip')
-      info.size = len(content)
-      tar.addfile(info, io.BytesIO(content))
-
-
-def member(name, seed, cirrus=10, **kwargs):
-  return zipped_store(name, image_of(name, seed, cirrus), **kwargs)
+from tests.data import terramesh_archive
 
 
 @pytest.fixture(scope='module')
 def original(tmp_path_factory):
   """Two train shards of three samples, one val shard of one."""
   root = tmp_path_factory.mktemp('terramesh')
-  content = {
-    (name, i): member(
-      name,
-      i,
-      cirrus=1010 if i == 2 else 10,
-      compressor=ZSTD if name in ('DEM', 'S2L1C') else BLOSC,
-    )
-    for name in TYPES
-    for i in range(3)
-  }
-  for split, shard, number in (
-    ('train', 'majortom_shard_000001', 3),
-    ('val', 'majortom_shard_000001', 1),
-    ('train', 'ssl4eos12_shard_000794', 3),
-  ):
-    absent = 'S1RTC' if shard.startswith('ssl4eos12') else 'S1GRD'
-    for name in set(TYPES) - {absent}:
-      write_tar(
-        root / split / name / f'{shard}.tar',
-        {
-          f'{shard.split("_")[0]}_{split}_{i}': content[name, i]
-          for i in range(number)
-        },
-      )
+  terramesh_archive.write(root)
   return root
 
 
@@ -150,7 +38,7 @@ def change(root, name, shard, edit):
       m.name.removesuffix('.zarr.zip'): tar.extractfile(m).read() for m in tar
     }
   edit(members)
-  write_tar(path, members)
+  terramesh_archive.write_tar(path, members)
 
 
 def read(root, split='train', part='majortom_shard_000001.tar', **kwargs):
@@ -161,16 +49,18 @@ def test_samples_are_read_side_by_side(root):
   for i, example in enumerate(read(root)):
     assert example['key'] == f'majortom_train_{i}'
     assert set(example) == {'key', 'lat', 'lon', 'time', 'S2L1C_offset'} | set(
-      TYPES
+      terramesh_archive.TYPES
     ) - {'S1GRD'}
-    for name in set(TYPES) - {'S1GRD'}:
-      expected = np.moveaxis(image_of(name, i, 1010 if i == 2 else 10), 0, -1)
+    for name in set(terramesh_archive.TYPES) - {'S1GRD'}:
+      expected = np.moveaxis(
+        terramesh_archive.image_of(name, i, 1010 if i == 2 else 10), 0, -1
+      )
       assert example[name].dtype == examples.IMAGE_TYPES[name]
       np.testing.assert_array_equal(
         example[name], expected.astype(examples.IMAGE_TYPES[name])
       )
     assert (example['lat'], example['lon']) == (-38.83, -72.48)
-    assert np.datetime64(example['time'], 's') == TIME
+    assert np.datetime64(example['time'], 's') == terramesh_archive.TIME
 
 
 def test_a_shard_has_one_kind_of_radar(root):
@@ -193,13 +83,13 @@ def test_published_parts_schema_and_places(root):
     'train': ['majortom_shard_000001.tar', 'ssl4eos12_shard_000794.tar'],
     'val': ['majortom_shard_000001.tar'],
   }
-  assert set(source.schema.images) == set(TYPES)
-  assert source.schema.width == SIZE
+  assert set(source.schema.images) == set(terramesh_archive.TYPES)
+  assert source.schema.width == terramesh_archive.SIZE
   places = source.places('train', 'majortom_shard_000001.tar')
   assert places['majortom_train_1'] == (
     -38.83,
     -72.48,
-    int(TIME.astype('datetime64[s]').astype(int)),
+    int(terramesh_archive.TIME.astype('datetime64[s]').astype(int)),
   )
 
 
@@ -209,11 +99,11 @@ def test_rows_that_run_northwards_are_turned(root):
     'DEM',
     'majortom_shard_000001',
     lambda members: members.update(
-      majortom_train_0=member('DEM', 0, north_up=False)
+      majortom_train_0=terramesh_archive.member('DEM', 0, north_up=False)
     ),
   )
   np.testing.assert_array_equal(
-    read(root)[0]['DEM'][..., 0], image_of('DEM', 0)[0, ::-1]
+    read(root)[0]['DEM'][..., 0], terramesh_archive.image_of('DEM', 0)[0, ::-1]
   )
 
 
@@ -224,11 +114,12 @@ def test_bands_are_put_in_order_by_name(root):
     'S2L2A',
     'majortom_shard_000001',
     lambda members: members.update(
-      majortom_train_0=member('S2L2A', 0, bands=bands)
+      majortom_train_0=terramesh_archive.member('S2L2A', 0, bands=bands)
     ),
   )
   np.testing.assert_array_equal(
-    read(root)[0]['S2L2A'], np.moveaxis(image_of('S2L2A', 0)[::-1], 0, -1)
+    read(root)[0]['S2L2A'],
+    np.moveaxis(terramesh_archive.image_of('S2L2A', 0)[::-1], 0, -1),
   )
 
 
@@ -285,8 +176,10 @@ def test_truncated_shard_gives_the_samples_before_the_cut(root, cut):
 
 
 def test_wrong_number_of_bands_is_a_bad_sample(root):
-  content = zipped_store(
-    'S2L2A', image_of('S2L1C', 0), bands=modalities.S2L1C_BANDS
+  content = terramesh_archive.zipped_store(
+    'S2L2A',
+    terramesh_archive.image_of('S2L1C', 0),
+    bands=modalities.S2L1C_BANDS,
   )
   change(
     root,
