@@ -2,11 +2,13 @@
 
 Files are read with ecCodes directly: one pass over the headers, then single
 messages by their offset. `stepRange` distinguishes a 6-hour bucket from an
-accumulation since the start of the run; GFS files contain both.
+accumulation since the start of the run; GFS files contain both. A message that
+is not whole, or whose times contradict each other, is left out and named.
 """
 
 import calendar
 import contextlib
+import datetime
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +19,7 @@ import eccodes
 import numpy as np
 
 from fusion_jax import geo
-from fusion_jax.data.sources import weather_units
+from fusion_jax.data.sources import grib_frames, weather_units
 
 _UNIT_SECONDS = {
   0: 60,
@@ -33,7 +35,15 @@ _GRIDS = ('regular_ll', 'regular_gg')
 
 
 class GribFile:
-  """The weather records of one GRIB file, see `weather_units.Record`."""
+  """The weather records of one GRIB file, see `weather_units.Record`.
+
+  Attributes:
+    path: path of the file.
+    records: the records.
+    num_messages: number of messages of the file, whatever they hold.
+    damaged: numbers of the messages that are left out, counted from 1, and
+      what is wrong with them.
+  """
 
   def __init__(self, path: str, names: Mapping[str, Sequence[str]]):
     """Scans the headers.
@@ -47,27 +57,34 @@ class GribFile:
         that it has.
     """
     self.path = str(path)
-    self.records = []
+    self.records: list[weather_units.Record] = []
+    self.damaged: list[tuple[int, str]] = []
+    self.num_messages = 0
     other_messages = set()
-    with open(path, 'rb') as file:
-      while True:
-        message = eccodes.codes_grib_new_from_file(file, headers_only=True)
-        if message is None:
-          break
-        try:
-          self._scan(message, names, other_messages)
-        finally:
-          eccodes.codes_release(message)
-    if not self.records:
+    for frame in grib_frames.scan(path):
+      self.num_messages += 1
+      try:
+        if frame.problem:
+          raise ValueError(frame.problem)
+        with _Message(self.path, frame, headers_only=True) as message:
+          self._scan(message, frame, names, other_messages)
+      except ValueError as error:
+        self.damaged.append((frame.number, str(error)))
+    if not self.records and not self.damaged:
       raise ValueError(_nothing(self.path, names, other_messages))
 
   def _scan(
     self,
     message: Any,
+    frame: grib_frames.Frame,
     names: Mapping[str, Sequence[str]],
     other_messages: set[str],
   ) -> None:
-    """Adds the record of one message, if its variable is read."""
+    """Adds the record of one message, if its variable is read.
+
+    Raises:
+      ValueError: if its times cannot be.
+    """
     get: Any = functools.partial(eccodes.codes_get, message)
     message_names = {get('shortName'), get('cfVarName')}
     role = next((r for r in names if message_names & set(names[r])), '')
@@ -82,12 +99,7 @@ class GribFile:
         f'{get("shortName")} ({get("typeOfLevel")}, {step_type})'
       )
       return
-    unit = _UNIT_SECONDS[get('stepUnits', int)]
-    base = _seconds(get('dataDate', int), get('dataTime', int))
-    end = base + get('endStep', int) * unit
-    start = end if role == 't2m' else base + get('startStep', int) * unit
-    if role != 't2m' and start == end:
-      start = base  # A bare end step: since the start of the run.
+    start, end, base = _times(message, role)
     if role != 't2m' and start == end:
       return  # At step 0, nothing has accumulated yet.
     self.records.append(
@@ -97,13 +109,13 @@ class GribFile:
         end,
         base,
         self,
-        (get('offset', int), role, get('units')),
+        (frame, role, get('units')),
       )
     )
 
   def grid(self, record: weather_units.Record) -> geo.Grid:
     """Returns the grid of a record's field."""
-    with _Message(self.path, record.where[0]) as message:
+    with _Message(self.path, record.where[0], headers_only=True) as message:
       if eccodes.codes_get(message, 'gridType') not in _GRIDS:
         raise ValueError(
           f'{self.path} is on a {eccodes.codes_get(message, "gridType")} '
@@ -113,9 +125,21 @@ class GribFile:
       return _grid(self.path, record.where[0], checksum)
 
   def read(self, record: weather_units.Record) -> np.ndarray:
-    """Returns the field of a record, [P] in K or in mm over its interval."""
-    offset, role, unit = record.where
-    with _Message(self.path, offset) as message:
+    """Returns the field of a record, [P] in K or in mm over its interval.
+
+    Raises:
+      ValueError: if the message is of another time than when the file was
+        scanned, or cannot be decoded.
+    """
+    frame, role, unit = record.where
+    with _Message(self.path, frame) as message:
+      times = _times(message, role)
+      if times != (record.start, record.end, record.base):
+        raise ValueError(
+          f'{self.path}, message {frame.number}: asked for the hours up to '
+          f'{weather_units.iso(record.end)}, but now it holds those up to '
+          f'{weather_units.iso(times[1])}: the file has changed. Start again.'
+        )
       eccodes.codes_set(message, 'missingValue', 1e20)
       values = eccodes.codes_get_values(message)
     values[values >= 1e20] = np.nan
@@ -125,28 +149,51 @@ class GribFile:
 
 
 class _Message:
-  """Opens the message at an offset of a file, as a context."""
+  """Opens a message of a file, as a context.
 
-  def __init__(self, path: str, offset: int):
-    self.path, self.offset = path, offset
+  Errors of ecCodes inside the context become errors that name the message.
+  """
+
+  def __init__(
+    self, path: str, frame: grib_frames.Frame, headers_only: bool = False
+  ):
+    self.path, self.frame = path, frame
+    self.headers_only = headers_only
 
   def __enter__(self) -> Any:
-    with open(self.path, 'rb') as file:
-      file.seek(self.offset)
-      self.handle = eccodes.codes_grib_new_from_file(file)
+    try:
+      with open(self.path, 'rb') as file:
+        file.seek(self.frame.offset)
+        self.handle = eccodes.codes_grib_new_from_file(
+          file, headers_only=self.headers_only
+        )
+    except eccodes.CodesInternalError as error:
+      raise self._damage(error) from error
+    if self.handle is None:
+      raise self._damage('the file ends before it')
     return self.handle
 
-  def __exit__(self, *unused: object) -> None:
+  def __exit__(self, kind: Any, error: Any, *unused: object) -> None:
     eccodes.codes_release(self.handle)
+    if isinstance(error, eccodes.CodesInternalError):
+      raise self._damage(error) from error
+
+  def _damage(self, why: object) -> ValueError:
+    if self.headers_only:  # The file and the message are named in the report.
+      return ValueError(f'ecCodes cannot read its head: {why}')
+    return ValueError(
+      f'{self.path}, message {self.frame.number} cannot be decoded ({why}): '
+      'fetch the file again.'
+    )
 
 
 _grids = {}  # {checksum of the grid section: grid}, as many files share a grid.
 
 
-def _grid(path: str, offset: int, checksum: str) -> geo.Grid:
+def _grid(path: str, frame: grib_frames.Frame, checksum: str) -> geo.Grid:
   """Returns the grid of a message, one object for equal checksums."""
   if checksum not in _grids:
-    with _Message(path, offset) as message:
+    with _Message(path, frame) as message:
       shape = tuple(
         eccodes.codes_get(message, key, int) for key in ('Nj', 'Ni')
       )
@@ -168,11 +215,62 @@ def _array(message: Any, key: str) -> Any:
   return eccodes.codes_get_array(message, key)
 
 
+def _times(message: Any, role: str) -> tuple[int, int, int]:
+  """Returns start and end of a message's interval, and the start of its run.
+
+  Returns:
+    Seconds since 1970; start and end are the same for a temperature.
+
+  Raises:
+    ValueError: if the message has no possible date, or states its end twice
+      and differently.
+  """
+  get: Any = functools.partial(eccodes.codes_get, message)
+  unit = _UNIT_SECONDS[get('stepUnits', int)]
+  date, time = get('dataDate', int), get('dataTime', int)
+  try:
+    base = _seconds(date, time)
+  except ValueError as error:
+    raise ValueError(f'its date {date}, {time:04d} UTC is none') from error
+  end = base + get('endStep', int) * unit
+  if role == 't2m':
+    return end, end, base
+  if eccodes.codes_is_defined(message, _END_KEYS[0]):
+    stated = [get(key, int) for key in _END_KEYS]  # Zeros where it is unset.
+    if stated[0] and calendar.timegm((*stated, 0)) != end:
+      year, month, day, hour, minute = stated
+      raise ValueError(
+        f'it is of the hours up to {weather_units.iso(end)} by its steps, but '
+        f'up to {year}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d} by the '
+        'end of its interval'
+      )
+  start = base + get('startStep', int) * unit
+  # A bare end step: since the start of the run.
+  return base if start == end else start, end, base
+
+
+# Keys of GRIB 2 with the end of an interval, which its steps also define.
+_END_KEYS = tuple(
+  f'{part}OfEndOfOverallTimeInterval'
+  for part in ('year', 'month', 'day', 'hour', 'minute')
+)
+
+
 def _seconds(date: int, time: int) -> int:
-  """Returns seconds since 1970 of a date such as 20190331 and a time, 1800."""
-  return calendar.timegm(
-    (date // 10_000, date // 100 % 100, date % 100, time // 100, time % 100, 0)
+  """Returns seconds since 1970 of a date such as 20190331 and a time, 1800.
+
+  Raises:
+    ValueError: if there is no such date.
+  """
+  moment = datetime.datetime(
+    date // 10_000,
+    date // 100 % 100,
+    date % 100,
+    time // 100,
+    time % 100,
+    tzinfo=datetime.UTC,
   )
+  return int(moment.timestamp())
 
 
 def _nothing(

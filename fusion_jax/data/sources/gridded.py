@@ -2,7 +2,7 @@
 
 Formats are recognised by content, not by the ending of a file. `Weather` scans
 the headers of its files once, then reads each field that one of the requested
-places needs exactly once, so request many places together.
+places needs exactly once, so request many places together (`builders.ahead`).
 """
 
 import collections
@@ -10,15 +10,20 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import numpy as np
 from absl import logging
 
-from fusion_jax import extras, geo, modalities
+from fusion_jax import extras, geo
 from fusion_jax.data import windows
-from fusion_jax.data.sources import netcdf, weather_units, xarray_fields
+from fusion_jax.data.sources import (
+  netcdf,
+  place_series,
+  weather_units,
+  xarray_fields,
+)
 
 NAMES = {
   't2m': ('2t', 't2m', 'tas', '2m_temperature'),
@@ -70,18 +75,48 @@ class Weather:
       for field in dataclasses.fields(self)
     }
 
-  @functools.cached_property
+  @property
   def records(self) -> list[weather_units.Record]:
     """Returns the records of all fields of all files."""
+    return [record for file in self._opened for record in file.records]
+
+  @functools.cached_property
+  def _opened(self) -> list[Any]:
+    """Scans all files."""
     names = dict(NAMES)
     if self.temperature:
       names['t2m'] = (self.temperature,)
     if self.precipitation:
       names |= {'tp': (self.precipitation,), 'rate': ()}
-    records = []
+    files = []
     for path in _files(self.paths):
-      records += _open(path, names, self.reset_hours).records
-    return records
+      file = _open(path, names, self.reset_hours)
+      for number, reason in getattr(file, 'damaged', ()):
+        logging.warning('Left out message %d of %s: %s.', number, path, reason)
+      files.append(file)
+    return files
+
+  def report(self) -> dict[str, Any]:
+    """What the files hold and lack, as JSON.
+
+    Returns:
+      Numbers of 'files', GRIB 'messages' and 'fields' by variable; 'damaged'
+      messages, [{'file', 'message', 'reason'}]; and 'gaps' by variable, see
+      `weather_units.gaps`.
+    """
+    return {
+      'files': len(self._opened),
+      'messages': sum(getattr(f, 'num_messages', 0) for f in self._opened),
+      'fields': dict(
+        sorted(collections.Counter(r.variable for r in self.records).items())
+      ),
+      'damaged': [
+        {'file': file.path, 'message': number, 'reason': reason}
+        for file in self._opened
+        for number, reason in getattr(file, 'damaged', ())
+      ],
+      'gaps': weather_units.gaps(self.records),
+    }
 
   @property
   def cells(self) -> tuple[np.ndarray, np.ndarray]:
@@ -122,16 +157,18 @@ class Weather:
       geo.OutsideGridError: if a place is outside a grid and `outside` is
         'error'.
     """
-    look = _Look(self, lat, lon, np.asarray(time, np.int64))
-    series = windows.series(look.time, look.temperatures(), look.rain())
-    for name, values in look.daily().items():
+    places = place_series.PlaceSeries(self, lat, lon, time)
+    series = windows.series(places.time, places.temperatures(), places.rain())
+    for name, values in places.daily().items():
       series[name] = np.where(np.isnan(series[name]), values, series[name])
+    original = np.argsort(places.order)
+    series = {name: values[original] for name, values in series.items()}
     empty = int(
       np.all([np.isnan(values).all(-1) for values in series.values()], 0).sum()
     )
     if empty:
       logging.warning(
-        'No weather in the windows of %d of %d places.', empty, len(look.time)
+        'No weather in the windows of %d of %d places.', empty, len(original)
       )
     return series
 
@@ -161,112 +198,11 @@ class Weather:
       lat: float [P], degrees north.
       lon: float [P], degrees east.
     """
-    look = _Look(self, lat, lon, np.zeros(len(lat), np.int64))
-    look.check_inside([record])
-    return look.values(record)
-
-
-class _Look:
-  """Places and times, and the cells of the places in each grid."""
-
-  def __init__(
-    self, weather: Weather, lat: np.ndarray, lon: np.ndarray, time: np.ndarray
-  ):
-    self.weather = weather
-    self.lat = np.asarray(lat, np.float64)
-    self.lon = np.asarray(lon, np.float64)
-    self.time = time
-    self.start = windows.first_hour(time)  # [P]
-    self.cells = {}
-
-  def values(self, record: weather_units.Record) -> np.ndarray:
-    """Returns the field of a record at the places, [P]."""
-    grid = record.file.grid(record)
-    if id(grid) not in self.cells:
-      index, weights = grid.cells(self.lat, self.lon, self.weather.alignment)
-      self.cells[id(grid)] = (
-        grid,
-        index,
-        weights,
-      )  # Keeping the grid keeps its id.
-    _, index, weights = self.cells[id(grid)]
-    return geo.interpolate(self.weather.field(record), index, weights)
-
-  def check_inside(self, records: Sequence[weather_units.Record]) -> None:
-    """Checks that each place is in a grid of the records, unless allowed."""
-    grids = {}
-    for record in records:
-      grid = record.file.grid(record)
-      grids.setdefault(id(grid), (record.file.path, grid))
-    if grids and self.weather.outside == 'error':
-      geo.check_inside(
-        dict(grids.values()), self.lat, self.lon, self.weather.alignment
-      )
-
-  def overlapping(self, variable):
-    """Returns the records that overlap a window, the oldest run first.
-
-    Raises:
-      geo.OutsideGridError: if a place is outside all grids and `outside` is
-        'error'.
-    """
-    first = self.start.min(initial=2**40) * windows.HOUR
-    last = (self.start.max(initial=0) + windows.NUM_HOURS) * windows.HOUR
-    records = [
-      r
-      for r in self.weather.records
-      if r.variable == variable and r.start <= last and r.end >= first
-    ]
-    self.check_inside(records)
-    return sorted(records, key=lambda r: (r.base, r.end))
-
-  def temperatures(self) -> np.ndarray:
-    """Returns temperatures [P, 960] in K, for each hour of the latest run."""
-    table = np.full((len(self.time), windows.NUM_HOURS), np.nan)
-    for record in reversed(self.overlapping('t2m')):
-      if record.end % windows.HOUR == 0:
-        self._fill(table, record.end // windows.HOUR - self.start, record)
-    return table
-
-  def _fill(
-    self, table: np.ndarray, columns: np.ndarray, record: weather_units.Record
-  ) -> None:
-    """Writes a record into the column [P] of each place without a value."""
-    rows = np.flatnonzero((columns >= 0) & (columns < table.shape[1]))
-    rows = rows[np.isnan(table[rows, columns[rows]])]
-    if len(rows):
-      table[rows, columns[rows]] = self.values(record)[rows]
-
-  def rain(self) -> np.ndarray:
-    """Returns hourly sums [P, 960] in mm, for each hour of the latest run."""
-    table = np.full((len(self.time), windows.NUM_HOURS), np.nan)
-    runs = collections.defaultdict(list)
-    for record in self.overlapping('tp'):  # The oldest comes first.
-      grid = record.file.grid(record)
-      region = np.asarray(grid.lats).tobytes(), np.asarray(grid.lons).tobytes()
-      runs[record.base, region].append(record)
-    for records in runs.values():
-      sums = windows.hourly_sums(
-        [(r.start, r.end, self.values(r)) for r in records]
-      )
-      for hour, amount in sums.items():
-        columns = hour - 1 - self.start
-        use = (columns >= 0) & (columns < table.shape[1]) & np.isfinite(amount)
-        table[use, columns[use]] = amount[use]
-    return table
-
-  def daily(self) -> dict[str, np.ndarray]:
-    """Returns {daily modality: [P, 40]} from files of daily values."""
-    daily = {}
-    for name, modality in modalities.MODALITIES.items():
-      if modality.leads != modalities.DAILY_LEADS:
-        continue
-      table = np.full((len(self.time), windows.NUM_DAYS), np.nan)
-      for record in reversed(self.overlapping(name)):
-        days = record.start // windows.DAY - self.start // 24
-        self._fill(table, days, record)
-      daily[name] = table.astype(np.float32)
-    return daily
+    places = place_series.PlaceSeries(
+      self, lat, lon, np.zeros(len(lat), np.int64)
+    )
+    places.check_inside([record])
+    return places.values(record, slice(None))
 
 
 def _files(paths: Iterable[str | pathlib.Path]) -> Iterator[pathlib.Path]:

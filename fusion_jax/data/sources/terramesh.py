@@ -12,8 +12,8 @@ import io
 import pathlib
 import tarfile
 import zipfile
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import zarr
@@ -152,13 +152,16 @@ class TerraMesh:
   def places(
     self, split: str, part: str
   ) -> dict[str, tuple[float, float, int]]:
-    """Returns {key: (latitude, longitude, time)} of a shard's samples."""
+    """Returns {key: (latitude, longitude, time)} of a shard's samples.
+
+    Of each sample, a few kilobytes of one modality are read, no image.
+    """
     tars = self._open(split, part)
     name = next((n for n in _OPTICAL + _RADAR if n in tars), 'DEM')
     places = {}
     for key in _keys(tars):
       try:
-        store = _open_store(tars[name].read(key))
+        store = _open_store(tars[name].open(key), _is_of_place)
         places[key] = _place(store) + (_time(store),)
       except Exception as error:  # `read` skips it with a warning.
         logging.debug('No place of %s: %s', key, error)
@@ -207,8 +210,49 @@ class _Tar:
       raise ValueError(f'{self.path.parent.name} ends in the middle of it')
     return content
 
+  def open(self, key: str) -> BinaryIO:
+    """Opens a member, of which only what is asked for is read.
+
+    Raises:
+      KeyError: if the member is missing.
+    """
+    raw: Any = _Part(self._file, *self.members[key])
+    return cast(BinaryIO, io.BufferedReader(raw, 1024))
+
   def close(self) -> None:
     self._file.close()
+
+
+class _Part(io.RawIOBase):
+  """Bytes of a file, as a file of its own."""
+
+  def __init__(self, file: BinaryIO, offset: int, size: int):
+    self._file, self._offset, self._size = file, offset, size
+    self._position = 0
+
+  def readable(self) -> bool:
+    return True
+
+  def seekable(self) -> bool:
+    return True
+
+  def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+    origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position}
+    self._position = origin.get(whence, self._size) + offset
+    if self._position < 0:
+      raise OSError(f'no byte {self._position} in a file of {self._size}')
+    return self._position
+
+  def tell(self) -> int:
+    return self._position
+
+  def readinto(self, buffer: Any) -> int:
+    self._file.seek(self._offset + self._position)
+    count = min(len(buffer), max(self._size - self._position, 0))
+    content = self._file.read(count)
+    buffer[: len(content)] = content
+    self._position += len(content)
+    return len(content)
 
 
 def _keys(tars: Mapping[str, _Tar]) -> dict[str, None]:
@@ -221,7 +265,7 @@ def _example(key: str, tars: Mapping[str, _Tar]) -> readers.Example:
   example: dict[str, Any] = {'key': key}
   times = {}
   for name, tar in tars.items():
-    store = _open_store(tar.read(key))
+    store = _open_store(io.BytesIO(tar.read(key)))
     example[name] = _image(name, store)
     times[name] = _time(store)
     example['lat'], example['lon'] = _place(store)
@@ -237,13 +281,19 @@ def _example(key: str, tars: Mapping[str, _Tar]) -> readers.Example:
   return example
 
 
-def _open_store(content: bytes) -> Any:
-  """Opens the Zarr group in the bytes of a zip."""
-  with zipfile.ZipFile(io.BytesIO(content)) as archive:
+def _is_of_place(name: str) -> bool:
+  """Whether a file of a Zarr group says where and when the sample is."""
+  array, _, file = name.rpartition('/')
+  return file.startswith('.z') or array in ('center_lat', 'center_lon', 'time')
+
+
+def _open_store(file: BinaryIO, is_needed: Callable[[str], bool] = bool) -> Any:
+  """Opens the Zarr group in a zip, with those of its files that are needed."""
+  with zipfile.ZipFile(file) as archive:
     store = {
       name: cpu.Buffer.from_bytes(archive.read(name))
       for name in archive.namelist()
-      if not name.endswith('/')
+      if not name.endswith('/') and is_needed(name)
     }
   return zarr.open_group(store, mode='r', zarr_format=2)
 

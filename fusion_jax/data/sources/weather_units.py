@@ -1,5 +1,8 @@
 """Records of weather, and the conversion of their values to kelvin and mm."""
 
+import collections
+import datetime
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,6 +53,48 @@ class Record(NamedTuple):
   base: int
   file: Any
   where: Any
+
+
+def iso(seconds: int) -> str:
+  """Returns seconds since 1970 UTC as a text, such as 2019-03-04T05:00."""
+  time = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+  return f'{time:%Y-%m-%dT%H:%M}'
+
+
+def gaps(records: Iterable[Record]) -> dict[str, list[dict[str, str]]]:
+  """Returns the times that records leave out, of all files together.
+
+  Args:
+    records: records of some variables.
+
+  Returns:
+    {variable: gaps}, a gap from the last time 'after' which nothing is known to
+    the first time 'before' which it is. Points in time have one where two of
+    them are farther apart than usual, sums where no interval covers a time.
+    Before the first and after the last time nothing is listed.
+  """
+  found = {}
+  intervals: dict[str, set[tuple[int, int]]] = {}
+  for record in records:
+    spans = intervals.setdefault(record.variable, set())
+    spans.add((record.start, record.end))
+  for variable, spans in sorted(intervals.items()):
+    ordered = sorted(spans)
+    usual = 0
+    if variable == 't2m' and len(ordered) > 1:
+      steps = collections.Counter(
+        b[0] - a[0] for a, b in zip(ordered, ordered[1:])
+      )
+      usual = min(steps, key=lambda step: (-steps[step], step))
+    known = ordered[0][1]
+    listed = []
+    for start, end in ordered:
+      if start > known + usual:
+        listed.append({'after': iso(known), 'before': iso(start)})
+      known = max(known, end)
+    if listed:
+      found[variable] = listed
+  return found
 
 
 def convert(
