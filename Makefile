@@ -1,9 +1,11 @@
 # The two commands of the README: `make pretrain` and `make test`. Each makes
 # the virtual environment it needs. PYTHON and VENV choose another interpreter,
-# CONSTRAINTS a file with versions for pip, such as .ci/oldest.txt.
+# CONSTRAINTS a file with versions for pip, such as .ci/oldest.txt, EXTRAS what
+# the tests need.
 PYTHON ?= python3
 VENV ?= .venv
 CONSTRAINTS ?=
+EXTRAS ?= test
 # Level at which XLA compiles the programs of the short tests, which are many
 # and small: at 0 they take half the time. `.ci/run` has them at 3, too.
 OPTIMIZATION ?= 0
@@ -52,7 +54,7 @@ $(VENV)/installed: setup.cfg pyproject.toml | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/installed-test: setup.cfg pyproject.toml | $(VENV)/bin/python
-	$(INSTALL) '.[test]'
+	$(INSTALL) '.[$(EXTRAS)]'
 	touch $@ $(VENV)/installed
 
 clean:

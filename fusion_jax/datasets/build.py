@@ -5,7 +5,10 @@ import importlib
 import os
 import pathlib
 import shlex
+import shutil
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from absl import logging
 
@@ -14,12 +17,17 @@ from fusion_jax.data import readers
 from fusion_jax.data.builders import layout
 from fusion_jax.datasets import description, recipe
 
+if TYPE_CHECKING:
+  from fusion_jax.data.builders import beam_route
+
 # Files of a data set, in the order in which they may be deleted: first what
 # says that it is whole, last what says that it is one.
 _FILES = (
   layout.STATISTICS,
   layout.FEATURES,
   layout.CODES,
+  layout.REPORT,
+  layout.CODES_REPORT,
   '*_info.json',
   f'{layout.NOTES}/*',
   f'{layout.RECORDS}*',
@@ -39,10 +47,11 @@ class BuildSettings:
     shard: Writes only every N-th shard from the I-th, I = 0 .. N-1, for a job
       array (default: all).
     max_bad: Stops if a larger share of the archive, 0 to 1, is unreadable.
+      What is left out stands in report.json.
     overwrite: Replaces a data set that was made with other arguments.
-    beam_runner: Writes through TFDS and Apache Beam with this runner, such as
-      DirectRunner or FlinkRunner; --num-workers and --shard do nothing then
-      (default: own processes).
+    beam_runner: Writes with this runner of Apache Beam, such as DirectRunner
+      or FlinkRunner; --num-workers does nothing then (default: own processes).
+      Its workers see the folders that are read and written.
     beam_options: Flags of the Beam runner without their leading dashes, such
       as flink_master=host:8081.
   """
@@ -63,10 +72,36 @@ class BuildSettings:
     if not 0 <= self.max_bad <= 1:
       raise ValueError(f'max_bad={self.max_bad} is no share from 0 to 1.')
     check_shard(self.shard)
-    if self.beam_options and not self.beam_runner:
-      raise ValueError(
-        f'--beam-options {" ".join(self.beam_options)} need --beam-runner.'
-      )
+    check_beam(self.beam_runner, self.beam_options)
+
+
+def check_beam(runner: str, options: Sequence[str]) -> None:
+  """Checks that flags of a Beam runner come with a runner.
+
+  Raises:
+    ValueError: if they do not.
+  """
+  if options and not runner:
+    raise ValueError(f'--beam-options {" ".join(options)} need --beam-runner.')
+
+
+def beam(runner: str, options: Sequence[str]) -> 'beam_route.Beam | None':
+  """The runner of Apache Beam that settings name; None if they name none.
+
+  Args:
+    runner: name of the runner.
+    options: its flags, without their leading dashes.
+
+  Raises:
+    MissingExtraError: if Beam is not installed.
+  """
+  if not runner:
+    return None
+  with extras.needed('beam', 'Writing through Apache Beam'):
+    importlib.import_module('apache_beam')
+  from fusion_jax.data.builders import beam_route
+
+  return beam_route.Beam(runner, tuple(f'--{flag}' for flag in options))
 
 
 def check_shard(shard: tuple[int, int]) -> None:
@@ -138,32 +173,18 @@ def _write(
 ) -> None:
   """Writes the files of a data set."""
   dataset.write_beside(reader, out)
-  command = shlex.join(sys.argv)
-  if settings.beam_runner:
-    with extras.needed('beam', 'Writing through Apache Beam'):
-      importlib.import_module('apache_beam')
-    from fusion_jax.data.builders import tfds_builder
+  from fusion_jax.data.builders import shards
 
-    tfds_builder.build(
-      reader,
-      out,
-      beam_runner=settings.beam_runner,
-      max_bad=settings.max_bad,
-      command=command,
-      beam_options=[f'--{flag}' for flag in settings.beam_options],
-    )
-  else:
-    from fusion_jax.data.builders import shards
-
-    shards.build(
-      reader,
-      out,
-      num_workers=settings.num_workers or os.cpu_count() or 1,
-      share=settings.shard,
-      max_bad=settings.max_bad,
-      compression=dataset.compression,
-      command=command,
-    )
+  shards.build(
+    reader,
+    out,
+    num_workers=settings.num_workers or os.cpu_count() or 1,
+    beam=beam(settings.beam_runner, settings.beam_options),
+    share=settings.shard,
+    max_bad=settings.max_bad,
+    compression=dataset.compression,
+    command=shlex.join(sys.argv),
+  )
 
 
 def _is_done(
@@ -214,6 +235,7 @@ def _is_done(
 
 def _remove(out: pathlib.Path) -> None:
   """Deletes the files of a data set, and nothing else."""
+  shutil.rmtree(out / layout.SCRATCH, ignore_errors=True)
   for pattern in _FILES:
     for path in out.glob(pattern):
       path.unlink()

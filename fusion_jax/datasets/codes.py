@@ -1,6 +1,7 @@
 """Codes of tokenizers beside the images and series of a prepared data set."""
 
 import dataclasses
+import functools
 import pathlib
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,13 @@ class Codes:
     squares: Number of squares of an example that get codes, the one at the
       centre and random ones; 1 where the images have just the image size.
     batch_size: Number of squares or series that are encoded together.
+    num_workers: Number of processes, each of which loads the tokenizers. One
+      uses all devices, and all processors where these are the devices.
+    beam_runner: Writes with this runner of Apache Beam, such as DirectRunner
+      or FlinkRunner; its workers see the data set and the tokenizers (default:
+      own processes).
+    beam_options: Flags of the Beam runner without their leading dashes, such
+      as flink_master=host:8081.
     shard: Writes only to every N-th file from the I-th, I = 0 .. N-1, for a
       job array (default: all).
     overwrite: Replaces codes of other tokenizers or squares.
@@ -44,6 +52,9 @@ class Codes:
   image_size: int = 224
   squares: int = 4
   batch_size: int = 64
+  num_workers: int = 1
+  beam_runner: str = ''
+  beam_options: tuple[str, ...] = ()
   shard: tuple[int, int] = (0, 1)
   overwrite: bool = False
 
@@ -57,6 +68,11 @@ class Codes:
         f'image_size={self.image_size}, squares={self.squares} and '
         f'batch_size={self.batch_size} must be 1 or more.'
       )
+    if self.num_workers < 1:
+      raise ValueError(
+        f'num_workers={self.num_workers} is not a number of 1 or more.'
+      )
+    build.check_beam(self.beam_runner, self.beam_options)
     build.check_shard(self.shard)
 
 
@@ -76,24 +92,23 @@ def write_codes(step: Codes) -> bool:
       pretraining reads.
     FileNotFoundError: if there is no finished data set.
   """
-  from fusion_jax import inference
-  from fusion_jax.data.builders import codes, tokenising
-  from fusion_jax.inference import image_codec, series_codec
+  from fusion_jax.data.builders import codes, tokenising, workers
+  from fusion_jax.inference import series_codec
 
-  encoders, of_series = [], []
-  for workdir in step.tokenizers:
-    codec = inference.load(workdir)
-    if isinstance(codec, image_codec.ImageCodec):
-      encoders.append(_image_encoder(codec, workdir))
-    elif isinstance(codec, series_codec.SeriesCodec):
-      of_series += codec.codes.values()
-      encoders += _series_encoders(codec, workdir)
-    else:
-      raise ValueError(
-        f'{workdir} holds a run of the task {codec.config.task!r}, not one '
-        'of configs/image_tokenizer.py or configs/series_tokenizer.py.'
-      )
+  beam = build.beam(step.beam_runner, step.beam_options)
+  codecs = {workdir: _load(workdir) for workdir in step.tokenizers}
+  encoders = [e for item in codecs.items() for e in _encoders(*item)]
   has_images = any(e.modality.kind == 'tokens' for e in encoders)
+  spread = None
+  if beam or step.num_workers > 1:
+    spread = codes.Spread(
+      beam.run
+      if beam
+      else functools.partial(workers.run, num_workers=step.num_workers),
+      functools.partial(
+        open_encoders, step.tokenizers, tuple(e.fingerprint for e in encoders)
+      ),
+    )
   done = codes.write(
     step.data,
     encoders,
@@ -102,10 +117,64 @@ def write_codes(step: Codes) -> bool:
     share=step.shard,
     overwrite=step.overwrite,
     compression=_compression(pathlib.Path(step.data)),
+    spread=spread,
   )
-  for tokenizer in of_series if done else ():
-    tokenizer.save(step.data)
+  for codec in codecs.values() if done else ():
+    if isinstance(codec, series_codec.SeriesCodec):
+      for tokenizer in codec.codes.values():
+        tokenizer.save(step.data)
   return done
+
+
+def _load(workdir: str) -> 'image_codec.ImageCodec | series_codec.SeriesCodec':
+  """Loads a tokenizer.
+
+  Raises:
+    ValueError: if the work directory holds another model.
+  """
+  from fusion_jax import inference
+  from fusion_jax.inference import image_codec, series_codec
+
+  codec = inference.load(workdir)
+  if not isinstance(codec, image_codec.ImageCodec | series_codec.SeriesCodec):
+    raise ValueError(
+      f'{workdir} holds a run of the task {codec.config.task!r}, not one '
+      'of configs/image_tokenizer.py or configs/series_tokenizer.py.'
+    )
+  return codec
+
+
+@functools.cache  # A worker calls it for every shard.
+def open_encoders(
+  workdirs: tuple[str, ...], fingerprints: tuple[str, ...]
+) -> list['tokenising.Encoder']:
+  """Loads tokenizers; one encoder for each modality.
+
+  Args:
+    workdirs: their work directories.
+    fingerprints: digests of the encoders, as another process loaded them.
+
+  Raises:
+    ValueError: if one is no tokenizer, or not the one of its digest.
+  """
+  encoders = [e for w in workdirs for e in _encoders(w, _load(w))]
+  if tuple(e.fingerprint for e in encoders) != fingerprints:
+    raise ValueError(
+      f'The tokenizers in {", ".join(workdirs)} have changed since the step '
+      'began; start it again.'
+    )
+  return encoders
+
+
+def _encoders(
+  workdir: str, codec: 'image_codec.ImageCodec | series_codec.SeriesCodec'
+) -> list['tokenising.Encoder']:
+  """One encoder for each modality of a tokenizer."""
+  from fusion_jax.inference import series_codec
+
+  if isinstance(codec, series_codec.SeriesCodec):
+    return _series_encoders(codec, workdir)
+  return [_image_encoder(codec, workdir)]
 
 
 def _compression(data: pathlib.Path) -> str:

@@ -95,7 +95,7 @@ def write_photo_vectors(step: PhotoVectors) -> int:
   _check_same(out, names, step.clip)
   starts = range(0, len(names), step.photos_per_file)
   starts = starts[step.shard[0] :: step.shard[1]]
-  notes = []
+  limit, total = skipped.Limit(len(starts), step.max_bad), 0
   for start in tqdm.tqdm(starts, 'files', disable=not sys.stderr.isatty()):
     path = out / f'photos-{start:08d}.safetensors'
     note = path.with_suffix('.json')
@@ -109,9 +109,11 @@ def write_photo_vectors(step: PhotoVectors) -> int:
       layout.write_whole(
         note, json.dumps({'num_examples': num_examples, 'skipped': left_out})
       )
-    notes.append(json.loads(note.read_text()))
-    skipped.check(notes, len(starts), step.max_bad)
-  return sum(note['num_examples'] for note in notes)
+    content = json.loads(note.read_text())
+    limit.add(content)
+    limit.check()
+    total += content['num_examples']
+  return total
 
 
 def _load(clip: str) -> 'clip_model.ClipModel':

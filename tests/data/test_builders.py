@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -20,7 +21,6 @@ from fusion_jax.data.builders import (
   shards,
   skipped,
   statistics,
-  tfds_builder,
   weather,
   workers,
 )
@@ -275,6 +275,85 @@ def test_unreadable_examples_are_counted_named_and_limited(tmp_path):
   ]
 
 
+def test_the_report_says_what_was_read_and_what_is_missing(tmp_path, caplog):
+  caplog.set_level('INFO')
+  source = Flaky(Earth(), bad=('train_3', 'val_0'))
+  shards.build(source, tmp_path, max_bad=0.4)
+  report = json.loads((tmp_path / 'report.json').read_text())
+  assert report['skipped'] == [
+    {'split': 'train', 'key': 'train_3', 'reason': 'torn'},
+    {'split': 'val', 'key': 'val_0', 'reason': 'torn'},
+  ]
+  records = [
+    len(source_record)
+    for path in tmp_path.glob('train-*.array_record')
+    for source_record in grain.sources.ArrayRecordDataSource([str(path)])
+  ]
+  assert report['read']['train'] == {
+    'shards': 7,
+    'examples': 19,
+    'bytes': sum(records),
+  }
+  kept = [i for i in range(20) if i != 3]
+  assert report['absent']['train'] == {'S1RTC': sum(i % 3 == 0 for i in kept)}
+  gaps = np.isnan([Earth().example('train', i)['t2m_hourly'] for i in kept])
+  assert report['missing']['train'] == {'t2m_hourly': gaps.sum()}
+  assert 'Read 19 examples of train' in caplog.text
+  assert 'without a value: S1RTC 6.' in caplog.text
+
+
+def test_what_a_recipe_leaves_out_is_no_bad_example(tmp_path):
+  @dataclasses.dataclass(frozen=True)
+  class Choosy(shards.Indexed):
+    def read(self, split, part):
+      for example in super().read(split, part):
+        number = int(example['key'].split('_')[1])
+        yield readers.Dropped(example['key'], 'odd') if number % 2 else example
+
+  assert shards.build(Choosy(Earth()), tmp_path, max_bad=0.0)
+  report = json.loads((tmp_path / 'report.json').read_text())
+  assert report['dropped'] == {'train': {'odd': 10}, 'val': {'odd': 2}}
+  assert report['skipped'] == []
+
+
+class Reads(dict):
+  """Counts how often each note is read."""
+
+  def watch(self, monkeypatch):
+    read_text = pathlib.Path.read_text
+
+    def counted(path, *args, **kwargs):
+      if path.parent.name == '.notes' and path.suffix == '.json':
+        self[path.name] = self.get(path.name, 0) + 1
+      return read_text(path, *args, **kwargs)
+
+    monkeypatch.setattr(pathlib.Path, 'read_text', counted)
+
+
+def test_a_build_reads_each_note_once(tmp_path, monkeypatch):
+  reads = Reads()
+  reads.watch(monkeypatch)
+  source = shards.Indexed(Earth(splits={'train': 60}), examples_per_shard=1)
+  assert shards.build(source, tmp_path)
+  assert len(reads) == 60 and set(reads.values()) == {1}
+  (tmp_path / 'statistics.json').unlink()
+  reads.clear()
+  assert shards.build(source, tmp_path)  # Resumed: all notes are there.
+  assert len(reads) == 60 and set(reads.values()) == {1}
+
+
+def test_jobs_of_an_array_read_their_own_notes_and_the_last_one_all(
+  tmp_path, monkeypatch
+):
+  reads, jobs = Reads(), 6
+  reads.watch(monkeypatch)
+  source = shards.Indexed(Earth(splits={'train': 60}), examples_per_shard=1)
+  for i in range(jobs):
+    done = shards.build(source, tmp_path, share=(i, jobs))
+    assert done == (i == jobs - 1)
+  assert sum(reads.values()) == 60 + 60 - 60 // jobs
+
+
 def test_source_of_the_main_script_is_refused_by_workers(tmp_path, monkeypatch):
   monkeypatch.setattr(shards.Indexed, '__module__', '__main__')
   with pytest.raises(ValueError, match='Indexed is defined in the main script'):
@@ -309,38 +388,6 @@ def test_mistake_of_the_program_in_a_worker_is_no_error_of_the_input():
   done = workers.run(len, [1, 2], (), 2)
   with pytest.raises(RuntimeError, match='stopped at 1: TypeError'):
     list(done)
-
-
-# Beam keeps protobuf below 7, which warns of how TFDS uses it.
-@pytest.mark.filterwarnings('ignore::DeprecationWarning')
-@pytest.mark.parametrize('runner', ['', 'DirectRunner'])
-def test_tfds_route_ends_with_the_same_examples_and_statistics(
-  tmp_path, runner
-):
-  if runner:
-    pytest.importorskip('apache_beam')
-  shards.build(parts(), tmp_path / 'own')
-  tfds_builder.build(parts(), tmp_path / 'tfds', beam_runner=runner)
-  own, other = (
-    {
-      e['key']: e
-      for e in tfds.builder_from_directory(tmp_path / n).as_data_source('train')
-    }
-    for n in ('own', 'tfds')
-  )
-  assert set(own) == set(other)
-  for key in own:
-    np.testing.assert_array_equal(own[key]['S2L2A'], other[key]['S2L2A'])
-  notes = [
-    json.loads((tmp_path / n / 'statistics.json').read_text())
-    for n in ('own', 'tfds')
-  ]
-  assert notes[0]['images'] == notes[1]['images']
-  assert notes[0]['series'] == notes[1]['series']
-  assert names(tmp_path / 'tfds')[-2:] == [
-    'train-00000-of-00001.array_record',
-    'val-00000-of-00001.array_record',
-  ]
 
 
 def test_statistics_are_those_of_the_training_split(tmp_path):

@@ -1,6 +1,7 @@
 """Codes beside images: what is stored, resumed, refused."""
 
 import json
+import pathlib
 import shutil
 
 import numpy as np
@@ -180,6 +181,47 @@ def test_processes_share_the_shards_and_the_last_one_finishes(data_dir):
   assert codes.write(data_dir, make_encoders(), SQUARES, share=(1, 2))
   for path in sorted(whole.glob('*.array_record')):
     assert path.read_bytes() == (data_dir / path.name).read_bytes()
+
+
+def test_the_report_counts_examples_with_and_without_an_image(data_dir):
+  codes.write(data_dir, make_encoders(), SQUARES)
+  report = json.loads((data_dir / 'codes_report.json').read_text())
+  absent = sum(not example['S1GRD'].size for example in read(data_dir))
+  assert report['made_with']['tokenizers'] == dict.fromkeys(NAMES, 'one')
+  train = report['splits']['train']
+  assert (train['shards'], train['examples']) == (8, 8)
+  assert train['coded']['codes/tok_lulc@224'] == 8
+  assert train['without'] == {'codes/tok_sen1grd@224': absent}
+
+
+def test_each_note_of_codes_is_read_once(data_dir, monkeypatch):
+  codes.write(data_dir, make_encoders(1), SQUARES)
+  read_text, reads = pathlib.Path.read_text, []
+
+  def counted(path, *args, **kwargs):
+    if path.name.endswith('.codes.json'):
+      reads.append(path.name)
+    return read_text(path, *args, **kwargs)
+
+  monkeypatch.setattr(pathlib.Path, 'read_text', counted)
+  codes.write(data_dir, make_encoders(1), SQUARES)
+  assert len(reads) == len(set(reads)) == 10
+  # A job whose shards are done stops at the first of the others without codes.
+  next(iter(sorted((data_dir / '.notes').glob('*1-of-*.codes.json')))).unlink()
+  reads.clear()
+  assert not codes.write(data_dir, make_encoders(1), SQUARES, share=(0, 10))
+  assert len(reads) <= 2
+
+
+def test_notes_of_before_are_understood(data_dir):
+  codes.write(data_dir, make_encoders(1), SQUARES)
+  for path in (data_dir / '.notes').glob('*.codes.json'):
+    path.write_text(json.dumps(json.loads(path.read_text())['made_with']))
+
+  def never(images):
+    raise AssertionError
+
+  assert codes.write(data_dir, make_encoders(1, encode=never), SQUARES)
 
 
 def test_other_tokenizers_or_squares_need_to_be_told(data_dir):

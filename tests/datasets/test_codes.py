@@ -104,6 +104,18 @@ def test_shards_keep_their_compression(data_dir, run):
   reader.close()
 
 
+@pytest.mark.parametrize(
+  'fields, message',
+  [
+    (dict(num_workers=0), 'num_workers=0 is not a number of 1 or more'),
+    (dict(beam_options=('a=b',)), 'a=b need --beam-runner'),
+  ],
+)
+def test_settings_that_do_not_fit_are_refused(fields, message):
+  with pytest.raises(ValueError, match=message):
+    datasets.Codes(data='data', tokenizers=('run',), **fields)
+
+
 def test_no_tokenizers_are_refused():
   with pytest.raises(ValueError, match='No tokenizers are named'):
     datasets.Codes(data='data', tokenizers=())

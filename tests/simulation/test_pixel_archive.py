@@ -53,6 +53,7 @@ def read(builder, split='test'):
     getattr(example, 'key', None) or example['key']: example
     for part in builder.parts()[split]
     for example in builder.read(split, part)
+    if not isinstance(example, readers.Dropped)
   }
 
 

@@ -11,8 +11,8 @@ from tests.structure import source
 
 SETUP = configparser.ConfigParser()
 SETUP.read(source.ROOT / 'setup.cfg')
-# Not installed by the checks: accelerators, and a cluster's library.
-UNTESTED = {'gpu', 'tpu', 'beam'}
+# Not installed by the checks: accelerators.
+UNTESTED = {'gpu', 'tpu'}
 
 
 def requirements_of(text):

@@ -7,7 +7,8 @@ arrays, can be pickled, and offers
   `parts()`: {split: [part, ...]}, each part (any picklable value) one shard
     on disk;
   `read(split, part)`: iterator over the part's examples (dicts of NumPy
-    arrays), with a `readers.Skipped` in place of each one that is broken;
+    arrays), with a `readers.Skipped` in place of each one that is broken, and
+    a `readers.Dropped` for each one that the recipe leaves out;
   `places(split, part)`: optional, {key: (lat, lon, time)} without reading the
     images; only a reader that is joined with weather needs it.
 

@@ -16,26 +16,52 @@ the codes when all shards are finished, and until then the data set reads as
 before.
 """
 
+import contextlib
 import json
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import (
+  Callable,
+  Generator,
+  Iterable,
+  Iterator,
+  Mapping,
+  Sequence,
+)
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
 from absl import logging
 from array_record.python import array_record_data_source
-from tensorflow_datasets.proto import tf_example_pb2
 
 from fusion_jax import modalities
 from fusion_jax.data import records
-from fusion_jax.data.builders import layout, tokenising, writer
+from fusion_jax.data.builders import (
+  ahead,
+  code_notes,
+  layout,
+  tokenising,
+  workers,
+  writer,
+)
 from fusion_jax.data.transforms import crops
 
 SUMMARY = layout.CODES
+
+
+class Spread(NamedTuple):
+  """How shards are tokenised by other processes.
+
+  Attributes:
+    run: calls a function on items, as `workers.run` and `Beam.run` do.
+    open_encoders: opens the encoders in another process; it can be pickled.
+  """
+
+  run: ahead.Run
+  open_encoders: Callable[[], Sequence[tokenising.Encoder]]
 
 
 def write(
@@ -47,6 +73,7 @@ def write(
   share: tuple[int, int] = (0, 1),
   overwrite: bool = False,
   compression: str = 'uncompressed',
+  spread: Spread | None = None,
 ) -> bool:
   """Adds the codes to this process's share of the shards.
 
@@ -60,6 +87,7 @@ def write(
     overwrite: whether to replace codes of other tokenizers or squares; until
       all are written again, the data set has none.
     compression: compression of the records, the same as in the data set.
+    spread: other processes that do the work; None for this one.
 
   Returns:
     Whether the data set is complete: False while other processes' shards are
@@ -69,33 +97,67 @@ def write(
     ValueError: if the data set lacks an image, or has codes of other squares
       or tokenizers.
     FileNotFoundError: if there is no finished data set.
+    InputError: if a worker cannot use a file.
+    RuntimeError: if a worker fails otherwise.
   """
   path = pathlib.Path(path)
-  decode = records.Decoder(path)
-  _check_fields(path, decode.fields, encoders)
+  _check_fields(path, records.Decoder(path).fields, encoders)
   made_with = _describe(encoders, squares)
   _check_codes(path, made_with, overwrite)
   all_shards = sorted(path.glob(layout.RECORDS))
-  own_shards = all_shards[share[0] :: share[1]]
-  todo = [shard for shard in own_shards if _note(shard) != made_with]
+  notes = code_notes.Notes(made_with)
+  todo = [s for s in all_shards[share[0] :: share[1]] if not notes.has(s)]
   chunk = max(1, batch_size // (squares.count if squares else 1))
-  for shard in tqdm.tqdm(todo, 'shards', disable=not os.isatty(2)):
-    with_codes = _tokenised(shard, decode, encoders, squares, chunk)
-    _replace(shard, with_codes, compression)
-    layout.write_whole(_note_path(shard), json.dumps(made_with))
-    logging.info('Added codes to %s.', shard)
-  num_left = sum(_note(shard) != made_with for shard in all_shards)
-  if num_left:
+  run, open_encoders = spread or Spread(_run_here, lambda: encoders)
+  arguments = open_encoders, squares, chunk, compression
+  with contextlib.closing(run(add, todo, arguments)) as done:
+    for shard in tqdm.tqdm(done, 'shards', len(todo), disable=not os.isatty(2)):
+      logging.info('Added codes to %s.', shard)
+  if not all(map(notes.has, all_shards)):  # It ends with the first without.
     logging.info(
-      '%d of %d shards lack codes; the process that writes the last ones '
+      'Some of %d shards lack codes; the process that writes the last ones '
       'finishes %s.',
-      num_left,
       len(all_shards),
       path,
     )
     return False
+  code_notes.report(path, all_shards, notes)
   _finish(path, made_with)
   return True
+
+
+def _run_here(
+  function: Callable[..., Any],
+  items: Sequence[Any],
+  arguments: tuple[Any, ...],
+) -> Generator[Any]:
+  """Calls a function on items in this process."""
+  return workers.run(function, items, arguments, 1)
+
+
+def add(
+  shard: pathlib.Path,
+  open_encoders: Callable[[], Sequence[tokenising.Encoder]],
+  squares: tokenising.Squares | None,
+  chunk: int,
+  compression: str,
+) -> None:
+  """Adds the codes to one shard, then writes its note.
+
+  Args:
+    shard: file of a finished data set.
+    open_encoders: returns one encoder for each modality.
+    squares: which squares of the images get codes.
+    chunk: number of examples that are encoded together.
+    compression: compression of the records, see `write`.
+  """
+  encoders = open_encoders()
+  counts = code_notes.Counts()
+  decode = records.Decoder(shard.parent)
+  with_codes = _tokenised(shard, decode, encoders, squares, chunk, counts)
+  _replace(shard, with_codes, compression)
+  note = {'made_with': _describe(encoders, squares), 'counts': counts.note()}
+  layout.write_whole(code_notes.path_of(shard), json.dumps(note))
 
 
 def _describe(
@@ -170,37 +232,13 @@ def _check_codes(
   summary.unlink(missing_ok=True)
 
 
-def _note_path(shard: pathlib.Path) -> pathlib.Path:
-  """Returns the path of the note about the codes of a shard."""
-  return shard.parent / layout.NOTES / f'{shard.name}.codes.json'
-
-
-def _note(shard: pathlib.Path) -> dict[str, Any] | None:
-  """Returns the description of the codes of a shard; None without codes.
-
-  A note may belong to an older shard of that name, so the first record decides.
-  """
-  path = _note_path(shard)
-  if not path.exists():
-    return None
-  note = json.loads(path.read_text())
-  source = array_record_data_source.ArrayRecordDataSource([str(shard)])
-  if len(source):
-    example = _parse(source[0])
-    if any(
-      f'codes/{name}' not in example.features.feature
-      for name in note['tokenizers']
-    ):
-      return None
-  return note
-
-
 def _tokenised(
   shard: pathlib.Path,
   decode: records.Decoder,
   encoders: Sequence[tokenising.Encoder],
   squares: tokenising.Squares | None,
   chunk: int,
+  counts: code_notes.Counts,
 ) -> Iterator[bytes]:
   """Yields the records of a shard with their codes, made `chunk` at a time."""
   source = array_record_data_source.ArrayRecordDataSource([str(shard)])
@@ -210,6 +248,7 @@ def _tokenised(
     rows = [decode(record) for record in raw]
     fields = tokenising.tokenise(rows, encoders, squares, batch_size)
     for record, codes in zip(raw, fields):
+      counts.add(codes)
       yield _with(record, codes)
 
 
@@ -217,26 +256,23 @@ def _replace(
   shard: pathlib.Path, content: Iterable[bytes], compression: str
 ) -> None:
   """Replaces the records of a shard, and removes the note of its old codes."""
-  temporary = f'{shard}.tmp-{os.getpid()}'
+  temporary = layout.temporary_name(shard)
   file = writer.open_file(temporary, compression)
   try:
     for record in content:
       file.write(record)
     file.close()
-    _note_path(shard).unlink(missing_ok=True)  # The note of other codes.
+    code_notes.path_of(shard).unlink(
+      missing_ok=True
+    )  # The note of other codes.
     os.replace(temporary, shard)
   finally:
     pathlib.Path(temporary).unlink(missing_ok=True)
 
 
-def _parse(record: bytes) -> Any:
-  """Parses a record as a `tf.train.Example`."""
-  return tf_example_pb2.Example.FromString(record)  # pyright: ignore[reportAttributeAccessIssue]  # Generated code.
-
-
 def _with(record: bytes, fields: Mapping[str, np.ndarray]) -> bytes:
   """Returns a record in which arrays replace the fields of their names."""
-  message = _parse(record)
+  message = code_notes.parse(record)
   for name, array in fields.items():
     feature = message.features.feature[name].bytes_list
     feature.value[:] = [array.astype(array.dtype.newbyteorder('<')).tobytes()]

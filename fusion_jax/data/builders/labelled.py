@@ -82,14 +82,13 @@ class WorldCereal:
 
   @functools.cached_property
   def _pixels(self) -> labelled_pixels.LabelledPixels:
-    """Reads the pixels that have a class."""
+    """Reads the pixels, also those without a class."""
     path = pathlib.Path(self.path)
-    pixels = (
+    return (
       labelled_pixels.read_long(path, path.with_name(LEGEND))
       if self._is_long
       else labelled_pixels.read_wide(path)
     )
-    return pixels.take(pixels.target >= 0)
 
   @functools.cached_property
   def _is_long(self) -> bool:
@@ -112,12 +111,19 @@ class WorldCereal:
     """Returns one part for each split."""
     return {'train': ['train'], 'val': ['val']}
 
-  def read(self, split: str, part: str) -> Iterator[readers.Example]:
-    """Yields the examples of a split."""
+  def read(
+    self, split: str, part: str
+  ) -> Iterator[readers.Example | readers.Dropped]:
+    """Yields the examples of a split, and what has no class with 'train'."""
     del part
-    cells, of_pixel = np.unique(self._pixels.cells(), return_inverse=True)
+    has_class = self._pixels.target >= 0
+    if split == 'train':
+      for key in self._pixels.take(~has_class).keys:
+        yield readers.Dropped(key, 'no class')
+    pixels = self._pixels.take(has_class)
+    cells, of_pixel = np.unique(pixels.cells(), return_inverse=True)
     held_out = np.random.default_rng(0).permutation(len(cells)) % _FOLDS == 0
-    chosen = self._pixels.take(held_out[of_pixel] == (split == 'val'))
+    chosen = pixels.take(held_out[of_pixel] == (split == 'val'))
     field = f'label/{self.schema.label}'
     for i, key in enumerate(chosen.keys):
       yield {

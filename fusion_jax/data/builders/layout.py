@@ -13,6 +13,9 @@ INFO = 'dataset_info.json'
 FEATURES = 'features.json'
 STATISTICS = 'statistics.json'
 CODES = 'codes.json'
+REPORT = 'report.json'  # What was read, skipped, and why.
+CODES_REPORT = 'codes_report.json'
+SCRATCH = '.scratch'  # Folder of what builds need while they run.
 NOTES = '.notes'  # Folder of notes about finished shards.
 RECORDS = '*.array_record'
 

@@ -57,7 +57,7 @@ def finish(
     logging.warning(
       'Left out %d unreadable examples: %s.',
       len(left_out),
-      skipped.describe(left_out),
+      skipped.describe(left_out, len(left_out)),
     )
   provenance = {
     'version': layout.VERSION,

@@ -99,8 +99,8 @@ class Sen4Map:
 
   def read(
     self, split: str, part: tuple[int, int]
-  ) -> Iterator[readers.Example | readers.Skipped]:
-    """Yields the examples of a range, without those that are dropped."""
+  ) -> Iterator[readers.Example | readers.Skipped | readers.Dropped]:
+    """Yields the examples of a range, `Dropped` for those left out."""
     dropped = 0
     with sen4map.opened(self.files[split]) as file:
       for key in self._keys(split)[slice(*part)]:
@@ -110,10 +110,11 @@ class Sen4Map:
           logging.warning('Left out %s: %s', key, error)
           yield readers.Skipped(key, str(error))
           continue
-        if self._is_kept(split, example):
-          yield example
-        else:
+        if lacking := self._lacking(split, example):
           dropped += 1
+          yield readers.Dropped(key, lacking)
+        else:
+          yield example
     if dropped:
       logging.warning(
         'Dropped %d of %d places of %s without photo or habitat.',
@@ -193,8 +194,8 @@ class Sen4Map:
       indices |= _labels(self.labels).get(point, {})
     return indices
 
-  def _is_kept(self, split: str, example: readers.Example) -> bool:
-    """Returns whether a place has the photo or habitat that its split needs."""
+  def _lacking(self, split: str, example: readers.Example) -> str:
+    """Returns what a place lacks that its split needs; '' for nothing."""
     knows_habitats = bool(
       self.eunis
       or self.labels
@@ -202,12 +203,11 @@ class Sen4Map:
     )
     no_habitat = example[labels.FIELDS['eunis']] == labels.NONE
     if split in self.need_eunis and knows_habitats and no_habitat:
-      return False
-    return (
-      not self.photos
-      or split not in self.need_photos
-      or bool(np.isfinite(example['views']).all(axis=1).any())
-    )
+      return 'no habitat'
+    needs_photo = bool(self.photos) and split in self.need_photos
+    if needs_photo and not np.isfinite(example['views']).all(axis=1).any():
+      return 'no photo'
+    return ''
 
 
 def find_files(folder: str | os.PathLike[str]) -> dict[str, str]:

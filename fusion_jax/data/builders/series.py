@@ -10,12 +10,11 @@ import numpy as np
 from fusion_jax import modalities
 from fusion_jax.data import examples, readers, windows
 from fusion_jax.data.builders import blocks as blocks_lib
-from fusion_jax.data.builders import weather as weather_lib
 
 _WINDOWS_PER_PART = 4096  # Each has 960 hours while it is read, in all 60 MB.
 
 
-class WeatherAtPlaces(weather_lib.Weather, Protocol):
+class WeatherAtPlaces(readers.Weather, Protocol):
   """Weather that is known at some places, cells of a grid or stations."""
 
   @property
@@ -76,28 +75,60 @@ class Windows:
       parts[split] = [(i, min(i + size, total)) for i in range(0, total, size)]
     return parts
 
-  def read(
+  def places(
     self, split: str, part: tuple[int, int]
-  ) -> Iterator[readers.Example | readers.Skipped]:
-    """Yields the windows of a range of acquisitions, at all places."""
+  ) -> dict[str, tuple[float, float, int]]:
+    """The places and acquisitions of a range, by the keys of the windows.
+
+    Raises:
+      ValueError: if two of them have the same key.
+    """
     block = self.blocks[split]
     lat, lon = self.weather.cells
     inside = block.contains(lat, lon)
     chosen = times(block, self.series)[slice(*part)]
     time, lat = map(np.ravel, np.meshgrid(chosen, lat[inside], indexing='ij'))
     lon = np.tile(lon[inside], len(chosen))
-    series = self.weather.series(lat, lon, time)
-    for i in range(len(time)):
-      example = {name: series[name][i] for name in self.series}
-      key = _key(lat[i], lon[i], int(time[i]))
+    places = {
+      _key(*place): place
+      for place in zip(lat.tolist(), lon.tolist(), time.tolist())
+    }
+    if len(places) < len(time):
+      raise ValueError(
+        f'Block {split!r} holds two places of the weather that are the same '
+        'in latitude and longitude to 0.0001 degrees; leave one out.'
+      )
+    return places
+
+  def read(
+    self, split: str, part: tuple[int, int]
+  ) -> Iterator[readers.Example | readers.Skipped]:
+    """Yields the windows of a range of acquisitions, at all places."""
+    places = self.places(split, part)
+    lat, lon, time = np.array(list(places.values())).T
+    series = self.weather.series(lat, lon, time.astype(np.int64))
+    return self.join(
+      split, part, {key: i for i, key in enumerate(places)}, series
+    )
+
+  def join(
+    self,
+    split: str,
+    part: tuple[int, int],
+    rows: Mapping[str, int],
+    series: Mapping[str, np.ndarray],
+  ) -> Iterator[readers.Example | readers.Skipped]:
+    """Yields the windows of a range with rows of given series."""
+    for key, (lat, lon, time) in self.places(split, part).items():
+      example = {name: series[name][rows[key]] for name in self.series}
       if all(np.isnan(values).all() for values in example.values()):
         yield readers.Skipped(key, 'all values are missing')
         continue
       yield example | {
         'key': key,
-        'lat': np.float64(lat[i]),
-        'lon': np.float64(lon[i]),
-        'time': np.int64(time[i]),
+        'lat': np.float64(lat),
+        'lon': np.float64(lon),
+        'time': np.int64(time),
       }
 
 

@@ -1,4 +1,4 @@
-"""Writes the shards of a data set in any number of processes.
+"""Writes the shards of a data set in any number of processes, or by Beam.
 
 A shard is written under a temporary name and renamed. Then a note beside it
 (`.notes/*.json` with its length and the skipped examples, and `*.statistics`)
@@ -8,29 +8,37 @@ note, and a process that finds all notes writes the metadata of the folder.
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import pathlib
+import shutil
 import sys
-from collections.abc import Generator, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import tqdm
 from absl import logging
 
 from fusion_jax.data import examples, readers
 from fusion_jax.data.builders import (
+  ahead,
+  beam_route,
   layout,
   metadata,
-  skipped,
+  progress,
+  report,
+  series,
   statistics,
+  weather,
   workers,
   writer,
 )
 
 _MIN_SHARDS = 8
 
-Note = dict[str, Any]  # What is known of a shard that is whole.
+# Readers whose weather is read for many shards at once.
+_JOINED = (weather.WithWeather, series.Windows)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,12 +115,6 @@ class Job:
     """The file with the statistics of the shard."""
     return self.note_path.with_suffix('.statistics')
 
-  def note(self) -> Note | None:
-    """The note about the finished shard; None before it is finished."""
-    if self.path.exists() and self.note_path.exists():
-      return json.loads(self.note_path.read_text())
-    return None
-
 
 def jobs(source: readers.Reader, out: str | os.PathLike[str]) -> list[Job]:
   """All shards of a data set, in the order of their names."""
@@ -128,7 +130,7 @@ def read(
   split: str,
   part: Any,
   schema: readers.Schema,
-  note: Note,
+  note: progress.Note,
 ) -> Iterator[readers.Example]:
   """Yields the complete examples of a part, and counts them.
 
@@ -137,21 +139,23 @@ def read(
     split: name of the split.
     part: one of `source.parts()[split]`.
     schema: fields of the data set, which are those of every part.
-    note: dict that gets 'num_examples', 'skipped', [[key, reason], ...], and,
-      after the last example, 'statistics' (for 'train' only).
+    note: dict that gets what was read and what was not ('num_examples',
+      'skipped', [[key, reason], ...], and more, see `report`), and, after the
+      last example, 'statistics' (for 'train' only).
   """
   codec = examples.Codec(schema)
   counted = statistics.Statistics(schema)
-  note |= {'num_examples': 0, 'skipped': []}
+  counts = report.Counts(schema)
   for example in source.read(split, part):
-    if isinstance(example, readers.Skipped):
-      note['skipped'].append(list(example))
+    if isinstance(example, readers.Skipped | readers.Dropped):
+      counts.leave_out(example)
       continue
     example = codec.complete(example)
-    note['num_examples'] += 1
+    counts.add(example)
     if split == 'train':
       counted.add(example)
     yield example
+  note |= counts.note()
   note['statistics'] = counted.state()
 
 
@@ -170,7 +174,7 @@ def write(
     compression: compression of ArrayRecord: 'zstd:1', 'uncompressed', ...
   """
   codec = examples.Codec(schema)
-  note: Note = {'num_bytes': 0}
+  note: progress.Note = {'num_bytes': 0}
   job.path.parent.mkdir(parents=True, exist_ok=True)
   temporary = layout.temporary_name(job.path)
   file = writer.open_file(temporary, compression)
@@ -193,6 +197,7 @@ def build(
   *,
   schema: readers.Schema | None = None,
   num_workers: int = 1,
+  beam: beam_route.Beam | None = None,
   share: tuple[int, int] = (0, 1),
   max_bad: float = 0.01,
   compression: str = 'uncompressed',
@@ -202,11 +207,14 @@ def build(
 
   Args:
     source: reader of the examples, see the package's docstring.
-    out: folder of the data set; its finished shards are kept.
+    out: folder of the data set; its finished shards are kept. All processes
+      and all workers of Beam see it.
     schema: fields of the examples, by default the reader's.
     num_workers: number of processes on this machine.
+    beam: runner of Apache Beam, in place of own processes.
     share: (i, n): every n-th shard from the i-th, for job arrays.
-    max_bad: share of the examples, 0..1, that may be unreadable.
+    max_bad: share of the examples, 0..1, that may be unreadable, and of the
+      messages of GRIB files.
     compression: compression of the records, see `write`.
     command: command line that `statistics.json` keeps.
 
@@ -220,60 +228,80 @@ def build(
     RuntimeError: if a worker fails otherwise. After any of them, the same call
       continues.
   """
-  schema = schema or source.schema
+  out = pathlib.Path(out)
+  report.check_weather(source, max_bad)
   all_jobs = jobs(source, out)
-  todo = [job for job in all_jobs[share[0] :: share[1]] if job.note() is None]
-  done = workers.run(
-    write, todo, (source, schema, compression), min(num_workers, len(todo))
-  )
-  _watch(done, todo, all_jobs, max_bad)
-  notes = _notes(all_jobs)
-  skipped.check(notes.values(), len(all_jobs), max_bad)
-  if len(notes) < len(all_jobs):
+  known = progress.Progress(all_jobs, max_bad)
+  if todo := known.resume(all_jobs[share[0] :: share[1]]):
+    run = beam.run if beam else _own_processes(num_workers)
+    scratch = out / layout.SCRATCH / f'{share[0]}-of-{share[1]}'
+    _write_all(
+      source, todo, (schema or source.schema, compression), run, known, scratch
+    )
+  known.check()
+  if unfinished := known.unfinished(all_jobs):
     logging.info(
-      '%d of %d shards are written; the process that writes the '
-      'last one finishes %s.',
-      len(notes),
+      '%d of %d shards are not written yet; the process that writes the last '
+      'one finishes %s.',
+      len(unfinished),
       len(all_jobs),
       out,
     )
     return False
-  _finish(out, schema, notes, command)
-  # These are left by killed processes. Other temporary files may be in use: if
-  # the last shards are finished at once, several processes finish the folder.
-  for leftover in pathlib.Path(out).glob(f'{layout.RECORDS}.tmp-*'):
-    leftover.unlink(missing_ok=True)
+  _finish(source, out, schema or source.schema, known, all_jobs, command)
   return True
 
 
-def _watch(
-  done: Generator[Job],
+def _own_processes(num_workers: int) -> ahead.Run:
+  """Runs functions on items in processes of this machine."""
+  return functools.partial(workers.run, num_workers=num_workers)
+
+
+def _write_all(
+  source: readers.Reader,
   todo: Sequence[Job],
-  all_jobs: Sequence[Job],
-  max_bad: float,
+  arguments: tuple[Any, ...],
+  run: ahead.Run,
+  known: progress.Progress,
+  scratch: pathlib.Path,
 ) -> None:
-  """Logs finished shards, and stops if too many examples are bad."""
-  notes = _notes(all_jobs)
+  """Writes shards, and stops if too many examples are bad."""
+  reader, written = source, todo
+  if isinstance(source, _JOINED):
+    logging.info('Reading the weather of %d shards.', len(todo))
+    joined = cast(readers.JoinedReader, source)
+    reader, written = ahead.read_weather(joined, todo, run, scratch)
   on_terminal = sys.stderr.isatty()
-  with contextlib.closing(done):  # Stops the workers if too many are bad.
+  with contextlib.closing(  # Stops the workers if too many are bad.
+    run(write, written, (reader, *arguments))
+  ) as done:
     for job in tqdm.tqdm(done, 'shards', len(todo), disable=not on_terminal):
-      note = job.note()
-      assert note is not None  # It has just been written.
-      notes[job] = note
-      skipped.check(notes.values(), len(all_jobs), max_bad)
+      known.read([job])
+      known.check()
       if not on_terminal:
         logging.info('Wrote %s.', job.path)
+  shutil.rmtree(scratch, ignore_errors=True)
+  with contextlib.suppress(OSError):  # Other jobs of an array may have theirs.
+    scratch.parent.rmdir()
 
 
 def _finish(
-  out: str | os.PathLike[str],
+  source: readers.Reader,
+  out: pathlib.Path,
   schema: readers.Schema,
-  notes: dict[Job, Note],
+  known: progress.Progress,
+  all_jobs: Sequence[Job],
   command: str,
 ) -> None:
-  """Writes the metadata from the notes of all shards."""
+  """Writes the report, and the metadata from the notes of all shards."""
+  known.read(all_jobs)
+  known.check()
+  notes = [(job, known.notes[job.path]) for job in all_jobs]
+  report.write(
+    out, [(job.split, note) for job, note in notes], report.of_weather(source)
+  )
   sizes = {}
-  for job, note in notes.items():
+  for job, note in notes:
     sizes.setdefault(job.split, []).append(
       (note['num_examples'], note['num_bytes'])
     )
@@ -283,13 +311,11 @@ def _finish(
     sizes,
     (
       note | {'statistics': json.loads(job.statistics_path.read_text())}
-      for job, note in notes.items()
+      for job, note in notes
     ),
     command,
   )
-
-
-def _notes(all_jobs: Sequence[Job]) -> dict[Job, Note]:
-  """Returns the notes of the finished shards."""
-  notes = {job: job.note() for job in all_jobs}
-  return {job: note for job, note in notes.items() if note}
+  # These are left by killed processes. Other temporary files may be in use: if
+  # the last shards are finished at once, several processes finish the folder.
+  for leftover in out.glob(f'{layout.RECORDS}.tmp-*'):
+    leftover.unlink(missing_ok=True)

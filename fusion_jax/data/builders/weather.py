@@ -2,27 +2,11 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 
 from fusion_jax.data import examples, readers
-
-
-class Weather(Protocol):
-  """Weather around places and times."""
-
-  def series(
-    self, lat: np.ndarray, lon: np.ndarray, time: np.ndarray
-  ) -> Mapping[str, np.ndarray]:
-    """Returns {series: [P, T] float32, K or mm} around places and times.
-
-    Args:
-      lat: float [P], degrees north.
-      lon: float [P], degrees east.
-      time: [P] int64, seconds since 1970 UTC.
-    """
-    ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,12 +15,12 @@ class WithWeather:
 
   Attributes:
     source: reader of the images, which knows their places.
-    weather: weather such as `sources.gridded.Weather`; it is read once per
-      part, so that each field is read once for all places of the part.
+    weather: weather such as `sources.gridded.Weather`. `read` reads it once a
+      part; a build reads it once for many parts (`ahead`).
   """
 
   source: readers.PlacedReader
-  weather: Weather
+  weather: readers.Weather
 
   @property
   def schema(self) -> examples.Schema:
@@ -48,16 +32,32 @@ class WithWeather:
     """The parts of the reader of the images."""
     return self.source.parts()
 
+  def places(
+    self, split: str, part: Any
+  ) -> Mapping[str, tuple[float, float, int]]:
+    """The places and times of the images of a part, by their keys."""
+    return self.source.places(split, part)
+
   def read(
     self, split: str, part: Any
-  ) -> Iterator[readers.Example | readers.Skipped]:
+  ) -> Iterator[readers.Example | readers.Skipped | readers.Dropped]:
     """Yields the examples of a part with their series."""
-    places = self.source.places(split, part)
+    places = self.places(split, part)
     lat, lon, time = np.reshape(list(places.values()), (-1, 3)).T
     series = self.weather.series(lat, lon, time.astype(np.int64))
     rows = {key: i for i, key in enumerate(places)}
+    return self.join(split, part, rows, series)
+
+  def join(
+    self,
+    split: str,
+    part: Any,
+    rows: Mapping[str, int],
+    series: Mapping[str, np.ndarray],
+  ) -> Iterator[readers.Example | readers.Skipped | readers.Dropped]:
+    """Yields the examples of a part with rows of given series."""
     for example in self.source.read(split, part):
-      if not isinstance(example, readers.Skipped):
+      if not isinstance(example, readers.Skipped | readers.Dropped):
         row = rows[example['key']]
         example = {
           **example,

@@ -34,7 +34,8 @@ def run(
     function: function of a module that a worker can import.
     items: first arguments; they can be pickled.
     arguments: other arguments of every call; they can be pickled.
-    num_workers: number of processes; up to 1 runs everything in this one.
+    num_workers: number of processes, at most one an item; up to 1 runs
+      everything in this one.
 
   Yields:
     Each item when it is done, in the order of `items`.
@@ -44,6 +45,7 @@ def run(
       argument; the others are stopped.
     RuntimeError: with a worker's message if it fails otherwise.
   """
+  num_workers = min(num_workers, len(items))
   if num_workers <= 1:
     for item in items:
       function(item, *arguments)

@@ -60,6 +60,7 @@ class GribFile:
     self.records: list[weather_units.Record] = []
     self.damaged: list[tuple[int, str]] = []
     self.num_messages = 0
+    self._grids: dict[int, geo.Grid] = {}
     other_messages = set()
     for frame in grib_frames.scan(path):
       self.num_messages += 1
@@ -114,15 +115,22 @@ class GribFile:
     )
 
   def grid(self, record: weather_units.Record) -> geo.Grid:
-    """Returns the grid of a record's field."""
-    with _Message(self.path, record.where[0], headers_only=True) as message:
+    """Returns the grid of a record's field; its head is read once."""
+    frame = record.where[0]
+    if frame.number not in self._grids:
+      self._grids[frame.number] = self._read_grid(frame)
+    return self._grids[frame.number]
+
+  def _read_grid(self, frame: grib_frames.Frame) -> geo.Grid:
+    """Reads the grid of a message."""
+    with _Message(self.path, frame, headers_only=True) as message:
       if eccodes.codes_get(message, 'gridType') not in _GRIDS:
         raise ValueError(
           f'{self.path} is on a {eccodes.codes_get(message, "gridType")} '
           f'grid; only {_GRIDS} are read. Regrid it, for instance with CDO.'
         )
       checksum = str(eccodes.codes_get(message, 'md5GridSection'))
-      return _grid(self.path, record.where[0], checksum)
+      return _grid(self.path, frame, checksum)
 
   def read(self, record: weather_units.Record) -> np.ndarray:
     """Returns the field of a record, [P] in K or in mm over its interval.
