@@ -204,11 +204,15 @@ def _batches(
 ) -> grain.DatasetIterator:
   """Returns the batches of one process's share of the examples."""
   rows, size = share
-  # Batched before the threads, so that each thread makes whole batches.
+  # Batched before the threads, so that each thread makes whole batches, and
+  # before the share is taken: the rows of all processes, one after the other,
+  # are those of one process, so that draws by row (dropout) are the same.
   options = grain.ReadOptions(
     num_threads=num_threads, prefetch_buffer_size=prefetch
   )
-  return iter(examples[rows].batch(size).to_iter_dataset(options))
+  return iter(
+    examples.batch(size, drop_remainder=True)[rows].to_iter_dataset(options)
+  )
 
 
 def _mark(example: Example, valid: bool) -> dict[str, Any]:

@@ -164,11 +164,14 @@ def test_processes_share_the_batches_of_one(folder, count):
   ]
   for step, batch in enumerate(whole):
     for i in range(count):
-      actual = {k: v[i::count] for k, v in batch['encoder']['patches'].items()}
+      actual = {
+        name: np.split(values, count)[i]
+        for name, values in batch['encoder']['patches'].items()
+      }
       np.testing.assert_equal(parts[i][step]['encoder']['patches'], actual)
       for name, values in batch['decoder'].items():
         np.testing.assert_array_equal(
-          parts[i][step]['decoder'][name], values[i::count]
+          parts[i][step]['decoder'][name], np.split(values, count)[i]
         )
 
 
@@ -185,7 +188,9 @@ def test_batches_resume_exactly_on_any_number_of_processes(folder, num_threads):
     part = train(folder, process_index=i, process_count=2)
     part.set_state(state)
     for actual, whole in zip(take(part, 4), rest):
-      np.testing.assert_array_equal(actual['draw'], whole['draw'][i::2])
+      np.testing.assert_array_equal(
+        actual['draw'], np.split(whole['draw'], 2)[i]
+      )
 
 
 def test_evaluation_sees_every_example_once_and_marks_the_filling(folder):
@@ -210,7 +215,9 @@ def test_evaluation_sees_every_example_once_and_marks_the_filling(folder):
   np.testing.assert_equal(run(), batches)
   for i in range(2):
     for actual, whole in zip(run(process_index=i, process_count=2), batches):
-      np.testing.assert_equal(actual, {k: v[i::2] for k, v in whole.items()})
+      np.testing.assert_equal(
+        actual, {k: np.split(v, 2)[i] for k, v in whole.items()}
+      )
   few = run(num_examples=3)
   np.testing.assert_array_equal(few[0]['valid'], [True] * 3 + [False])
 
