@@ -173,6 +173,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   )
   config.ema_decay = 0.0  # 0: none.
   config.mesh = dict(fsdp=1)
+  config.watch = common.WATCH
   config.evals = dict(every=run['eval_every'], batch_size=256)
   config.log_every = 20
   if args.supervised:

@@ -116,6 +116,8 @@ OPTIMIZER = dict(
   skip_norm=0.0,
 )
 
+EVALS = dict(num_examples=64, batch_size=8, decode_steps=(1, 10, 50))
+
 
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
   """Returns the run that `arg` names: 'modality=DEM,data=terramesh'."""
@@ -161,15 +163,11 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   )
   config.ema_decay = run['ema_decay']
   config.mesh = dict(fsdp=1)
+  config.watch = common.WATCH
   metric = 'eval/miou' if classes else 'eval/psnr_db'
   config.checkpoint = dict(common.CHECKPOINT, every=run['eval_every'])
   config.checkpoint.update(best=metric, best_mode='max')
-  config.evals = dict(
-    every=run['eval_every'],
-    num_examples=64,
-    batch_size=8,
-    decode_steps=(1, 10, 50),
-  )
+  config.evals = dict(EVALS, every=run['eval_every'])
   config.log_every = 20
   if args.smoke:
     config.update(common.SMOKE)

@@ -239,6 +239,8 @@ OPTIMIZER = dict(
 # once more for its gradient: see benchmarks/results/sharding.md.
 MODEL = dict(dtype='float32', remat=False)
 
+EVALS = dict(num_examples=256, batch_size=64)
+
 
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
   """Returns the run that `arg` names, as 'size=base,data=terramesh'."""
@@ -285,14 +287,10 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   )
   config.ema_decay = 0.0  # 0: none.
   config.mesh = dict(fsdp=1)
+  config.watch = common.WATCH
   config.checkpoint = dict(common.CHECKPOINT, every=run['eval_every'])
   config.checkpoint.update(best='val/loss', best_mode='min')
-  config.evals = dict(
-    every=run['eval_every'],
-    generate=data['generate'],
-    num_examples=256,
-    batch_size=64,
-  )
+  config.evals = dict(EVALS, every=run['eval_every'], generate=data['generate'])
   config.log_every = 20
   if args.smoke:
     config.update(common.SMOKE)

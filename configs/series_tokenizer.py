@@ -179,6 +179,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   )
   config.ema_decay = 0.0  # 0: none.
   config.mesh = dict(fsdp=1)
+  config.watch = common.WATCH
   config.checkpoint = dict(
     common.CHECKPOINT, every=2_000, best='', best_mode='min'
   )

@@ -78,6 +78,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.optimizer = OPTIMIZER
   config.ema_decay = 0.0  # 0: none.
   config.mesh = dict(fsdp=1)
+  config.watch = common.WATCH
   config.evals = dict(every=400, batch_size=64, split='val')
   config.log_every = 50
   config.checkpoint = dict(

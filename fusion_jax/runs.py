@@ -45,6 +45,7 @@ from fusion_jax.train import (
   retention,
   sharding,
 )
+from fusion_jax.train import settings as settings_lib
 from fusion_jax.train import state as state_lib
 from fusion_jax.train import task as task_lib
 from fusion_jax.train import workdir as workdir_lib
@@ -113,7 +114,6 @@ def run(
     )
   settings = loop_settings(config)
   workdir = pathlib.Path(workdir)
-  workdir.mkdir(parents=True, exist_ok=True)
   with (
     workdir_lib.hold(workdir),
     mirror.mirrored(
@@ -197,6 +197,11 @@ def loop_settings(config: Config) -> loop.Settings:
       last=config.checkpoint.keep,
       best=config.checkpoint.best,
       best_mode=config.checkpoint.best_mode,
+    ),
+    watching=settings_lib.Watching(
+      hang_s=config.watch.hang_s,
+      profile_start=config.watch.profile.start,
+      profile_steps=config.watch.profile.steps,
     ),
     config=json.loads(config.to_json()),
     upgrade_config=_upgrade_stored,

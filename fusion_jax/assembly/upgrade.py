@@ -50,6 +50,11 @@ class Refused:
   message: str
 
 
+_WATCH = Added(
+  'watch',
+  {'hang_s': 0.0, 'profile': {'start': 0, 'steps': 0}},
+  'waits for ever for a process that hangs',
+)
 _FIRST_LAYER = Added(
   'model.factored_first_layer', 'auto', 'factors the first layer on CPU'
 )
@@ -80,6 +85,7 @@ STEPS: Mapping[str, tuple[Added | Refused, ...]] = {
     Added('num_series_codes', 4_096, 'has no effect without series_codes'),
     Added('model.remat', False, 'keeps what every layer computes'),
     *_ONE_LOCAL_SET,
+    _WATCH,
   ),
   'image_tokenizer': (
     Refused(
@@ -89,10 +95,12 @@ STEPS: Mapping[str, tuple[Added | Refused, ...]] = {
     ),
     Added('spread_weight', 0.0, 'does not spread the latents over the codes'),
     *_ONE_LOCAL_SET,
+    _WATCH,
   ),
   'series_tokenizer': (
     Added('model.latent_scale', 1.0, 'does not scale the latents'),
     *_ONE_LOCAL_SET,
+    _WATCH,
   ),
   'align_pixels': (
     Added('evals.split', 'val', 'judges on the validation split'),
@@ -104,12 +112,14 @@ STEPS: Mapping[str, tuple[Added | Refused, ...]] = {
     Added('remember', False, 'scales the examples anew in every epoch'),
     _FIRST_LAYER,
     *_ONE_LOCAL_SET,
+    _WATCH,
   ),
   'classify_pixels': (
     Added('evals.split', 'val', 'judges on the validation split'),
     Added('remember', False, 'scales the examples anew in every epoch'),
     _FIRST_LAYER,
     *_ONE_LOCAL_SET,
+    _WATCH,
   ),
   'encoder': (),
   'clip': (),

@@ -11,11 +11,15 @@ import jax
 import tqdm
 from absl import logging
 
+from fusion_jax.train import progress as progress_lib
 from fusion_jax.train import speed, tensorboard
 from fusion_jax.train import task as task_lib
+from fusion_jax.train import watch as watch_lib
 
 METRICS_FILE = 'metrics.jsonl'
 _MOST_SHOWN = 20  # Numbers of one step on the console.
+# Of the speed, the console shows these; the line of each minute shows more.
+_SHOWN_SPEED = ('perf/step_ms', 'perf/tokens_per_s', 'perf/mfu')
 
 
 class Log:
@@ -39,6 +43,8 @@ class Log:
     every: int,
     tokens_per_step: int = 0,
     flops_per_step: float = 0,
+    examples_per_step: int = 0,
+    watch: watch_lib.Watch | None = None,
   ):
     """Takes the settings; nothing is written before `start`.
 
@@ -50,6 +56,8 @@ class Log:
         tokens/s out.
       flops_per_step: floating-point operations of a step over all devices; 0
         leaves the utilisation out.
+      examples_per_step: examples of the global batch; 0 leaves examples/s out.
+      watch: what watches the run; None reports no goodput.
     """
     self.history = []
     self.window = {}
@@ -61,6 +69,8 @@ class Log:
     self._flops = flops_per_step
     self._peak = speed.peak_flops() if flops_per_step else 0
     self._clock = speed.Clock()
+    self._watch = watch
+    self._progress = progress_lib.Progress(num_steps, examples_per_step)
     self._main = jax.process_index() == 0
     self._file: IO[str] | None = None
     self._writer: tensorboard.TensorBoardWriter | None = None
@@ -89,10 +99,14 @@ class Log:
   def pause(self) -> None:
     """Stops the clock, because what follows is no training step."""
     self._clock.pause()
+    if self._watch is not None:
+      self._watch.pause()
 
   def resume(self) -> None:
     """Starts the clock again."""
     self._clock.resume()
+    if self._watch is not None:
+      self._watch.resume()
 
   def step(self, step: int, metrics: Mapping[str, tuple[float, float]]) -> None:
     """Adds the metrics of one step; writes a line when one is due.
@@ -101,7 +115,10 @@ class Log:
       step: number of steps done.
       metrics: {name: (sum, count)} on the host.
     """
-    self._clock.tick()
+    seconds = self._clock.tick()
+    self._progress.step(seconds, metrics.get('loss', (0.0, 0.0)))
+    if self._watch is not None:
+      self._watch.finished(step)
     for name, (total, count) in metrics.items():
       sums = self.window.setdefault(name, [0.0, 0.0])
       sums[0] += float(total)
@@ -117,6 +134,8 @@ class Log:
       }
       self.window = {}
       self.write(step, values | self._speed())
+    if self._main and (self._progress.due or step == self._num_steps):
+      self._tell_progress(step)
 
   def write(self, step: int, values: Mapping[str, Any]) -> None:
     """Writes numbers to the screen, to metrics.jsonl and to TensorBoard.
@@ -165,19 +184,37 @@ class Log:
     self._file = self._writer = self._bar = None
 
   def _speed(self) -> dict[str, float]:
-    seconds = self._clock.step_seconds()
-    if not seconds:
-      return {}
-    values = {'perf/step_ms': seconds * 1e3}
-    if self._tokens:
-      values['perf/tokens_per_s'] = self._tokens / seconds
-    if self._peak:
-      values['perf/mfu'] = self._flops / seconds / self._peak
+    """Returns the numbers of the steps since the last line."""
+    seconds, values = self._clock.take(), {}
+    if seconds:
+      values = speed.summary(seconds)
+      mean = values['perf/step_ms'] / 1e3
+      if self._tokens:
+        values['perf/tokens_per_s'] = self._tokens / mean
+      if self._peak:
+        values['perf/mfu'] = self._flops / mean / self._peak
+    if self._watch is not None:
+      values |= self._watch.gauge(sum(seconds))
     return values
+
+  def _tell_progress(self, step: int) -> None:
+    """Shows the line of a minute, and warns of what holds up the run."""
+    text, warnings = self._progress.line(step), []
+    if self._watch is not None:
+      watched, warnings = self._watch.report()
+      text += f', {watched}'
+    if self._bar is None:
+      logging.info('%s', text)
+    else:
+      self._bar.write(text)
+    for warning in warnings:
+      logging.warning('%s', warning)
 
   def _say(self, step: int, values: Mapping[str, Any]) -> None:
     shown_values = {
-      k.removeprefix('train/'): f'{v:.4g}' for k, v in values.items()
+      k.removeprefix('train/'): f'{v:.4g}'
+      for k, v in values.items()
+      if not k.startswith('perf/') or k in _SHOWN_SPEED
     }
     if len(shown_values) > _MOST_SHOWN:
       rest = len(shown_values) - _MOST_SHOWN

@@ -16,71 +16,19 @@ from fusion_jax.train import (
   description,
   optim,
   preemption,
-  retention,
   rng,
   sharding,
   supervision,
 )
 from fusion_jax.train import log as log_lib
+from fusion_jax.train import settings as settings_lib
 from fusion_jax.train import state as state_lib
 from fusion_jax.train import step as step_lib
 from fusion_jax.train import task as task_lib
+from fusion_jax.train import watch as watch_lib
 from fusion_jax.types import Batch, Params
 
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-  """How long, on how much and from which seed a run trains.
-
-  Attributes:
-    num_steps: length of the whole run in steps.
-    batch_size: examples of a step, over all devices and processes.
-    seed: seed of the parameters and of everything drawn within a step.
-    accumulate: micro-batches of a step.
-    ema_decay: decay of a running mean of the parameters; 0 keeps none.
-    log_every: steps between two lines of the log, which are means over the
-      steps in between; 0 writes one line, at the end.
-    checkpoint_every: steps between two checkpoints; 0 saves at the end only.
-    keep: which checkpoints are kept.
-    config: configuration of the run as a JSON-like dict. It is stored with
-      every checkpoint and compared when the run is resumed; the loop reads
-      none of its fields.
-    upgrade_config: function that brings the configuration in a checkpoint of
-      an earlier version up to date, before it is compared.
-  """
-
-  num_steps: int
-  batch_size: int
-  seed: int
-  accumulate: int = 1
-  ema_decay: float = 0.0
-  log_every: int = 100
-  checkpoint_every: int = 1000
-  keep: retention.Keep = retention.Keep()
-  config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-  upgrade_config: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
-
-  def __post_init__(self) -> None:
-    """Checks every field by itself.
-
-    Raises:
-      ValueError: names the field of the configuration, its value and what it
-        may be.
-    """
-    for field, value, least in (
-      ('num_steps', self.num_steps, 1),
-      ('batch_size', self.batch_size, 1),
-      ('accumulate', self.accumulate, 1),
-      ('log_every', self.log_every, 0),
-      ('checkpoint.every', self.checkpoint_every, 0),
-    ):
-      if value < least:
-        raise ValueError(f'config.{field}={value}; set it to {least} or more.')
-    if not 0 <= self.ema_decay < 1:
-      raise ValueError(
-        f'config.ema_decay={self.ema_decay} is not in [0, 1); 0 keeps no '
-        'running mean, 0.999 averages over about 1,000 steps.'
-      )
+Settings = settings_lib.Settings
 
 
 def train(
@@ -127,18 +75,18 @@ def train(
   sharding.check_batch_size(settings.batch_size, mesh, settings.accumulate)
   _check_best(settings.keep.best, evals)
   os.makedirs(workdir, exist_ok=True)
-  batches = task.batches('train')
-  first = _peek(batches, settings.batch_size)
-  description.log_run(mesh, settings.batch_size, settings.accumulate)
-  description.log_batch(first)
-  log = _make_log(task, settings, workdir, first)
   with contextlib.ExitStack() as stack:
-    stack.enter_context(jax.set_mesh(mesh))
+    watch = stack.enter_context(watch_lib.Watch(settings.watching, workdir))
+    batches = task.batches('train')
     stack.callback(_close, batches)
+    first = _first_batch(batches, settings, mesh, watch)
+    log = _make_log(task, settings, workdir, first, watch)
     stack.callback(log.close)
+    stack.enter_context(jax.set_mesh(mesh))
     saver = checkpoint.Checkpoints(workdir, settings.keep)
     stack.push(lambda *error: _close_saver(saver, error[1]))
-    run = _Run(task, optimizer, settings, mesh, batches, saver, log)
+    stack.callback(watch.rest)
+    run = _Run(task, optimizer, settings, mesh, batches, saver, log, watch)
     state, shardings = run.start(first, initial_params)
     stop_requested = stack.enter_context(preemption.stop_requests(saver))
     state = run.steps(state, shardings, run.supervisor(evals, stop_requested))
@@ -156,6 +104,7 @@ class _Run:
   batches: task_lib.Batches
   saver: checkpoint.Checkpoints
   log: log_lib.Log
+  watch: watch_lib.Watch
 
   def start(
     self, first: Batch, initial_params: Params | None
@@ -198,6 +147,8 @@ class _Run:
       'Resumed from step %d in %s.', int(state.step), self.saver.directory
     )
     self.log.start(int(state.step), metadata['log'])
+    if 'goodput' in metadata:  # Not in checkpoints of earlier versions.
+      self.watch.wall_time.restore(metadata['goodput'])
     return state, shardings
 
   def supervisor(
@@ -210,6 +161,7 @@ class _Run:
       self.log,
       self.saver,
       evals,
+      self.watch,
       num_steps=self.settings.num_steps,
       checkpoint_every=self.settings.checkpoint_every,
       config=self.settings.config,
@@ -227,19 +179,23 @@ class _Run:
     if step >= num_steps:
       logging.info('The run is complete: %d steps.', step)
       return state
-    batch, data_state = self._draw()
+    with self.watch.first_draw():
+      batch, data_state = self._draw()
     train_step = self._compile(state, batch, shardings)
     pending = None
     self.log.resume()
     while step < num_steps:
-      with jax.transfer_guard('disallow'):
-        state, metrics = train_step(state, batch)
-      jax.tree.map(lambda x: x.copy_to_host_async(), metrics)
       step += 1
+      with self.watch.dispatching(step) as output:
+        with jax.transfer_guard('disallow'):
+          state, metrics = train_step(state, batch)
+        output.append(metrics)
+      jax.tree.map(lambda x: x.copy_to_host_async(), metrics)
       position = data_state
       # While the device computes: the next batch, the metrics of the last step.
       if step < num_steps:
-        batch, data_state = self._draw()
+        with self.watch.drawing():
+          batch, data_state = self._draw()
       if pending is not None:
         supervisor.consume(*pending)
       pending = (step, metrics)
@@ -257,6 +213,7 @@ class _Run:
           num_steps,
         )
         break
+    self.log.pause()
     return state
 
   def _compile(
@@ -302,6 +259,20 @@ def _check_best(best: str, evals: Mapping[str, task_lib.Hook]) -> None:
     )
 
 
+def _first_batch(
+  batches: task_lib.Batches,
+  settings: settings_lib.Settings,
+  mesh: jax.sharding.Mesh,
+  watch: watch_lib.Watch,
+) -> Batch:
+  """Logs what the run is, and the first batch, which is drawn again."""
+  with watch.first_draw():
+    first = _peek(batches, settings.batch_size)
+  description.log_run(mesh, settings.batch_size, settings.accumulate)
+  description.log_batch(first)
+  return first
+
+
 def _peek(batches: task_lib.Batches, batch_size: int) -> Batch:
   """The first batch, without moving the iterator."""
   start = batches.get_state()
@@ -322,6 +293,7 @@ def _make_log(
   settings: Settings,
   workdir: str | os.PathLike[str],
   first: Batch,
+  watch: watch_lib.Watch,
 ) -> log_lib.Log:
   return log_lib.Log(
     workdir,
@@ -329,6 +301,8 @@ def _make_log(
     every=settings.log_every,
     tokens_per_step=task.tokens_per_step,
     flops_per_step=task.flops(first) * jax.process_count(),
+    examples_per_step=settings.batch_size,
+    watch=watch,
   )
 
 

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -24,21 +25,24 @@ PEAK_FLOPS = {
 
 
 class Clock:
-  """Measures the mean seconds of a step, with pauses left out."""
+  """Measures the seconds of each step, with pauses left out."""
 
   def __init__(self) -> None:
     """Makes a clock that stands still until `resume`."""
     self._last: float | None = None
-    self._seconds = 0.0
-    self._steps = 0
+    self._seconds: list[float] = []
 
-  def tick(self) -> None:
-    """Counts one step that has just ended."""
+  def tick(self) -> float:
+    """Counts one step that has just ended; returns its seconds.
+
+    They are 0 while the clock stands still.
+    """
+    if self._last is None:
+      return 0.0
     now = time.perf_counter()
-    if self._last is not None:
-      self._seconds += now - self._last
-      self._steps += 1
-      self._last = now
+    seconds, self._last = now - self._last, now
+    self._seconds.append(seconds)
+    return seconds
 
   def pause(self) -> None:
     """Leaves out the time until `resume`."""
@@ -48,14 +52,10 @@ class Clock:
     """Measures from now on."""
     self._last = time.perf_counter()
 
-  def step_seconds(self) -> float:
-    """Returns the mean seconds of a step since the last call, then restarts.
-
-    It is 0 if no step was counted.
-    """
-    mean = self._seconds / self._steps if self._steps else 0.0
-    self._seconds, self._steps = 0.0, 0
-    return mean
+  def take(self) -> list[float]:
+    """Returns the seconds of each step since the last call."""
+    seconds, self._seconds = self._seconds, []
+    return seconds
 
 
 def peak_flops() -> float:
@@ -71,6 +71,19 @@ def peak_flops() -> float:
     if kind.lower() in device.device_kind.lower():
       return flops * jax.device_count()
   return 0
+
+
+def summary(seconds: Sequence[float]) -> dict[str, float]:
+  """Returns the mean and three percentiles of steps, {path: milliseconds}.
+
+  Args:
+    seconds: seconds of each step; at least one.
+  """
+  values = {'perf/step_ms': sum(seconds) / len(seconds) * 1e3}
+  for percent in (50, 90, 99):
+    value = float(np.percentile(seconds, percent))
+    values[f'perf/step_ms_p{percent}'] = value * 1e3
+  return values
 
 
 def measure_product(size: int = 2048, repeats: int = 5) -> float:

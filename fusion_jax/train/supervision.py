@@ -12,6 +12,7 @@ from fusion_jax.train import log as log_lib
 from fusion_jax.train import state as state_lib
 from fusion_jax.train import step as step_lib
 from fusion_jax.train import task as task_lib
+from fusion_jax.train import watch as watch_lib
 from fusion_jax.types import Metrics
 
 
@@ -29,6 +30,7 @@ class Supervisor:
     log: log_lib.Log,
     saver: checkpoint.Checkpoints,
     evals: Mapping[str, task_lib.Hook],
+    watch: watch_lib.Watch,
     *,
     num_steps: int,
     checkpoint_every: int,
@@ -41,6 +43,7 @@ class Supervisor:
       log: log of the run.
       saver: checkpoints of the run.
       evals: {name: (every, evaluation)}.
+      watch: what watches the run.
       num_steps: length of the whole run in steps.
       checkpoint_every: steps between two checkpoints; 0 saves at the end only.
       config: JSON-like dict that is stored with every checkpoint.
@@ -50,6 +53,7 @@ class Supervisor:
     self.log = log
     self._saver = saver
     self._evals = evals
+    self._watch = watch
     self._num_steps = num_steps
     self._checkpoint_every = checkpoint_every
     self._config = config
@@ -102,16 +106,19 @@ class Supervisor:
       data_state: position of the data iterator after the batch of this step.
       stop: whether the run stops here, so that a checkpoint is needed.
     """
-    values = self._evaluate(step, state)
+    with self._watch.wall_time.during('evaluations'):
+      values = self._evaluate(step, state)
     if values:
       self.log.write(step, values)
     if stop or self._save_due(step):
-      metadata = {
-        'config': self._config,
-        'versions': description.versions(),
-        'log': self.log.window,
-      }
-      self._saver.save(step, state, data_state, metadata, values)
+      with self._watch.wall_time.during('checkpoints'):
+        metadata = {
+          'config': self._config,
+          'versions': description.versions(),
+          'log': self.log.window,
+          'goodput': self._watch.wall_time.state(),
+        }
+        self._saver.save(step, state, data_state, metadata, values)
 
   def _evaluate(
     self, step: int, state: state_lib.TrainState

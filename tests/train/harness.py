@@ -29,14 +29,17 @@ def add_arguments(parser):
   parser.add_argument('--num_processes', type=int, default=1)
 
 
-def initialize(args):
-  """Strict numerics as in the tests; joins the other processes if any."""
+def initialize(args, **timeouts):
+  """Strict numerics as in the tests; joins the other processes if any.
+
+  `timeouts` are arguments of `jax.distributed.initialize`.
+  """
   jax.config.update('jax_numpy_rank_promotion', 'raise')
   jax.config.update('jax_default_matmul_precision', 'highest')
   if args.coordinator:
     jax.config.update('jax_cpu_collectives_implementation', 'gloo')
     jax.distributed.initialize(
-      args.coordinator, args.num_processes, args.process_id
+      args.coordinator, args.num_processes, args.process_id, **timeouts
     )
 
 
@@ -75,18 +78,18 @@ def finish(process, timeout=240):
   return output
 
 
-def run(script, *args, devices=8):
+def run(script, *args, devices=8, timeout=240):
   """Runs the script to its end."""
   with start(script, *args, devices=devices) as process:
-    return finish(process)
+    return finish(process, timeout)
 
 
-def run_processes(script, *args, num_processes=2, devices=4):
+def run_processes(script, *args, num_processes=2, devices=4, timeout=240):
   """Runs the script as several processes of one JAX cluster."""
   with start_processes(
     script, *args, num_processes=num_processes, devices=devices
   ) as processes:
-    return [finish(process) for process in processes]
+    return [finish(process, timeout) for process in processes]
 
 
 def free_address():

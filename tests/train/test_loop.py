@@ -4,8 +4,10 @@ import gc
 import json
 import os
 import pathlib
+import resource
 import signal
 import threading
+import time
 
 import jax
 import jax.numpy as jnp
@@ -150,6 +152,34 @@ def test_run_goes_on_after_a_full_disk(tmp_path, small_disk):
   _, resumed = regression.run(small_disk(20), **kwargs)
   assert harness.losses(small_disk(20)) == harness.losses(tmp_path / 'whole')
   assert len(resumed) == len(whole)
+
+
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
+def test_a_file_that_may_not_grow_leaves_the_last_checkpoint(tmp_path):
+  """As on a full disk, by a limit that needs no root: 256 KB a file."""
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+  def limit(state, step):
+    del state, step
+    while not checkpoint.list_steps(tmp_path):
+      time.sleep(0.01)  # Until the save of step 2 is whole.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**18, before[1]))
+    return {}
+
+  try:
+    with pytest.raises(checkpoint.CheckpointError) as caught:
+      regression.run(tmp_path, evals={'limit': (3, limit)})
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+  gc.collect()  # Coroutines that Orbax left unfinished.
+  assert str(caught.value) == (
+    f'Cannot save a checkpoint in {tmp_path / checkpoint.DIRECTORY}: the disk '
+    'is full; free some space, then run the same command to resume (step 2 is '
+    'the last good one).'
+  )
+  assert checkpoint.list_steps(tmp_path) == [2]
+  state, _ = regression.run(tmp_path)
+  assert state.step == 6
 
 
 def test_non_finite_loss_names_step_and_modality(tmp_path):
