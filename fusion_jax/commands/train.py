@@ -21,16 +21,22 @@ Arguments:
   --coordinator_address HOST:PORT, --num_processes N, --process_id I
                    process 0, number of processes, this process from 0; found
                    without them under SLURM and on TPU pods
+  --join_timeout_s S
+                   a process that the others have not joined after so many
+                   seconds ends (default: 300)
   --verbose        adds the traceback of an error
 
 JAX's own flags, such as --jax_debug_nans, are read as well; --helpfull lists
 all flags.
 """
 
+import contextlib
+import os
 import re
 import sys
 import textwrap
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 
 from fusion_jax import configurations
 from fusion_jax.commands import door
@@ -108,6 +114,9 @@ def _run(argv: list[str]) -> None:
   coordinator = flags.DEFINE_string('coordinator_address', None, 'see --help')
   num_processes = flags.DEFINE_integer('num_processes', None, 'see --help')
   process_id = flags.DEFINE_integer('process_id', None, 'see --help')
+  join_timeout_s = flags.DEFINE_integer(
+    'join_timeout_s', 300, 'see --help', lower_bound=1
+  )
   jax.config.config_with_absl()
 
   def train(rest: list[str]) -> None:
@@ -124,17 +133,46 @@ def _run(argv: list[str]) -> None:
         'address of process 0'
       )
     if joins:
-      jax.distributed.initialize(
-        coordinator.value,
-        num_processes.value,
-        process_id.value,
-        heartbeat_timeout_seconds=_HEARTBEAT_S,
-      )
+      with _giving_up_after(join_timeout_s.value, coordinator.value):
+        jax.distributed.initialize(
+          coordinator.value,
+          num_processes.value,
+          process_id.value,
+          initialization_timeout=join_timeout_s.value + 60,
+          heartbeat_timeout_seconds=_HEARTBEAT_S,
+        )
     folder = workdir.value or f'runs/{config.value.name}'
     logging.info('The run writes to %s.', folder)
     runs.run(config.value, folder)
 
   app.run(train, program, flags_parser=_parse)
+
+
+@contextlib.contextmanager
+def _giving_up_after(seconds: int, coordinator: str | None) -> Iterator[None]:
+  """Ends the process with one line when the context takes too long.
+
+  JAX would abort it, with the addresses of its machine code.
+  """
+
+  def give_up() -> None:
+    at = f' at {coordinator}' if coordinator else ''
+    print(
+      f'{COMMAND}: the processes of this run have not all joined{at} after '
+      f'{seconds} s (--join_timeout_s). One of them did not start, or died '
+      'before; see its log, then start all of them again.',
+      file=sys.stderr,
+      flush=True,
+    )
+    os._exit(1)
+
+  timer = threading.Timer(seconds, give_up)
+  timer.daemon = True
+  timer.start()
+  try:
+    yield
+  finally:
+    timer.cancel()
 
 
 def _parse(program: list[str]) -> list[str]:

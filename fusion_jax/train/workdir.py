@@ -31,7 +31,7 @@ def hold(workdir: str | os.PathLike[str]) -> Iterator[None]:
   names the holder. On a file system without locks a warning is logged.
 
   Args:
-    workdir: work directory of the run; it exists.
+    workdir: work directory of the run; made if need be.
 
   Raises:
     InUseError: in every process, if another run holds it or the folder cannot
@@ -55,10 +55,12 @@ def _locked(folder: pathlib.Path) -> Iterator[None]:
   """Holds the lock of a folder, and says so in its second file."""
   holder = folder / HOLDER
   try:
+    folder.mkdir(parents=True, exist_ok=True)
     file = (folder / FILE).open('a')
   except OSError as error:
     raise InUseError(
-      f'{folder} cannot be written: {error.strerror}. Name another --workdir.'
+      f'The work directory {folder} cannot be written: {error.strerror}. Name '
+      'another --workdir.'
     ) from None
   with file:
     if folder in _held or not _lock(file.fileno(), folder):

@@ -12,9 +12,10 @@ import pytest
 
 from fusion_jax import configurations, runs
 from fusion_jax.assembly import backbone as backbone_assembly
-from fusion_jax.commands import app
+from fusion_jax.commands import app, door
 from fusion_jax.configs import common
 from fusion_jax.configs import pretrain as pretrain_config
+from fusion_jax.train import workdir
 from tests.train import harness
 
 ROOT = pathlib.Path(harness.ROOT)
@@ -231,3 +232,38 @@ def test_a_process_that_dies_ends_the_other_within_a_minute(
   assert first.returncode
   assert 'another task died' in output, output[-3000:]
   assert seconds < 60
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('process_id', [0, 1])
+def test_a_process_that_never_joins_ends_the_others_in_one_line(
+  process_id, tmp_path
+):
+  address = harness.free_address()
+  done = run_command(
+    *('--config', 'configs/pretrain.py:smoke', '--workdir', tmp_path / 'run'),
+    f'--coordinator_address={address}',
+    *('--num_processes=2', f'--process_id={process_id}'),
+    '--join_timeout_s=3',
+  )
+  assert done.returncode == 1
+  (line,) = done.stderr.splitlines()
+  assert line.startswith(
+    'fusion-jax train: the processes of this run have not all joined at '
+    f'{address} after 3 s (--join_timeout_s). One of them did not start'
+  )
+  assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize('parent', ['/proc', 'file'])
+def test_a_work_directory_that_cannot_be_written_is_named_at_the_start(
+  parent, tmp_path
+):
+  (tmp_path / 'file').touch()
+  folder = tmp_path / parent / 'run'  # '/proc' stands alone: it is absolute.
+  with pytest.raises(
+    workdir.InUseError,
+    match=f'^The work directory {folder} cannot be written: .*--workdir.$',
+  ) as caught:
+    runs.run(pretrain_config.get_config('smoke'), folder)
+  assert door.one_line(caught.value) == str(caught.value)

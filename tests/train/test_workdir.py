@@ -61,10 +61,13 @@ def test_a_second_run_in_the_same_process_is_refused(tmp_path):
     pass
 
 
-def test_a_folder_that_is_none_is_told_in_one_line(tmp_path):
+def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path):
+  (tmp_path / 'file').touch()
   with pytest.raises(workdir.InUseError, match='Name another --workdir'):
-    with workdir.hold(tmp_path / 'absent'):
+    with workdir.hold(tmp_path / 'file' / 'run'):
       pass
+  with workdir.hold(tmp_path / 'absent'):
+    assert (tmp_path / 'absent').is_dir()
 
 
 @pytest.mark.slow
