@@ -9,6 +9,7 @@ end of the save, has none.
 import hashlib
 import json
 import pathlib
+import time
 
 FILE = 'checksums.json'
 _ALGORITHM = 'blake2b'
@@ -20,12 +21,18 @@ class ChecksumError(ValueError):
   """A file is not what was saved; the message names it."""
 
 
-def write(folder: pathlib.Path) -> None:
+def write(folder: pathlib.Path, timeout_s: float = 60.0) -> None:
   """Writes the digests of all files of a folder into it.
 
   Args:
-    folder: folder whose files are whole.
+    folder: folder whose files are whole, but for the one that Orbax writes in
+      a thread of its own, for which this waits.
+    timeout_s: longest wait in seconds.
+
+  Raises:
+    TimeoutError: if that file is still not whole.
   """
+  _await_step_metadata(folder / _STEP_METADATA, timeout_s)
   digests = {
     str(path.relative_to(folder)): _digest(path)
     for path in sorted(folder.rglob('*'))
@@ -34,6 +41,20 @@ def write(folder: pathlib.Path) -> None:
   text = json.dumps({'algorithm': _ALGORITHM, 'files': digests}, indent=1)
   content = {'digest': hashlib.new(_ALGORITHM, text.encode()).hexdigest()}
   (folder / FILE).write_text(f'{json.dumps(content)}\n{text}')
+
+
+def _await_step_metadata(path: pathlib.Path, timeout_s: float) -> None:
+  """Waits until Orbax has written which parts the checkpoint has."""
+  end = time.monotonic() + timeout_s
+  while True:
+    try:
+      if json.loads(path.read_text())['item_handlers']:
+        return
+    except (FileNotFoundError, ValueError):  # It is still to be written.
+      pass
+    if time.monotonic() > end:
+      raise TimeoutError(f'{path} is not whole after {timeout_s:g} s.')
+    time.sleep(0.01)
 
 
 def verify(folder: pathlib.Path, part: str = '') -> bool:

@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import shutil
+import threading
 import time
 
 import jax
@@ -299,6 +300,21 @@ def test_a_checkpoint_of_an_earlier_version_has_no_checksums(tmp_path):
   assert not checksums.verify(tmp_path / 'checkpoints' / '3')
   restored, _ = restore(tmp_path)
   jax.tree.map(np.testing.assert_array_equal, restored, new_state())
+
+
+def test_checksums_wait_for_what_orbax_writes_in_a_thread(tmp_path):
+  save(tmp_path, [3])
+  folder = tmp_path / 'checkpoints' / '3'
+  file = folder / '_CHECKPOINT_METADATA'
+  whole = file.read_text()
+  file.write_text(whole[:20])
+  timer = threading.Timer(0.3, lambda: file.write_text(whole))
+  timer.start()
+  checksums.write(folder)
+  assert checksums.verify(folder)
+  file.unlink()
+  with pytest.raises(TimeoutError, match='_CHECKPOINT_METADATA is not whole'):
+    checksums.write(folder, timeout_s=0.1)
 
 
 def test_torn_folders_are_ignored_and_removed(tmp_path):
