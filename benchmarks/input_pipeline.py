@@ -9,6 +9,11 @@ on either side, batches of 32. A core's figure divides by the processor time
 that was used, of all threads; it does not depend on what else is running. The
 cold rows drop the files from the page cache before every 256 examples.
 
+  python benchmarks/input_pipeline.py --webdataset   # 5 x 10 s a row
+
+Beside a plain WebDataset reader of the same examples with the same transforms,
+in turns, medians; needs `pip install webdataset torch psutil`.
+
 Much of the time is the kernel giving out pages: an environment with
 MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=8589934592 makes glibc
 keep them, which is a third faster.
@@ -33,6 +38,7 @@ from fusion_jax import modalities
 from fusion_jax.data import budgets, normalize, pipelines
 from fusion_jax.data.builders import shards
 from fusion_jax.data.transforms import pretrain as pretrain_transforms
+from fusion_jax.data.transforms import steps as transform_steps
 from fusion_jax.models import coordinate_tokenizer
 
 SERIES = tuple(
@@ -101,6 +107,60 @@ def measure(batches, batch_size, seconds, cached_folder):
   return count / passed, count / (time.process_time() - used)
 
 
+def used_by_all():
+  """Returns the processor time of this process and its children, s."""
+  import psutil
+
+  process = psutil.Process()
+  times = [p.cpu_times() for p in (process, *process.children(True))]
+  return sum(t.user + t.system for t in times)
+
+
+def beside_webdataset(folder, seconds, rounds=5, batch_size=32):
+  """Prints examples per second of both readers, and their ratios."""
+  import webdataset_reader
+
+  source, transforms = steps(folder)
+  paths = webdataset_reader.write(source, folder)
+  print('| examples/s a core | threads, workers | ours | WebDataset | ratio |')
+  print('| --- | --- | --- | --- | --- |')
+  only_crop = transforms[:1] + (transform_steps.Keep(('S2L2A', 'lat', 'lon')),)
+  for name, chosen in (
+    ('read, crop, batch', only_crop),
+    ('all transforms', transforms),
+  ):
+    for workers in (0, os.cpu_count()):
+      rows = []
+      for _ in range(rounds):
+        ours = pipelines.train_batches(
+          source, chosen, batch_size=batch_size, seed=0, num_threads=workers
+        )
+        rows.append([rate(ours, batch_size, seconds)])
+        ours.close()
+        theirs = webdataset_reader.batches(
+          paths, source.fields, chosen, batch_size, workers
+        )
+        rows[-1].append(rate(theirs, batch_size, seconds))
+        del theirs  # Ends its processes.
+      ours, theirs = np.median(rows, 0)
+      ratio = np.median([a / b for a, b in rows])
+      print(
+        f'| {name} | {workers} | {ours:.0f} | {theirs:.0f} | {ratio:.2f} |',
+        flush=True,
+      )
+
+
+def rate(batches, batch_size, seconds):
+  """Returns examples a second of processor time, children included."""
+  for _ in range(8):
+    next(batches)
+  count, used, clock = 0, used_by_all(), time.perf_counter()
+  while time.perf_counter() - clock < seconds:
+    next(batches)
+    count += batch_size
+  return count / (used_by_all() - used)
+
+
 def costs(source, transforms, count=300):
   """Returns processor time of reading and of each step, ms per example."""
   spent = collections.Counter()
@@ -157,8 +217,14 @@ def main():
   parser.add_argument('--seconds', type=float, default=60.0, help='a row')
   parser.add_argument('--examples', type=int, default=512)
   parser.add_argument('--threads', type=int, default=os.cpu_count())
+  parser.add_argument('--webdataset', action='store_true')
   args = parser.parse_args()
   print(machine())
+  if args.webdataset:
+    with tempfile.TemporaryDirectory() as folder:
+      shards.build(shards.Indexed(RandomExamples(args.examples), 128), folder)
+      beside_webdataset(folder, args.seconds)
+    return
   print('| pipeline | threads | examples/s | examples/s a core |')
   print('| --- | --- | --- | --- |')
   for compression in ('uncompressed', 'zstd:1'):
