@@ -265,9 +265,7 @@ class Decoding:
     targets = {key: np.zeros((self.batch, 4), np.int32) for key in names}
     batch = {'encoder': self.slots, 'decoder': targets}
     params = jax.jit(backbone.init)(jax.random.key(0), batch)['params']
-    run = jax.jit(
-      functools.partial(decode.with_cache, backbone, length=TOKENS)
-    )
+    run = jax.jit(functools.partial(decode.with_cache, backbone, length=TOKENS))
     slots = jax.device_put(self.slots)
     return lambda: run(params, slots).block_until_ready()
 
@@ -285,7 +283,9 @@ class Decoding:
     }
     patches = {k: torch.from_numpy(x) for k, x in self.slots['patches'].items()}
     codes = sequences.series_codes(model.modalities[self.index])
-    run = torch_models.decode_cached if self.cached else torch_models.decode_plain
+    run = torch_models.decode_plain
+    if self.cached:
+      run = torch_models.decode_cached
     return lambda: run(
       model,
       {**slots, 'patches': patches},

@@ -118,7 +118,7 @@ def used_by_all():
 
 def beside_webdataset(folder, seconds, rounds=5, batch_size=32):
   """Prints examples per second of both readers, and their ratios."""
-  import webdataset_reader
+  from benchmarks import webdataset_reader
 
   source, transforms = steps(folder)
   paths = webdataset_reader.write(source, folder)
