@@ -101,7 +101,10 @@ PAIRS = {  # Programs of which two make a line, and their devices and fsdp.
   'image_tokenizer': (('S2L2A', 2, 1, (4, 16)), ('LULC', 2, 1, (4, 16))),
   'series_tokenizer': (('8-8-8-8', 2, 1, (32, 256)),),
 }
+REMAT_EXAMPLES = (128, 256)
 MESHES = (
+  'pretrain:base:8:8:8:remat',
+  'pretrain:large:8:8:8:remat',
   'pretrain:base:32:8:8',
   'pretrain:base:64:64:8',
   'pretrain:large:32:8:8',
@@ -120,10 +123,15 @@ def programs():
   for task, rows in PAIRS.items():
     for size, devices, fsdp, examples in rows:
       for option in ('', ':remat') if task == 'pretrain' else ('',):
-        names += [
-          f'{task}:{size}:{devices}:{fsdp}:{n}{option}' for n in examples
-        ]
+        names += _pair(task, size, devices, fsdp, examples, option)
   return [*names, *MESHES, *V5E]
+
+
+def _pair(task, size, devices, fsdp, examples, option):
+  """Names of the two programs of a line."""
+  # So few examples with remat that the optimizer needs most make no line.
+  counts = REMAT_EXAMPLES if option else examples
+  return [f'{task}:{size}:{devices}:{fsdp}:{n}{option}' for n in counts]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,12 +216,12 @@ def heads(size):
 
 def make_line(kept, task, size, devices, fsdp, examples, option=''):
   """Returns the line of two programs; None where one was not compiled."""
-  names = [f'{task}:{size}:{devices}:{fsdp}:{n}{option}' for n in examples]
+  names = _pair(task, size, devices, fsdp, examples, option)
   if not all(name in kept for name in names):
     return None
   return Line(
     *(kept[name] for name in names),
-    examples,
+    REMAT_EXAMPLES if option else examples,
     fsdp,
     heads(size) if task == 'pretrain' else (),
   )
