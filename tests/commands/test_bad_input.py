@@ -156,7 +156,7 @@ def test_a_missing_extra_is_named(line, package, extra, folder, block, capsys):
     ('prepare series --series tp_hourly --out out --blocks list.json', 'table'),
     (f'{SIMULATED} --splits train=1 train=2', 'train is named twice'),
     (f'{SIMULATED} --out file', 'file is a file; give the path of a folder'),
-    (f'{SAMPLES} --source empty', 'empty has no folder of a modality'),
+    (f'{SAMPLES} --source empty', 'empty/samples.csv is missing; write one'),
     (f'{SAMPLES} --source no_table', 'samples.csv is missing; write one with'),
     (f'{SAMPLES} --source no_columns', 'lacks the columns lat, lon, s2_date'),
     (f'{SAMPLES} --source no_rows', 'samples.csv has no row'),

@@ -14,7 +14,7 @@ def test_the_best_checkpoint_is_judged(tmp_path, mode, best_step):
   )
   for step, score in (2, 0.3), (4, 0.6), (6, 0.5):
     state = state_lib.TrainState(
-      step=np.int32(step),
+      step=jax.numpy.int32(step),
       params={'x': jax.numpy.full(3, float(step))},
       opt_state={},
       extra={},
