@@ -2,8 +2,6 @@ r"""Times the models beside the same models in PyTorch, in turns, on a CPU.
 
   GLIBC_TUNABLES=glibc.malloc.hugetlb=1 python -m benchmarks.beside_torch
   python -m benchmarks.beside_torch --rows='encoder.*' --rounds=3
-  python -m benchmarks.beside_torch --isa=avx2   # As on a processor without
-                                                 # AVX-512.
 
 Each side of a row lives in a process of its own, with the same environment and
 a thread a core; the two take turns, A B A B, and the other one sleeps. Rows
@@ -38,12 +36,6 @@ from fusion_jax.models import image_tokenizer
 from fusion_jax.train import optim, rng, step
 from fusion_jax.train import state as state_lib
 
-AVX2 = {
-  'XLA_FLAGS': '--xla_cpu_max_isa=AVX2',
-  'ATEN_CPU_CAPABILITY': 'avx2',
-  'ONEDNN_MAX_CPU_ISA': 'AVX2',
-  'MKL_ENABLE_INSTRUCTIONS': 'AVX2',
-}
 TOKENS = 60  # Of a decoded series.
 
 
@@ -51,7 +43,6 @@ def define_flags():
   """Defines the flags of the command; importing this file defines none."""
   flags.DEFINE_string('rows', '.*', 'Regular expression of the names of rows.')
   flags.DEFINE_integer('rounds', 7, 'Timed runs of each side.')
-  flags.DEFINE_enum('isa', 'best', ['best', 'avx2'], 'Vector instructions.')
   flags.DEFINE_string('side', '', "'ours' or 'torch': the process of one side.")
 
 
@@ -331,8 +322,6 @@ class Side:
     environment = dict(os.environ, JAX_NUM_CPU_DEVICES='1')
     if name.startswith('pixel'):  # As training and maps do.
       environment['JAX_NUM_CPU_DEVICES'] = str(os.cpu_count())
-    if flags.FLAGS.isa == 'avx2':
-      environment |= AVX2
     self._process = subprocess.Popen(
       [
         sys.executable,
@@ -405,8 +394,7 @@ def main(_):
   import torch
 
   print(
-    f'{pixels.machine()}, torch {torch.__version__}, vector instructions '
-    f'{flags.FLAGS.isa}, GLIBC_TUNABLES='
+    f'{pixels.machine()}, torch {torch.__version__}, GLIBC_TUNABLES='
     f'{os.environ.get("GLIBC_TUNABLES", "")}\n'
   )
   print('| row | torch s | ours s | ratio (range) | of processors | load |')

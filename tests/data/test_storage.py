@@ -55,7 +55,10 @@ def test_a_web_server_only_gives_files(tmp_path):
       files.sizes()
 
 
-@pytest.mark.parametrize('fault', ['500', '503', '429', 'stall', 'short'])
+@pytest.mark.parametrize(
+  'fault',
+  ['500', '503', '429', pytest.param('stall', marks=pytest.mark.slow), 'short'],
+)
 def test_a_request_that_fails_is_repeated(tmp_path, monkeypatch, caplog, fault):
   monkeypatch.setattr(storage, '_FIRST_WAIT_S', 0.05)
   (tmp_path / 'a').write_bytes(CONTENT)
@@ -83,10 +86,11 @@ def fails(files, path, message, within_s):
   [
     ('http', '500', 'status 500'),
     ('s3', '500', 'status 500'),
-    ('gs', '500', 'no answer'),  # Its client repeats by itself for a minute.
     ('http', 'stall', 'no answer'),
-    ('s3', 'stall', 'no answer'),
-    ('gs', 'stall', 'no answer'),
+    pytest.param('s3', 'stall', 'no answer', marks=pytest.mark.slow),
+    # Its client repeats by itself for a minute.
+    pytest.param('gs', '500', 'no answer', marks=pytest.mark.slow),
+    pytest.param('gs', 'stall', 'no answer', marks=pytest.mark.slow),
   ],
 )
 def test_a_server_that_always_fails_is_given_up_in_time(

@@ -34,7 +34,9 @@ def steps(url):
 
 
 @pytest.mark.filterwarnings('ignore:Sending a large body')  # By gcsfs.
-@pytest.mark.parametrize('kind', object_servers.SERVERS)
+@pytest.mark.parametrize(
+  'kind', ['s3', pytest.param('gs', marks=pytest.mark.slow)]
+)
 def test_a_run_goes_on_from_its_mirror_bit_for_bit(kind, tmp_path, monkeypatch):
   regression.run(tmp_path / 'whole', num_steps=5)
   with object_servers.SERVERS[kind](monkeypatch) as bucket:
