@@ -29,19 +29,32 @@ def find(text: str) -> np.datetime64:
   return _of(match) if match else _NONE
 
 
-def find_in_path(path: str | os.PathLike[str]) -> np.datetime64:
+def find_in_path(
+  path: str | os.PathLike[str], root: str | os.PathLike[str] = ''
+) -> np.datetime64:
   """Returns the date in a path, datetime64[D]; NaT if there is none.
 
   The name of the file counts first, then those of its folders from the inmost
   one, then folders of a year, a month and a day, as 2016/11/22/B02.jp2.
+
+  Args:
+    path: path of a file.
+    root: folder that the user named; folders above it say nothing of the file.
+      '' looks at the name of the file and at a product `*.SAFE` only.
   """
   path = pathlib.Path(path)
-  for name in (path.stem, *(parent.name for parent in path.parents)):
+  names = [x.name for x in path.parents if x.suffix.upper() == '.SAFE']
+  if root:
+    inside = path.relative_to(root)
+    names = [folder.name for folder in inside.parents]
+    if match := _FOLDERS.search(inside.as_posix()):
+      names.append('-'.join(part.zfill(2) for part in match.groups() if part))
+    names.append(pathlib.Path(root).name)
+  for name in (path.stem, *names):
     date = find(name)
     if not np.isnat(date):
       return date
-  match = _FOLDERS.search(path.as_posix())
-  return _of(match) if match else _NONE
+  return _NONE
 
 
 def are_numbers(values: np.ndarray) -> bool:
@@ -69,6 +82,9 @@ def read(values: np.ndarray, name: str) -> np.ndarray:
     return values.astype('datetime64[D]')
   found = []
   for value in values.ravel().tolist():
+    if value is None or value != value:  # NaN and NaT.
+      found.append(_NONE)
+      continue
     found.append(_date(value))
     if np.isnat(found[-1]):
       raise ValueError(
@@ -82,8 +98,12 @@ def _date(value: Any) -> np.datetime64:
   """Returns one value as a date; NaT if it is none."""
   if isinstance(value, bytes):
     value = value.decode('utf-8', 'replace')
-  if isinstance(value, str) or type(value) is int:
-    return find(str(value).strip()) if len(str(value)) >= 8 else _NONE
+  if isinstance(value, float):
+    return _date(int(value)) if value.is_integer() else _NONE
+  if type(value) is int:
+    return find(str(value)) if len(str(value)) == 8 else _NONE
+  if isinstance(value, str):
+    return find(value.strip()) if len(value.strip()) >= 7 else _NONE
   if hasattr(value, 'year') and hasattr(value, 'day'):
     try:
       return np.datetime64(

@@ -60,18 +60,18 @@ def _source(paths, declared):
     from fusion_jax.mapping import raster_cubes, stac
 
   layers = []
-  for path in _files(paths):
+  for path, root in _files(paths):
     layers += (
       stac.layers(path)
       if path.suffix in _ITEMS
-      else raster_cubes.layers_of_file(path)
+      else raster_cubes.layers_of_file(path, root)
     )
   name = str(first) if len(paths) == 1 else f'{first} and {len(paths) - 1} more'
   return raster_cubes.RasterSource(name, layers, declared)
 
 
 def _files(paths):
-  """Returns the rasters and items of paths; of a folder, items come first."""
+  """Returns rasters and items with the folder that was named, or ''."""
   files = []
   for path in paths:
     if not path.is_dir():
@@ -81,7 +81,7 @@ def _files(paths):
           f'({", ".join(_NETCDF)}), or rasters ({", ".join(_RASTERS)}) or '
           f'STAC items ({", ".join(_ITEMS)}), or folders of these.'
         )
-      files.append(path)
+      files.append((path, ''))
       continue
     inside = sorted(
       x
@@ -93,7 +93,7 @@ def _files(paths):
     ]
     if not chosen:
       raise FileNotFoundError(f'{path} holds no raster and no STAC item.')
-    files += chosen
+    files += [(file, path) for file in chosen]
   return files
 
 

@@ -39,6 +39,8 @@ class Layer:
       `cube_sources.Encoding`), or None.
     offset: offset that is declared outside of the file, or None.
     nodata: missing value that is declared outside of the file, or None.
+    product: name of the product or item that the file belongs to, or ''. Parts
+      of one tile and date may be in two products.
   """
 
   path: str
@@ -48,6 +50,7 @@ class Layer:
   scale: float | None = None
   offset: float | None = None
   nodata: float | None = None
+  product: str = ''
 
 
 class RasterSource:
@@ -157,7 +160,8 @@ class RasterSource:
       for layer in layers:
         grid = grids.get(layer.path)
         other = seen.setdefault(grid, layer)
-        if grid and other is not layer:
+        parts = bool(layer.product) and layer.product != other.product
+        if grid and other is not layer and not parts:
           when = '' if np.isnat(layer.date) else f' of {layer.date}'
           raise ValueError(
             f'{other.path} and {layer.path} both hold {band}{when} on one '
@@ -239,7 +243,9 @@ class RasterSource:
     return raster, encoding
 
 
-def layers_of_file(path: str | os.PathLike[str]) -> list[Layer]:
+def layers_of_file(
+  path: str | os.PathLike[str], root: str | os.PathLike[str] = ''
+) -> list[Layer]:
   """Returns the layers of a raster, from its descriptions, tags and name.
 
   A description may be 'B02', or 'B02 2020-11-05'; a file of a single band may
@@ -255,7 +261,7 @@ def layers_of_file(path: str | os.PathLike[str]) -> list[Layer]:
   found = [
     dates.find(name),
     dates.find(tag.replace(':', '-')),
-    dates.find_in_path(path),
+    dates.find_in_path(path, root),
   ]
   if len(described) == 1 and not bands_lib.find(described[0]):
     described = [f'{described[0]} {name}']
@@ -265,7 +271,15 @@ def layers_of_file(path: str | os.PathLike[str]) -> list[Layer]:
       date for date in (dates.find(text), *found) if not np.isnat(date)
     ] or [np.datetime64('NaT', 'D')]
     layers.append(
-      Layer(str(path), i + 1, bands_lib.find(text), first, scale, offset)
+      Layer(
+        str(path),
+        i + 1,
+        bands_lib.find(text),
+        first,
+        scale,
+        offset,
+        product=safe_product.name(path),
+      )
     )
   return layers
 

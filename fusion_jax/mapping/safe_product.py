@@ -12,7 +12,10 @@ from absl import logging
 
 _METADATA = 'MTD_MSIL2A.xml'
 _OFFSETS = re.compile(r'<BOA_ADD_OFFSET[^>]*>\s*(-?\d+)\s*<')
-_QUANTIFICATION = re.compile(r'<BOA_QUANTIFICATION_VALUE[^>]*>\s*(\d+)\s*<')
+# With the prefix before baseline 02.09 or so.
+_QUANTIFICATION = re.compile(
+  r'<(?:L2A_)?BOA_QUANTIFICATION_VALUE[^>]*>\s*(\d+)\s*<'
+)
 _BASELINE = re.compile(r'_N(\d\d)(\d\d)_')
 
 
@@ -29,15 +32,18 @@ def encoding(
 
   Returns:
     (scale, offset), or (None, None) for a file of no product, or of one without
-    metadata; where its name tells of such a baseline, a warning says so.
-
-  Raises:
-    ValueError: if the bands of the product have several offsets.
+    metadata or with several offsets; a warning says so.
   """
   for parent in pathlib.Path(path).parents:
     if parent.suffix.upper() == '.SAFE':
       return _of_product(parent)
   return None, None
+
+
+def name(path: str | os.PathLike[str]) -> str:
+  """Returns the name of the product that a file belongs to, or ''."""
+  parents = pathlib.Path(path).parents
+  return next((x.name for x in parents if x.suffix.upper() == '.SAFE'), '')
 
 
 @functools.lru_cache(1024)
@@ -59,10 +65,13 @@ def _of_product(folder):
   offsets = {int(offset) for offset in _OFFSETS.findall(text)} or {0}
   quantification = _QUANTIFICATION.search(text)
   if len(offsets) > 1 or not quantification:
-    raise ValueError(
-      f'{file} has the offsets {sorted(offsets)} and '
-      f'{"a" if quantification else "no"} quantification value; one of each is '
-      'expected. Pass --scale and --offset of reflectance.'
+    logging.warning(
+      '%s has the offsets %s and %s quantification value, where one of each is '
+      'expected, and is not used: pass --scale and --offset of reflectance.',
+      file,
+      sorted(offsets),
+      'a' if quantification else 'no',
     )
+    return None, None
   scale = 1 / int(quantification[1])
   return scale, offsets.pop() * scale

@@ -82,6 +82,7 @@ def _of_item(item, path):
         scale,
         offset,
         _number(raster.get('nodata')),
+        str(item.get('id', '')),
       )
     )
   if not item_layers:

@@ -41,6 +41,12 @@ def test_photos_without_a_country_are_not_taken_for_photos(tmp_path):
   assert list(ground_photos.find(tmp_path)) == ['NL_40683280W']
 
 
+def test_a_picture_in_a_relative_folder_is_no_photo(tmp_path, monkeypatch):
+  make(tmp_path, 'ph/logo.png', 'ph/40683280W.jpg', 'ph/NL_40683280N.jpg')
+  monkeypatch.chdir(tmp_path)
+  assert list(ground_photos.find('ph')) == ['NL_40683280N']
+
+
 def test_endings_may_be_in_capitals(tmp_path):
   names = ('N.jpg', 'E.JPEG', 'S.Jpg', 'W.PNG')
   make(tmp_path, *(f'NL/406/832/40683280{name}' for name in names))

@@ -159,6 +159,9 @@ def harmonised(path, rows, name='year'):
     ('year', '2009', '2018'),
     ('survey_date', '14/06/15', '14/06/18'),
     ('SURVEY_DATE', '2022-06-14', '2018-06-14'),
+    ('SURVEY_DATE', '20150614', '20180614'),
+    ('SURVEY_DATE', '14/06/15 10:00', '14/06/18 10:00'),
+    ('SURVEY_DATE', '14/06/15', ''),
   ],
 )
 def test_of_several_years_the_survey_of_2018_counts(

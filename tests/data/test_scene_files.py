@@ -60,6 +60,23 @@ def test_names_that_are_no_bands_are_shown_not_counted(tmp_path):
     read(path)
 
 
+def test_a_further_band_of_a_name_is_not_taken_for_it(tmp_path):
+  image = np.zeros((13, 4, 4), 'uint16') + np.arange(13)[:, None, None] + 500
+  path = write(tmp_path / 'a.tif', image.astype('uint16'), [*BANDS, 'B04_std'])
+  np.testing.assert_array_equal(read(path).image[0, 0], 500 + np.arange(12))
+  image = np.concatenate([image[:12], image[:12]]).astype('uint16')
+  names = [f'{date}_{band}' for date in (0, 1) for band in BANDS]
+  with pytest.raises(ValueError, match='has several bands of the names'):
+    read(write(tmp_path / 'b.tif', image, names))
+
+
+def test_numbers_are_no_names(tmp_path):
+  image = np.zeros((12, 4, 4), 'uint16') + np.arange(12)[:, None, None] + 500
+  names = [f'Band {i + 1}' for i in range(12)]
+  path = write(tmp_path / 'a.tif', image.astype('uint16'), names)
+  np.testing.assert_array_equal(read(path).image[0, 0], 500 + np.arange(12))
+
+
 def test_tags_of_scale_and_offset_are_applied(tmp_path):
   image = np.full((12, 8, 8), 1500, 'uint16')
   image[:, 0, 0], image[:, 0, 1] = 900, 0

@@ -382,6 +382,26 @@ def test_a_fill_value_that_is_not_declared_raises(stored, raw):
   assert year(raw).pixels.min() >= 0
 
 
+def test_a_fill_value_of_0_does_not_hide_a_missing_band(stored, raw):
+  path, values = stored
+  replaced(path, values[:, :9], _FillValue=0)
+  result = year(path, missing_bands=['B12'])
+  assert result.valid.all() and np.isnan(result.pixels[:, 9]).all()
+  path, _ = raw
+  before = year(path, missing_bands=['B12']).pixels
+
+  def change(group):
+    del group['B12']
+    for band in composites.BANDS[:9]:
+      group[band].attrs['nodata'] = 'None'
+      group[band].attrs['_FillValue'] = 0
+
+  changed(path, change)
+  np.testing.assert_array_equal(
+    year(path, missing_bands=['B12']).pixels, before
+  )
+
+
 def test_the_offset_of_newer_baselines_is_asked_for(raw):
   raw, _ = raw
   before = year(raw).pixels

@@ -331,12 +331,31 @@ def test_a_product_has_bands_and_an_offset_but_no_quality_masks(
   assert months(safe, offset=0.0)[4] == 2000
 
 
-def test_a_product_of_two_offsets_raises(tmp_path):
+def test_a_product_of_two_offsets_is_left_to_the_user(tmp_path, caplog):
   folder = write_product(tmp_path / PRODUCT)
   text = METADATA.replace('"3">-1000', '"3">-500')
   (folder / 'MTD_MSIL2A.xml').write_text(text)
-  with pytest.raises(ValueError, match=r'offsets \[-1000, -500\].*--offset'):
-    months(folder)
+  assert months(folder, scale=1e-4, offset=-0.1)[4] == pytest.approx(1000)
+  assert 'has the offsets [-1000, -500]' in caplog.text
+
+
+def test_metadata_of_older_products_are_read(tmp_path):
+  folder = write_product(tmp_path / PRODUCT)
+  text = '<L2A_BOA_QUANTIFICATION_VALUE unit="none">10000<'
+  (folder / 'MTD_MSIL2A.xml').write_text(text)
+  assert months(folder)[4] == 2000
+
+
+def test_two_products_of_one_tile_and_date_are_put_together(tmp_path):
+  folder = tmp_path / 'tiles'
+  for number, rows in ((0, slice(0, 4)), (1, slice(4, 8))):
+    for name in NAMES:
+      image = np.zeros((1, 8, 8), 'uint16')
+      image[:, rows] = 300 + number
+      product = f'S2A_MSIL2A_20200115T105301_N0208_R05{number}.SAFE'
+      write(folder / product / f'T31UFS_20200115T105301_{name}.tif', image)
+  pixels = opened(folder).read(slice(0, 8), slice(0, 8))[0]
+  assert (pixels[:, :4] == 300).all() and (pixels[:, 4:] == 301).all()
 
 
 def write_item(folder, image, properties=(), nodata=None, **raster):

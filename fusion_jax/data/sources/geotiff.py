@@ -15,7 +15,6 @@ import rasterio.warp
 from absl import logging
 
 from fusion_jax import geo, modalities
-from fusion_jax.data import bands as bands_lib
 from fusion_jax.data import readers
 from fusion_jax.data.sources import scene_values
 
@@ -158,11 +157,7 @@ def band_order(
     ValueError: if a band is missing, or bands without names are not as many as
       the expected bands.
   """
-  band_indices = {
-    _canonical(text): i + 1
-    for i, text in enumerate(raster.descriptions)
-    if text
-  }
+  band_indices = scene_values.named_bands(raster.descriptions, path, expected)
   if all(band in band_indices for band in expected):
     return [band_indices[band] for band in expected]
   bands = [name for name in band_indices if name in modalities.S2L1C_BANDS]
@@ -190,14 +185,6 @@ def band_order(
       )
     )
   return list(range(1, raster.count + 1))
-
-
-def _canonical(text: str) -> str:
-  """Returns 'B01' for 'B1', 'b01' and 'coastal'; others in small letters."""
-  band = bands_lib.find(text)
-  if not bands_lib.known(band):
-    return text.strip().lower()
-  return f'B{int(band[1:]):02d}' if band[1:].isdigit() else band
 
 
 def check_counts(

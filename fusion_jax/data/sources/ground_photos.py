@@ -93,7 +93,7 @@ def _key_of(path: pathlib.Path) -> str:
   """Returns the name of the photo of a path; '' if it is no photo."""
   stem = path.stem
   if '_' not in stem:  # A path as on the server.
-    country, first, second = (path.parents[i].name for i in (2, 1, 0))
+    country, first, second = ['', '', '', *path.parts[:-1]][-3:]
     stem = f'{country}_{stem}' if stem.startswith(first + second) else ''
   match = _KEY.fullmatch(stem)
   return key(match[1], int(match[2]), match[3]) if match else ''

@@ -27,8 +27,10 @@ _LABEL_COLUMNS = {
   'eunis': 'eunis_class',
 }
 YEAR = 2018  # Of the survey, as of Sen4Map's images.
-# A year of four digits, or the two at the end of a date such as 14/06/18.
-_YEAR = re.compile(r'(?<!\d)(20\d\d)(?!\d)|[/.-](\d\d)$')
+# A year of four digits, or the last two of a date such as 14/06/18.
+_YEAR = re.compile(
+  r'(?<!\d)(20\d\d)(?!\d)|^(20\d\d)[01]\d[0-3]\d$|[/.-](\d\d)(?=$|[ T])'
+)
 _NEAR_KM = 2.0  # Published coordinates agree with the identifier to 0.3 m.
 
 
@@ -131,20 +133,28 @@ def _surveyed(
   name = next((x for x in ('YEAR', 'SURVEY_DATE') if x in rows[0]), '')
   if not name:
     return rows
-  kept = []
+  kept, undated = [], 0
   for row in rows:
+    if not row[name].strip():  # It does not say another year.
+      kept.append(row)
+      undated += 1
+      continue
     match = _YEAR.search(row[name].strip())
     if not match:
       raise ValueError(
         f'{path} has point {row["POINT_ID"]} with {name}={row[name]!r}, which '
         'is no year and no date; correct it, or leave the column out.'
       )
-    if int(match[1] or f'20{match[2]}') == YEAR:
+    if int(match[1] or match[2] or f'20{match[3]}') == YEAR:
       kept.append(row)
   if not kept:
     raise ValueError(
       f'{path} has no row of {YEAR}: {name} is {rows[0][name]!r} in the '
       f'first; give the survey of {YEAR}.'
+    )
+  if undated:
+    logging.warning(
+      '%s: %d rows have no %s and are taken.', path, undated, name
     )
   if len(kept) < len(rows):
     logging.warning(

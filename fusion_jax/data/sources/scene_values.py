@@ -1,6 +1,7 @@
 """What the files of scenes say of their values and of their pixels."""
 
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,51 @@ import rasterio.warp
 from rasterio import enums
 
 from fusion_jax import geo
+from fusion_jax.data import bands as bands_lib
+
+_EXACT = re.compile(r'B(0?[1-9]|8A|1[0-2])', re.IGNORECASE)
+_NUMBERED = re.compile(r'band[ _]?\d+', re.IGNORECASE)
+
+
+def named_bands(
+  descriptions: Sequence[str | None],
+  path: str | os.PathLike[str],
+  expected: Sequence[str],
+) -> dict[str, int]:
+  """Returns {band: its number, from 1} of bands that have a name.
+
+  Args:
+    descriptions: descriptions of the bands; 'Band 1' is no name.
+    path: path of the raster, for messages.
+    expected: names of the bands that are read.
+
+  Raises:
+    ValueError: if several bands have one of these names.
+  """
+  described = {i + 1: text for i, text in enumerate(descriptions) if text}
+  if all(_NUMBERED.fullmatch(text.strip()) for text in described.values()):
+    return {}
+  named, exact = {}, {}
+  for number, text in described.items():
+    named.setdefault(_canonical(text), []).append(number)
+    if _EXACT.fullmatch(re.split(r'[\s,]', text.strip())[0]):
+      exact.setdefault(_canonical(text), []).append(number)
+  chosen = named | exact  # B04 before B04_std.
+  twice = [band for band in expected if len(chosen.get(band, ())) > 1]
+  if twice:
+    raise ValueError(
+      f'{path} has several bands of the names {twice}: '
+      f'{list(described.values())}; keep one of each.'
+    )
+  return {band: numbers[0] for band, numbers in chosen.items()}
+
+
+def _canonical(text: str) -> str:
+  """Returns 'B01' for 'B1', 'b01' and 'coastal'; others in small letters."""
+  band = bands_lib.find(text)
+  if not bands_lib.known(band):
+    return text.strip().lower()
+  return f'B{int(band[1:]):02d}' if band[1:].isdigit() else band
 
 
 def check_masks(
@@ -66,7 +112,7 @@ def decode(
     )
   counts = np.array(scales)[:, None, None] * values
   counts = np.rint(10_000 * (counts + np.array(offsets)[:, None, None]))
-  return np.where(values == (raster.nodata or 0), values, counts.astype(int))
+  return np.where(values == (raster.nodata or 0), values, counts)
 
 
 def pixel_m(raster: Any) -> tuple[float, float]:

@@ -55,7 +55,7 @@ def read_acquisitions(
     axis=1,
   )
   stored = [group[names[band]] for band in composites.BANDS if band in names]
-  counts = _known(counts, stored)
+  counts = _known(counts, stored, [band in names for band in composites.BANDS])
   products = _texts(group.attrs[PRODUCTS])
   if len(products) != len(counts):
     raise ValueError(
@@ -151,7 +151,7 @@ def read_composites(
   pixels = _cropped(dataset, size)
   _check_scale(pixels)
   padded = np.concatenate([pixels, np.zeros_like(pixels[:, :1])], axis=1)
-  pixels = _known(padded[:, order], [dataset])
+  pixels = _known(padded[:, order], [dataset], [index >= 0 for index in order])
   months = np.asarray(np.isfinite(pixels).any(axis=(1, 2, 3)))
   if not months.any():
     raise ValueError('all its months are missing')
@@ -209,24 +209,28 @@ def without_bands(
   return pixels
 
 
-def _known(counts: np.ndarray, datasets: Sequence[Any]) -> np.ndarray:
+def _known(
+  counts: np.ndarray, datasets: Sequence[Any], present: Sequence[bool]
+) -> np.ndarray:
   """Returns counts with NaN where a band is missing or has its fill value.
 
   Args:
     counts: [A, C, k, k], reflectance x 10,000.
     datasets: where they were read from; the attributes `_FillValue`,
       `missing_value` and `nodata` tell values that stand for none.
+    present: C flags, False for bands that are said to be missing.
 
   Raises:
     ValueError: for values that no sensor gives, and that are not declared.
   """
   fills = {
-    float(np.ravel(dataset.attrs[name])[0])
+    _fill(dataset.attrs[name])
     for dataset in datasets
     for name in _FILLS
     if name in dataset.attrs
   }
   unknown = ~np.isfinite(counts) | np.isin(counts, sorted(fills))
+  unknown &= np.asarray(present)[:, None, None]
   below = np.asarray(counts < _LEAST) & ~unknown
   if below.any():
     raise ValueError(
@@ -236,6 +240,14 @@ def _known(counts: np.ndarray, datasets: Sequence[Any]) -> np.ndarray:
     )
   pixels = unknown.any(axis=1, keepdims=True)
   return np.where(pixels, np.nan, counts) if pixels.any() else counts
+
+
+def _fill(attribute: Any) -> float:
+  """Returns a declared fill value; NaN for one like 'None' or 'nan'."""
+  try:
+    return float(np.ravel(attribute)[0])
+  except (TypeError, ValueError):
+    return np.nan
 
 
 def _offset(group: Any, products: Sequence[str]) -> int:
