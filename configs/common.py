@@ -16,9 +16,11 @@ SMOKE = dict(
 )
 
 # What watches over a run. `hang_s`: seconds without a finished step, outside of
-# compilation, evaluations and saves, after which it ends with the stacks of all
-# processes; 0: never. `profile`: how many steps are traced for XProf, and after
-# how many; the trace is in the folder `profile` of the work directory.
+# the first batch, compilation, evaluations and saves, after which it ends with
+# the stacks of all processes; 0: never. Longer than the longest wait for data,
+# such as for shards that are still to be fetched. `profile`: how many steps are
+# traced for XProf, and after how many; the trace is in the folder `profile` of
+# the work directory.
 WATCH = dict(hang_s=600.0, profile=dict(start=10, steps=0))
 
 # Data sets that tokenizers and pretraining share: fields of their recipes in

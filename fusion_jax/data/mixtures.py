@@ -6,8 +6,9 @@ exactly: of any n examples in a row, a part has its share of n up to a few. The
 position in the order decides everything, so it is the same for any number of
 processes and can be resumed anywhere.
 
-The parts follow each other in a fixed pattern. Process i of n takes every n-th
-example, so single processes may see other shares; the global batch does not.
+The parts follow each other in a fixed pattern. Each process takes consecutive
+rows of every global batch, so what it sees may be off by a few examples; the
+global batch is not.
 """
 
 import fractions

@@ -185,7 +185,7 @@ def apply(
 def _share(
   batch_size: int, index: int | None, count: int | None
 ) -> tuple[slice, int]:
-  """Returns the slice of examples of this process, and its share of a batch."""
+  """Returns which of the small batches are this process's, and their size."""
   index = jax.process_index() if index is None else index
   count = jax.process_count() if count is None else count
   if batch_size % count or not batch_size:

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 from absl import logging
+from jax.experimental import multihost_utils
 
 from fusion_jax.train import (
   checkpoint,
@@ -182,6 +183,8 @@ class _Run:
     with self.watch.first_draw():
       batch, data_state = self._draw()
     train_step = self._compile(state, batch, shardings)
+    if jax.process_count() > 1:  # Another may still read or compile.
+      multihost_utils.sync_global_devices('The first step')
     pending = None
     self.log.resume()
     while step < num_steps:

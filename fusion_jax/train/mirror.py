@@ -39,7 +39,8 @@ def mirrored(
 
   If the work directory has no checkpoint, those of the URL are fetched first;
   then the run goes on from there bit for bit. The first process copies, in a
-  thread; what fails is tried again with the next checkpoint and at the end.
+  thread; what fails is tried again with the next checkpoint and at the end,
+  when the other processes wait for it.
 
   Args:
     folder: work directory of the run, which this run holds.
@@ -49,7 +50,8 @@ def mirrored(
   Raises:
     ValueError: if the URL cannot be written.
     storage.RemoteError: in every process, if the URL does not answer at the
-      start; in the first, if the last checkpoint cannot be copied at the end.
+      start, it has a newer checkpoint than the work directory, or the last
+      checkpoint cannot be copied at the end.
   """
   if not url:
     yield
@@ -61,27 +63,36 @@ def mirrored(
     )
   folder = pathlib.Path(folder).absolute()
   _restore_once(files, folder)
-  if jax.process_index():
-    yield
-    return
-  copier = _Copier(files, folder)
+  copier = None if jax.process_index() else _Copier(files, folder)
   try:
     yield
   except Exception:
-    copier.stop()
-    copier.try_to_copy()  # What was saved before the error.
+    if copier is not None:
+      copier.stop()
+      copier.try_to_copy()  # What was saved before the error.
     raise
   finally:
-    copier.stop()
-  copier.finish()
+    if copier is not None:
+      copier.stop()
+  outcome = copier.finish() if copier is not None else ''
+  if outcome := processes.from_first(outcome):  # JAX would wait 5 minutes.
+    raise storage.RemoteError(outcome)
 
 
 def _restore_once(files: storage.Storage, folder: pathlib.Path) -> None:
   """Restores in the first process; all raise if that fails."""
   outcome = ''
-  if jax.process_index() == 0 and not checkpoint.list_steps(folder):
+  if jax.process_index() == 0:
     try:
-      _restore(files, folder)
+      local = checkpoint.list_steps(folder)
+      if not local:
+        _restore(files, folder)
+      elif (there := _whole_steps(files.sizes())) and there[-1] > local[-1]:
+        outcome = (
+          f'{files.url} has the checkpoint of step {there[-1]}, but {folder} '
+          f'ends at step {local[-1]}: the run went on elsewhere. Name an empty '
+          '--workdir to go on from there, or another config.checkpoint.mirror.'
+        )
     except OSError as error:  # Also of this machine's disk.
       outcome = str(error)
   if outcome := processes.from_first(outcome):
@@ -111,13 +122,18 @@ def _restore(files: storage.Storage, folder: pathlib.Path) -> None:
       'config.checkpoint.mirror to start from the beginning.'
     )
   for name in sizes:
-    if '/' not in name and not (folder / name).exists():
+    if '/' not in name and name not in _OWN:
+      (folder / name).unlink(missing_ok=True)  # Of an attempt that saved none.
       files.fetch(name, folder / name)
   checkpoints = folder / checkpoint.DIRECTORY
   if checkpoints.exists():  # Without a whole checkpoint: what a kill left.
     shutil.rmtree(checkpoints)
   os.rename(fetched, checkpoints)
-  logging.info('The checkpoints %s were fetched from %s.', steps, files.url)
+  logging.info(
+    'The checkpoints %s were fetched from %s.',
+    checkpoint.list_steps(folder),
+    files.url,
+  )
 
 
 def _whole_steps(sizes: dict[str, int]) -> list[int]:
@@ -148,17 +164,18 @@ class _Copier:
     self._stopped.set()
     self._thread.join()
 
-  def finish(self) -> None:
-    """Copies what is left; raises `RemoteError` if that fails."""
+  def finish(self) -> str:
+    """Copies what is left; returns what failed, or ''."""
     try:
       self._copy()
       self._put_small_files()
-    except storage.RemoteError as error:
-      raise storage.RemoteError(
+    except Exception as error:  # The others wait to hear of it.
+      return (
         f'The run is whole in {self._folder}, but not in its mirror: {error}'
-      ) from error
+      )
     finally:
       shutil.rmtree(self._folder / _SENT, ignore_errors=True)
+    return ''
 
   def try_to_copy(self) -> None:
     """Copies new checkpoints; says so if that fails."""
@@ -170,8 +187,12 @@ class _Copier:
       )
 
   def _run(self) -> None:
+    seen: list[int] = []
     while not self._stopped.wait(_POLL_S):
-      self.try_to_copy()
+      steps = checkpoint.list_steps(self._folder)
+      if steps != seen:
+        seen = steps
+        self.try_to_copy()
 
   def _copy(self) -> None:
     """Copies new checkpoints, the newest first; removes what is not kept."""

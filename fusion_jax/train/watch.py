@@ -104,12 +104,14 @@ class Watch:
 
   @contextlib.contextmanager
   def first_draw(self) -> Iterator[None]:
-    """Covers a batch that is drawn before the steps begin."""
+    """Covers a batch that is drawn before the steps begin.
+
+    It may take its time: a global order touches many shards at once, which may
+    have to be fetched first.
+    """
     self._clock.resume()
-    self._watchdog.guard()
     with self.drawing():
       yield
-    self._watchdog.rest()
 
   @contextlib.contextmanager
   def dispatching(self, step: int) -> Iterator[list[Any]]:

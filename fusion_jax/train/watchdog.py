@@ -21,7 +21,8 @@ class Watchdog:
   All processes of a run wait for each other within a step: they all see that
   it does not end, and each writes the stacks of its threads to stderr and to
   `<workdir>/stacks/process_<number>.txt`. Where a thread blocks the whole
-  interpreter, the stacks go to stderr only, after twice the time.
+  interpreter, the stacks go to stderr only, after twice the time. A process
+  that was stopped, as by Ctrl-Z, goes on, if it was for less than that.
   """
 
   def __init__(
@@ -69,9 +70,16 @@ class Watchdog:
     self.rest()
 
   def _watch(self) -> None:
-    while not self._closed.wait(min(1.0, self._limit / 4)):
+    period, woke = min(1.0, self._limit / 4), time.perf_counter()
+    while not self._closed.wait(period):
+      now = time.perf_counter()
+      stood_still, woke = now - woke > period + self._limit / 2, now
       since = self._guard_since
       if since is None:
+        continue
+      if stood_still:  # The whole process was stopped, as by Ctrl-Z.
+        self._guard_since = now
+        faulthandler.cancel_dump_traceback_later()
         continue
       # Python's own timer, for a thread that keeps this one from running.
       faulthandler.dump_traceback_later(2 * self._limit, exit=True, file=2)

@@ -1,6 +1,7 @@
 """The copy of a run's checkpoints behind a URL."""
 
 import shutil
+import types
 import uuid
 
 import numpy as np
@@ -192,3 +193,23 @@ def test_a_mirror_that_does_not_answer_raises_before_the_run(
     ):
       with mirror.mirrored(tmp_path, 's3://bucket/run', 4.0):
         raise AssertionError('The run began.')
+
+
+def test_a_work_directory_behind_its_mirror_is_refused(tmp_path):
+  source = tmp_path / 'there'
+  (source / 'checkpoints' / '9').mkdir(parents=True)
+  (source / 'checkpoints' / '9' / 'checksums.json').write_text('{}')
+  here = tmp_path / 'here'
+  (here / 'checkpoints' / '3').mkdir(parents=True)
+  files = types.SimpleNamespace(
+    url='gs://x',
+    sizes=lambda: {
+      str(path.relative_to(source)): path.stat().st_size
+      for path in source.rglob('*')
+      if path.is_file()
+    },
+  )
+  with pytest.raises(storage.RemoteError, match='of step 9, but .* at step 3'):
+    mirror._restore_once(files, here)
+  (here / 'checkpoints' / '12').mkdir()
+  mirror._restore_once(files, here)

@@ -4,6 +4,9 @@ import glob
 import gzip
 import json
 import logging
+import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -281,6 +284,33 @@ def test_the_watchdog_lets_slow_work_between_steps_be(tmp_path, monkeypatch):
   time.sleep(0.5)
   dog.close()
   assert ended and ended[0] > 0.2
+
+
+STOPPED = """
+import time
+from fusion_jax.train import watchdog
+finished = [time.perf_counter()]
+dog = watchdog.Watchdog(1.0, '.', lambda: finished[0], lambda: '')
+dog.guard()
+print('on guard', flush=True)
+for _ in range(40):
+  time.sleep(0.05)
+  finished[0] = time.perf_counter()
+dog.close()
+"""
+
+
+def test_a_process_that_was_stopped_and_goes_on_is_not_ended(tmp_path):
+  with subprocess.Popen(
+    [sys.executable, '-c', STOPPED], cwd=tmp_path, stdout=subprocess.PIPE
+  ) as process:
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(1.7)
+    process.send_signal(signal.SIGCONT)
+    assert process.wait(60) == 0
+  assert not (tmp_path / watchdog.DIRECTORY).exists()
 
 
 def assert_stacks(workdir, process, output, waits_for, frame):
