@@ -110,5 +110,5 @@ class Watchdog:
     except OSError as error:
       logging.error('The stacks cannot be written to %s: %s', path, error)
     print(message, file=sys.stderr, flush=True)
-    time.sleep(min(_GRACE_S, self._limit))
+    time.sleep(_GRACE_S)
     os._exit(1)

@@ -103,6 +103,13 @@ def hashes(folder):
   }
 
 
+def values(folder, name):
+  """All values of one field of one split, such as 'train/S2L1C'."""
+  split, _, field = name.partition('/')
+  rows = tfds.builder_from_directory(folder).as_data_source(split)
+  return np.stack([np.asarray(row[field]) for row in rows]).astype(np.int64)
+
+
 def describe(folder):
   """What is kept of the values of a data set, and of the vectors beside it.
 

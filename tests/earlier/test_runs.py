@@ -65,7 +65,12 @@ RUNS = {
 # Relative difference to the kept figures. Those of image tokenizers were the
 # same to the last bit with the code of before on one processor; between
 # processors with other vector instructions they differ by 3e-4 after 3 steps.
-_TOLERANCES = {'image_tokenizer': 1e-3, 'image_tokenizer_lulc': 1e-3}
+# The simulated images of pretraining then differ by a count here and there.
+_TOLERANCES = {
+  'image_tokenizer': 1e-3,
+  'image_tokenizer_lulc': 1e-3,
+  'pretrain': 1e-3,
+}
 
 
 @pytest.mark.slow

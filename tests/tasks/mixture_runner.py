@@ -117,7 +117,7 @@ def seen(workdir, processes):
     lines = notes(workdir, index, processes).read_text().splitlines()
     shares.append(dict(map(json.loads, lines)))
   return {
-    step: np.stack([share[step] for share in shares], axis=1).ravel().tolist()
+    step: np.concatenate([share[step] for share in shares]).tolist()
     for step in shares[0]
   }
 
