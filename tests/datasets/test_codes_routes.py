@@ -78,7 +78,8 @@ def test_workers_write_the_bytes_of_one_process(
 @pytest.mark.filterwarnings('ignore::DeprecationWarning')
 def test_beam_writes_the_bytes_of_one_process(data, tokenizer, expected):
   pytest.importorskip(
-    'apache_beam', reason='apache-beam is not installed: see .ci/run oldest'
+    'apache_beam',
+    reason='apache-beam is not installed: it needs an environment of its own',
   )
   assert write(data, tokenizer, beam_runner='DirectRunner')
   assert content(data) == expected

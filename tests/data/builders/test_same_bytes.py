@@ -78,7 +78,8 @@ def test_four_workers_write_the_bytes_of_one(name, sources, alone, tmp_path):
 @pytest.mark.parametrize('name', small_archives.RECIPES)
 def test_beam_writes_the_bytes_of_one_process(name, sources, alone, tmp_path):
   pytest.importorskip(
-    'apache_beam', reason='apache-beam is not installed: see .ci/run oldest'
+    'apache_beam',
+    reason='apache-beam is not installed: it needs an environment of its own',
   )
   result = prepare(name, sources, tmp_path, beam_runner='DirectRunner')
   assert result == alone(name)
