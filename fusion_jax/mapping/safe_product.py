@@ -34,16 +34,20 @@ def encoding(
     (scale, offset), or (None, None) for a file of no product, or of one without
     metadata or with several offsets; a warning says so.
   """
-  for parent in pathlib.Path(path).parents:
-    if parent.suffix.upper() == '.SAFE':
-      return _of_product(parent)
-  return None, None
+  folder = _product(path)
+  return _of_product(folder) if folder else (None, None)
 
 
 def name(path: str | os.PathLike[str]) -> str:
   """Returns the name of the product that a file belongs to, or ''."""
+  folder = _product(path)
+  return folder.name if folder else ''
+
+
+def _product(path):
+  """Returns the folder of the product that a file belongs to, or None."""
   parents = pathlib.Path(path).parents
-  return next((x.name for x in parents if x.suffix.upper() == '.SAFE'), '')
+  return next((x for x in parents if x.suffix.upper() == '.SAFE'), None)
 
 
 @functools.lru_cache(1024)
