@@ -2,32 +2,44 @@
 
 import pathlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
 from fusion_jax.data import mixture_folders, remote, storage
+from fusion_jax.train import processes
 from fusion_jax.types import Config
+
+T = TypeVar('T')
 
 
 class PreparationError(ValueError):
-  """Another process of the run could not prepare the data."""
+  """Another process of the run could not prepare or open the data."""
 
 
 def open_url(data: Config, url: str) -> pathlib.Path:
   """Returns the folder on this machine through which a URL is read.
 
+  All processes of the run call it. None of them goes on where one fails: the
+  others would wait for it in the first step.
+
   Args:
     data: section `data` of a configuration; `data.remote` says where to keep
       the shards.
-    url: URL of a data set, or a local folder, which is returned as it is.
+    url: URL of a data set.
 
   Raises:
     storage.RemoteError: if the URL does not answer or holds no data set.
     ValueError: if the cache is not named or too small.
+    PreparationError: if another process of the run cannot open it.
   """
+  return _everywhere(lambda: _open(data, url))
+
+
+def _open(data: Config, url: str) -> pathlib.Path:
+  """Opens one set: a URL by the cache, a local folder as it is."""
   if not storage.is_url(url):
     return pathlib.Path(url).expanduser()
   settings = data.remote
@@ -47,7 +59,9 @@ def open_parts(data: Config, workdir: pathlib.Path) -> pathlib.Path:
 
   Raises:
     ValueError: if the parts do not fit together, or `data.dir` names another
-      data set; in all processes but the first it is a `PreparationError`.
+      data set.
+    PreparationError: if another process of the run cannot open or describe
+      them.
     storage.RemoteError: if a URL does not answer or holds no data set.
   """
   if data.dir:
@@ -55,13 +69,34 @@ def open_parts(data: Config, workdir: pathlib.Path) -> pathlib.Path:
       f'config.data.dir={data.dir} is set beside config.data.parts '
       f'{sorted(data.parts)}; name either one data set or several parts.'
     )
-  parts = {
-    name: (open_url(data, part.dir) if part.dir else '', part.weight)
-    for name, part in data.parts.items()
-  }
+  parts = _everywhere(
+    lambda: {
+      name: (_open(data, part.dir) if part.dir else '', part.weight)
+      for name, part in data.parts.items()
+    }
+  )
   folder = workdir / 'mixture'
   once(lambda: mixture_folders.write(parts, folder), folder)
   return folder
+
+
+def _everywhere(make: Callable[[], T]) -> T:
+  """Opens data in every process; all of them stop if one fails."""
+  try:
+    made, failure = [make()], None
+  except Exception as error:  # Whatever it is, nobody is to wait for ever.
+    made, failure = [], error
+  failures = processes.from_all(
+    '' if failure is None else f'{type(failure).__name__}: {failure}'
+  )
+  if failure is not None:
+    raise failure
+  for process, message in enumerate(failures):
+    if message:
+      raise PreparationError(
+        f'Process {process} of this run could not open the data: {message}'
+      )
+  return made[0]
 
 
 def once(make: Callable[[], Any], path: pathlib.Path) -> None:
