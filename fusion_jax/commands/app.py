@@ -66,6 +66,11 @@ An error is told in one line; --verbose shows its traceback.
 """
 
 
+# What goes on after an interruption, but for these steps of `prepare`.
+_RESUMED = {'train', 'map', 'prepare'}
+_STARTED_ANEW = {'prompts', 'scenicness'}
+
+
 def main(argv: Sequence[str] | None = None) -> None:
   """Runs a command.
 
@@ -73,15 +78,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     argv: the verb and its arguments; by default those of the process.
 
   Raises:
-    door.Failure: after an error that a user can cause, with its message.
+    door.Failure: after an error that a user can cause or Ctrl-C, with its
+      message.
     SystemExit: after `--help`, with status 0.
   """
   argv = sys.argv[1:] if argv is None else [str(x) for x in argv]
   command = f'{NAME} {argv[0]}' if argv and argv[0] in VERBS else NAME
-  with door.open_for(command, argv) as arguments:
+  with door.open_for(command, argv, _resume(argv)) as arguments:
     descriptions = {name: verb.description for name, verb in VERBS.items()}
     name = door.choose(NAME, arguments, descriptions, _INTRODUCTION)
     importlib.import_module(VERBS[name].module).main(arguments[1:])
+
+
+def _resume(argv: Sequence[str]) -> list[str]:
+  """The command line that goes on after an interruption; [] if none does.
+
+  `--overwrite` would begin anew what was just begun anew.
+  """
+  if not _RESUMED & set(argv[:1]) or _STARTED_ANEW & set(argv[1:2]):
+    return []
+  return [NAME, *(x for x in argv if x != '--overwrite')]
 
 
 if __name__ == '__main__':

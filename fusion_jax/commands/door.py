@@ -15,8 +15,9 @@ are:
 - `extras.MissingExtraError`: optional packages are not installed;
 - `FloatingPointError`: a loss that is not finite (`NonFiniteError`).
 
-Any other exception, such as a TypeError, is a mistake of the program and keeps
-its traceback.
+Ctrl-C ends a command with status 130, and with one line that says how to go
+on. Any other exception, such as a TypeError, is a mistake of the program and
+keeps its traceback.
 """
 
 import contextlib
@@ -24,6 +25,8 @@ import difflib
 import inspect
 import logging as py_logging
 import pathlib
+import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -41,6 +44,7 @@ USER_ERRORS = (
 )
 VERBOSE = '--verbose'
 HELP = ('-h', '--help')
+INTERRUPTED = 128 + signal.SIGINT  # Status after Ctrl-C.
 _LOUD = {'orbax', 'grain', 'etils', 'faiss'}  # Packages that log a lot.
 
 
@@ -49,10 +53,10 @@ class UsageError(ValueError):
 
 
 class Failure(SystemExit):
-  """The end of a command after an error that a user can cause.
+  """The end of a command after an error of the user, or after Ctrl-C.
 
   Attributes:
-    code: status of the process, 1 or 2.
+    code: status of the process: 1, 2, or 130 after Ctrl-C.
     message: what was told on stderr.
   """
 
@@ -65,19 +69,23 @@ class Failure(SystemExit):
 
 
 @contextlib.contextmanager
-def open_for(command: str, argv: Sequence[str]) -> Iterator[list[str]]:
+def open_for(
+  command: str, argv: Sequence[str], resume: Sequence[str] = ()
+) -> Iterator[list[str]]:
   """Runs a command: sets up logging, tells the user's errors in one line.
 
   Args:
     command: its name in messages, such as 'fusion-jax map'.
     argv: its arguments.
+    resume: command line that goes on where an interrupted one stopped; () if
+      it has to start from its beginning.
 
   Yields:
     The arguments without `--verbose`.
 
   Raises:
     Failure: after an error of `USER_ERRORS`, with status 2 for a wrong command
-      line and 1 otherwise.
+      line and 1 otherwise; after Ctrl-C, with status 130.
   """
   show_progress()
   try:
@@ -89,6 +97,17 @@ def open_for(command: str, argv: Sequence[str]) -> Iterator[list[str]]:
     print(message, file=sys.stderr)
     wrong_usage = isinstance(error, (UsageError, flags.Error))
     raise Failure(2 if wrong_usage else 1, message) from error
+  except KeyboardInterrupt as error:
+    if VERBOSE in argv:
+      traceback.print_exc()
+    how = (
+      f'It goes on where it stopped with: {shlex.join(resume)}'
+      if resume
+      else 'Start it again.'
+    )
+    message = f'{command}: interrupted. {how}'
+    print(message, file=sys.stderr)
+    raise Failure(INTERRUPTED, message) from error
 
 
 def show_progress() -> None:

@@ -1,5 +1,6 @@
 """Writes the data set that a recipe describes."""
 
+import contextlib
 import dataclasses
 import importlib
 import os
@@ -7,12 +8,12 @@ import pathlib
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from absl import logging
 
-from fusion_jax import extras
+from fusion_jax import extras, locks
 from fusion_jax.data import readers
 from fusion_jax.data.builders import layout
 from fusion_jax.datasets import description, recipe
@@ -115,6 +116,34 @@ def check_shard(shard: tuple[int, int]) -> None:
     raise ValueError(f'shard={shard} is not (i, n) with 0 <= i < n.')
 
 
+@contextlib.contextmanager
+def hold(
+  folder: str | os.PathLike[str], shard: tuple[int, int]
+) -> Iterator[None]:
+  """Keeps other processes from writing to a data set, see `locks.hold`.
+
+  Processes of a job array, each with its own share, write side by side.
+
+  Args:
+    folder: folder of the data set; made if need be.
+    shard: share (i, n) of the process; (0, 1) is the whole data set.
+
+  Raises:
+    locks.InUseError: if another process writes to the data set, or to this
+      share of it.
+  """
+  folder = pathlib.Path(folder)
+  i, n = shard
+  whole = n == 1
+  with locks.hold(
+    folder / ('.lock' if whole else f'.lock-{i}-of-{n}'),
+    folder,
+    'Choose another folder.',
+    rivals='.lock*' if whole else '.lock',
+  ):
+    yield
+
+
 def prepare(
   dataset: recipe.Recipe,
   out: str | os.PathLike[str],
@@ -133,8 +162,8 @@ def prepare(
     Path of the folder.
 
   Raises:
-    ValueError: if files do not fit the recipe, or the folder holds another
-      data set.
+    ValueError: if files do not fit the recipe, the folder holds another data
+      set, or another process writes to it.
     MissingExtraError: if optional packages are not installed.
     TooManyBadExamples: if too much of the archive is unreadable.
   """
@@ -143,9 +172,22 @@ def prepare(
   if _is_done(dataset, out, settings):
     logging.info('%s is already prepared.', out)
     return out
-  is_new = not (out / description.FILE).exists()
   reader = dataset.open_reader()
-  out.mkdir(parents=True, exist_ok=True)
+  with hold(out, settings.shard):
+    _prepare(dataset, reader, out, settings)
+  return out
+
+
+def _prepare(
+  dataset: recipe.Recipe,
+  reader: readers.Reader,
+  out: pathlib.Path,
+  settings: BuildSettings,
+) -> None:
+  """Writes a data set to a folder that no other process writes to."""
+  if settings.overwrite:
+    _remove(out)
+  is_new = not (out / description.FILE).exists()
   description.write(dataset, out)
   try:
     _write(dataset, reader, out, settings)
@@ -155,7 +197,6 @@ def prepare(
     if is_new and settings.shard == (0, 1) and _holds_no_records(out):
       (out / description.FILE).unlink()
     raise
-  return out
 
 
 def _holds_no_records(out: pathlib.Path) -> bool:
@@ -190,7 +231,7 @@ def _write(
 def _is_done(
   dataset: recipe.Recipe, out: pathlib.Path, settings: BuildSettings
 ) -> bool:
-  """Whether a folder holds just this data set; if not, makes it free.
+  """Whether a folder holds just this data set.
 
   Raises:
     ValueError: if it holds another one, and `settings.overwrite` is false.
@@ -213,7 +254,6 @@ def _is_done(
         '--overwrite and --shard together would delete what the other jobs '
         f'write; delete {out} first.'
       )
-    _remove(out)
     return False
   try:
     changed = description.differences(description.read(out), dataset)

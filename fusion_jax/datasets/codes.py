@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from absl import logging
 
-from fusion_jax import modalities
+from fusion_jax import folders, modalities
 from fusion_jax.datasets import build, description, recipe
 
 if TYPE_CHECKING:
@@ -88,10 +88,17 @@ def write_codes(step: Codes) -> bool:
 
   Raises:
     ValueError: if the data set lacks a field, has codes of other tokenizers,
-      or if a work directory holds no tokenizer, or one with more codes than
-      pretraining reads.
+      if another process writes to it, or if a work directory holds no
+      tokenizer, or one with more codes than pretraining reads.
     FileNotFoundError: if there is no finished data set.
   """
+  folders.existing(step.data)
+  with build.hold(step.data, step.shard):
+    return _write_codes(step)
+
+
+def _write_codes(step: Codes) -> bool:
+  """Adds codes to a data set that no other process writes to."""
   from fusion_jax.data.builders import codes, tokenising, workers
   from fusion_jax.inference import series_codec
 

@@ -1,6 +1,7 @@
 """Streams a cube through a model, block by block, and writes the map."""
 
 import concurrent.futures
+import contextlib
 import math
 import os
 import pathlib
@@ -13,7 +14,7 @@ from absl import logging
 from numpy.lib import stride_tricks
 
 import fusion_jax
-from fusion_jax import extras
+from fusion_jax import extras, locks
 from fusion_jax.mapping import blocks as blocks_lib
 from fusion_jax.mapping import calibration as calibration_lib
 from fusion_jax.mapping import classify, cog
@@ -57,15 +58,34 @@ def write_map(
 
   Raises:
     FileExistsError: if there is such a map.
-    ValueError: if it was begun with other settings.
+    ValueError: if it was begun with other settings, or another process writes
+      it.
   """
   targets = [pathlib.Path(path) for path in (out, embeddings) if str(path)]
+  with contextlib.ExitStack() as stack:
+    for path in targets:
+      lock = path.with_name(f'{path.name}.lock')
+      stack.enter_context(locks.hold(lock, path, 'Choose another name.'))
+    _write(cube, classifier, targets, block, calibration, overwrite)
+  return targets[0]
+
+
+def _write(
+  cube: cube_lib.Cube,
+  classifier: classify.Classifier,
+  targets: list[pathlib.Path],
+  block: int,
+  calibration: calibration_lib.Calibration | None,
+  overwrite: bool,
+) -> None:
+  """Writes a map that no other process writes; see `write_map`."""
+  with_vectors = len(targets) > 1
   _check(targets, overwrite)
   size = blocks_lib.block_shape(cube.shape, cube.source.chunk, block)
   parts = blocks_lib.split(cube.shape, size)
   finished = blocks_lib.Finished(
     targets[0].with_name(f'{targets[0].name}.blocks'),
-    _settings(cube, classifier, size, bool(embeddings)),
+    _settings(cube, classifier, size, with_vectors),
     anew=overwrite,
   )
   todo = [part for part in parts if part not in finished]
@@ -78,12 +98,11 @@ def write_map(
   with _Progress(todo) as progress:
     for part, pixels in _read_ahead(cube, todo, classifier.side):
       finished.write(
-        part, _map_block(classifier, pixels, part.shape, bool(embeddings))
+        part, _map_block(classifier, pixels, part.shape, with_vectors)
       )
       progress.done(part)
   _assemble(cube, classifier, finished, parts, size, targets, calibration)
   finished.remove()
-  return targets[0]
 
 
 def describe(calibration: calibration_lib.Calibration | None) -> str:
@@ -267,7 +286,6 @@ def _check(targets, overwrite):
       raise FileExistsError(
         f'{path} exists; pass --overwrite to replace it, or another name.'
       )
-    path.parent.mkdir(parents=True, exist_ok=True)
   if len(targets) > 1:
     with extras.needed('map', 'Writing embeddings'):
       from fusion_jax.mapping import embeddings

@@ -6,19 +6,16 @@ compared before anything in it is used. What Orbax writes later, the time of the
 end of the save, has none.
 """
 
-import hashlib
 import json
 import pathlib
 import time
 
-FILE = 'checksums.json'
-_ALGORITHM = 'blake2b'
+from fusion_jax import checksums
+
+FILE = checksums.FILE
+ChecksumError = checksums.ChecksumError
 # Orbax adds the time to this file when the folder gets its final name.
 _STEP_METADATA, _WRITTEN_LAST = '_CHECKPOINT_METADATA', 'commit_timestamp_nsecs'
-
-
-class ChecksumError(ValueError):
-  """A file is not what was saved; the message names it."""
 
 
 def write(folder: pathlib.Path, timeout_s: float = 60.0) -> None:
@@ -38,9 +35,7 @@ def write(folder: pathlib.Path, timeout_s: float = 60.0) -> None:
     for path in sorted(folder.rglob('*'))
     if path.is_file() and path != folder / FILE
   }
-  text = json.dumps({'algorithm': _ALGORITHM, 'files': digests}, indent=1)
-  content = {'digest': hashlib.new(_ALGORITHM, text.encode()).hexdigest()}
-  (folder / FILE).write_text(f'{json.dumps(content)}\n{text}')
+  checksums.write(folder / FILE, digests)
 
 
 def _await_step_metadata(path: pathlib.Path, timeout_s: float) -> None:
@@ -70,30 +65,7 @@ def verify(folder: pathlib.Path, part: str = '') -> bool:
   Raises:
     ChecksumError: names the first file that is missing or different.
   """
-  if not (folder / FILE).exists():
-    return False
-  for name, digest in _read(folder / FILE).items():
-    path = folder / name
-    if not name.startswith(part):
-      continue
-    if not path.exists():
-      raise ChecksumError(f'the file {name} is missing')
-    try:
-      is_same = _digest(path) == digest
-    except ValueError:  # No JSON any more.
-      is_same = False
-    if not is_same:
-      raise ChecksumError(f'the file {name} is not what was saved')
-  return True
-
-
-def _read(path: pathlib.Path) -> dict[str, str]:
-  """Reads {name: digest}; the first line is the digest of all others."""
-  first, _, text = path.read_bytes().partition(b'\n')
-  expected = json.dumps({'digest': hashlib.new(_ALGORITHM, text).hexdigest()})
-  if first != expected.encode():
-    raise ChecksumError(f'the file {FILE} is not what was saved')
-  return json.loads(text)['files']
+  return checksums.verify(folder, part, _digest)
 
 
 def _digest(path: pathlib.Path) -> str:
@@ -101,6 +73,5 @@ def _digest(path: pathlib.Path) -> str:
     fields = json.loads(path.read_bytes())
     fields.pop(_WRITTEN_LAST, None)
     text = json.dumps(fields, sort_keys=True)
-    return hashlib.new(_ALGORITHM, text.encode()).hexdigest()
-  with path.open('rb') as file:
-    return hashlib.file_digest(file, _ALGORITHM).hexdigest()
+    return checksums.digest_bytes(text.encode())
+  return checksums.digest(path)

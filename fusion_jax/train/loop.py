@@ -46,14 +46,14 @@ def train(
 
   Stopped by SIGTERM it saves and returns early: then `state.step` is below
   `settings.num_steps`, and the same call continues bit for bit as if it had
-  not stopped. The same holds after a kill, from the last checkpoint.
+  not stopped. The same holds after a kill, from the last checkpoint. Ctrl-C
+  saves and raises; a second one ends the process.
 
   Args:
     task: what is trained.
     optimizer: optimizer and its learning rate.
     settings: length, batch size, seed, and what happens how often.
-    workdir: folder that gets checkpoints, metrics.jsonl and the TensorBoard
-      files.
+    workdir: folder of checkpoints, metrics.jsonl and TensorBoard's files.
     mesh: mesh of devices, see `sharding.make_mesh`.
     evals: {name: (every, evaluation)}; an evaluation is called as
       `evaluation(state, step)` after every `every` steps (0: never) and at the
@@ -67,10 +67,10 @@ def train(
 
   Raises:
     ValueError: if the batch does not divide over the devices.
-    step.NonFiniteError: for a loss or gradient that is not finite; tells the
-      step and the modality.
+    step.NonFiniteError: for a loss or gradient that is not finite.
     checkpoint.CheckpointError: for a checkpoint of another model, a damaged
       one, or a full disk.
+    KeyboardInterrupt: after Ctrl-C, when it has saved.
   """
   evals = evals or {}
   sharding.check_batch_size(settings.batch_size, mesh, settings.accumulate)

@@ -27,7 +27,7 @@ from fusion_jax.train import checkpoint, checksums, processes, workdir
 
 _POLL_S = 1.0
 _FETCHED, _SENT = 'fetched_checkpoints', 'sent_checkpoints'
-_OWN = (workdir.FILE, workdir.HOLDER)  # Of this machine alone.
+_OWN = (workdir.FILE, 'run.holder')  # Of this machine alone.
 _EVENTS = 'events.out.tfevents'
 
 
@@ -66,7 +66,7 @@ def mirrored(
   copier = None if jax.process_index() else _Copier(files, folder)
   try:
     yield
-  except Exception:
+  except (Exception, KeyboardInterrupt):
     if copier is not None:
       copier.stop()
       copier.try_to_copy()  # What was saved before the error.

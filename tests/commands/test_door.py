@@ -106,6 +106,33 @@ def test_a_misspelt_verb_is_one_line(argv, message, capsys):
   assert message in output and output.count('\n') == 1
 
 
+@pytest.mark.parametrize(
+  'argv, line',
+  [
+    (
+      ['map', '--out', 'a b.tif', '--overwrite'],
+      "It goes on where it stopped with: fusion-jax map --out 'a b.tif'",
+    ),
+    (['prepare', 'prompts'], 'Start it again.'),
+    (['generate'], 'Start it again.'),
+  ],
+)
+def test_an_interrupted_command_says_how_to_go_on(
+  argv, line, capsys, monkeypatch
+):
+  def interrupt(argv):
+    raise KeyboardInterrupt
+
+  for module in ('map_scene', 'prepare', 'generate'):
+    monkeypatch.setattr(f'fusion_jax.commands.{module}.main', interrupt)
+  with pytest.raises(SystemExit) as caught:
+    app.main(argv)
+  assert caught.value.code == 130
+  assert capsys.readouterr().err == (
+    f'fusion-jax {argv[0]}: interrupted. {line}\n'
+  )
+
+
 def test_help_lists_the_verbs(capsys):
   with pytest.raises(SystemExit) as caught:
     app.main(['--help'])

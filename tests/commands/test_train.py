@@ -263,7 +263,7 @@ def test_a_work_directory_that_cannot_be_written_is_named_at_the_start(
   folder = tmp_path / parent / 'run'  # '/proc' stands alone: it is absolute.
   with pytest.raises(
     workdir.InUseError,
-    match=f'^The work directory {folder} cannot be written: .*--workdir.$',
+    match=f'^{folder} cannot be written: .*--workdir.$',
   ) as caught:
     runs.run(pretrain_config.get_config('smoke'), folder)
   assert door.one_line(caught.value) == str(caught.value)

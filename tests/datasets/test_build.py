@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from fusion_jax import datasets, extras
+from fusion_jax import datasets, extras, locks
 from fusion_jax.data import builders, sources
+from fusion_jax.datasets import build
 
 DATA = pathlib.Path(__file__).parents[1] / 'testdata'
 GFS = [str(DATA / 'weather' / 'gfs')]  # Six files; two hold what is needed.
@@ -96,6 +97,22 @@ def test_a_killed_overwrite_is_not_taken_for_done(tmp_path, monkeypatch):
     datasets.prepare(dataclasses.replace(SMALL, seed=1), tmp_path, OVERWRITE)
   datasets.prepare(SMALL, tmp_path, ONE_PROCESS)
   assert len(read(tmp_path, 'train')) == 9
+
+
+def test_only_one_process_writes_to_a_folder(tmp_path):
+  share = dataclasses.replace(ONE_PROCESS, shard=(0, 2))
+  with build.hold(tmp_path / 'new', (0, 1)):
+    for settings in (ONE_PROCESS, share, OVERWRITE):
+      with pytest.raises(locks.InUseError, match='new is in use by process'):
+        datasets.prepare(SMALL, tmp_path / 'new', settings)
+  with build.hold(tmp_path / 'new', (1, 2)):  # Another process of the array.
+    datasets.prepare(SMALL, tmp_path / 'new', share)
+    with pytest.raises(locks.InUseError, match='on .* since 20'):
+      datasets.prepare(SMALL, tmp_path / 'new', ONE_PROCESS)
+  datasets.prepare(SMALL, tmp_path / 'new', ONE_PROCESS)
+  with build.hold(tmp_path / 'new', (0, 1)):  # Nothing is left to write.
+    datasets.prepare(SMALL, tmp_path / 'new', ONE_PROCESS)
+  assert not list((tmp_path / 'new').glob('.lock*'))
 
 
 def recipe_of(name):

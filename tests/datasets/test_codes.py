@@ -5,8 +5,9 @@ import pytest
 from array_record.python import array_record_module
 
 import fusion_jax
-from fusion_jax import datasets, inference, modalities
+from fusion_jax import datasets, inference, locks, modalities
 from fusion_jax.data import records
+from fusion_jax.datasets import build
 from fusion_jax.inference import image_codec, series_codec
 from fusion_jax.models import series_codes
 from tests import trained, trained_series
@@ -43,6 +44,9 @@ def run(tmp_path):
 def test_codes_of_series_are_those_of_the_tokenizer(data_dir, run):
   before = records.Examples(data_dir, 'train')
   before = [before[i] for i in range(8)]
+  with build.hold(data_dir, (0, 1)):
+    with pytest.raises(locks.InUseError, match='data is in use by process'):
+      write(data_dir, run)
   assert write(data_dir, run, batch_size=3)
   codec, examples = fusion_jax.load(run), records.Examples(data_dir, 'train')
   assert 'codes/corners' not in examples.fields

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import rasterio
 
+from fusion_jax import locks
 from fusion_jax.mapping import blocks, calibration, classify, open_cube, scene
 from tests.mapping import cubes
 
@@ -142,6 +143,17 @@ def test_a_map_is_not_overwritten_unasked(path, tmp_path):
   with pytest.raises(FileExistsError, match='--overwrite'):
     make(path, tmp_path / 'map.tif')
   make(path, tmp_path / 'map.tif', overwrite=True)
+
+
+def test_one_process_writes_a_map(path, tmp_path):
+  for name in ('map.tif', 'vectors.zarr'):
+    with locks.hold(tmp_path / f'{name}.lock', name, 'Wait.'):
+      with pytest.raises(
+        locks.InUseError,
+        match=rf'{name} is in use by process \d+ on .* choose another name',
+      ):
+        make(path, tmp_path / 'map.tif', embeddings=tmp_path / 'vectors.zarr')
+  assert not list(tmp_path.iterdir())
 
 
 def test_the_temperature_and_its_origin_stand_in_the_map(path, tmp_path):

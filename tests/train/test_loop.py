@@ -6,6 +6,8 @@ import os
 import pathlib
 import resource
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -86,6 +88,58 @@ def test_sigterm_saves_and_stops(tmp_path):
   assert state.step == 4
   assert checkpoint.list_steps(tmp_path / 'run') == [4]
   assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_an_interruption_saves_and_ends_the_call(tmp_path, caplog):
+  def interrupt(state, step):
+    del state
+    if step == 3:
+      os.kill(os.getpid(), signal.SIGINT)
+      for _ in range(1000):  # Another thread hears of it.
+        if 'Ctrl-C again' in caplog.text:
+          break
+        time.sleep(0.01)
+    return {'eval/x': 1.0}
+
+  before = signal.getsignal(signal.SIGINT)
+  evals = {'interrupt': (3, interrupt)}
+  whole, _ = regression.run(tmp_path / 'whole')
+  with pytest.raises(KeyboardInterrupt):
+    regression.run(tmp_path / 'run', evals=evals, checkpoint_every=0)
+  assert checkpoint.list_steps(tmp_path / 'run') == [4]
+  assert signal.getsignal(signal.SIGINT) is before
+  resumed, _ = regression.run(tmp_path / 'run')
+  jax.tree.map(np.testing.assert_array_equal, whole, resumed)
+
+
+BLOCKED = """
+import ctypes, threading
+from fusion_jax.train import preemption
+with preemption.stop_requests(None) as stop:
+  print('ready', flush=True)
+  ctypes.CDLL(None).sleep(60)  # As in a compilation: Python runs no handler.
+  ctypes.CDLL(None).sleep(60)  # A signal ends the first one.
+"""
+
+
+@pytest.mark.slow
+def test_a_second_interruption_ends_the_process_at_once():
+  with subprocess.Popen(
+    [sys.executable, '-c', BLOCKED],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  ) as process:
+    try:
+      assert process.stdout is not None and process.stderr is not None
+      assert process.stdout.readline() == 'ready\n'
+      process.send_signal(signal.SIGINT)
+      assert 'Ctrl-C again ends it at once' in process.stderr.readline()
+      assert process.poll() is None
+      process.send_signal(signal.SIGINT)
+      assert process.wait(30) == 130
+    finally:
+      process.kill()
 
 
 def test_evaluations_run_when_due_and_at_the_end(tmp_path):

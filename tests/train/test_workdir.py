@@ -1,5 +1,6 @@
 """A work directory belongs to one run at a time, until that one ends."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -44,12 +45,12 @@ def test_a_second_run_is_told_who_uses_the_work_directory(tmp_path, holder):
 
 
 def test_a_lock_does_not_outlive_a_crash(tmp_path, holder):
-  assert (tmp_path / workdir.HOLDER).exists()
   holder.send_signal(signal.SIGKILL)
   holder.wait()
+  assert str(holder.pid) in (tmp_path / workdir.FILE).read_text()
   with workdir.hold(tmp_path):
-    pass
-  assert not (tmp_path / workdir.HOLDER).exists()
+    assert f'process {os.getpid()} on' in (tmp_path / workdir.FILE).read_text()
+  assert not (tmp_path / workdir.FILE).exists()
 
 
 def test_a_second_run_in_the_same_process_is_refused(tmp_path):

@@ -6,9 +6,13 @@ first, and with it JAX, which building needs nowhere.
 
 import contextlib
 import json
+import os
 import pickle
+import signal
 import subprocess
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
@@ -16,6 +20,7 @@ from typing import Any, TypeVar
 from fusion_jax import extras
 
 T = TypeVar('T')
+_POLL_S = 0.2  # Between two looks for the parent.
 
 
 class InputError(ValueError):
@@ -135,8 +140,11 @@ def work() -> None:
   """Runs the task of a worker, which comes pickled on stdin.
 
   Each item is answered on stdout with one line, 'done' or the error as JSON.
-  The error ends the worker.
+  The error ends the worker, and so does the end of the process that started
+  it. Ctrl-C, which a terminal sends to all of them, is left to that process.
   """
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
   function, items, arguments = pickle.load(sys.stdin.buffer)
   inputs = (ValueError, OSError, extras.MissingExtraError)
   for item in items:
@@ -153,3 +161,10 @@ def work() -> None:
       return
     sys.stdout.write('done\n')
     sys.stdout.flush()
+
+
+def _end_with(parent: int) -> None:
+  """Ends this process soon after its parent: nobody takes its results."""
+  while os.getppid() == parent:
+    time.sleep(_POLL_S)
+  os._exit(1)
