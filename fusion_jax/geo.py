@@ -1,7 +1,7 @@
 """Places on the globe and on latitude-longitude grids; NumPy only."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -286,3 +286,35 @@ def _between(
   if len(ascending) == 1:  # A single row reaches half a degree to either side.
     part = np.where(part > 0.5, part + 1, part)
   return low, part
+
+
+def centred(
+  shape: Sequence[int], size: int, tiles: bool = False, title: str = 'The scene'
+) -> tuple[int, int, int, int]:
+  """Returns the tiles at or around the centre of an image.
+
+  Args:
+    shape: rows and columns of the image.
+    size: pixels per side of a tile.
+    tiles: whether to take all whole tiles, not only the one at the centre.
+    title: name of the image, for messages.
+
+  Returns:
+    First row, first column, number of rows and of columns of tiles.
+
+  Raises:
+    ValueError: if the image is smaller than one tile.
+  """
+  height, width = shape[:2]
+  if min(height, width) < size:
+    raise ValueError(
+      f'{title} has {height} x {width} pixels, but the model sees {size} x '
+      f'{size}; give a larger one.'
+    )
+  rows, columns = (height // size, width // size) if tiles else (1, 1)
+  return (
+    (height - rows * size) // 2,
+    (width - columns * size) // 2,
+    rows,
+    columns,
+  )

@@ -23,15 +23,18 @@ class Arguments:
 
   Attributes:
     checkpoint: work directory of a run of configs/pretrain.py
-    inputs: Sentinel-2 scenes: GeoTIFF, bands named in their descriptions, or
-      exactly the 12 of L2A in order; reflectance x 10,000
+    inputs: Sentinel-2 scenes: GeoTIFF, product *.SAFE, patch of BigEarthNet,
+      STAC item, NetCDF or Zarr, bands by name in any order; of a GeoTIFF
+      without any name, exactly the 12 of L2A in order
     out: folder to write
     which: checkpoint: 'last', 'best' or a step
     product: product of the scenes
     time: acquisition, such as 2020-04-08T14:37:29 (default: the tag of the
-      file)
+      file, or the name of its product)
     offset: number subtracted from the pixels: 1000 for products since January
-      2022 that still carry it
+      2022 that still carry it (default: as declared, else 0)
+    scale: reflectance = value x scale (default: as declared, else 0.0001)
+    nodata: value that means missing, whatever the file declares
     target: series to generate
     num_samples: number of series drawn
     temperature: temperature of the random draws; 0 is greedy
@@ -49,7 +52,9 @@ class Arguments:
   which: arguments.Which = 'last'
   product: Literal['S2L2A', 'S2L1C'] = 'S2L2A'
   time: str | None = None
-  offset: int = 0
+  offset: int | None = None
+  scale: float | None = None
+  nodata: float | None = None
   target: str = 't2m_hourly'
   num_samples: int = 64
   temperature: float = 1.0
@@ -84,7 +89,16 @@ def main(argv: Sequence[str]) -> None:
   for path in args.inputs:
     result = scene_series.generate_series(
       model,
-      geotiff.read_scene(path, args.product, args.time, args.offset),
+      geotiff.read_scene(
+        path,
+        args.product,
+        args.time,
+        args.offset,
+        scale=args.scale,
+        nodata=args.nodata,
+        size=scene_series.image_size(model),
+        tiles=args.tiles,
+      ),
       args.target,
       num_samples=args.num_samples,
       temperature=args.temperature,

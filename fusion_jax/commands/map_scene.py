@@ -85,7 +85,8 @@ def main(argv: Sequence[str]) -> None:
   args = arguments.parse(COMMAND, argv, Arguments)
   from absl import logging
 
-  from fusion_jax.mapping import class_prompts, cube_sources, maps
+  from fusion_jax.data.sources.imagery import encoding
+  from fusion_jax.mapping import class_prompts, maps
 
   classifier = class_prompts.load_classifier(
     args.checkpoint,
@@ -101,7 +102,7 @@ def main(argv: Sequence[str]) -> None:
     classifier,
     args.scene,
     args.out,
-    declared=cube_sources.Declared(
+    declared=encoding.Declared(
       args.scale, args.offset, args.nodata, args.months, args.start, args.crs
     ),
     missing_bands=args.missing_bands,

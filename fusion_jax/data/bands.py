@@ -1,7 +1,7 @@
 """Names of Sentinel-2's bands in files, and substitutes for missing bands."""
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from fusion_jax.data import composites
 
@@ -12,6 +12,8 @@ _OTHERS = ('B1', 'B9', 'B10')
 _NAME = re.compile(
   r'(?:^|[^A-Z0-9])(B8A|B0?[1-9]|B1[0-2]|SCL)(?![A-Z0-9])', re.IGNORECASE
 )
+_EXACT = re.compile(r'B(0?[1-9]|8A|1[0-2])|SCL', re.IGNORECASE)
+_NUMBERED = re.compile(r'band[ _]?\d+', re.IGNORECASE)
 # Common names in STAC's extension "eo", and names in Earth Search.
 _COMMON = {
   'blue': 'B2',
@@ -32,24 +34,114 @@ _COMMON = {
   'nir09': 'B9',
   'cirrus': 'B10',
 }
+# Bands of Landsat 8 and 9, and of Landsat 4 to 7, by the number in their name:
+# the band of Sentinel-2 that has the same common name.
+_SENSORS = {
+  'Landsat 8-9': (
+    re.compile(
+      r'(?<![A-Z0-9])(L[COT]0?[89](?![A-Z])|LANDSAT[ _-]*[89]\b|OLI(?![A-Z])'
+      r'|HLS[ ._-]?L30(?![A-Z0-9]))',
+      re.IGNORECASE,
+    ),
+    {
+      'B1': 'B1',
+      'B2': 'B2',
+      'B3': 'B3',
+      'B4': 'B4',
+      'B5': 'B8A',
+      'B6': 'B11',
+      'B7': 'B12',
+      'B9': 'B10',
+    },
+  ),
+  'Landsat 4-7': (
+    re.compile(
+      r'(?<![A-Z0-9])(L[EMT]0?[4-7](?![A-Z])|LANDSAT[ _-]*[4-7]\b)',
+      re.IGNORECASE,
+    ),
+    {
+      'B1': 'B2',
+      'B2': 'B3',
+      'B3': 'B4',
+      'B4': 'B8',
+      'B5': 'B11',
+      'B7': 'B12',
+    },
+  ),
+  # Surface reflectance of a Landsat, or of MODIS, that is not named.
+  'another sensor': (
+    re.compile(
+      r'(?<![A-Z0-9])(SR_B\d|ST_B\d|LANDSAT|MODIS|VIIRS|SUR_REFL_B\d|'
+      r'M[OY]D0?9[AG]|VNP0?9)',
+      re.IGNORECASE,
+    ),
+    {},
+  ),
+}
+SENTINEL = ''  # Name of the sensor where nothing names another one.
 # These two bands see the same plateau of the near infrared, at 833 and 865 nm,
 # and an encoder treats their values alike; no other two bands are as similar.
 _ALIKE = {'B8A': 'B8', 'B8': 'B8A'}
 ZERO = '0'  # Substitute for a band that is replaced by zeros.
 
 
-def find(text: object) -> str:
+def sensor(texts: Iterable[object]) -> str:
+  """Returns the sensor that texts name, such as 'Landsat 8-9'.
+
+  Args:
+    texts: names of products, platforms and bands, as files hold them.
+
+  Returns:
+    The first that is named; '' for Sentinel-2, and where none is.
+  """
+  spellings = [str(text) for text in texts]
+  for name, (pattern, _) in _SENSORS.items():
+    if any(map(pattern.search, spellings)):
+      return name
+  return SENTINEL
+
+
+def find(text: object, sensor: str = SENTINEL) -> str:
   """Returns the band that a text names, such as 'B2', 'B8A' or 'SCL'; or ''.
 
   Args:
     text: name of a band as files spell it, such as 'B02', 'S2-L2A-B02',
-      'B2 (blue)' or 'nir08'; anything else is turned into a string.
+      'B2 (blue)' or 'nir08'; bytes are decoded, anything else is turned into a
+      string.
+    sensor: sensor whose band it is, as the function `sensor` names it. Numbers
+      of another sensor's bands become the bands of Sentinel-2 with the same
+      common name.
   """
+  if isinstance(text, bytes):
+    text = text.decode('utf-8', 'replace')
   spelling = str(text).strip()
   if match := _NAME.search(spelling):
-    name = match.group(1).upper()
-    return name.replace('B0', 'B')
+    name = match.group(1).upper().replace('B0', 'B')
+    return _SENSORS[sensor][1].get(name, '') if sensor else name
   return _COMMON.get(spelling.lower(), '')
+
+
+def is_exact(text: object) -> bool:
+  """Returns whether a text is a band's name, or begins with it as a word."""
+  words = re.split(r'[\s,(]', str(text).strip())
+  return bool(_EXACT.fullmatch(words[0]))
+
+
+def no_names(texts: Sequence[str | None]) -> bool:
+  """Returns whether no text of a file's bands is a name.
+
+  Numbers ('Band 1') and one text for several bands are none.
+  """
+  texts = [(text or '').strip() for text in texts]
+  return all(
+    not text or _NUMBERED.fullmatch(text) or texts.count(text) == len(texts) > 1
+    for text in texts
+  )
+
+
+def short(name: str) -> str:
+  """Returns 'B2' for 'B02', the name of a band in `modalities`."""
+  return name.replace('B0', 'B')
 
 
 def stand_ins(missing: Iterable[str]) -> dict[str, str]:

@@ -16,6 +16,9 @@ _SENSED = re.compile(rf'(?<=_V){_DAY}(?=T)')
 _FOLDERS = re.compile(
   r'(?:^|/)((?:19|20)\d\d)/(0?[1-9]|1[0-2])(?:/(0?[1-9]|[12]\d|3[01]))?(?=/)'
 )
+# Sensing in names of products and patches: some leave out a leading zero, and
+# seconds run over 59.
+_SENSED_AT = re.compile(r'(?<!\d)((?:19|20)\d{6})T(\d{1,2})(\d\d)(\d\d)(?!\d)')
 _NONE = np.datetime64('NaT', 'D')
 
 
@@ -55,6 +58,51 @@ def find_in_path(
     if not np.isnat(date):
       return date
   return _NONE
+
+
+def parse_time(time: str | float) -> int:
+  """Converts a time to seconds since 1970 UTC.
+
+  Args:
+    time: seconds since 1970, or a text in ISO 8601 or in TIFF's form of dates.
+
+  Raises:
+    ValueError: for a text in another form.
+  """
+  if not isinstance(time, str):
+    return int(time)
+  text = time.strip().rstrip('Z')
+  text = re.sub(
+    r'\.\d+', '', text
+  )  # These are nanoseconds; a time zone may follow.
+  if text[4:5] == ':':  # TIFF writes 2020:04:08 14:37:29.
+    text = text[:10].replace(':', '-') + text[10:]
+  try:
+    moment = datetime.datetime.fromisoformat(text)
+  except ValueError as error:
+    raise ValueError(
+      f'{time!r} is no time in UTC such as 2020-04-08T14:37:29.'
+    ) from error
+  if moment.tzinfo is None:
+    moment = moment.replace(tzinfo=datetime.UTC)
+  return int(moment.timestamp())
+
+
+def sensed_at(text: str) -> np.datetime64:
+  """Returns the time in the name of a product or patch, datetime64[s], or NaT.
+
+  Args:
+    text: name such as 'S2A_MSIL2A_20170613T101031_87_48'; the first time in it
+      is that of sensing, except after `_V`.
+  """
+  marked = _SENSED.search(text)
+  match = _SENSED_AT.search(text, marked.start() if marked else 0)
+  day = _date(int(match[1])) if match else _NONE
+  if match is None or np.isnat(day):
+    return np.datetime64('NaT', 's')
+  hours, minutes, seconds = (int(match[i]) for i in (2, 3, 4))
+  passed = 3600 * hours + 60 * minutes + seconds
+  return day.astype('datetime64[s]') + np.timedelta64(passed, 's')
 
 
 def are_numbers(values: np.ndarray) -> bool:

@@ -12,8 +12,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+  from fusion_jax.data.sources.imagery.encoding import Declared
   from fusion_jax.mapping.class_prompts import load_classifier
-  from fusion_jax.mapping.cube_sources import Declared
   from fusion_jax.mapping.maps import map_scene
   from fusion_jax.mapping.scene_series import generate_series, write_series
   from fusion_jax.mapping.temperature import calibrate
@@ -31,14 +31,14 @@ __all__ = [
 ]
 
 _HOMES = {  # {name: module that defines it}.
-  'Declared': 'cube_sources',
-  'build_index': 'text_search',
-  'calibrate': 'temperature',
-  'find_places': 'text_search',
-  'generate_series': 'scene_series',
-  'load_classifier': 'class_prompts',
-  'map_scene': 'maps',
-  'write_series': 'scene_series',
+  'Declared': 'data.sources.imagery.encoding',
+  'build_index': 'mapping.text_search',
+  'calibrate': 'mapping.temperature',
+  'find_places': 'mapping.text_search',
+  'generate_series': 'mapping.scene_series',
+  'load_classifier': 'mapping.class_prompts',
+  'map_scene': 'mapping.maps',
+  'write_series': 'mapping.scene_series',
 }
 
 
@@ -48,7 +48,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(
       f'fusion_jax.mapping has no {name!r}; it has {", ".join(__all__)}.'
     )
-  module = importlib.import_module(f'fusion_jax.mapping.{_HOMES[name]}')
+  module = importlib.import_module(f'fusion_jax.{_HOMES[name]}')
   value = getattr(module, name)
   globals()[name] = value  # Later uses skip this function.
   return value

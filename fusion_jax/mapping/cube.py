@@ -1,24 +1,20 @@
 """Reads a Sentinel-2 time series of an area block by block, as months.
 
-The reader of a format is a `cube_sources.Source`; this module turns its
+The reader of a format is a `encoding.Source`; this module turns its
 acquisitions into the twelve months that an encoder reads.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from absl import logging
 
 from fusion_jax.data import bands as bands_lib
-from fusion_jax.data import composites
-from fusion_jax.mapping import cube_sources
+from fusion_jax.data import composites, reflectance
+from fusion_jax.data.sources.imagery import encoding
 
-_COUNTS = cube_sources.COUNTS
 _NO_DATA_CLASS = 0  # "No data" of the scene classification.
 _SAMPLE = 128  # Pixels per side of the windows that check the scale.
-_DARK = -0.2  # Less than noise and atmospheric correction leave.
-_BRIGHT = 6.5  # More reflectance than any surface or cloud has.
 _OFFSET_SINCE = np.datetime64('2022-01-25')  # Processing baseline 04.00.
 
 
@@ -35,9 +31,9 @@ class Cube:
 
   def __init__(
     self,
-    source: cube_sources.Source,
+    source: encoding.Source,
     *,
-    declared: cube_sources.Declared | None = None,
+    declared: encoding.Declared | None = None,
     missing: Sequence[str] = (),
     unread: Sequence[str] = (),
   ):
@@ -53,7 +49,7 @@ class Cube:
       ValueError: if bands or dates are missing, or values are on another
         scale; it names the flag that helps.
     """
-    declared = declared or cube_sources.Declared()
+    declared = declared or encoding.Declared()
     self.source = source
     self.shape = source.shape
     self.declared = declared
@@ -162,16 +158,20 @@ class Cube:
     values = np.concatenate(
       [np.ravel(self.source.read(band, *window)) for window in windows]
     )
-    _check_scale(
-      values[np.isfinite(values)],
-      f'{band} of {self.source.name}',
-      self.source.dates,
-    )
+    title = f'{band} of {self.source.name}'
+    if not np.isfinite(values).any():
+      logging.warning(
+        '%s has no value in the places looked at; if the map stays '
+        'empty, check what means "missing" (--nodata).',
+        title,
+      )
+    stored = self.source.encoding_of(band).stored
+    reflectance.check_values(values, title, reflectance.MAP, stored=stored)
+    if self.source.dates.max() >= _OFFSET_SINCE:
+      reflectance.check_offset(values[:, None], (band,), title, reflectance.MAP)
 
 
-def _months(
-  source: cube_sources.Source, declared: cube_sources.Declared
-) -> np.ndarray:
+def _months(source: encoding.Source, declared: encoding.Declared) -> np.ndarray:
   """Returns the month of each step, int [S] 0 .. 11; -1 if it is not read."""
   if declared.months:
     if len(declared.months) != len(source.dates) or not all(
@@ -227,46 +227,3 @@ def _lower_median(values: np.ndarray) -> np.ndarray:
   ordered = np.sort(values, axis=0)  # NaN last.
   middle = np.maximum(np.isfinite(values).sum(0) - 1, 0) // 2
   return np.take_along_axis(ordered, middle[None], axis=0)[0]
-
-
-def _check_scale(counts: np.ndarray, name: str, dates: Any) -> None:
-  """Raises unless values [N] are reflectance x 10,000."""
-  if not counts.size:
-    logging.warning(
-      '%s has no value in the places looked at; if the map stays '
-      'empty, check what means "missing" (--nodata).',
-      name,
-    )
-    return
-  top, middle = counts.max() / _COUNTS, np.median(counts)
-  if counts.max() <= 2 and (counts % 1).any():
-    raise ValueError(
-      f'{name} has values up to {counts.max():.3g}, so reflectance itself, '
-      'and the file does not say it: pass --scale 1.'
-    )
-  if middle > 2 * _COUNTS and (counts > _BRIGHT * _COUNTS).mean() > 0.5:
-    raise ValueError(
-      f'{name} would have reflectances around {middle / _COUNTS:.3g}; say '
-      'how it is stored, such as --scale 0.0001 (reflectance = value x scale '
-      '+ offset).'
-    )
-  if top > _BRIGHT:
-    raise ValueError(
-      f'{name} has reflectance {top:.3g} at '
-      f'{(counts == counts.max()).mean():.1%} of the places looked at, which '
-      'no surface has. If the stored value means "missing", pass it: '
-      f'--nodata {counts.max():.0f}.'
-    )
-  dark = counts < _DARK * _COUNTS
-  if dark.any():
-    raise ValueError(
-      f'{name} has reflectance {counts.min() / _COUNTS:.3g} at '
-      f'{dark.mean():.1%} of the places looked at, which no surface has. If '
-      f'the stored value means "missing", pass it: --nodata {counts.min():.0f}.'
-    )
-  if dates.max() >= _OFFSET_SINCE and counts.min() >= 1000:
-    logging.warning(
-      'No value of %s is below 0.1: if it carries the offset of processing '
-      'baselines since 04.00, pass --offset -0.1.',
-      name,
-    )

@@ -9,13 +9,8 @@ from absl import logging
 from fusion_jax import extras
 
 with extras.needed('map', 'Mapping'):
-  from fusion_jax.mapping import (
-    classify,
-    cube_sources,
-    open_cube,
-    pictures,
-    scene,
-  )
+  from fusion_jax.data.sources.imagery import encoding
+  from fusion_jax.mapping import classify, open_cube, pictures, scene
 
 
 def map_scene(
@@ -23,7 +18,7 @@ def map_scene(
   paths: Sequence[str | os.PathLike[str]],
   out: str | os.PathLike[str],
   *,
-  declared: cube_sources.Declared | None = None,
+  declared: encoding.Declared | None = None,
   missing_bands: Sequence[str] = (),
   embeddings: str | os.PathLike[str] = '',
   block: int = 0,

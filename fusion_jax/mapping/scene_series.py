@@ -14,7 +14,7 @@ import numpy as np
 from absl import logging
 
 import fusion_jax
-from fusion_jax import extras, modalities
+from fusion_jax import extras, geo, modalities
 from fusion_jax.data import windows
 from fusion_jax.evals import forecast_plots, plots
 
@@ -128,13 +128,26 @@ def _picture(image: np.ndarray, scene: Any) -> np.ndarray:
   return plots.stretch(image[..., red_green_blue])
 
 
-def _check_target(model: Any, target: str) -> None:
-  """Raises a ValueError for a model or a target without a series."""
+def image_size(model: Any) -> int:
+  """Returns the pixels per side of the scenes that a model sees.
+
+  Args:
+    model: model of `fusion_jax.load`.
+
+  Raises:
+    ValueError: if it generates no series.
+  """
   if not hasattr(model, 'generate'):
     raise ValueError(
       f'A {type(model).__name__} generates no series; load a run of '
       'configs/pretrain.py.'
     )
+  return model.image_size
+
+
+def _check_target(model: Any, target: str) -> None:
+  """Raises a ValueError for a model or a target without a series."""
+  image_size(model)
   if modalities.get(target, 'target').kind != 'series':
     raise ValueError(
       f'{target} is no weather series; choose among '
@@ -156,7 +169,7 @@ def cut(image: np.ndarray, size: int, tiles: bool = False) -> np.ndarray:
   Raises:
     ValueError: if the image is smaller than one tile.
   """
-  top, left, rows, columns = _grid(image, size, tiles)
+  top, left, rows, columns = geo.centred(image.shape, size, tiles)
   return np.stack(
     [
       image[
@@ -257,30 +270,11 @@ def _write_netcdf(result: SceneSeries, path: pathlib.Path) -> None:
   ).to_netcdf(path, engine='h5netcdf')
 
 
-def _grid(
-  image: np.ndarray, size: int, tiles: bool
-) -> tuple[int, int, int, int]:
-  """Returns top, left, rows and columns of the tiles around the centre."""
-  height, width = image.shape[:2]
-  if min(height, width) < size:
-    raise ValueError(
-      f'The scene has {height} x {width} pixels, but the model sees {size} x '
-      f'{size}; give a larger one.'
-    )
-  rows, columns = (height // size, width // size) if tiles else (1, 1)
-  return (
-    (height - rows * size) // 2,
-    (width - columns * size) // 2,
-    rows,
-    columns,
-  )
-
-
 def _assemble(
   images: np.ndarray, scene: np.ndarray, size: int, tiles: bool
 ) -> np.ndarray:
   """Puts tiles [N, size, size, C] side by side, [Y, X, C]."""
-  _, _, rows, columns = _grid(scene, size, tiles)
+  _, _, rows, columns = geo.centred(scene.shape, size, tiles)
   images = images.reshape(rows, columns, *images.shape[1:])
   return images.swapaxes(1, 2).reshape(
     rows * size, columns * size, images.shape[-1]

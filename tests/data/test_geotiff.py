@@ -116,15 +116,19 @@ def test_wrong_number_of_bands_says_what_is_wanted(tmp_path, count, message):
 
 def test_reflectance_instead_of_counts_says_how_to_convert(tmp_path):
   path = write(tmp_path / 'a.tif', image_of(12, np.float32, 0.05) / 10)
-  with pytest.raises(ValueError, match='expected reflectance x 10,000'):
+  with pytest.raises(ValueError, match='values up to 0.36, .*: pass --scale 1'):
     geotiff.read_scene(path, time=0)
+  with rasterio.open(path) as raster:
+    expected = np.rint(10_000 * np.moveaxis(raster.read(), 0, -1))
+  scene = geotiff.read_scene(path, time=0, scale=1)  # As advised.
+  np.testing.assert_array_equal(scene.image, expected)
 
 
 @pytest.mark.parametrize(
   'dtype, value, message',
   [
     (np.uint16, 40_000, 'holds 0 .. 40000, more than an int16 can'),
-    (np.float32, 0.3, 'expected reflectance x 10,000'),
+    (np.float32, 0.3, 'values up to 0.3, so reflectance itself'),
     (np.float32, np.nan, 'not finite'),
   ],
 )
@@ -155,16 +159,16 @@ def test_pixels_without_a_value_raise_or_are_counted(tmp_path, caplog):
   path = write(tmp_path / 'b.tif', image)
   with rasterio.open(path, 'r+') as raster:
     raster.nodata = -9999
-  with pytest.raises(ValueError, match='pixels without a value .-9999'):
+  with pytest.raises(ValueError, match='masks 6.2% of its pixels.*row 0'):
     geotiff.read_scene(path, time=0)
 
 
 def test_a_scene_that_seems_to_carry_the_offset_is_named(tmp_path, caplog):
   path = write(tmp_path / 'a.tif', image_of(12))
   geotiff.read_scene(path, time=0, offset=1000)
-  assert 'offset=1000' not in caplog.text
+  assert '--offset' not in caplog.text
   geotiff.read_scene(path, time=0)
-  assert 'offset=1000' in caplog.text
+  assert 'say so: --offset 1000' in caplog.text
 
 
 def test_longitudes_of_the_table_may_be_counted_to_360(tmp_path):

@@ -9,7 +9,8 @@ import rasterio.warp
 import xarray as xr
 
 from fusion_jax.data import bands
-from fusion_jax.mapping import cube_sources, open_cube
+from fusion_jax.data.sources.imagery import encoding
+from fusion_jax.mapping import open_cube
 
 MONTHS = 100.0 * np.arange(1, 13)  # What every cube here holds.
 NAMES = [name if len(name) > 2 else f'B0{name[1]}' for name in bands.BANDS]
@@ -62,7 +63,7 @@ def write(path, image, names=NAMES, mask=None, nodata=None, **options):
 
 
 def opened(path, **declared):
-  return open_cube.open_cube([path], declared=cube_sources.Declared(**declared))
+  return open_cube.open_cube([path], declared=encoding.Declared(**declared))
 
 
 def months(path, **declared):
@@ -285,7 +286,7 @@ def test_a_negative_fill_that_is_not_declared_names_the_flag(tmp_path):
     image = np.full((10, 8, 8), 100 * month, 'int16')
     image[:, :4] = -9999
     write(tmp_path / 'filled' / f'S2_2020{month:02d}15.tif', image)
-  with pytest.raises(ValueError, match='-1 at 50.0% .*--nodata -9999'):
+  with pytest.raises(ValueError, match='-1, .* at 50.0% .*--nodata -9999'):
     months(tmp_path / 'filled')
   np.testing.assert_array_equal(
     months(tmp_path / 'filled', nodata=-9999), MONTHS

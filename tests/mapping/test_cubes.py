@@ -8,7 +8,8 @@ import pytest
 import rasterio
 
 from fusion_jax.data import bands
-from fusion_jax.mapping import cube_sources, open_cube
+from fusion_jax.data.sources.imagery import encoding
+from fusion_jax.mapping import open_cube
 from tests.mapping import cubes
 
 WHOLE = slice(0, cubes.SHAPE[0]), slice(0, cubes.SHAPE[1])
@@ -104,7 +105,7 @@ def test_a_declared_scale_and_offset_are_applied(tmp_path):
 def test_the_user_is_believed_before_the_file(tmp_path):
   made = cubes.values()
   path = cubes.write_zarr(tmp_path / 'cube.zarr', made, scale=2e-4, offset=-0.1)
-  result, _ = read(path, declared=cube_sources.Declared(scale=1e-4, offset=0.0))
+  result, _ = read(path, declared=encoding.Declared(scale=1e-4, offset=0.0))
   np.testing.assert_array_equal(result, cubes.months(made))
 
 
@@ -116,7 +117,7 @@ def test_reflectance_itself_raises_and_names_the_flag(tmp_path):
   path = cubes.write_netcdf(tmp_path / 'cube.nc', made)
   with pytest.raises(ValueError, match='values up to 0.399.*--scale 1'):
     read(path)
-  result, _ = read(path, declared=cube_sources.Declared(scale=1.0, nodata=0.0))
+  result, _ = read(path, declared=encoding.Declared(scale=1.0, nodata=0.0))
   np.testing.assert_allclose(result, cubes.months(cubes.values()), rtol=1e-5)
 
 
@@ -141,7 +142,7 @@ def test_an_offset_without_a_scale_is_refused_until_the_scale_is_stated(
   path = cubes.write_netcdf(tmp_path / 'cube.nc', shifted, add_offset=-0.1)
   with pytest.raises(ValueError, match='cube.nc, S2-L2A-B02: .*--scale 0.0001'):
     read(path)
-  result, _ = read(path, declared=cube_sources.Declared(scale=0.0001))
+  result, _ = read(path, declared=encoding.Declared(scale=0.0001))
   np.testing.assert_allclose(result, cubes.months(made), rtol=1e-3)
 
 
@@ -207,12 +208,12 @@ def test_longer_series_need_a_first_month(tmp_path):
   )
   with pytest.raises(ValueError, match='--start 2020-12'):
     read(path)
-  result, opened = read(path, declared=cube_sources.Declared(start='2020-12'))
+  result, opened = read(path, declared=encoding.Declared(start='2020-12'))
   assert list(opened.months) == [-1] * 4 + [11, *range(11)]
   part = {band: array[4:] for band, array in made.items()}
   np.testing.assert_array_equal(result, cubes.months(part, dates[4:]))
   with pytest.raises(ValueError, match='nothing in the twelve months'):
-    read(path, declared=cube_sources.Declared(start='2030-01'))
+    read(path, declared=encoding.Declared(start='2030-01'))
 
 
 def test_steps_without_dates_need_their_months(tmp_path):
@@ -221,7 +222,7 @@ def test_steps_without_dates_need_their_months(tmp_path):
   with pytest.raises(ValueError, match='12 steps without a date.*--months'):
     read(path)
   order = (11, 12, *range(1, 11))
-  result, _ = read(path, declared=cube_sources.Declared(months=order))
+  result, _ = read(path, declared=encoding.Declared(months=order))
   np.testing.assert_array_equal(
     result[10, 0],
     cubes.months(
@@ -229,7 +230,7 @@ def test_steps_without_dates_need_their_months(tmp_path):
     )[10, 0],
   )
   with pytest.raises(ValueError, match='for each of the 12 steps'):
-    read(path, declared=cube_sources.Declared(months=(1, 2)))
+    read(path, declared=encoding.Declared(months=(1, 2)))
 
 
 def test_the_real_cube_needs_its_two_flags():
@@ -244,7 +245,7 @@ def test_the_real_cube_is_read_with_two_months_missing():
     REAL,
     (slice(0, 16), slice(0, 12)),
     missing=['B8A'],
-    declared=cube_sources.Declared(nodata=65_535),
+    declared=encoding.Declared(nodata=65_535),
   )
   missing = np.isnan(result).all(axis=(1, 2, 3))
   assert list(np.flatnonzero(missing)) == [0, 11]  # January and December.

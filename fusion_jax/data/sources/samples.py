@@ -6,15 +6,13 @@ import functools
 import pathlib
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import rasterio.errors
 from absl import logging
 
-from fusion_jax import geo, modalities
-from fusion_jax.data import examples, readers
-from fusion_jax.data.sources import geotiff
+from fusion_jax import geo
+from fusion_jax.data import dates, examples, readers
+from fusion_jax.data.sources import sample_images
 
-_CIRRUS_LIMIT = 900  # As in `terramesh`.
 _COLUMNS = ('sample_id', 'lat', 'lon', 's2_datetime_utc')  # Of samples.csv.
 
 
@@ -72,13 +70,15 @@ class SampleFolder:
         f'{self.root} has no folder of a modality; expected one or more of '
         f'{", ".join(self.images or examples.IMAGE_TYPES)}.'
       )
-    first = next(
-      path
-      for name in images
-      for path in sorted((pathlib.Path(self.root) / name).glob('*.tif'))
+    for name in images:
+      for key in self.rows:
+        path = sample_images.find(pathlib.Path(self.root) / name, key)
+        if path is not None:
+          return examples.Schema(images, sample_images.width(path, name))
+    raise FileNotFoundError(
+      f'{self.root} has no image of a sample_id of its samples.csv, such as '
+      f'{images[0]}/{next(iter(self.rows))}.tif.'
     )
-    with geotiff.open_raster(first) as raster:
-      return examples.Schema(images, raster.width)
 
   def parts(self) -> dict[str, list[tuple[str, ...]]]:
     """Returns {split: its shards}; every split is one shard."""
@@ -98,7 +98,7 @@ class SampleFolder:
       places[key] = (
         float(row['lat']),
         float(lon),
-        geotiff.parse_time(row['s2_datetime_utc']),
+        dates.parse_time(row['s2_datetime_utc']),
       )
     return places
 
@@ -110,44 +110,11 @@ class SampleFolder:
       example = {'key': key, 'lat': lat, 'lon': lon, 'time': time}
       try:
         for name in self.schema.images:
-          path = pathlib.Path(self.root) / name / f'{key}.tif'
-          if path.exists():
-            example[name] = _image(path, name)
+          path = sample_images.find(pathlib.Path(self.root) / name, key)
+          if path:
+            example[name] = sample_images.read(path, name)
       except (rasterio.errors.RasterioError, ValueError) as error:
         logging.warning('Left out sample %s: %s', key, error)
         yield readers.Skipped(key, f'{type(error).__name__}: {error}')
         continue
-      yield _with_offset(example)
-
-
-def _image(path: pathlib.Path, name: str) -> np.ndarray:
-  """Reads the image [Y, X, C] of one modality of a sample."""
-  with geotiff.open_raster(path) as raster:
-    order = geotiff.band_order(
-      raster, path, modalities.IMAGE_FIELDS[name].bands
-    )
-    values = raster.read(order)
-    if name in ('S2L2A', 'S2L1C'):
-      values = geotiff.check_counts(values, path, raster.nodata)
-    geotiff.check_range(values, examples.IMAGE_TYPES[name], path)
-    north_up = raster.transform.e < 0
-  values = values if north_up else values[:, ::-1]
-  return np.ascontiguousarray(
-    np.moveaxis(values, 0, -1), examples.IMAGE_TYPES[name]
-  )
-
-
-def _with_offset(example: readers.Example) -> readers.Example:
-  """Adds the offset of S2L1C, derived from its cirrus band B10."""
-  if 'S2L1C' not in example:
-    return example
-  cirrus = example['S2L1C'][..., modalities.S2L1C_BANDS.index('B10')]
-  offset = geotiff.OFFSET if np.median(cirrus) > _CIRRUS_LIMIT else 0
-  if offset:
-    logging.warning(
-      'S2L1C of %s carries the offset of +%d; it is kept with '
-      'it as S2L1C_offset.',
-      example['key'],
-      offset,
-    )
-  return {**example, 'S2L1C_offset': np.int16(offset)}
+      yield sample_images.with_offset(example)

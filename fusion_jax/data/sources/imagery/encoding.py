@@ -1,4 +1,4 @@
-"""The interface of readers of cubes, and what a user states about the files."""
+"""How files store reflectance, what users state of it, what readers give."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,6 +9,8 @@ import numpy as np
 COUNTS = 10_000.0  # Encoders read reflectance x 10,000.
 # Of reflectance, in products of Sentinel-2 since processing baseline 04.00.
 BASELINE_OFFSET = -0.1
+# No reflectance is as large: such an offset is one of stored values.
+_OFFSET_OF_VALUES = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,40 +21,56 @@ class Encoding:
     scale: factor of a value in its reflectance, value * scale + offset.
     offset: reflectance of the value 0.
     nodata: values that mean "missing"; NaN and infinity always do.
+    valid: smallest and largest stored value that is a measurement, or None.
+    empty: what a stored 0 becomes where 0 means "missing".
   """
 
   scale: float = 1 / COUNTS
   offset: float = 0.0
   nodata: tuple[float, ...] = ()
+  valid: tuple[float, float] | None = None
+  empty: float = np.nan
 
   def decode(self, values: np.ndarray) -> np.ndarray:
     """Returns values [...] as float32 reflectance x 10,000, NaN = missing."""
     known = np.isfinite(values)
     if self.nodata:
       known &= ~np.isin(values, self.nodata)
+    if self.valid:
+      known &= (values >= self.valid[0]) & (values <= self.valid[1])
     counts = values.astype(np.float32)
     if (self.scale, self.offset) != (1 / COUNTS, 0):
       counts = counts * np.float32(self.scale * COUNTS)
       counts += np.float32(self.offset * COUNTS)
-    return np.where(known, counts, np.float32(np.nan))
+    missing: Any = np.float32(np.nan)
+    if 0 in self.nodata:
+      missing = np.where(values == 0, np.float32(self.empty), missing)
+    return np.where(known, counts, missing)
+
+  def stored(self, counts: float) -> float:
+    """Returns the stored value of a reflectance x 10,000."""
+    return round((counts / COUNTS - self.offset) / self.scale, 6)
 
 
 @dataclasses.dataclass(frozen=True)
 class Declared:
-  """What the user states about a cube; '' and None leave it to the file.
+  """What the user states about imagery; '' and None leave it to the file.
 
   Attributes:
     scale: factor of a value in its reflectance. Default: as the file
       declares, else 0.0001.
     offset: reflectance of the value 0. Default: as the file declares, else 0.
       Products since January 2022 that still carry the offset of their
-      processing baseline have -0.1.
+      processing baseline have -0.1. A number beyond 10 is one of stored values:
+      -1000 is the same offset.
     nodata: the value that means "missing", whatever the file declares.
       Default: as the file declares, else 0 for integers, as in the products
       themselves.
     months: month 1 .. 12 of each step, for files without dates.
     start: 'YYYY-MM', the first of the twelve months, for longer series.
     crs: coordinate system for files without one, such as 'EPSG:32631'.
+    empty: what a stored 0 becomes where 0 means "missing", reflectance x
+      10,000: NaN, or 0 for what is stored as integers again.
   """
 
   scale: float | None = None
@@ -61,6 +79,7 @@ class Declared:
   months: tuple[int, ...] = ()
   start: str = ''
   crs: str = ''
+  empty: float = np.nan
 
   def encoding(
     self,
@@ -68,15 +87,30 @@ class Declared:
     scale: float | None = None,
     offset: float | None = None,
     nodata: Sequence[float] = (),
+    valid: tuple[float, float] | None = None,
   ) -> Encoding:
     """Returns the encoding of values of a type in a file.
 
     A declared scale of 1 with offset 0 counts as no declaration, because files
     without one report these values.
+
+    Args:
+      dtype: type of the values.
+      scale: scale that the file declares, or None.
+      offset: offset that the file declares, or None.
+      nodata: values that the file declares to mean "missing".
+      valid: smallest and largest valid value that the file declares, or None.
+
+    Raises:
+      ValueError: for an offset without a scale.
     """
     if (scale, offset or 0.0) in ((1.0, 0.0), (None, 0.0)):
       scale, offset = 1 / COUNTS, 0.0
     scale = scale if self.scale is None else self.scale
+    offset = (offset or 0.0) if self.offset is None else self.offset
+    if abs(offset) >= _OFFSET_OF_VALUES:
+      scale = 1 / COUNTS if scale in (None, 1.0) else scale
+      offset *= scale
     if scale is None:
       raise ValueError(
         f'The offset (add_offset) {offset} is declared without a scale '
@@ -89,8 +123,10 @@ class Declared:
       nodata = (0,)
     return Encoding(
       float(scale),
-      float((offset or 0.0) if self.offset is None else self.offset),
+      float(offset),
       tuple(float(value) for value in nodata if not np.isnan(value)),
+      valid,
+      self.empty,
     )
 
 
@@ -104,6 +140,8 @@ class Source(Protocol):
     transform: affine map from the corner of a pixel to its coordinates.
     bands: names of the bands in the files, 'SCL' included.
     dates: [S] datetime64[D] of the acquisitions; NaT where unknown.
+    times: [S] datetime64[s] of the acquisitions in UTC; NaT where only the
+      date is known.
     chunk: (rows, columns) that are stored together.
   """
 
@@ -113,6 +151,7 @@ class Source(Protocol):
   transform: Any
   bands: tuple[str, ...]
   dates: np.ndarray
+  times: np.ndarray
   chunk: tuple[int, int]
 
   def read(self, band: str, rows: slice, columns: slice) -> np.ndarray:
@@ -125,5 +164,13 @@ class Source(Protocol):
 
     Returns:
       float32 reflectance x 10,000, or classes of 'SCL'.
+    """
+    ...
+
+  def encoding_of(self, band: str) -> Encoding:
+    """Returns how the first file with a band stores it.
+
+    Args:
+      band: name of the band.
     """
     ...

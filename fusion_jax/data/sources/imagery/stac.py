@@ -3,6 +3,7 @@
 Source: STAC 1.0 and 1.1 with the extensions `eo` and `raster`.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -12,7 +13,8 @@ from absl import logging
 
 from fusion_jax.data import bands as bands_lib
 from fusion_jax.data import dates
-from fusion_jax.mapping import cube_sources, raster_cubes
+from fusion_jax.data.sources.imagery import encoding
+from fusion_jax.data.sources.imagery import layers as layers_lib
 
 # Roles of assets that hold no data, or data on a coarser grid.
 _NO_DATA_ROLES = {'thumbnail', 'overview', 'metadata', 'visual'}
@@ -22,7 +24,7 @@ _BASELINE = 's2:processing_baseline'
 _APPLIED = ('earthsearch:boa_offset_applied', 'sentinel:boa_offset_applied')
 
 
-def layers(path: str | os.PathLike[str]) -> list[raster_cubes.Layer]:
+def layers(path: str | os.PathLike[str]) -> list[layers_lib.Layer]:
   """Returns the layers of an item, or of a collection of items.
 
   Args:
@@ -55,6 +57,10 @@ def _of_item(item, path):
     raise ValueError(f'{path}: the item {item.get("id")!r} has no datetime.')
   applied = any(properties.get(key) is True for key in _APPLIED)
   implied = None if applied else _offset(item, path)
+  sensor = bands_lib.sensor(
+    [item.get('id'), item.get('collection')]
+    + [properties.get(key) for key in ('platform', 'constellation')]
+  )
   item_layers, seen = [], set()
   for key, asset in item['assets'].items():
     if _NO_DATA_ROLES & set(asset.get('roles', ())):
@@ -62,7 +68,7 @@ def _of_item(item, path):
     described = asset.get('eo:bands') or asset.get('bands') or [{}]
     if len(described) > 1:
       continue  # A picture of several bands.
-    band = _name(key, described[0])
+    band = _name(key, described[0], sensor)
     if not band or band in seen:  # A second asset is a copy, such as in JP2.
       continue
     seen.add(band)
@@ -72,9 +78,9 @@ def _of_item(item, path):
     if applied:
       offset = 0.0
     elif offset is None and implied:
-      scale, offset = scale or 1 / cube_sources.COUNTS, implied
+      scale, offset = scale or 1 / encoding.COUNTS, implied
     item_layers.append(
-      raster_cubes.Layer(
+      layers_lib.Layer(
         _link(asset['href'], path),
         1,
         band,
@@ -83,6 +89,8 @@ def _of_item(item, path):
         offset,
         _number(raster.get('nodata')),
         str(item.get('id', '')),
+        _time(text),
+        sensor,
       )
     )
   if not item_layers:
@@ -121,17 +129,26 @@ def _offset(item, path):
     item.get('id'),
     baseline,
   )
-  return cube_sources.BASELINE_OFFSET
+  return encoding.BASELINE_OFFSET
 
 
-def _name(key, described):
+def _time(text):
+  """Returns a time as datetime64[s]; NaT if it is a date alone, or none."""
+  with contextlib.suppress(ValueError):
+    if len(text) > len('2020-01-01'):
+      return np.datetime64(dates.parse_time(text), 's')
+  return np.datetime64('NaT', 's')
+
+
+def _name(key, described, sensor):
   """Returns the band of an asset."""
   names = (
     described.get('name', ''),
     key,
     described.get('common_name', described.get('eo:common_name', '')),
   )
-  return next(filter(bands_lib.known, map(bands_lib.find, names)), '')
+  found = (bands_lib.find(name, sensor) for name in names)
+  return next(filter(bands_lib.known, found), '')
 
 
 def _link(href, path):

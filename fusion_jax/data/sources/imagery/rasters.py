@@ -1,9 +1,6 @@
 """Cubes of GeoTIFFs and other rasters, one or several per date; STAC items."""
 
-import dataclasses
 import functools
-import os
-import pathlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,47 +11,15 @@ from absl import logging
 from rasterio import enums, vrt
 
 from fusion_jax.data import bands as bands_lib
-from fusion_jax.data import dates
-from fusion_jax.mapping import cube_sources, safe_product
+from fusion_jax.data.sources.imagery import crs as crs_lib
+from fusion_jax.data.sources.imagery import encoding
+from fusion_jax.data.sources.imagery import layers as layers_lib
 
-_TAGS = (
-  'datetime',
-  'TIFFTAG_DATETIME',
-  'acquisition_time',
-  'ACQUISITIONDATETIME',
-)
 _MOST_OPEN = 256  # Largest number of files that are kept open.
 
 
-@dataclasses.dataclass(frozen=True)
-class Layer:
-  """One band at one date, in a file.
-
-  Attributes:
-    path: path of the file, or a URL that GDAL opens.
-    number: number of the band in the file, from 1.
-    band: 'B2' .. 'B12' or 'SCL'.
-    date: datetime64[D], NaT if unknown.
-    scale: scale that is declared outside of the file (see
-      `cube_sources.Encoding`), or None.
-    offset: offset that is declared outside of the file, or None.
-    nodata: missing value that is declared outside of the file, or None.
-    product: name of the product or item that the file belongs to, or ''. Parts
-      of one tile and date may be in two products.
-  """
-
-  path: str
-  number: int
-  band: str
-  date: np.datetime64
-  scale: float | None = None
-  offset: float | None = None
-  nodata: float | None = None
-  product: str = ''
-
-
 class RasterSource:
-  """Rasters as a `cube_sources.Source`, on the grid of the first finest layer.
+  """Rasters as a `encoding.Source`, on the grid of the first finest layer.
 
   Layers on other grids (bands of 20 m, neighbouring zones) are resampled to it
   by the nearest pixel, so that values stay those of the sensor and missing
@@ -62,7 +27,10 @@ class RasterSource:
   """
 
   def __init__(
-    self, name: str, layers: Sequence[Layer], declared: cube_sources.Declared
+    self,
+    name: str,
+    layers: Sequence[layers_lib.Layer],
+    declared: encoding.Declared,
   ):
     """Reads the grid and the encoding of every file.
 
@@ -70,7 +38,7 @@ class RasterSource:
       name: name of the files, for messages.
       layers: layers of the files. Several layers of one band and date are
         mosaicked: the first one that has a value counts.
-      declared: `cube_sources.Declared`.
+      declared: `encoding.Declared`.
 
     Raises:
       ValueError: if there is no layer with the name of a band, or a file has
@@ -93,10 +61,16 @@ class RasterSource:
       {x.path for x in layers if x.band != bands_lib.SCENE_CLASS}
     )
     self._layers = {}
-    for layer in layers:
+    for layer in _finest(layers, grids):
       key = layer.band, _order(layer.date)
       self._layers.setdefault(key, []).append(layer)
     self._check_copies(grids)
+    times = {
+      _order(x.date): x.time for x in layers[::-1] if not np.isnat(x.time)
+    }
+    self.times = np.array(
+      [times.get(order, 'NaT') for order in sorted(steps)], 'datetime64[s]'
+    )
 
   def read(self, band: str, rows: slice, columns: slice) -> np.ndarray:
     """Reads a window of a band, [S, Y, X].
@@ -123,31 +97,29 @@ class RasterSource:
         images[i] = np.where(empty, values, images[i])
     return images
 
+  def encoding_of(self, band: str) -> encoding.Encoding:
+    """Returns how the first file with a band stores it.
+
+    Args:
+      band: name of the band.
+    """
+    layer = next(
+      group[0] for (name, _), group in self._layers.items() if name == band
+    )
+    return self._opened(layer.path)[1](layer)
+
   def _read_layer(self, layer, window, classes):
     raster, encodings = self._opened(layer.path)
     try:
       values = raster.read(layer.number, window=window)
-      known = self._known(raster, layer, window)
+      # Unless the user or a STAC item declares another nodata value.
+      other = self._declared.nodata is not None or layer.nodata is not None
+      known = layers_lib.shown(raster, layer.number, window, other)
     except rasterio.errors.RasterioIOError as error:
       raise ValueError(f'{layer.path} cannot be read: {error}') from error
     if classes:
       return np.where(known, values, 0)
     return np.where(known, encodings(layer).decode(values), np.float32(np.nan))
-
-  def _known(self, raster, layer, window):
-    """Returns which pixels a file does not mask.
-
-    Its mask may be a band of alpha, a mask inside or beside the file, or its
-    nodata value, compared as GDAL does; the latter not where the user or a STAC
-    item declares another one.
-    """
-    masked_by = raster.mask_flag_enums[layer.number - 1]
-    other = self._declared.nodata is not None or layer.nodata is not None
-    if enums.MaskFlags.nodata in masked_by and other:
-      return True
-    if masked_by == [enums.MaskFlags.all_valid]:
-      return True
-    return raster.read_masks(layer.number, window=window) > 0
 
   def _check_copies(self, grids):
     """Checks that no two files of one grid are of one band and date.
@@ -173,27 +145,23 @@ class RasterSource:
     """Adopts the grid and the layout of the finest file; returns all grids."""
     grids = []
     for path in sorted(paths):
-      with _opening(path) as raster:
-        if raster.crs is None:
-          raise ValueError(
-            f'{path} has no coordinate system, so its place is '
-            'unknown; set one with gdal_edit.py -a_srs.'
-          )
+      with layers_lib.open_raster(path) as raster:
         grids.append(
           (
             abs(raster.transform.a),
             path,
-            raster.crs,
+            self._crs(raster),
             raster.transform,
             raster.shape,
             raster.block_shapes[0],
           )
         )
-    _, path, self.crs, self.transform, self.shape, self.chunk = min(
+    _, path, self.crs, transform, self.shape, self.chunk = min(
       grids, key=lambda grid: grid[:2]
     )
-    if self.transform.b or self.transform.d or self.transform.e > 0:
-      raise ValueError(f'{path} is not north up; warp it (gdalwarp).')
+    if transform.b or transform.d:
+      raise ValueError(f'{path} is rotated; warp it north up (gdalwarp).')
+    self.transform = _north_up(transform, self.shape)
     num_outside = sum(
       (grid[2:5] != (self.crs, self.transform, self.shape)) for grid in grids
     )
@@ -206,12 +174,24 @@ class RasterSource:
       )
     return {grid[1]: (grid[2].to_wkt(), *grid[3:5]) for grid in grids}
 
+  def _crs(self, raster):
+    """Returns the coordinate system of a raster, or the one that was stated."""
+    if raster.crs is not None:
+      return raster.crs
+    if self._declared.crs:
+      return crs_lib.parse(self._declared.crs, '--crs')
+    raise ValueError(
+      f'{raster.name} has no coordinate system, so its place is unknown; set '
+      'one with gdal_edit.py -a_srs.'
+    )
+
   def _open(self, path):
     """Returns a raster on the grid of the cube, and the encoding of a layer."""
-    raster = _opening(path)
+    raster = layers_lib.open_raster(path)
     stored, scales, offsets = raster.nodata, raster.scales, raster.offsets
     dtype = raster.dtypes[0]
-    if (raster.crs, raster.transform, raster.shape) != (
+    crs = self._crs(raster)
+    if (crs, raster.transform, raster.shape) != (
       self.crs,
       self.transform,
       self.shape,
@@ -224,6 +204,7 @@ class RasterSource:
       masked = enums.MaskFlags.per_dataset in raster.mask_flag_enums[0]
       raster = vrt.WarpedVRT(
         raster,
+        src_crs=crs,
         crs=self.crs,
         transform=self.transform,
         height=self.shape[0],
@@ -231,66 +212,68 @@ class RasterSource:
         **({'add_alpha': True} if masked else {'nodata': outside}),
       )
 
-    def encoding(layer):
+    def encoding_of(layer):
       missing = stored if layer.nodata is None else layer.nodata
+      scale = scales[layer.number - 1] if layer.scale is None else layer.scale
+      self._check_sensor(layer, scale)
       return self._declared.encoding(
         dtype,
-        scales[layer.number - 1] if layer.scale is None else layer.scale,
+        scale,
         offsets[layer.number - 1] if layer.offset is None else layer.offset,
         () if missing is None else (missing,),
+        layer.valid,
       )
 
-    return raster, encoding
+    return raster, encoding_of
+
+  def _check_sensor(self, layer, scale):
+    """Checks that the scale of another sensor's values is known.
+
+    Raises:
+      ValueError: if it is not: only Sentinel-2 stores reflectance x 10,000.
+    """
+    if layer.sensor and scale in (None, 1.0) and self._declared.scale is None:
+      raise ValueError(
+        f'{layer.path} is of {layer.sensor} and declares no scale of its '
+        'values. Pass it: --scale 0.0000275 --offset -0.2 for Landsat '
+        'Collection 2 Level 2, --scale 0.0001 for HLS.'
+      )
 
 
-def layers_of_file(
-  path: str | os.PathLike[str], root: str | os.PathLike[str] = ''
-) -> list[Layer]:
-  """Returns the layers of a raster, from its descriptions, tags and name.
+def _finest(layers, grids):
+  """Returns the layers without coarser copies of bands within a product.
 
-  A description may be 'B02', or 'B02 2020-11-05'; a file of a single band may
-  carry both in its name, as T31UFS_20201105T105231_B02_10m.tif.
+  A product holds bands at 10, 20 and 60 m; a missing value of the finest is not
+  to be filled from a coarser one.
   """
-  with _opening(path) as raster:
-    tags = raster.tags()
-    described = [text or '' for text in raster.descriptions]
-    silent = (raster.scales[0], raster.offsets[0]) == (1, 0)
-  scale, offset = safe_product.encoding(path) if silent else (None, None)
-  name = pathlib.Path(path).stem
-  tag = next((tags[key] for key in _TAGS if key in tags), '')
-  found = [
-    dates.find(name),
-    dates.find(tag.replace(':', '-')),
-    dates.find_in_path(path, root),
-  ]
-  if len(described) == 1 and not bands_lib.find(described[0]):
-    described = [f'{described[0]} {name}']
-  layers = []
-  for i, text in enumerate(described):
-    first, *_ = [
-      date for date in (dates.find(text), *found) if not np.isnat(date)
-    ] or [np.datetime64('NaT', 'D')]
-    layers.append(
-      Layer(
-        str(path),
-        i + 1,
-        bands_lib.find(text),
-        first,
-        scale,
-        offset,
-        product=safe_product.name(path),
-      )
-    )
-  return layers
+  groups = {}
+  for layer in layers:
+    key = layer.band, layer.product, _order(layer.date)
+    groups.setdefault(key, []).append(layer)
+  kept = []
+  for (_, product, _), group in groups.items():
+    sizes = {x.path: grids[x.path][1].a for x in group if x.path in grids}
+    least = min(sizes.values(), default=0)
+    kept += [
+      x for x in group if not product or sizes.get(x.path, least) <= least
+    ]
+  return kept
+
+
+def _north_up(transform, shape):
+  """Returns the transform of the same pixels from north to south."""
+  if transform.e < 0:
+    return transform
+  return rasterio.Affine(
+    transform.a,
+    0,
+    transform.c,
+    0,
+    -transform.e,
+    transform.f + transform.e * shape[0],
+  )
 
 
 def _order(date: np.datetime64) -> int:
   """Returns a date as a sortable key; NaT would not be equal to itself."""
   return int(date.astype('datetime64[D]').astype(np.int64))
-
-
-def _opening(path):
-  try:
-    return rasterio.open(path)
-  except rasterio.errors.RasterioIOError as error:
-    raise ValueError(f'{path} cannot be read as a raster: {error}') from error

@@ -1,6 +1,7 @@
 """What a product of Sentinel-2, a folder `*.SAFE`, says of its values.
 
-Source: ESA, Sentinel-2 Products Specification Document, `MTD_MSIL2A.xml`.
+Source: ESA, Sentinel-2 Products Specification Document, `MTD_MSIL2A.xml` and
+`MTD_MSIL1C.xml`.
 """
 
 import functools
@@ -10,11 +11,11 @@ import re
 
 from absl import logging
 
-_METADATA = 'MTD_MSIL2A.xml'
-_OFFSETS = re.compile(r'<BOA_ADD_OFFSET[^>]*>\s*(-?\d+)\s*<')
+_METADATA = ('MTD_MSIL2A.xml', 'MTD_MSIL1C.xml')
+_OFFSETS = re.compile(r'<(?:BOA_ADD|RADIO_ADD)_OFFSET[^>]*>\s*(-?\d+)\s*<')
 # With the prefix before baseline 02.09 or so.
 _QUANTIFICATION = re.compile(
-  r'<(?:L2A_)?BOA_QUANTIFICATION_VALUE[^>]*>\s*(\d+)\s*<'
+  r'<(?:(?:L2A_)?BOA_)?QUANTIFICATION_VALUE[^>]*>\s*(\d+)\s*<'
 )
 _BASELINE = re.compile(r'_N(\d\d)(\d\d)_')
 
@@ -53,8 +54,9 @@ def _product(path):
 @functools.lru_cache(1024)
 def _of_product(folder):
   """Returns scale and offset of a product; see `encoding`."""
-  file = folder / _METADATA
-  if not file.exists():
+  files = [folder / name for name in _METADATA]
+  file = next((x for x in files if x.exists()), None)
+  if file is None:
     baseline = _BASELINE.search(folder.name)
     if baseline and int(baseline[1]) >= 4:
       logging.warning(
@@ -62,7 +64,7 @@ def _of_product(folder):
         'offset: if it still has the one of its baseline, pass --offset -0.1.',
         folder,
         *baseline.groups(),
-        _METADATA,
+        _METADATA['MSIL1C' in folder.name],
       )
     return None, None
   text = file.read_text('utf-8')

@@ -1,6 +1,9 @@
 """Reads cubes in Zarr and NetCDF with xarray."""
 
+import contextlib
 import os
+import pathlib
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -9,40 +12,44 @@ import xarray as xr
 from fusion_jax.data import bands as bands_lib
 from fusion_jax.data import dates
 from fusion_jax.data.sources import netcdf
-from fusion_jax.mapping import crs as crs_lib
-from fusion_jax.mapping import cube_sources
+from fusion_jax.data.sources.imagery import crs as crs_lib
+from fusion_jax.data.sources.imagery import encoding, xarray_bands
+from fusion_jax.data.sources.imagery import layers as layers_lib
 
-_AXES = {
-  'time': ('t', 'time', 'date', 'month', 'step'),
-  'band': ('band', 'bands', 'channel', 'variable'),
-  'y': ('y', 'lat', 'latitude', 'northing'),
-  'x': ('x', 'lon', 'longitude', 'easting'),
-}
 _TOLERANCE = 1e-3  # Largest deviation from an even grid, in pixels.
 
 
 class XarraySource:
-  """A `cube_sources.Source`: a variable for each band, or an axis of bands."""
+  """A `encoding.Source`: a variable for each band, or an axis of bands."""
 
   def __init__(
-    self, path: str | os.PathLike[str], declared: cube_sources.Declared
+    self, path: str | os.PathLike[str] | Any, declared: encoding.Declared
   ):
     """Opens the file, and reads its coordinates only.
 
     Args:
-      path: path of a Zarr store or a NetCDF file.
+      path: path of a Zarr store or a NetCDF file; or an `xarray.Dataset` or
+        `xarray.DataArray`.
       declared: what the user states about the file.
 
     Raises:
       ValueError: if axes, bands, coordinates or a coordinate system are
         missing.
     """
-    self.name = str(path)
     self._data = _open(path)
-    self._arrays, self._axes = _find_bands(self._data, self.name)
+    in_memory = hasattr(path, 'dims')
+    self.name = f'The {type(path).__name__}' if in_memory else str(path)
+    file = '' if in_memory else pathlib.Path(self.name).stem
+    sensor = xarray_bands.sensor_of(
+      [file, *self._data.data_vars],
+      self._data.attrs,
+      *(array.attrs for array in self._data.data_vars.values()),
+    )
+    self._arrays, self._axes = _find_bands(self._data, self.name, sensor)
     first = next(iter(self._arrays.values()))[0]
     self.bands = tuple(self._arrays)
     self.dates = _dates(self._data, self._axes['time'], first, self.name)
+    self.times = _times(self._data, self._axes['time'], self.dates)
     ys, xs = (
       _centres(self._data, self._axes[axis], self.name) for axis in 'yx'
     )
@@ -52,7 +59,7 @@ class XarraySource:
     self.shape = (len(ys), len(xs))
     self.chunk = self._chunk(first)
     self._encodings = {
-      band: _encoding(array, declared, self.name)
+      band: xarray_bands.encoding_of(array, declared, self.name, sensor)
       for band, (array, _) in self._arrays.items()
     }
 
@@ -80,11 +87,19 @@ class XarraySource:
     ]
     values = part.transpose(*order).values
     values = values if len(order) == 3 else values[None]
-    values = _as_stored(values, array.attrs)
+    values = xarray_bands.as_stored(values, array.attrs)
     values = values[:, ::-1] if self._flip else values
     if band == bands_lib.SCENE_CLASS:
       return values
     return self._encodings[band].decode(values)
+
+  def encoding_of(self, band: str) -> encoding.Encoding:
+    """Returns how the file stores a band.
+
+    Args:
+      band: name of the band.
+    """
+    return self._encodings[band]
 
   def _chunk(self, array):
     chunks = array.encoding.get('chunksizes') or array.encoding.get('chunks')
@@ -95,6 +110,10 @@ class XarraySource:
 
 def _open(path):
   """Opens a dataset, of which nothing but times is decoded."""
+  if isinstance(path, xr.DataArray):
+    path = path.to_dataset(name=path.name or 'values', promote_attrs=True)
+  if isinstance(path, xr.Dataset):
+    return path
   is_file = str(path).endswith(('.nc', '.nc4', '.cdf', '.h5'))
   try:
     if is_file:
@@ -108,53 +127,53 @@ def _open(path):
     ) from error
 
 
-def _find_bands(data, name):
+def _find_bands(data, title, sensor):
   """Returns {band: (array, index of the band or None)}, and the axes."""
-  axes, arrays = {}, {}
+  axes, arrays, spellings = {}, {}, {}
   for variable, array in data.data_vars.items():
-    dims = {
-      axis: next((d for d in array.dims if d.lower() in names), '')
-      for axis, names in _AXES.items()
-    }
+    dims = xarray_bands.axes_of(array)
     if not (dims['y'] and dims['x']):
       continue
     if dims['band']:
-      band_indices = _named(array, dims['band'])
+      names = xarray_bands.names_along(array, dims['band'])
+      band_indices = xarray_bands.indices(names, sensor, title)
     else:
-      band_indices = {bands_lib.find(variable): None}
-    band_indices = {
-      band: i for band, i in band_indices.items() if bands_lib.known(band)
-    }
-    if band_indices:
-      axes = axes or dims
-      arrays |= {band: (array, i) for band, i in band_indices.items()}
+      band = _band_of(variable, array, sensor)
+      band_indices = {band: None} if bands_lib.known(band) else {}
+    if not band_indices:
+      continue
+    axes = axes or dims
+    for band, i in band_indices.items():
+      exact = bands_lib.is_exact(variable)
+      if band in arrays and exact == spellings[band][0]:
+        raise ValueError(
+          f'{title} has several bands of the names {[band]}: '
+          f'{[spellings[band][1], str(variable)]}; keep one of each.'
+        )
+      if band not in arrays or exact:
+        arrays[band] = array, i
+        spellings[band] = exact, str(variable)
   if not arrays:
     raise ValueError(
-      f'{name} has no variable with axes y and x and the name of a band; it '
-      f'has {", ".join(map(str, data.variables))}. Name the variables, or '
+      f'{title} has no variable with axes y and x and the name of a band; it '
+      f'has {", ".join(map(str, data.variables))}'
+      f'{f", of {sensor}" if sensor else ""}. Name the variables, or '
       "the entries of the coordinate 'band', such as B02."
     )
   return arrays, axes
 
 
-def _named(array, axis):
-  """Returns {band: index} of an axis of bands."""
-  if axis in array.coords:
-    names = array[axis].values
-  else:
-    names = array.attrs.get('long_name', ())
-  names = [names] if isinstance(names, str) else list(names)
-  return {
-    bands_lib.find(text.decode() if isinstance(text, bytes) else text): i
-    for i, text in enumerate(names)
-    if isinstance(text, (str, bytes))
-  }
+def _band_of(variable, array, sensor):
+  """Returns the band of a variable by its name or its `long_name`."""
+  texts = variable, array.attrs.get('long_name', '')
+  found = [bands_lib.find(text, sensor) for text in texts]
+  return next(filter(bands_lib.known, found), '')
 
 
 def _dates(data, axis, array, name):
   """Returns the dates of the steps, datetime64[D] [S]; NaT without a date."""
   if not axis:
-    return np.array(['NaT'], 'datetime64[D]')
+    return _scalar_time(data).astype('datetime64[D]')
   count = array.sizes[axis]
   if axis not in data.coords:
     return np.full(count, 'NaT', 'datetime64[D]')
@@ -165,6 +184,30 @@ def _dates(data, axis, array, name):
   if dates.are_numbers(values):
     return np.full(count, 'NaT', 'datetime64[D]')  # Numbers of the steps.
   return dates.read(values, f'{name}: {axis!r}')
+
+
+def _times(data, axis, days):
+  """Returns the times of the steps, datetime64[s] [S]; NaT where not known."""
+  if not axis:
+    return _scalar_time(data)
+  values = data[axis].values if axis in data.coords else days
+  if values.dtype.kind == 'M' and values.dtype != days.dtype:
+    return values.astype('datetime64[s]')
+  return np.full(len(days), 'NaT', 'datetime64[s]')
+
+
+def _scalar_time(data):
+  """Returns the time [1] of a dataset without an axis of time, or NaT.
+
+  It may be a coordinate without an axis, or an attribute.
+  """
+  for key in (*xarray_bands.AXES['time'], *layers_lib.TIME_TAGS):
+    if key in data.coords and data[key].dtype.kind == 'M':
+      return data[key].values.ravel()[:1].astype('datetime64[s]')
+    if isinstance(text := data.attrs.get(key), str):
+      with contextlib.suppress(ValueError):
+        return np.array([dates.parse_time(text)], 'datetime64[s]')
+  return np.array(['NaT'], 'datetime64[s]')
 
 
 def _centres(data, axis, name):
@@ -232,30 +275,3 @@ def _crs(data, array, axes, declared, name):
   raise ValueError(
     f'{name} names no coordinate system; pass one, such as --crs EPSG:32631.'
   )
-
-
-def _encoding(array, declared, name):
-  """Returns the encoding of a variable."""
-  attrs = array.attrs
-  fill = [
-    np.asarray(attrs[key]).ravel()
-    for key in ('_FillValue', 'missing_value')
-    if key in attrs
-  ]
-  fill = [_as_stored(x.astype(array.dtype), attrs) for x in fill]
-  try:
-    return declared.encoding(
-      array.dtype,
-      attrs.get('scale_factor'),
-      attrs.get('add_offset'),
-      tuple(np.concatenate(fill)) if fill else (),
-    )
-  except ValueError as error:
-    raise ValueError(f'{name}, {array.name}: {error}') from error
-
-
-def _as_stored(values, attrs):
-  """Returns signed integers as unsigned, if NetCDF's attributes say so."""
-  if str(attrs.get('_Unsigned', '')).lower() == 'true':
-    return values.view(f'u{values.dtype.itemsize}')
-  return values

@@ -1,0 +1,1 @@
+"""Reads imagery: one set of rules for scenes, cubes, samples and arrays."""

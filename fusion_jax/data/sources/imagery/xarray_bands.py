@@ -1,0 +1,151 @@
+"""Bands and encodings of xarray objects: open files, and arrays of users.
+
+It imports no package of its own: whoever passes xarray objects has it.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from fusion_jax.data import bands as bands_lib
+from fusion_jax.data.sources.imagery import encoding, valid_ranges
+
+AXES = {
+  'time': ('t', 'time', 'date', 'month', 'step'),
+  'band': ('band', 'bands', 'channel', 'variable'),
+  'y': ('y', 'lat', 'latitude', 'northing'),
+  'x': ('x', 'lon', 'longitude', 'easting'),
+}
+_PLATFORM = (
+  'platform',
+  'sensor',
+  'instrument',
+  'constellation',
+  'spacecraft',
+  'satellite',
+  'mission',
+)
+_FILLS = ('_FillValue', 'missing_value')
+
+
+def axes_of(array: Any) -> dict[str, str]:
+  """Returns {axis: its name in an array}, '' for axes that it lacks."""
+  return {
+    axis: next((d for d in array.dims if str(d).lower() in names), '')
+    for axis, names in AXES.items()
+  }
+
+
+def sensor_of(texts: Iterable[object], *attrs: Mapping[Any, Any]) -> str:
+  """Returns the sensor that names and attributes tell, as `bands.sensor`."""
+  words = [
+    text
+    for each in attrs
+    for key, text in each.items()
+    if str(key).lower() in _PLATFORM
+  ]
+  return bands_lib.sensor([*texts, *words])
+
+
+def names_along(array: Any, axis: str) -> list[str]:
+  """Returns the names of the bands along an axis; [] where there are none.
+
+  Args:
+    array: `xarray.DataArray` with names in the coordinate of its axis, as text
+      or bytes, or in its attribute `long_name`.
+    axis: name of the axis.
+  """
+  count = array.sizes[axis]
+  attrs = [array.attrs.get(key, ()) for key in ('long_name', 'descriptions')]
+  for names in ([array[axis].values] if axis in array.coords else []) + attrs:
+    names = [names] if isinstance(names, str) else list(np.ravel(names))
+    texts = [
+      text.decode('utf-8', 'replace') if isinstance(text, bytes) else text
+      for text in names
+    ]
+    if len(texts) == count and all(isinstance(text, str) for text in texts):
+      if not bands_lib.no_names(texts):
+        return [str(text) for text in texts]
+  return []
+
+
+def indices(names: Iterable[str], sensor: str, title: str) -> dict[str, int]:
+  """Returns {band: its index} of names; other names than of bands are left out.
+
+  Args:
+    names: names of the bands.
+    sensor: sensor whose bands they are, see `bands.sensor`.
+    title: name of the array, for messages.
+
+  Raises:
+    ValueError: if two bands have the same name.
+  """
+  groups = {}
+  for i, name in enumerate(names):
+    band = bands_lib.find(name, sensor)
+    if bands_lib.known(band):
+      groups.setdefault(band, []).append((i, name))
+  chosen = {}
+  for band, group in groups.items():
+    group = [x for x in group if bands_lib.is_exact(x[1])] or group
+    if len(group) > 1:
+      raise ValueError(
+        f'{title} has several bands of the names {[band]}: '
+        f'{[name for _, name in group]}; keep one of each.'
+      )
+    chosen[band] = group[0][0]
+  return chosen
+
+
+def is_encoded(array: Any) -> bool:
+  """Returns whether attributes tell how the values of an array are stored."""
+  scale = array.attrs.get('scale_factor', 1), array.attrs.get('add_offset', 0)
+  return scale != (1, 0) or any(
+    key in array.attrs
+    for key in (*_FILLS, 'valid_range', 'valid_min', 'valid_max')
+  )
+
+
+def encoding_of(
+  array: Any, declared: encoding.Declared, title: str, sensor: str = ''
+) -> encoding.Encoding:
+  """Returns the encoding of an array.
+
+  Args:
+    array: `xarray.DataArray` whose values are as stored.
+    declared: what the user states.
+    title: name of the file, for messages.
+    sensor: sensor of the bands, see `bands.sensor`.
+
+  Raises:
+    ValueError: if it declares an offset without a scale, or is of another
+      sensor and declares no scale.
+  """
+  attrs = array.attrs
+  scale = attrs.get('scale_factor')
+  if sensor and scale in (None, 1.0) and declared.scale is None:
+    raise ValueError(
+      f'{title}, {array.name}: it is of {sensor} and declares no scale of its '
+      'values. Pass it: --scale 0.0000275 --offset -0.2 for Landsat '
+      'Collection 2 Level 2, --scale 0.0001 for HLS.'
+    )
+  fill = [np.asarray(attrs[key]).ravel() for key in _FILLS if key in attrs]
+  fill = [as_stored(x.astype(array.dtype), attrs) for x in fill]
+  try:
+    return declared.encoding(
+      array.dtype,
+      scale,
+      attrs.get('add_offset'),
+      tuple(np.concatenate(fill)) if fill else (),
+      valid_ranges.valid_range(attrs),
+    )
+  except ValueError as error:
+    raise ValueError(f'{title}, {array.name}: {error}') from error
+
+
+def as_stored(values: np.ndarray, attrs: Mapping[Any, Any]) -> np.ndarray:
+  """Returns signed integers as unsigned, if NetCDF's attributes say so."""
+  if str(attrs.get('_Unsigned', '')).lower() == 'true':
+    return values.view(f'u{values.dtype.itemsize}')
+  return values

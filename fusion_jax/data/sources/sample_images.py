@@ -1,0 +1,138 @@
+"""Reads the images of samples: one modality of one place each."""
+
+import os
+import pathlib
+import re
+
+import numpy as np
+from absl import logging
+
+from fusion_jax import modalities
+from fusion_jax.data import bands as bands_lib
+from fusion_jax.data import examples, readers, reflectance
+from fusion_jax.data.sources.imagery import encoding, scenes
+from fusion_jax.data.sources.imagery import layers as layers_lib
+
+_CIRRUS_LIMIT = 900  # As in `terramesh`.
+_ENDINGS = ('.tif', '.tiff', '.TIF', '.TIFF', '.jp2')
+# The table of samples has their places, so a file need not have one.
+_DECLARED = encoding.Declared(crs='EPSG:3857', empty=0.0)
+
+
+def find(folder: str | os.PathLike[str], key: str) -> pathlib.Path | None:
+  """Returns the image of a sample in the folder of a modality, or None.
+
+  Args:
+    folder: folder of the modality.
+    key: identifier of the sample; the image is KEY.tif, KEY.tiff or KEY.jp2, or
+      a folder KEY of a file for each band, as in BigEarthNet.
+  """
+  names = [f'{key}{ending}' for ending in _ENDINGS] + [key]
+  paths = [pathlib.Path(folder) / name for name in names]
+  return next((path for path in paths if path.exists()), None)
+
+
+def width(path: str | os.PathLike[str], name: str) -> int:
+  """Returns the number of columns of an image.
+
+  Args:
+    path: file or folder of an image.
+    name: modality of the image, such as 'S2L2A'.
+  """
+  if name in scenes.NAMES:
+    return scenes.open_scene(path, name, _DECLARED).source.shape[1]
+  with layers_lib.open_raster(path) as raster:
+    return raster.width
+
+
+def read(path: str | os.PathLike[str], name: str) -> np.ndarray:
+  """Reads the image of one modality of a sample.
+
+  Args:
+    path: file or folder of the image.
+    name: modality of the image, such as 'S2L2A'.
+
+  Returns:
+    [Y, X, C] in the unit and type of the modality, north up; NaN where a type
+    with fractions has no value.
+
+  Raises:
+    ValueError: if bands, units or values do not fit.
+  """
+  if name in scenes.NAMES:
+    scene = scenes.open_scene(path, name, _DECLARED)
+    return scene.read(remedies=reflectance.SAMPLE)
+  return _read_plain(path, name)
+
+
+def with_offset(example: readers.Example) -> readers.Example:
+  """Adds the offset of S2L1C, derived from its cirrus band B10.
+
+  Args:
+    example: sample with its images.
+  """
+  if 'S2L1C' not in example:
+    return example
+  cirrus = example['S2L1C'][..., modalities.S2L1C_BANDS.index('B10')]
+  offset = reflectance.OFFSET if np.median(cirrus) > _CIRRUS_LIMIT else 0
+  if offset:
+    logging.warning(
+      'S2L1C of %s carries the offset of +%d; it is kept with '
+      'it as S2L1C_offset.',
+      example['key'],
+      offset,
+    )
+  return {**example, 'S2L1C_offset': np.int16(offset)}
+
+
+def _read_plain(path, name):
+  """Reads an image [Y, X, C] that is no reflectance, such as radar."""
+  dtype = np.dtype(examples.IMAGE_TYPES[name])
+  with layers_lib.open_raster(path) as raster:
+    order = _order(raster, path, modalities.IMAGE_FIELDS[name].bands)
+    values = raster.read(order)
+    shown = np.ones(values.shape, bool)
+    for i, number in enumerate(order):
+      shown[i] &= layers_lib.shown(raster, number)
+    north_up = raster.transform.e < 0
+  if dtype.kind == 'f':
+    values = np.where(shown, values, np.nan)
+  elif not shown.all():
+    raise ValueError(
+      f'{path} masks {1 - shown.mean():.1%} of its values, or they are its '
+      'nodata value; fill or crop them.'
+    )
+  scenes.check_range(values, dtype, path)
+  values = values if north_up else values[:, ::-1]
+  return np.ascontiguousarray(np.moveaxis(values, 0, -1), dtype)
+
+
+def _order(raster, path, expected):
+  """Returns the numbers of the expected bands in a raster, from 1."""
+  texts = raster.descriptions
+  if len(expected) > 1 and not bands_lib.no_names(texts):
+    found = [
+      [i + 1 for i, text in enumerate(texts) if _is(text or '', band)]
+      for band in expected
+    ]
+    if all(len(numbers) == 1 for numbers in found):
+      return [numbers[0] for numbers in found]
+    raise ValueError(
+      f'{path} has bands of the names {[x for x in texts if x]}; expected are '
+      f'{", ".join(expected)}, each once.'
+    )
+  if raster.count != len(expected):
+    raise ValueError(
+      f'{path} has {raster.count} bands without names; expected are '
+      f'{len(expected)}: {", ".join(expected)}, in this order.'
+    )
+  return list(range(1, raster.count + 1))
+
+
+def _is(text, band):
+  """Returns whether a text names a band, such as 'VV' or 'Gamma0_VV'."""
+  if bands_lib.find(text) == bands_lib.short(band):
+    return True
+  return bool(
+    re.search(rf'(?<![a-z0-9]){re.escape(band)}(?![a-z0-9])', text, re.I)
+  )
