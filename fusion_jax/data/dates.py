@@ -142,6 +142,81 @@ def read(values: np.ndarray, name: str) -> np.ndarray:
   return np.array(found, 'datetime64[D]')
 
 
+def read_moments(values: np.ndarray, name: str) -> np.ndarray:
+  """Returns the moments [...] of an axis of time in UTC, datetime64[s].
+
+  Args:
+    values: [...] of times, of calendars of their own (`cftime`), of text in ISO
+      8601, or of numbers such as 20200115, 20200115.25 and 2020011506. Times
+      are rounded to the second.
+    name: name of the file and of the axis, for messages.
+
+  Returns:
+    [...] datetime64[s]; NaT for missing times and for days that there are in a
+    calendar of its own only, such as 30 February.
+
+  Raises:
+    ValueError: if these are no times; shows the first.
+  """
+  values = np.asarray(values)
+  if values.dtype.kind == 'M':
+    milliseconds = values.astype('datetime64[ms]')
+    rounded = (milliseconds + np.timedelta64(500, 'ms')).astype('M8[s]')
+    return np.where(np.isnat(values), np.datetime64('NaT', 's'), rounded)
+  moments = []
+  for value in values.ravel().tolist():
+    if value is None or value != value:  # NaN and NaT.
+      moments.append(np.datetime64('NaT', 's'))
+      continue
+    try:
+      moments.append(_moment(value))
+    except ValueError as error:
+      raise ValueError(
+        f'{name} holds {value!r}, which is no time; write a unit such as '
+        '"hours since 1970-01-01", or times such as 2020-01-15T06:00, 20200115 '
+        'or 2020011506.'
+      ) from error
+  return np.array(moments, 'datetime64[s]').reshape(values.shape)
+
+
+def _moment(value: Any) -> np.datetime64:
+  """Returns one value as a moment.
+
+  Raises:
+    ValueError: if it is none.
+  """
+  if isinstance(value, bytes):
+    value = value.decode('utf-8', 'replace')
+  if isinstance(value, int | float) and not isinstance(value, bool):
+    day, part = divmod(value, 1)
+    digits = f'{int(day)}'
+    if len(digits) not in (8, 10) or digits[:2] not in ('19', '20'):
+      raise ValueError(f'{value} is no day')
+    text = f'{digits[:8]}T{digits[8:]:0<2}'
+    seconds = round(part * (3600 if digits[8:] else 86_400))
+    moment = datetime.datetime.fromisoformat(text)
+    return np.datetime64(moment + datetime.timedelta(seconds=seconds), 's')
+  if isinstance(value, str):
+    moment = datetime.datetime.fromisoformat(value.strip())
+    if moment.tzinfo is not None:
+      moment = moment.astimezone(datetime.UTC).replace(tzinfo=None)
+    return _to_second(moment)
+  fields = 'year', 'month', 'day', 'hour', 'minute', 'second', 'microsecond'
+  if not all(hasattr(value, field) for field in fields):
+    raise ValueError(f'{value!r} has no date')
+  try:
+    moment = datetime.datetime(*(getattr(value, field) for field in fields))
+  except ValueError:  # The 30th of a February, in a calendar of 360 days.
+    return np.datetime64('NaT', 's')
+  return _to_second(moment)
+
+
+def _to_second(moment: datetime.datetime) -> np.datetime64:
+  """Returns a moment in UTC, rounded to the second."""
+  half = datetime.timedelta(microseconds=500_000)
+  return np.datetime64((moment + half).replace(microsecond=0), 's')
+
+
 def _date(value: Any) -> np.datetime64:
   """Returns one value as a date; NaT if it is none."""
   if isinstance(value, bytes):

@@ -138,7 +138,22 @@ def hourly_sums(intervals: Iterable[Interval]) -> dict[int, np.ndarray]:
       for hour in range(first, end // HOUR + 1):
         if end - start >= HOUR:
           _keep(sums, hour, amount)
+    _add_parts(sums, times, totals)
   return sums
+
+
+def _add_parts(
+  sums: dict[int, np.ndarray],
+  times: Sequence[int],
+  totals: Sequence[np.ndarray],
+) -> None:
+  """Sets the amounts of hours that shorter intervals make up."""
+  total_at = dict(zip(times, totals))
+  if any(time % HOUR for time in times):
+    for time, total in total_at.items():
+      if time % HOUR == 0 and time - HOUR in total_at:
+        amount = total - total_at[time - HOUR]
+        _keep(sums, time // HOUR, np.where(amount < 1e-6, 0, amount))
 
 
 def _keep(sums: dict[int, np.ndarray], hour: int, amount: np.ndarray) -> None:

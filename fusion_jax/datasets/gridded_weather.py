@@ -29,6 +29,11 @@ class GriddedWeather(recipe.Recipe):
     reset_hours: Hours of the UTC day at whose multiples precipitation starts
       from zero again, in NetCDF and Zarr (default: 0, every value is the sum
       since the one before).
+    daily_values: What one value a day is where the file does not say it: of
+      the UTC day, or of that moment.
+    temperature_unit: Unit of the temperature, if not the file's.
+    precipitation_unit: Unit of precipitation, if not the file's.
+    member: Number or name of the ensemble member to read.
   """
 
   weather: tuple[str, ...] = ()
@@ -37,6 +42,10 @@ class GriddedWeather(recipe.Recipe):
   temperature: str = ''
   precipitation: str = ''
   reset_hours: int = 0
+  daily_values: Literal['stated', 'day', 'moment'] = 'stated'
+  temperature_unit: str = ''
+  precipitation_unit: str = ''
+  member: str = ''
 
   def check_weather(self) -> None:
     """Checks the fields of the weather, and makes its paths absolute.
@@ -47,6 +56,7 @@ class GriddedWeather(recipe.Recipe):
     recipe.normalize_paths(self, 'weather')
     recipe.check_choice(self, 'alignment', ('nearest', 'bilinear'))
     recipe.check_choice(self, 'outside', ('error', 'missing'))
+    recipe.check_choice(self, 'daily_values', ('stated', 'day', 'moment'))
     recipe.check_at_least(self, 'reset_hours', 0)
 
   def open_weather(self) -> 'gridded.Weather | None':
@@ -74,4 +84,8 @@ class GriddedWeather(recipe.Recipe):
       self.temperature,
       self.precipitation,
       self.reset_hours,
+      self.daily_values,
+      self.temperature_unit,
+      self.precipitation_unit,
+      self.member,
     )

@@ -493,9 +493,9 @@ def test_grib_in_celsius_raises(tmp_path):
 
 def test_precipitation_of_unknown_unit_raises(tmp_path):
   path = fields(
-    tmp_path / 'i.nc', 'tp', [1.0] * 3, 'inch', time=hours('2020-01-01T00', 3)
+    tmp_path / 'i.nc', 'tp', [1.0] * 3, 'dm', time=hours('2020-01-01T00', 3)
   )
-  with pytest.raises(ValueError, match="i.nc has the unit 'inch'"):
+  with pytest.raises(ValueError, match="i.nc, 2020-01-01T00:00, has the unit 'dm'"):
     gridded.Weather([path]).series([10.0], [20.0], [seconds(2020, 1, 1, 1)])
 
 

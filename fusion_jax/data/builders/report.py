@@ -75,12 +75,23 @@ def check_weather(source: readers.Reader, max_bad: float) -> None:
 
   Args:
     source: the reader.
-    max_bad: share of their messages, 0..1, that may be damaged.
+    max_bad: share of their messages and of the files, 0..1, that may be
+      damaged.
 
   Raises:
     TooManyBadExamples: if more are.
   """
   found = of_weather(source)
+  files = found.get('damaged_files', ())
+  total = found.get('files', 0) + len(files)
+  if len(files) > max_bad * total:
+    listed = [(bad['file'], bad['reason']) for bad in files]
+    raise skipped.TooManyBadExamples(
+      f'{len(files)} of {total} files of weather are damaged, more than '
+      f'{max_bad:.1%}: {skipped.describe(listed, len(listed))}. Fetch these '
+      f'files again, or leave their hours missing with --max-bad '
+      f'{np.ceil(100 * len(files) / total) / 100:g}.'
+    )
   damaged = found.get('damaged', ())
   if len(damaged) > max_bad * found.get('messages', 0):
     listed = [

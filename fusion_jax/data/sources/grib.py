@@ -10,7 +10,7 @@ import calendar
 import contextlib
 import datetime
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 with contextlib.suppress(ImportError):
@@ -31,6 +31,7 @@ _UNIT_SECONDS = {
   13: 1,
   254: 1,
 }
+_MEANS = (0, 1)  # Of all members, in code table 4.7 of GRIB 2.
 _GRIDS = ('regular_ll', 'regular_gg')
 
 
@@ -43,20 +44,29 @@ class GribFile:
     num_messages: number of messages of the file, whatever they hold.
     damaged: numbers of the messages that are left out, counted from 1, and
       what is wrong with them.
+    members: names of the ensemble members of its variables.
   """
 
-  def __init__(self, path: str, names: Mapping[str, Sequence[str]]):
+  def __init__(
+    self,
+    path: str,
+    names: Mapping[str, Sequence[str]],
+    declared: weather_units.Declared | None = None,
+  ):
     """Scans the headers.
 
     Args:
       path: path of a GRIB file.
       names: {role: short names}, with the roles 't2m', 'tp' and 'rate'.
+      declared: what the user says of the file.
 
     Raises:
-      ValueError: if the file has none of the variables; the message lists those
-        that it has.
+      weather_units.NoWeatherError: if the file has none of the variables; the
+        message lists those that it has.
     """
     self.path = str(path)
+    self.declared = declared or weather_units.Declared()
+    self.members: set[str] = set()
     self.records: list[weather_units.Record] = []
     self.damaged: list[tuple[int, str]] = []
     self.num_messages = 0
@@ -72,7 +82,12 @@ class GribFile:
       except ValueError as error:
         self.damaged.append((frame.number, str(error)))
     if not self.records and not self.damaged:
-      raise ValueError(_nothing(self.path, names, other_messages))
+      raise weather_units.NoWeatherError(
+        _nothing(self.path, names, other_messages)
+        if not self.members
+        else f'{self.path} has the ensemble members {_listed(self.members)}, '
+        f'not {self.declared.member}.'
+      )
 
   def _scan(
     self,
@@ -95,10 +110,14 @@ class GribFile:
       'tp': step_type == 'accum',
       'rate': step_type == 'avg',
     }.get(role, False)
-    if not is_of_its_kind:
+    if not is_of_its_kind or _is_spread(message):
       other_messages.add(
         f'{get("shortName")} ({get("typeOfLevel")}, {step_type})'
       )
+      return
+    member = _member(message)
+    self.members |= {member} - {''}
+    if self.declared.member and member != self.declared.member:
       return
     start, end, base = _times(message, role)
     if role != 't2m' and start == end:
@@ -152,7 +171,12 @@ class GribFile:
       values = eccodes.codes_get_values(message)
     values[values >= 1e20] = np.nan
     return weather_units.convert(
-      values, role, unit, record.end - record.start, self.path
+      values,
+      role,
+      unit,
+      record.end - record.start,
+      f'{self.path}, message {frame.number},',
+      self.declared,
     )
 
 
@@ -255,6 +279,27 @@ def _times(message: Any, role: str) -> tuple[int, int, int]:
   start = base + get('startStep', int) * unit
   # A bare end step: since the start of the run.
   return base if start == end else start, end, base
+
+
+def _member(message: Any) -> str:
+  """Returns the number of the ensemble member; '' without an ensemble."""
+  if not eccodes.codes_is_defined(message, 'perturbationNumber'):
+    return ''
+  return str(eccodes.codes_get(message, 'perturbationNumber', int))
+
+
+def _is_spread(message: Any) -> bool:
+  """Whether a message holds the spread of an ensemble, not its mean."""
+  key = 'derivedForecast'
+  return eccodes.codes_is_defined(message, key) and (
+    eccodes.codes_get(message, key, int) not in _MEANS
+  )
+
+
+def _listed(members: Iterable[str]) -> str:
+  """Lists the first of some ensemble members."""
+  names = sorted(members, key=lambda name: (len(name), name))
+  return ', '.join(names[:5]) + (', ...' if len(names) > 5 else '')
 
 
 # Keys of GRIB 2 with the end of an interval, which its steps also define.

@@ -8,21 +8,17 @@ places needs exactly once, so request many places together (`builders.ahead`).
 import collections
 import dataclasses
 import functools
-import os
-import pathlib
-from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import numpy as np
 from absl import logging
 
-from fusion_jax import extras, geo
-from fusion_jax.data import windows
+from fusion_jax import geo
+from fusion_jax.data import plausibility, windows
 from fusion_jax.data.sources import (
-  netcdf,
   place_series,
+  weather_files,
   weather_units,
-  xarray_fields,
 )
 
 NAMES = {
@@ -53,6 +49,13 @@ class Weather:
       steps, at whose multiples precipitation starts from zero again (6 for GFS
       buckets, 24 for ERA5-Land); 0 if each value is the sum since the last
       time. GRIB files state it.
+    daily_values: what one value a day is in NetCDF and Zarr that do not say it
+      in `cell_methods`: the mean or the sum of the UTC day ('day'), or the
+      value of that hour or the sum of the 24 hours before ('moment').
+      'stated' raises for such files.
+    temperature_unit: unit of the temperature, in place of the file's.
+    precipitation_unit: unit of the precipitation, in place of the file's.
+    member: name or number of the ensemble member to read.
   """
 
   paths: tuple[str, ...]
@@ -61,9 +64,14 @@ class Weather:
   temperature: str = ''
   precipitation: str = ''
   reset_hours: int = 0
+  daily_values: Literal['stated', 'day', 'moment'] = 'stated'
+  temperature_unit: str = ''
+  precipitation_unit: str = ''
+  member: str = ''
 
   def __post_init__(self) -> None:
     object.__setattr__(self, 'paths', tuple(map(str, self.paths)))
+    self._declared()  # Checks it.
     if self.outside not in ('error', 'missing'):
       raise ValueError(
         f'outside={self.outside!r} is neither error nor missing.'
@@ -78,23 +86,27 @@ class Weather:
   @property
   def records(self) -> list[weather_units.Record]:
     """Returns the records of all fields of all files."""
-    return [record for file in self._opened for record in file.records]
+    return [record for file in self._archive.files for record in file.records]
+
+  def _declared(self) -> weather_units.Declared:
+    """Returns what the files do not say."""
+    return weather_units.Declared(
+      self.reset_hours,
+      self.daily_values,
+      self.temperature_unit,
+      self.precipitation_unit,
+      self.member,
+    )
 
   @functools.cached_property
-  def _opened(self) -> list[Any]:
+  def _archive(self) -> weather_files.Archive:
     """Scans all files."""
     names = dict(NAMES)
     if self.temperature:
       names['t2m'] = (self.temperature,)
     if self.precipitation:
       names |= {'tp': (self.precipitation,), 'rate': ()}
-    files = []
-    for path in _files(self.paths):
-      file = _open(path, names, self.reset_hours)
-      for number, reason in getattr(file, 'damaged', ()):
-        logging.warning('Left out message %d of %s: %s.', number, path, reason)
-      files.append(file)
-    return files
+    return weather_files.open_all(self.paths, names, self._declared())
 
   def report(self) -> dict[str, Any]:
     """What the files hold and lack, as JSON.
@@ -102,21 +114,34 @@ class Weather:
     Returns:
       Numbers of 'files', GRIB 'messages' and 'fields' by variable; 'damaged'
       messages, [{'file', 'message', 'reason'}]; and 'gaps' by variable, see
-      `weather_units.gaps`.
+      `weather_units.gaps`. Where there are some, 'damaged_files', [{'file',
+      'reason'}], the number of files 'passed_over' that hold no weather, and
+      the numbers of fields 'left_out' by reason.
     """
-    return {
-      'files': len(self._opened),
-      'messages': sum(getattr(f, 'num_messages', 0) for f in self._opened),
+    archive = self._archive
+    files = archive.files
+    report = {
+      'files': len(files),
+      'messages': sum(getattr(f, 'num_messages', 0) for f in files),
       'fields': dict(
         sorted(collections.Counter(r.variable for r in self.records).items())
       ),
       'damaged': [
         {'file': file.path, 'message': number, 'reason': reason}
-        for file in self._opened
+        for file in files
         for number, reason in getattr(file, 'damaged', ())
       ],
       'gaps': weather_units.gaps(self.records),
     }
+    if archive.damaged:
+      report['damaged_files'] = [
+        {'file': file.path, 'reason': file.reason} for file in archive.damaged
+      ]
+    if archive.passed_over:
+      report['passed_over'] = len(archive.passed_over)
+    if archive.left_out:
+      report['left_out'] = dict(archive.left_out)
+    return report
 
   @property
   def cells(self) -> tuple[np.ndarray, np.ndarray]:
@@ -156,7 +181,10 @@ class Weather:
     Raises:
       geo.OutsideGridError: if a place is outside a grid and `outside` is
         'error'.
+      ValueError: if a place is none on Earth, or a field cannot be what it is
+        called.
     """
+    plausibility.check_place(lat, lon, 'Places of the weather')
     places = place_series.PlaceSeries(self, lat, lon, time)
     series = windows.series(places.time, places.temperatures(), places.rain())
     for name, values in places.daily().items():
@@ -203,45 +231,3 @@ class Weather:
     )
     places.check_inside([record])
     return places.values(record, slice(None))
-
-
-def _files(paths: Iterable[str | pathlib.Path]) -> Iterator[pathlib.Path]:
-  """Returns files and Zarr stores; another folder stands for its content."""
-  for path in map(pathlib.Path, paths):
-    if path.is_dir() and not xarray_fields.is_zarr(path):
-      yield from _files(
-        sorted(
-          p
-          for p in path.iterdir()
-          if p.suffix not in ('.md', '.idx', '.txt', '.csv')
-        )
-      )
-    else:
-      yield path
-
-
-def _open(path, names, reset_hours):
-  """Opens the file of a path, by its content.
-
-  Raises:
-    ValueError: if it is of no known kind.
-  """
-  if xarray_fields.is_zarr(path):
-    return xarray_fields.XarrayFile(path, names, reset_hours)
-  with open(path, 'rb') as file:
-    head = file.read(1024)
-  if head.startswith((netcdf.CLASSIC, netcdf.HDF5)):
-    return xarray_fields.XarrayFile(path, names, reset_hours)
-  # After NetCDF, whose attributes may say GRIB; bulletins begin a little later.
-  if b'GRIB' in head:
-    with extras.needed('weather', 'Reading GRIB'):
-      try:
-        from fusion_jax.data.sources import grib
-      except RuntimeError as error:  # ecCodes has no C library.
-        raise ImportError(str(error), name='eccodes') from error
-    roles = {role: names[role] for role in ('t2m', 'tp', 'rate')}
-    return grib.GribFile(path, roles)
-  raise ValueError(
-    f'{os.fspath(path)} is neither GRIB, NetCDF nor Zarr (it '
-    f'starts with {head[:4]!r}).'
-  )

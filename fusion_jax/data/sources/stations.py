@@ -20,8 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from absl import logging
 
-from fusion_jax.data import windows
-from fusion_jax.data.sources import weather_units
+from fusion_jax.data import plausibility, windows
 
 TEMPERATURE_UNITS = {  # Unit -> (factor, offset) to kelvin.
   'K': (1.0, 0.0),
@@ -183,6 +182,10 @@ def _check(declared):
         f'{variable}={column_and_unit!r} does not declare a column and its '
         f'unit; the unit is one of {sorted(units)}.'
       )
+  for name, place in declared.places.items():
+    if len(place) != 2:
+      raise ValueError(f'places: {name!r} is at {place}, not at (lat, lon).')
+    plausibility.check_place(*place, f'places, {name!r} at {place}')
   if declared.hour_of_sum not in ('ends', 'starts'):
     raise ValueError(
       f'hour_of_sum={declared.hour_of_sum!r} is neither ends nor starts.'
@@ -308,9 +311,7 @@ def _value(row, variable, declared, where):
       'value, add it to `missing`.'
     )
   value = number * factor + offset
-  low, high = (
-    weather_units.KELVIN if variable == 'temperature' else (0.0, 500.0)
-  )
+  low, high = plausibility.KELVIN if variable == 'temperature' else (0.0, 500.0)
   if not low <= value <= high:
     raise ValueError(
       f'{where}: {column}={text} {unit} is {value:.1f} '

@@ -1,25 +1,16 @@
 """Records of weather, and the conversion of their values to kelvin and mm."""
 
 import collections
+import dataclasses
 import datetime
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-KELVIN = (150.0, 350.0)  # Possible range of the air temperature at 2 m.
+from fusion_jax.data import plausibility
 
-_KELVIN_UNITS = ('K', 'kelvin', 'Kelvin', 'degK')
-_MM_PER_UNIT = {
-  'm': 1000.0,
-  'm of water equivalent': 1000.0,
-  'mm': 1.0,
-  'kg m-2': 1.0,
-  'kg m**-2': 1.0,
-  'kg/m^2': 1.0,
-  'kg m^-2': 1.0,
-  'kg/m2': 1.0,
-}
+PER_DAY_UNITS = ('mm/day', 'mm d-1')  # Of amounts that fall in a day.
 _MM_PER_SECOND_UNITS = {
   'kg m-2 s-1': 1.0,
   'kg m**-2 s**-1': 1.0,
@@ -27,11 +18,58 @@ _MM_PER_SECOND_UNITS = {
   'kg m^-2 s^-1': 1.0,
   'mm s-1': 1.0,
   'mm/s': 1.0,
-  'mm/day': 1 / 86_400,
-  'mm d-1': 1 / 86_400,
+  **dict.fromkeys(PER_DAY_UNITS, 1 / 86_400),
   'mm/h': 1 / 3600,
   'mm h-1': 1 / 3600,
 }
+
+
+_MM_PER_UNIT = {
+  unit: factor for unit, (factor, _) in plausibility.AMOUNT_UNITS.items()
+}
+
+
+class NoWeatherError(ValueError):
+  """A file is whole, but holds none of the variables that are read."""
+
+
+class DamagedFileError(ValueError):
+  """A file cannot be read at all."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Declared:
+  """What a user says of weather files that they do not say themselves.
+
+  Attributes:
+    reset_hours: hours of the UTC day at whose multiples precipitation starts
+      from zero again; 0 for sums since the last time.
+    daily_values: what one value a day is, see `gridded.Weather`.
+    temperature_unit: unit of the temperature, in place of the file's.
+    precipitation_unit: unit of the precipitation, in place of the file's.
+    member: name of the ensemble member to read.
+  """
+
+  reset_hours: int = 0
+  daily_values: Literal['stated', 'day', 'moment'] = 'stated'
+  temperature_unit: str = ''
+  precipitation_unit: str = ''
+  member: str = ''
+
+  def __post_init__(self) -> None:
+    if self.daily_values not in ('stated', 'day', 'moment'):
+      raise ValueError(
+        f'daily_values={self.daily_values!r} is neither stated, day nor moment.'
+      )
+    for field, units in (
+      ('temperature_unit', plausibility.TEMPERATURE_UNITS),
+      ('precipitation_unit', _MM_PER_UNIT | _MM_PER_SECOND_UNITS),
+    ):
+      unit = getattr(self, field)
+      if unit and unit not in units:
+        raise ValueError(
+          f'{field}={unit!r} is not known; write one of {", ".join(units)}.'
+        )
 
 
 class Record(NamedTuple):
@@ -98,7 +136,12 @@ def gaps(records: Iterable[Record]) -> dict[str, list[dict[str, str]]]:
 
 
 def convert(
-  values: np.ndarray, role: str, unit: str, seconds: int, path: str
+  values: np.ndarray,
+  role: str,
+  unit: str,
+  seconds: int,
+  path: str,
+  declared: Declared | None = None,
 ) -> np.ndarray:
   """Returns values [...] in kelvin, or in mm over the interval.
 
@@ -107,44 +150,69 @@ def convert(
     role: 't2m', 'tp' for an amount, or 'rate' for a mean amount per time.
     unit: unit, as the file spells it.
     seconds: length of the interval in s.
-    path: path of the file, for messages.
+    path: path of the file, and which field of it, for messages.
+    declared: units that the user states in place of the file's.
 
   Raises:
-    ValueError: if the unit is another one, or values cannot be kelvin.
+    ValueError: if the unit is another one, or values cannot be what they are
+      called.
   """
+  declared = declared or Declared()
   if role == 't2m':
-    return _kelvin(values, unit, path)
+    return _kelvin(values, unit, path, declared.temperature_unit)
+  unit = declared.precipitation_unit or unit
   table = _MM_PER_SECOND_UNITS if role == 'rate' else _MM_PER_UNIT
   if unit not in table:
     raise ValueError(
       f'Precipitation in {path} has the unit {unit!r}; known are '
-      f'{sorted(table)}. Convert it and name the unit so.'
+      f'{sorted(table)}. Say which it is with --precipitation-unit, or convert '
+      'it and name the unit so.'
     )
-  factor = table[unit] * (seconds if role == 'rate' else 1)
-  return np.maximum(
-    values * factor, 0
-  )  # Packing leaves values such as -5e-10; NaN stays.
+  amounts = values * (table[unit] * (seconds if role == 'rate' else 1))
+  worst = np.nanmin(amounts, initial=0)
+  plausibility.check_millimetres(
+    amounts,
+    seconds / 3600,
+    f'Precipitation in {path}',
+    f'{values[amounts <= worst][0]:g} {unit} may stand for a missing value: '
+    'declare it as the attribute _FillValue of the variable.'
+    if worst < 0
+    else f'If its unit is not {unit}, say which with --precipitation-unit.',
+  )
+  # Packing leaves values such as -5e-10; NaN stays.
+  return np.maximum(amounts, 0)
 
 
-def _kelvin(values: np.ndarray, unit: str, path: str) -> np.ndarray:
+def _kelvin(
+  values: np.ndarray, unit: str, path: str, stated: str
+) -> np.ndarray:
   """Returns values that are kelvin by their unit and by their size."""
   fix = (
-    'Temperatures are stored in kelvin: add 273.15 to degrees Celsius '
-    'and set the unit to K.'
+    'Temperatures are stored in kelvin: say the unit with --temperature-unit '
+    'degC, or add 273.15 to degrees Celsius and set the unit to K.'
   )
+  if stated:
+    factor, offset = plausibility.TEMPERATURE_UNITS[stated]
+    values = values * factor + offset if (factor, offset) != (1, 0) else values
+    plausibility.check_kelvin(
+      values,
+      f'The temperature in {path} is in {stated} by --temperature-unit',
+      'Name the unit of the file there, or nothing if it is K.',
+    )
+    return values
   finite = values[np.isfinite(values)]
   example = f'{finite[0]:.2f}' if finite.size else 'no value'
-  if unit not in _KELVIN_UNITS:
+  factor, offset = plausibility.TEMPERATURE_UNITS.get(unit, (0, 0))
+  if (factor, offset) != (1, 0):
     raise ValueError(
       f'The temperature in {path} has the unit {unit!r} '
       f'(first value {example}). {fix}'
     )
-  wrong = finite[(finite < KELVIN[0]) | (finite > KELVIN[1])]
-  if wrong.size:
-    raise ValueError(
-      f'The temperature in {path} is called {unit} but holds '
-      f'{wrong[0]:.2f}, which is outside {KELVIN[0]:g} .. {KELVIN[1]:g} K'
-      f'{" and looks like degrees Celsius" if abs(wrong[0]) < 100 else ""}. '
-      f'{fix}'
-    )
+  plausibility.check_kelvin(
+    values,
+    f'The temperature in {path} is called {unit}',
+    'Is it a missing value? Declare it as the attribute _FillValue of the '
+    'variable.',
+    fix,
+  )
   return values

@@ -1,60 +1,60 @@
 """Reads weather from NetCDF and Zarr with xarray."""
 
-import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from fusion_jax import geo
-from fusion_jax.data import windows
-from fusion_jax.data.sources import netcdf, weather_units
+from fusion_jax.data import plausibility, windows
+from fusion_jax.data.sources import (
+  weather_meaning,
+  weather_units,
+  xarray_times,
+)
 
 _LAT = ('latitude', 'lat')
 _LON = ('longitude', 'lon')
 _TIMES = ('time', 'valid_time')
-
-
-def is_zarr(path: str | os.PathLike[str]) -> bool:
-  """Returns whether a folder is a Zarr store of version 2 or 3."""
-  return any(
-    os.path.exists(os.path.join(path, name))
-    for name in ('.zgroup', '.zmetadata', 'zarr.json')
-  )
+_METRES = ('m', 'm of water equivalent')
+_MEMBERS = ('number', 'realization', 'member', 'ensemble', 'ens', 'member_id')
 
 
 class XarrayFile:
-  """The weather records of one NetCDF file or Zarr store."""
+  """The weather records of one NetCDF file or Zarr store.
+
+  Attributes:
+    path: path of the file or store.
+    records: the records.
+    members: names of the ensemble members that it holds.
+    num_undated: number of fields without a time, which are left out.
+  """
 
   def __init__(
-    self, path: str, names: Mapping[str, Sequence[str]], reset_hours: int = 0
+    self,
+    path: str,
+    names: Mapping[str, Sequence[str]],
+    declared: weather_units.Declared | None = None,
   ):
     """Finds variables, coordinates and times.
 
     Args:
       path: path of the file or store.
       names: {role: variable names}, as `gridded.NAMES`.
-      reset_hours: hours of the day at whose multiples precipitation starts
-        from zero again, see `gridded.Weather`.
+      declared: what the user says of the file.
 
     Raises:
-      ValueError: if the file has no known variable or lacks a coordinate.
+      weather_units.NoWeatherError: if the file has no known variable.
+      weather_units.DamagedFileError: if it cannot be read.
+      ValueError: if it lacks a coordinate or does not say what its values are.
     """
     self.path = str(path)
-    self.reset_hours = reset_hours
-    engine = 'zarr' if is_zarr(path) else netcdf.engine(path)
-    self.data = xr.open_dataset(path, engine=engine, decode_timedelta=True)
-    self.lat, self.lon = self._coordinate(_LAT), self._coordinate(_LON)
-    lats, lons = self.data[self.lat], self.data[self.lon]
-    if lats.ndim > 1:
-      raise ValueError(
-        f'{self.path} is not on a latitude-longitude grid: '
-        f'{self.lat} has the dimensions {lats.dims}.'
-      )
-    self.stations = lats.ndim == 1 and lats.dims == lons.dims
-    kind = geo.Points if self.stations else geo.Grid
-    self._grid = kind(np.atleast_1d(lats.values), np.atleast_1d(lons.values))
-    self.records = []
+    self.declared = declared or weather_units.Declared()
+    self.data, self._stored = xarray_times.open_file(path)
+    self.records: list[weather_units.Record] = []
+    self.members: set[str] = set()
+    self.num_undated = 0
     variables = [
       (role, name)
       for role in names
@@ -62,14 +62,33 @@ class XarrayFile:
       if name in self.data
     ]
     if not variables:
-      raise ValueError(
+      raise weather_units.NoWeatherError(
         f'{self.path} holds neither 2 m temperature nor precipitation '
         f'(looked for {", ".join(n for r in names for n in names[r])}); it '
         f'holds {", ".join(map(str, self.data.data_vars))}. Name the '
         'variable with --temperature or --precipitation if it is one.'
       )
+    self.lat, self.lon = self._coordinate(_LAT), self._coordinate(_LON)
+    self._grid = self._read_grid()
     for role, name in variables:
       self._list(role, name)
+
+  def _read_grid(self) -> geo.Grid | geo.Points:
+    """Reads the places of the cells."""
+    lats, lons = self.data[self.lat], self.data[self.lon]
+    if lats.ndim > 1:
+      raise ValueError(
+        f'{self.path} is not on a latitude-longitude grid: '
+        f'{self.lat} has the dimensions {lats.dims}.'
+      )
+    lat, lon = np.atleast_1d(lats.values), np.atleast_1d(lons.values)
+    # Grids that go around the globe may begin anywhere.
+    turned = np.where(np.abs(lon) <= 720, geo.wrap_longitude(lon), lon)
+    plausibility.check_place(
+      lat, turned, f'{self.path}: {self.lat}, {self.lon}'
+    )
+    is_list = lats.ndim == 1 and lats.dims == lons.dims
+    return (geo.Points if is_list else geo.Grid)(lat, lon)
 
   def _coordinate(self, names: Sequence[str]) -> str:
     """Returns the name of the latitude or longitude."""
@@ -86,7 +105,7 @@ class XarrayFile:
 
   def _list(self, role: str, name: str) -> None:
     """Adds the records of one variable, one for each time."""
-    array = self.data[name]
+    array, chosen = self._choose_member(self.data[name])
     space = {*self.data[self.lat].dims, *self.data[self.lon].dims}
     dims = [
       d
@@ -99,66 +118,118 @@ class XarrayFile:
         f'{name} in {self.path} has the dimensions '
         f'{array.dims}; expected a time, at most a forecast '
         'step, latitude and longitude. Select one entry of any '
-        'other, such as a member or a level, and store that.'
+        'other, such as a member or a level, and store that; '
+        '--member selects a member.'
       )
     base, end = self._times(array, dims)
-    times = np.unique(end)
+    dated = (base != xarray_times.NAT) & (end != xarray_times.NAT)
+    self.num_undated += int((~dated).sum())
+    if not dated.any():
+      raise ValueError(f'{name} in {self.path} has no time that is a date.')
+    times = np.unique(end[dated])
     step = int(np.median(np.diff(times))) if len(times) > 1 else 0
+    daily = weather_meaning.daily_series(
+      role, array.attrs, step, self.declared, f'{name} in {self.path}'
+    )
     for i, index in enumerate(np.ndindex(*(array.sizes[d] for d in dims))):
-      where = name, role, dict(zip(dims, index))
-      self._add(role, int(base[i]), int(end[i]), step, where)
+      if dated[i]:
+        where = name, role, {**chosen, **dict(zip(dims, index))}
+        self._add(role, daily, int(base[i]), int(end[i]), step, where)
 
-  def _times(self, array, dims):
+  def _choose_member(
+    self, array: xr.DataArray
+  ) -> tuple[xr.DataArray, dict[Any, int]]:
+    """Returns the values of the chosen ensemble member, and their index.
+
+    Raises:
+      ValueError: if the file does not have that member, or has several and
+        none is chosen.
+    """
+    dim = next((d for d in _MEMBERS if d in array.dims), '')
+    coordinate = next((d for d in _MEMBERS if d in array.coords), dim)
+    if not coordinate:
+      return array, {}
+    names = [_text(x) for x in np.ravel(array[coordinate].values)]
+    self.members |= set(names)
+    if self.declared.member:
+      if self.declared.member not in names:
+        raise weather_units.NoWeatherError(
+          f'{self.path} has the ensemble members {", ".join(names)}, not '
+          f'{self.declared.member}.'
+        )
+      index = names.index(self.declared.member)
+    elif len(names) > 1:
+      raise ValueError(
+        f'{array.name} in {self.path} has the dimensions {array.dims}: choose '
+        f'one of the members {", ".join(names)} with --member {names[0]}.'
+      )
+    else:
+      index = 0
+    return (array.isel({dim: index}), {dim: index}) if dim else (array, {})
+
+  def _times(
+    self, array: xr.DataArray, dims: Sequence[Any]
+  ) -> list[np.ndarray]:
     """Returns run and valid times [n], s since 1970, in the order of `dims`."""
     name = next(
       (t for t in _TIMES if t in dims),
       next(t for t in _TIMES if t in array.coords),
     )
-    end = array[name]
-    base = end.min()  # Without steps, all times belong to one run.
+    end = xarray_times.seconds(
+      array[name], self._stored.variables[name], self.path
+    )
+    known = end.values[end.values != xarray_times.NAT]
+    # Without steps, all times belong to one run.
+    base = xr.DataArray(known.min() if known.size else xarray_times.NAT)
     if 'step' in array.coords and name == 'time':
-      base, end = end, end + array.coords['step']
+      base, end = end, end + self._steps(array)
+      end = xr.where(base == xarray_times.NAT, base, end)
     shape = xr.DataArray(
       np.zeros([array.sizes[d] for d in dims], np.int64), dims=dims
     )
     return [
-      (times.astype('datetime64[s]').astype(np.int64) + shape)
-      .transpose(*dims)
-      .values.ravel()
-      for times in (base, end)
+      (times + shape).transpose(*dims).values.ravel() for times in (base, end)
     ]
 
-  def _add(self, role, base, end, step, where):
-    """Adds one record, if its time defines its interval.
+  def _steps(self, array: xr.DataArray) -> xr.DataArray:
+    """Returns the forecast steps in s.
 
-    One value per day is that of the whole day, unless CF's cell methods call it
-    one of a point in time.
+    Raises:
+      ValueError: if they have no unit.
     """
-    methods = self.data[where[0]].attrs.get('cell_methods', '')
-    daily = step == windows.DAY and 'time: point' not in methods
-    if role in ('t2m_min_daily', 't2m_max_daily') or daily:
-      variable = {
-        't2m': 't2m_mean_daily',
-        'tp': 'tp_sum_daily',
-        'rate': 'tp_sum_daily',
-      }.get(role, role)
-      start, end = end, end + windows.DAY
+    steps = array.coords['step']
+    if steps.dtype.kind != 'm':
+      raise ValueError(
+        f'{self.path}: step holds {np.ravel(steps.values)[0]} without a unit; '
+        'set its attribute units, for instance to hours.'
+      )
+    seconds = steps.values.astype('timedelta64[s]').astype(np.int64)
+    return xr.DataArray(seconds, dims=steps.dims)
+
+  def _add(
+    self, role: str, daily: str, base: int, end: int, step: int, where: Any
+  ) -> None:
+    """Adds one record, if its time defines its interval."""
+    if daily:
+      variable, start, end = daily, end, end + windows.DAY
     elif role == 't2m':
       variable, start = 't2m', end
     else:
       variable, start = 'tp', self._start(role, base, end, step)
       if start is None:
         return  # At step 0, nothing has accumulated yet.
-      if role == 'tp' and self.reset_hours:
+      if role == 'tp' and self.declared.reset_hours:
         base = start  # A run of its own, whichever file holds its last hour.
+      if step == end - start == windows.DAY and start % windows.DAY == 0:
+        variable = 'tp_sum_daily'
     self.records.append(
       weather_units.Record(variable, start, end, base, self, where)
     )
 
   def _start(self, role: str, base: int, end: int, step: int) -> int | None:
     """Returns the start of the interval of an amount; None if it is empty."""
-    if role == 'tp' and self.reset_hours:
-      reset = self.reset_hours * windows.HOUR
+    if role == 'tp' and self.declared.reset_hours:
+      reset = self.declared.reset_hours * windows.HOUR
       return (end - 1) // reset * reset
     if (
       role == 'tp' and 'step' in self.data.coords
@@ -168,9 +239,51 @@ class XarrayFile:
       raise ValueError(
         f'Precipitation in {self.path} has a single time, so the hours it '
         'is the sum of are unknown; join the files along time, or pass '
-        'reset_hours.'
+        '--reset-hours, or --daily-values day for a sum over that day.'
       )
     return end - step
+
+  def check_amounts(self, known: set[tuple[Any, ...]]) -> None:
+    """Checks sums and unit of precipitation by a sample of the first days.
+
+    Args:
+      known: kinds of variables that need no check any more, to which this file
+        is added.
+
+    Raises:
+      ValueError: if amounts start again after other hours than the user says,
+        or are called millimetres and look like metres.
+    """
+    amounts = [
+      r for r in self.records if r.variable == 'tp' and r.where[1] == 'tp'
+    ]
+    if not amounts or 'step' in self.data.coords:
+      return
+    name = amounts[0].where[0]
+    unit = self._unit(name)
+    amounts = [r for r in amounts if r.where[0] == name]
+    ends = np.array([r.end for r in amounts])
+    step = int(np.median(np.diff(np.unique(ends)))) if len(ends) > 1 else 0
+    kind = name, unit, step
+    if kind in known or step > 6 * windows.HOUR:
+      return
+    order = np.argsort(ends, kind='stable')[: weather_meaning.SAMPLE_HOURS]
+    sample = np.stack([self._read_cells(amounts[i]) for i in order])
+    subject = f'{name} in {self.path}'
+    if not self.declared.precipitation_unit and unit not in _METRES:
+      weather_meaning.check_unit(sample, step, unit, subject)
+    if weather_meaning.check_sums(
+      ends[order], sample, self.declared.reset_hours, subject
+    ):
+      known.add(kind)
+
+  def _read_cells(self, record: weather_units.Record) -> np.ndarray:
+    """Returns some cells of a field of amounts, [P] mm."""
+    values = self.read(record)
+    return values[:: -(-len(values) // weather_meaning.SAMPLE_CELLS)]
+
+  def _unit(self, name: str) -> str:
+    return str(self.data[name].attrs.get('units', 'none'))
 
   def grid(self, record: weather_units.Record) -> geo.Grid | geo.Points:
     """Returns the grid or the points of all records."""
@@ -178,13 +291,35 @@ class XarrayFile:
     return self._grid
 
   def read(self, record: weather_units.Record) -> np.ndarray:
-    """Returns the field of a record, [P] in K or in mm over its interval."""
+    """Returns the field of a record, [P] in K or in mm over its interval.
+
+    Raises:
+      ValueError: if it cannot be read, or be what it is called.
+    """
     name, role, index = record.where
     space = dict.fromkeys(self.data[self.lat].dims + self.data[self.lon].dims)
     array = self.data[name].isel(index).transpose(..., *space)
-    values = array.values.astype(np.float64).ravel()
-    unit = self.data[name].attrs.get('units', 'none')
+    field = f'{self.path}, {weather_units.iso(record.end)},'
+    try:
+      values = array.values.astype(np.float64).ravel()
+    except Exception as error:  # Of HDF5 and of codecs, each of its own kind.
+      raise ValueError(
+        f'{field} {name} cannot be read ({type(error).__name__}: {error}); '
+        'fetch the file again.'
+      ) from error
     role = 't2m' if role.startswith('t2m') else role
     return weather_units.convert(
-      values, role, unit, record.end - record.start, self.path
+      values,
+      role,
+      self._unit(name),
+      record.end - record.start,
+      field,
+      self.declared,
     )
+
+
+def _text(value: Any) -> str:
+  """Returns the name of an ensemble member."""
+  if isinstance(value, bytes):
+    return value.decode('utf-8', 'replace')
+  return f'{value:g}' if isinstance(value, float) else str(value)

@@ -1,0 +1,204 @@
+"""What the values of a weather variable stand for: moments, means, sums.
+
+NetCDF says it in `cell_methods` of CF's conventions, or in `GRIB_stepType` if
+it was converted from GRIB. What is not said is not guessed.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fusion_jax.data import plausibility, windows
+from fusion_jax.data.sources import weather_units
+
+_STEP_TYPES = {
+  'instant': 'point',
+  'avg': 'mean',
+  'max': 'maximum',
+  'min': 'minimum',
+}
+# {(role, method): the daily series}.
+_DAILY = {
+  ('t2m', 'mean'): 't2m_mean_daily',
+  ('t2m', 'maximum'): 't2m_max_daily',
+  ('t2m', 'minimum'): 't2m_min_daily',
+  ('tp', 'sum'): 'tp_sum_daily',
+  ('rate', 'mean'): 'tp_sum_daily',
+}
+_WHOLE_DAYS = {
+  't2m': 't2m_mean_daily',
+  'tp': 'tp_sum_daily',
+  'rate': 'tp_sum_daily',
+}
+_FALL_MM = 0.02  # An amount falls if it falls by more: packing is coarse.
+_PERIODS = (24, 12, 6, 3)  # Hours after which sums usually start again.
+SAMPLE_HOURS, SAMPLE_CELLS = 73, 64  # What `check_sums` looks at.
+
+
+def method(attributes: Mapping[str, Any]) -> str:
+  """Returns 'point', 'mean', 'sum', 'maximum', 'minimum'; '' if not said."""
+  cell_methods = str(attributes.get('cell_methods', ''))
+  match = re.search(r'\btime\s*:\s*(\w+)', cell_methods)
+  if match:
+    return match[1]
+  return _STEP_TYPES.get(str(attributes.get('GRIB_stepType', '')), '')
+
+
+def daily_series(
+  role: str,
+  attributes: Mapping[str, Any],
+  step: int,
+  declared: weather_units.Declared,
+  name: str,
+) -> str:
+  """Returns the daily series that a variable holds; '' if it holds hours.
+
+  Args:
+    role: 't2m', 'tp', 'rate' or a daily series.
+    attributes: attributes of the variable.
+    step: usual seconds between its times; 0 for a single time.
+    declared: what the user says of it.
+    name: name of the variable and of its file, for messages.
+
+  Raises:
+    ValueError: if it has one value a day, or fewer, and does not say of what.
+  """
+  said, choice = method(attributes), declared.daily_values
+  if role not in _WHOLE_DAYS:
+    if step not in (0, windows.DAY):
+      raise ValueError(
+        f'{name} should have one value a day, but has one in {_hours(step)}.'
+      )
+    return role
+  if choice == 'day' and step in (0, windows.DAY):
+    return _DAILY.get((role, said), _WHOLE_DAYS[role])
+  if role == 'rate' and said == 'point':
+    raise ValueError(
+      f'{name} holds rates of a moment, which are no amounts; give mean rates '
+      'or amounts.'
+    )
+  if choice == 'moment' or said == 'point':
+    return ''
+  within_days = 'within days' in str(attributes.get('cell_methods', ''))
+  if step == windows.DAY or within_days:
+    if series := _DAILY.get((role, said), ''):
+      return series
+    if attributes.get('units') in weather_units.PER_DAY_UNITS:
+      return 'tp_sum_daily'
+  if role == 'tp' and declared.reset_hours:
+    return ''
+  if step >= windows.DAY or (said == 'mean' and not step):
+    raise ValueError(_unclear(role, said, step, name))
+  return ''
+
+
+def _unclear(role: str, said: str, step: int, name: str) -> str:
+  """The message about values that may be of days or of moments."""
+  apart = f'one value in {_hours(step)}' if step else 'a single time'
+  called = f'calls it {said!r}' if said else 'does not say of what'
+  if step > windows.DAY:
+    return (
+      f'{name} has {apart}, and {called}; give hourly or daily values, or pass '
+      '--daily-values moment if these are values of single hours.'
+    )
+  moment = (
+    'moment if it is the value of that hour'
+    if role == 't2m'
+    else 'moment if it is the sum of the 24 hours before its time; pass '
+    '--reset-hours 24 if it is the sum since 00 UTC'
+  )
+  return (
+    f'{name} has {apart}, and {called}: set cell_methods, or pass '
+    f'--daily-values day if it is of the UTC day of its time, {moment}.'
+  )
+
+
+def _hours(seconds: int) -> str:
+  return f'{seconds / windows.HOUR:g} h'
+
+
+def check_sums(
+  times: np.ndarray,
+  values: np.ndarray,
+  reset_hours: int,
+  name: str,
+) -> bool:
+  """Checks that amounts start again when the user says, by a sample of them.
+
+  Sums since midnight rise through the day and fall at its end only. Amounts of
+  single hours fall whenever rain ends.
+
+  Args:
+    times: int [T], rising seconds since 1970, at which the amounts end.
+    values: [T, P] mm; NaN where missing.
+    reset_hours: hours after which they start again, as the user says; 0 for
+      amounts since the time before.
+    name: name of the variable and of its file, for messages.
+
+  Returns:
+    Whether there was enough rain to tell.
+
+  Raises:
+    ValueError: if they start again after other hours; shows two of them.
+  """
+  before, after = values[:-1], values[1:]
+  near = np.diff(times) <= 6 * windows.HOUR
+  wet = near[:, None] & (np.fmax(before, after) > 10 * _FALL_MM)
+  falls = wet & (after < before - _FALL_MM)
+  if wet.sum() < 12 or falls.sum() < 2:
+    return False
+  if reset_hours:
+    early = falls & (times[:-1] % (reset_hours * windows.HOUR) != 0)[:, None]
+    if early.sum() > 0.02 * wet.sum():
+      raise ValueError(
+        f'{name} does not start from zero every {reset_hours} h: '
+        f'{_example(times, values, early)}. Leave out --reset-hours, or give '
+        'the hours after which it does.'
+      )
+    return True
+  for period in _PERIODS:
+    ends = (times[:-1] % (period * windows.HOUR) == 0)[:, None]
+    inside, across = wet & ~ends, falls & ends
+    if inside.sum() < 12 or (falls & inside).sum() > 0.01 * inside.sum():
+      continue
+    if across.sum() >= max(2, 0.5 * (wet & ends).sum()):
+      raise ValueError(
+        f'{name} rises for {period} h and then starts again: '
+        f'{_example(times, values, across)}. These are sums since the '
+        f'last multiple of {period} h UTC, not of single steps: pass '
+        f'--reset-hours {period}.'
+      )
+  return True
+
+
+def check_unit(values: np.ndarray, step: int, unit: str, name: str) -> None:
+  """Checks that amounts that are called millimetres are not metres.
+
+  Args:
+    values: [T, P] mm; NaN where missing.
+    step: seconds of which they are sums.
+    unit: unit of the file.
+    name: name of the variable and of its file, for messages.
+
+  Raises:
+    ValueError: if they look like metres.
+  """
+  hours = max(step // windows.HOUR, 1)
+  if np.size(values) >= 100 and plausibility.are_metres(values, hours):
+    raise ValueError(
+      f'{name} is in {unit}, but its largest value is {np.nanmax(values):g} '
+      f'although it rains at {(values > 0).mean():.1%} of its values: these '
+      'look like metres. Pass --precipitation-unit m, or --precipitation-unit '
+      'mm if they are not.'
+    )
+
+
+def _example(times: np.ndarray, values: np.ndarray, falls: np.ndarray) -> str:
+  """Describes the first of some falls."""
+  i, cell = np.argwhere(falls)[0]
+  return (
+    f'{values[i, cell]:.2f} mm at {weather_units.iso(int(times[i]))}, '
+    f'{values[i + 1, cell]:.2f} mm at {weather_units.iso(int(times[i + 1]))}'
+  )

@@ -1,0 +1,108 @@
+"""Opens NetCDF files and Zarr stores with times that are right to the second.
+
+Times are stored as numbers since a date, often as fractions of days, whose
+rounding would put an hour a second before itself.
+"""
+
+import os
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from fusion_jax.data import dates
+from fusion_jax.data.sources import netcdf, weather_units
+
+NAT = np.iinfo(np.int64).min  # A missing time as an integer.
+_SECONDS = {'d': 86_400, 'h': 3600, 'm': 60, 's': 1}  # By the first letter.
+_STEPS = (1, 60, 3600, 6 * 3600, 86_400)  # To which times are rounded, s.
+
+
+def is_zarr(path: str | os.PathLike[str]) -> bool:
+  """Returns whether a folder is a Zarr store of version 2 or 3."""
+  return any(
+    os.path.exists(os.path.join(path, name))
+    for name in ('.zgroup', '.zmetadata', 'zarr.json')
+  )
+
+
+def open_file(path: str | os.PathLike[str]) -> tuple[xr.Dataset, xr.Dataset]:
+  """Opens a file.
+
+  Args:
+    path: path of a NetCDF file or a Zarr store.
+
+  Returns:
+    The data set as CF's conventions decode it, and as it is stored.
+
+  Raises:
+    weather_units.DamagedFileError: if the file is damaged.
+    ValueError: if its times cannot be decoded.
+  """
+  engine = 'zarr' if is_zarr(path) else netcdf.engine(path)
+  try:
+    stored = xr.open_dataset(path, engine=engine, decode_cf=False)
+  except Exception as error:  # Of HDF5, SciPy and Zarr, each of its own kind.
+    raise weather_units.DamagedFileError(
+      f'{path} is damaged or cut off ({type(error).__name__}: {error}); fetch '
+      'it again.'
+    ) from error
+  try:
+    return xr.decode_cf(stored, decode_timedelta=True), stored
+  except (ValueError, OverflowError, ImportError) as error:
+    calendars = {v.attrs.get('calendar') for v in stored.variables.values()}
+    fix = (
+      'Calendars of climate models need cftime: pip install cftime.'
+      if isinstance(error.__cause__ or error, ImportError)
+      or 'cftime' in str(error)
+      else 'Are units and calendar of its times right?'
+    )
+    named = ', '.join(sorted(str(name) for name in calendars if name))
+    raise ValueError(
+      f'The times of {path} cannot be decoded '
+      f'({f"calendar {named}: " if named else ""}{error}). {fix}'
+    ) from error
+
+
+def seconds(
+  times: xr.DataArray, stored: xr.Variable, path: str
+) -> xr.DataArray:
+  """Returns times as seconds since 1970 UTC.
+
+  Args:
+    times: [...] times as they were decoded, of any calendar.
+    stored: [...] the same as it is stored.
+    path: path of the file, for messages.
+
+  Returns:
+    [...] int64 of the same dimensions; `NAT` where a time is missing.
+
+  Raises:
+    ValueError: if they are no times, or their precision is too low.
+  """
+  moments = dates.read_moments(times.values, f'{path}: {times.name}')
+  values = moments.astype(np.int64)
+  if stored.dtype.kind == 'f':
+    values = _rounded(values, stored, f'{path}: {times.name}')
+  return xr.DataArray(values, dims=times.dims)
+
+
+def _rounded(values: np.ndarray, stored: Any, name: str) -> np.ndarray:
+  """Rounds seconds to what numbers of a floating-point type can tell apart."""
+  unit = str(stored.attrs.get('units', ''))
+  numbers = np.abs(np.asarray(stored.values))
+  largest = numbers[np.isfinite(numbers)].max(initial=0)
+  gap = float(np.spacing(largest)) * (
+    _SECONDS.get(unit[:1], 1) if ' since ' in unit else 86_400
+  )
+  step = next((step for step in _STEPS if step >= 2 * gap), _STEPS[-1])
+  known = values != NAT
+  rounded = (values + step // 2) // step * step
+  off = known & (np.abs(rounded - values) > gap + 1)
+  if step > 1 and off.any():
+    raise ValueError(
+      f'{name} is stored as {stored.dtype}, which tells times apart to '
+      f'{gap:.0f} s only, and holds {weather_units.iso(int(values[off][0]))}; '
+      'store it as float64 or as integers.'
+    )
+  return np.where(known, rounded, NAT)
