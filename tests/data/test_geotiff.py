@@ -138,7 +138,7 @@ def test_pixels_that_do_not_fit_are_named_not_wrapped(
   (tmp_path / 'S2L2A').mkdir()
   (tmp_path / 'samples.csv').write_text(
     'sample_id,lat,lon,s2_datetime_utc\n'
-    'a,1,2,2020-04-08T14:37:29Z\nb,1,2,2020-04-08T14:37:29Z\n'
+    'a,-38.8,-72.5,2020-04-08T14:37:29Z\nb,-38.8,-72.5,2020-04-08T14:37:29Z\n'
   )
   image = np.zeros((12, 4, 4), dtype)
   image[3] = value
@@ -262,7 +262,7 @@ def test_offset_of_l1c_samples_is_kept(tmp_path):
   (tmp_path / 'S2L1C').mkdir()
   (tmp_path / 'samples.csv').write_text(
     'sample_id,lat,lon,s2_datetime_utc\n'
-    'a,1,2,2020-04-08T14:37:29Z\nb,1,2,2020-04-08T14:37:29Z\n'
+    'a,-38.8,-72.5,2020-04-08T14:37:29Z\nb,-38.8,-72.5,2020-04-08T14:37:29Z\n'
   )
   for key, level in (('a', 1016), ('b', 16)):
     write(

@@ -495,7 +495,9 @@ def test_precipitation_of_unknown_unit_raises(tmp_path):
   path = fields(
     tmp_path / 'i.nc', 'tp', [1.0] * 3, 'dm', time=hours('2020-01-01T00', 3)
   )
-  with pytest.raises(ValueError, match="i.nc, 2020-01-01T00:00, has the unit 'dm'"):
+  with pytest.raises(
+    ValueError, match="i.nc, 2020-01-01T00:00, has the unit 'dm'"
+  ):
     gridded.Weather([path]).series([10.0], [20.0], [seconds(2020, 1, 1, 1)])
 
 

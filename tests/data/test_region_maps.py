@@ -175,6 +175,32 @@ def test_degrees_with_exchanged_axes_raise(tmp_path):
     region_maps.read(path, 'bioregion')
 
 
+def test_metres_with_the_northing_first_raise(tmp_path, caplog):
+  rng = np.random.default_rng(0)
+  east, north = rng.integers(3200, 5200, 300), rng.integers(1900, 3400, 300)
+  points = east * 10_000 + north
+  name = {'short_name': 'atlantic'}
+  europe = square(3_000_000, 1_700_000, 1)
+  ring = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]])
+  ring = ring * [2.4e6, 1.9e6] + [3e6, 1.7e6]
+  for turn in (1, -1):
+    europe['coordinates'] = [ring[:, ::turn].tolist()]
+    path = geojson(tmp_path / 'a.geojson', [(europe, name)], 'EPSG:3035')
+    regions = region_maps.read(path, 'bioregion')
+    if turn == 1:
+      assert (regions(points) == 3).all()
+      continue
+    assert (regions.classes_at(points) == 3).any()  # It is a guess otherwise.
+    with pytest.raises(ValueError, match='of 300 points, and 300 with easting'):
+      regions(points)
+  part = geojson(
+    tmp_path / 'b.geojson', [(square(4e6, 2e6, 1e4), name)], 'EPSG:3035'
+  )
+  classes = region_maps.read(part, 'bioregion')(points)
+  assert (classes < 0).all()
+  assert 'b.geojson has no class at any of 300 points' in caplog.text
+
+
 def test_points_on_corners_of_pixels_have_the_class_to_the_right_and_below(
   tmp_path,
 ):

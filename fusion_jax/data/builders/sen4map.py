@@ -31,6 +31,7 @@ LEFT_OUT = frozenset({45061526, 45281654, 47501690})
 
 _SPLITS = ('train', 'val', 'test')
 _ENDINGS = ('.h5', '.hdf5')
+_LOOKED_AT = 10_000  # Places at which it is checked that maps have classes.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,8 +89,10 @@ class Sen4Map:
     """Ranges of the sorted keys of every file, (first, last + 1).
 
     Raises:
-      ValueError: if no place has a photo where they are needed.
+      ValueError: if no place has a photo where they are needed, or a map has
+        its axes exchanged.
     """
+    self._check_maps()
     parts = {}
     for split in self.files:
       self._check_photos(split)
@@ -122,6 +125,27 @@ class Sen4Map:
         part[1] - part[0],
         split,
       )
+
+  def _check_maps(self) -> None:
+    """Checks that the maps lie where the places are.
+
+    Raises:
+      ValueError: if one has its axes exchanged.
+    """
+    keys = [key for split in self.files for key in self._keys(split)]
+    points = [
+      sen4map.point_id(key) for key in keys[:: len(keys) // _LOOKED_AT + 1]
+    ]
+    for task, path, table in self._maps():
+      if path:
+        _map(path, task, table)(points)
+
+  def _maps(self) -> tuple[tuple[str, str, str], ...]:
+    """Returns task, path and table of each map."""
+    return (
+      ('bioregion', self.bioregions, ''),
+      ('eunis', self.eunis, self.eunis_table),
+    )
 
   def _check_photos(self, split: str) -> None:
     """Checks that a split that needs photos would not be empty.
@@ -184,12 +208,9 @@ class Sen4Map:
     indices = dict.fromkeys(labels.TASKS, labels.NONE)
     indices |= lucas.survey_labels(surveyed)
     indices |= _regions(file[key].attrs)
-    for task, path, table in (
-      ('bioregion', self.bioregions, ''),
-      ('eunis', self.eunis, self.eunis_table),
-    ):
+    for task, path, table in self._maps():
       if path and indices[task] == labels.NONE:
-        indices[task] = _map(path, task, table)([point])[0]
+        indices[task] = _map(path, task, table).classes_at([point])[0]
     if self.labels:
       indices |= _labels(self.labels).get(point, {})
     return indices

@@ -15,6 +15,7 @@ import rasterio
 import rasterio.errors
 import rasterio.features
 import rasterio.warp
+from absl import logging
 from numpy import typing as npt
 
 from fusion_jax.data import labels, lucas_grid
@@ -38,7 +39,8 @@ def read(
       raster; others are no class. By default its values are class indices.
 
   Returns:
-    Function from LUCAS points, int [P], to class indices, -1 for none.
+    Function from all LUCAS points that are read, int [P], to class indices, -1
+    for none. Its method `classes_at` is the same for some of them.
 
   Raises:
     ValueError: if the file has another format, or names an unknown class. The
@@ -88,16 +90,29 @@ class Raster:
     )
 
   def __call__(self, point_ids: npt.ArrayLike) -> np.ndarray:
-    """Returns the indices of the classes at LUCAS points.
+    """Returns the classes at all LUCAS points; warns if there is none.
+
+    Args:
+      point_ids: int [P], the eight digits of each point.
+
+    Returns:
+      int32 [P], indices of classes, -1 where the map has no class.
+
+    Raises:
+      ValueError: if, without a table, a value is no index of a class.
+    """
+    classes = self.classes_at(point_ids)
+    _warn_of_none(self._path, classes)
+    return classes
+
+  def classes_at(self, point_ids: npt.ArrayLike) -> np.ndarray:
+    """Returns the same for some of the points, which may all have no class.
 
     Args:
       point_ids: int [P], the eight digits of each point.
 
     Returns:
       int32 [P], -1 where the map has no class.
-
-    Raises:
-      ValueError: if, without a table, a value is no index of a class.
     """
     x, y = _metres(point_ids)
     if self._raster.crs != rasterio.CRS.from_user_input(_LAEA):
@@ -136,6 +151,7 @@ class Polygons:
       raise ValueError(f'{path} is no GeoJSON of features: {error}.') from error
     if not features:
       raise ValueError(f'{path} has no polygon.')
+    self._path = path
     crs = _crs(collection)
     _check_degrees(path, crs, features)
     shapes = [
@@ -160,7 +176,37 @@ class Polygons:
     )
 
   def __call__(self, point_ids: npt.ArrayLike) -> np.ndarray:
-    """Returns the indices of the classes at LUCAS points.
+    """Returns the classes at all LUCAS points, and checks that the map fits.
+
+    Coordinates with the northing first lie elsewhere in Europe. They are found
+    out by the points, which then lie in polygons if the axes are exchanged.
+
+    Args:
+      point_ids: int [P], the eight digits of each point.
+
+    Returns:
+      int32 [P], indices of classes, -1 where the map has no class.
+
+    Raises:
+      ValueError: if most of them lie in polygons with the axes exchanged, and
+        fewer without.
+    """
+    classes = self.classes_at(point_ids)
+    covered = int((classes != labels.NONE).sum())
+    ids = np.asarray(point_ids, np.int64)
+    exchanged = self._look_up(ids % 10_000, ids // 10_000) != labels.NONE
+    # A map of a part of Europe may have points there by chance, but few.
+    if exchanged.sum() > covered and exchanged.mean() >= 0.5:
+      raise ValueError(
+        f'{self._path} covers {covered} of {len(ids)} points, and '
+        f'{exchanged.sum()} with easting and northing exchanged; GeoJSON has '
+        'the easting first. Exchange them.'
+      )
+    _warn_of_none(self._path, classes)
+    return classes
+
+  def classes_at(self, point_ids: npt.ArrayLike) -> np.ndarray:
+    """Returns the same for some of the points, which may all have no class.
 
     Args:
       point_ids: int [P], the eight digits of each point.
@@ -169,12 +215,26 @@ class Polygons:
       int32 [P], -1 where the map has no class.
     """
     ids = np.asarray(point_ids, np.int64)
-    row, column = self._north - ids % 10_000, ids // 10_000 - self._west
+    return self._look_up(ids // 10_000, ids % 10_000)
+
+  def _look_up(self, east: np.ndarray, north: np.ndarray) -> np.ndarray:
+    """Returns the classes at eastings and northings [P] in whole km."""
+    row, column = self._north - north, east - self._west
     grid = np.asarray(self._grid)
     rows, columns = grid.shape
     inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
     classes = grid[np.where(inside, row, 0), np.where(inside, column, 0)]
     return np.where(inside, classes.astype(np.int32) - 1, labels.NONE)
+
+
+def _warn_of_none(path: str | os.PathLike[str], classes: np.ndarray) -> None:
+  """Logs that a map has a class at none of its points."""
+  if len(classes) and (classes == labels.NONE).all():
+    logging.warning(
+      '%s has no class at any of %d points; is it a map of their area?',
+      path,
+      len(classes),
+    )
 
 
 def _metres(point_ids):

@@ -14,22 +14,9 @@ from fusion_jax.data.sources.imagery import encoding, scenes
 from fusion_jax.data.sources.imagery import layers as layers_lib
 
 _CIRRUS_LIMIT = 900  # As in `terramesh`.
-_ENDINGS = ('.tif', '.tiff', '.TIF', '.TIFF', '.jp2')
+ENDINGS = ('.tif', '.tiff', '.TIF', '.TIFF', '.jp2')
 # The table of samples has their places, so a file need not have one.
 _DECLARED = encoding.Declared(crs='EPSG:3857', empty=0.0)
-
-
-def find(folder: str | os.PathLike[str], key: str) -> pathlib.Path | None:
-  """Returns the image of a sample in the folder of a modality, or None.
-
-  Args:
-    folder: folder of the modality.
-    key: identifier of the sample; the image is KEY.tif, KEY.tiff or KEY.jp2, or
-      a folder KEY of a file for each band, as in BigEarthNet.
-  """
-  names = [f'{key}{ending}' for ending in _ENDINGS] + [key]
-  paths = [pathlib.Path(folder) / name for name in names]
-  return next((path for path in paths if path.exists()), None)
 
 
 def width(path: str | os.PathLike[str], name: str) -> int:
