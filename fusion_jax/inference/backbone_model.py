@@ -12,7 +12,12 @@ from fusion_jax import modalities as modality_table
 from fusion_jax.assembly import backbone as backbone_assembly
 from fusion_jax.data.transforms import crops
 from fusion_jax.generation import sequences
-from fusion_jax.inference import batches, encoder_model, xarray_inputs
+from fusion_jax.inference import (
+  batches,
+  encoder_model,
+  series_inputs,
+  xarray_inputs,
+)
 from fusion_jax.models import coordinate_tokenizer, series_codes
 from fusion_jax.models.backbone import Backbone
 from fusion_jax.ops import quantize
@@ -329,6 +334,8 @@ def _plain(modality: modality_table.Modality, values: Any) -> np.ndarray:
     values = xarray_inputs.ordered(
       values, xarray_inputs.IMAGE_AXES, modality.name
     )
+  if modality.kind == 'series':
+    return series_inputs.read(values, modality.name)
   values = np.asarray(values)
   if modality.kind == 'tokens':
     encoder_model.check_codes(modality, values)
@@ -339,11 +346,5 @@ def _plain(modality: modality_table.Modality, values: Any) -> np.ndarray:
     raise ValueError(
       f'{modality.name} is {values.shape}; expected [rows, columns, {bands}]'
       f' or a batch of it, with the bands {", ".join(modality.bands)}.'
-    )
-  if modality.kind == 'series' and values.shape[-1] != len(modality.leads):
-    raise ValueError(
-      f'{modality.name} is {values.shape}; expected '
-      f'{len(modality.leads)} values, leads '
-      f'{modality.leads[0]}..{modality.leads[-1]}.'
     )
   return values

@@ -3,6 +3,7 @@
 import numpy as np
 
 from fusion_jax.assembly import series_tokenizer as series_assembly
+from fusion_jax.inference import series_inputs
 from fusion_jax.models import series_codes
 from fusion_jax.types import Array, Config, Params, Statistics
 
@@ -49,22 +50,30 @@ class SeriesCodec:
     first = self.codes[self.names[0]]
     self.vocab_size, self.stride = first.vocab_size, first.stride
 
-  def encode(self, values: Array, name: str = '') -> np.ndarray:
+  def encode(
+    self, values: Array, name: str = '', *, unit: str = ''
+  ) -> np.ndarray:
     """Encodes a series.
 
     Args:
       values: [..., T] values in K or mm, NaN where one is missing. T is the
-        number of time steps of the series.
+        number of time steps of the series. The attribute `units` of an
+        `xarray.DataArray` is heeded.
       name: name of the series; may be left out if the tokenizer knows only one.
+      unit: unit of the values if they are no K or mm, such as 'degC' or 'm'.
+        'mm' says that nothing but traces of rain are no metres.
 
     Returns:
       Ids, [..., S] int32, one for every `stride` time steps.
 
     Raises:
-      ValueError: if the tokenizer does not know the series, or the series has
-        another number of time steps.
+      ValueError: if the tokenizer does not know the series, the series has
+        another number of time steps, or values cannot be what they are taken
+        for, as degrees Celsius that are taken for K.
     """
-    return self.codes[self._name(name)].encode(values)
+    name = self._name(name)
+    array = series_inputs.read(values, name, unit, has_argument=True)
+    return self.codes[name].encode(array)
 
   def decode(self, ids: Array, name: str = '') -> np.ndarray:
     """Decodes a series.

@@ -7,10 +7,12 @@ import struct
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from fusion_jax.data.builders import shards, skipped, weather
 from fusion_jax.data.sources import grib, grib_frames, gridded
 from tests.data import placed
+from tests.data.weather_fields import fields
 from tests.small_archives import ERA5, GFS
 
 RAIN = GFS / 'gfs.20200325.t18z.pgrb2.0p25.f018.APCP.grib2'  # Two messages.
@@ -21,6 +23,12 @@ def first_hours(number):
   """The first messages of the file, each its own bytes."""
   content = ERA5.read_bytes()
   return [content[i * SIZE : (i + 1) * SIZE] for i in range(number)]
+
+
+def noon(number):
+  """Noons of March 2019."""
+  days = np.arange(number) * np.timedelta64(1, 'D')
+  return np.datetime64('2019-03-01T12', 'ns') + days
 
 
 def written(tmp_path, *messages):
@@ -105,6 +113,42 @@ def test_a_damaged_message_is_named_and_left_out(
     assert report['weather']['gaps'] == {
       't2m': [{'after': '2019-03-01T00:00', 'before': '2019-03-01T02:00'}]
     }
+
+
+# SciPy leaves a classic file open that it cannot read.
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
+@pytest.mark.parametrize('kind', ['h5netcdf', 'scipy', 'html', 'empty'])
+def test_a_damaged_file_of_many_is_named_and_the_rest_is_read(
+  tmp_path, kind, caplog
+):
+  folder = tmp_path / 'weather'
+  folder.mkdir()
+  (folder / 'a.grib').write_bytes(b''.join(first_hours(3)))
+  (folder / 'a.grib.5b7b6.idx').write_text('an index')
+  (folder / 'gfs.t00z.anl').write_bytes(ERA5.read_bytes()[:40])
+  other = fields(folder / 'other.nc', 'd2m', [1.0] * 3, 'K', time=noon(3))
+  path = folder / 'cut.nc'
+  if kind in ('html', 'empty'):
+    path.write_text('<html>404</html>' if kind == 'html' else '')
+  else:
+    whole = fields(path, 't2m', np.full(99, 280.0), 'K', time=noon(99))
+    xr.load_dataset(whole, engine='h5netcdf').to_netcdf(path, engine=kind)
+    path.write_bytes(path.read_bytes()[:1500])
+  source = weather.WithWeather(placed.Places(), gridded.Weather((str(folder),)))
+  with pytest.raises(
+    skipped.TooManyBadExamples,
+    match=f'1 of 2 files of weather are damaged, .*{path} .*--max-bad 0.5',
+  ):
+    shards.build(source, tmp_path / 'out')
+  shards.build(source, tmp_path / 'out', max_bad=0.5)
+  assert f'Left out a file: {path}' in caplog.text
+  for file in ('a.grib.5b7b6.idx', 'gfs.t00z.anl', other.name):
+    assert f'without weather (1): {folder / file} ' in caplog.text
+  report = json.loads((tmp_path / 'out' / 'report.json').read_text())['weather']
+  assert [x['file'] for x in report['damaged_files']] == [str(path)]
+  assert (report['files'], report['passed_over']) == (1, 3)
+  with pytest.raises(ValueError, match=f'{path}'):  # Alone, it is no weather.
+    _ = gridded.Weather((str(path),)).records
 
 
 def test_whole_files_have_no_damage():

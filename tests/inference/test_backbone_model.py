@@ -100,7 +100,12 @@ def test_xarray_in_any_order_of_axes_gives_xarray(model, images):
     ({'S2L2A': np.zeros((40, 40, 13))}, 'with the bands B01'),
     ({'S2L2A': np.zeros((20, 20, 12))}, 'at least 32'),
     ({'S1GRD': np.zeros((32, 32, 2))}, 'cannot see'),
-    ({'t2m_hourly': np.zeros((2, 40))}, 'expected 60 values'),
+    (
+      {'t2m_hourly': np.zeros((2, 40))},
+      't2m_hourly has 60 time steps; .* .2, 40.',
+    ),
+    ({'t2m_hourly': np.full((2, 60), 7.0)}, 'degrees Celsius. Add 273.15'),
+    ({'lat': 148.0, 'lon': -35.0}, r'lat=148.0 .* within .-90, 90'),
     ({'lat': 1.0}, 'Nothing was given'),
     (
       {

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from fusion_jax import modalities
+from fusion_jax.inference import series_inputs
 from tests import trained_series
 
 
@@ -32,3 +34,77 @@ def test_no_series_have_no_ids(codec):
   ids = codec.encode(np.zeros((0, 3, 60)), 'tp_hourly')
   assert ids.shape == (0, 3, 60) and ids.dtype == np.int32
   assert codec.decode(ids, 'tp_hourly').shape == (0, 3, 60)
+
+
+KELVIN = 280 + np.random.default_rng(0).normal(size=(3, 60))
+RAIN = np.maximum(np.random.default_rng(1).normal(size=(3, 60)), 0)
+
+
+@pytest.mark.parametrize(
+  'name, values, unit, message',
+  [
+    (
+      't2m_hourly',
+      KELVIN - 273.15,
+      'degC',
+      r"at \[0, 0\] .100.0% .* like degrees Celsius. Pass unit='degC', or",
+    ),
+    (
+      't2m_hourly',
+      (KELVIN - 273.15) * 9 / 5 + 32,
+      'degF',
+      "outside 150 .. 350 K.* unit='degF'",
+    ),
+    ('tp_hourly', RAIN / 1000, 'm', "look like metres. Pass unit='m'"),
+  ],
+)
+def test_series_in_another_unit_are_refused_and_read_when_it_is_said(
+  codec, name, values, unit, message
+):
+  expected = codec.encode(KELVIN if name == 't2m_hourly' else RAIN, name)
+  with pytest.raises(ValueError, match=f'{name}.*{message}'):
+    codec.encode(values, name)
+  np.testing.assert_array_equal(codec.encode(values, name, unit=unit), expected)
+  array = xr.DataArray(values.T, dims=('lead', 'place'), attrs={'units': unit})
+  np.testing.assert_array_equal(codec.encode(array, name), expected)
+
+
+def test_values_that_no_unit_explains_are_shown(codec):
+  values = KELVIN.copy()
+  values[1, 7] = -9999
+  with pytest.raises(ValueError, match=r'-9999.00 at \[1, 7\] .0.6% .*NaN'):
+    codec.encode(values, 't2m_hourly')
+  rain = RAIN.copy()
+  rain[2, 5] = -1
+  with pytest.raises(
+    ValueError, match=r'-1 mm at \[2, 5\] .* no amount is neg'
+  ):
+    codec.encode(rain, 'tp_hourly')
+  with pytest.raises(ValueError, match='293.15|553.*outside 150'):
+    codec.encode(KELVIN, 't2m_hourly', unit='degC')
+  with pytest.raises(ValueError, match="cannot have the unit 'C/h'; give one"):
+    codec.encode(KELVIN, 't2m_hourly', unit='C/h')
+
+
+def test_traces_of_rain_are_read_when_their_unit_is_said(codec):
+  ids = codec.encode(RAIN / 1000, 'tp_hourly', unit='mm')
+  assert ids.shape[0] == 3
+  codec.encode(np.zeros(60), 'tp_hourly')  # It is dry.
+  codec.encode(np.full(60, np.nan), 'tp_hourly')
+
+
+@pytest.mark.parametrize(
+  'name, values, message, mended',
+  [
+    ('t2m_hourly', KELVIN - 273.15, 'Add 273.15', lambda x: x + 273.15),
+    ('tp_hourly', RAIN / 1000, 'Multiply them by 1000', lambda x: x * 1000),
+  ],
+)
+def test_advice_to_callers_without_a_unit_is_right(
+  name, values, message, mended
+):
+  with pytest.raises(ValueError, match=message):
+    series_inputs.read(values, name)
+  expected = KELVIN if name == 't2m_hourly' else RAIN
+  result = series_inputs.read(mended(values), name)
+  np.testing.assert_allclose(result, expected)

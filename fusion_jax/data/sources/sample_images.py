@@ -1,7 +1,6 @@
 """Reads the images of samples: one modality of one place each."""
 
 import os
-import pathlib
 import re
 
 import numpy as np

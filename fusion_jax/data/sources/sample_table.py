@@ -7,11 +7,11 @@ import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from absl import logging
 
 from fusion_jax import geo
 from fusion_jax.data import dates, plausibility
-from fusion_jax.data.sources import weather_units
 
 COLUMNS = ('sample_id', 'lat', 'lon', 's2_datetime_utc')
 _YEARS = (1940, 2100)  # Of acquisitions with weather.
@@ -143,7 +143,7 @@ def _time(text: str, where: str) -> tuple[int, bool]:
     raise ValueError(
       f'{where} is no time in UTC; write it as 2020-04-08T14:37:29.'
     ) from error
-  year = int(weather_units.iso(time)[:4])
+  year = 1970 + int(np.datetime64(time, 's').astype('M8[Y]').astype(int))
   if not _YEARS[0] <= year < _YEARS[1]:
     raise ValueError(
       f'{where} is of the year {year}; write a time such as '

@@ -183,9 +183,8 @@ def _check(declared):
         f'unit; the unit is one of {sorted(units)}.'
       )
   for name, place in declared.places.items():
-    if len(place) != 2:
-      raise ValueError(f'places: {name!r} is at {place}, not at (lat, lon).')
-    plausibility.check_place(*place, f'places, {name!r} at {place}')
+    lat, lon = place
+    plausibility.check_place(lat, lon, f'places: {name!r} at {place}')
   if declared.hour_of_sum not in ('ends', 'starts'):
     raise ValueError(
       f'hour_of_sum={declared.hour_of_sum!r} is neither ends nor starts.'

@@ -80,7 +80,7 @@ def open_all(
   known: set[tuple[Any, ...]] = set()
   for path, is_named in _listed(paths):
     if not is_named and path.suffix.lower() in _NO_WEATHER:
-      passed_over[str(path)] = f'it ends with {path.suffix}'
+      passed_over[str(path)] = f'{path} ends with {path.suffix}'
       continue
     try:
       file = _open(path, names, declared, is_named)
@@ -166,9 +166,9 @@ def _say(passed_over: Mapping[str, str]) -> None:
   for listed in by_ending.values():
     more = len(listed) - _NAMED
     logging.warning(
-      'Passed over %d files without weather: %s%s.',
+      'Passed over files without weather (%d): %s%s.',
       len(listed),
-      '; '.join(f'{p} ({why.rstrip(".")})' for p, why in listed[:_NAMED]),
+      '; '.join(reason.rstrip('.') for _, reason in listed[:_NAMED]),
       f'; and {more} more' if more > 0 else '',
     )
 

@@ -189,7 +189,7 @@ def _kelvin(
   """Returns values that are kelvin by their unit and by their size."""
   fix = (
     'Temperatures are stored in kelvin: say the unit with --temperature-unit '
-    'degC, or add 273.15 to degrees Celsius and set the unit to K.'
+    'degC (or degF), or add 273.15 to degrees Celsius and set the unit to K.'
   )
   if stated:
     factor, offset = plausibility.TEMPERATURE_UNITS[stated]

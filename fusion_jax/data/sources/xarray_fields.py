@@ -260,27 +260,58 @@ class XarrayFile:
     if not amounts or 'step' in self.data.coords:
       return
     name = amounts[0].where[0]
-    unit = self._unit(name)
     amounts = [r for r in amounts if r.where[0] == name]
-    ends = np.array([r.end for r in amounts])
-    step = int(np.median(np.diff(np.unique(ends)))) if len(ends) > 1 else 0
-    kind = name, unit, step
+    order = sorted(amounts, key=lambda record: record.end)
+    order = order[: weather_meaning.SAMPLE_HOURS]
+    ends = np.array([record.end for record in order])
+    step = int(np.median(np.diff(ends))) if len(ends) > 1 else 0
+    kind = name, self._unit(name), step
     if kind in known or step > 6 * windows.HOUR:
       return
-    order = np.argsort(ends, kind='stable')[: weather_meaning.SAMPLE_HOURS]
-    sample = np.stack([self._read_cells(amounts[i]) for i in order])
-    subject = f'{name} in {self.path}'
-    if not self.declared.precipitation_unit and unit not in _METRES:
-      weather_meaning.check_unit(sample, step, unit, subject)
+    sample, subject = self._read_some(order), f'{name} in {self.path}'
+    if not self.declared.precipitation_unit and kind[1] not in _METRES:
+      weather_meaning.check_unit(sample, step, kind[1], subject)
     if weather_meaning.check_sums(
-      ends[order], sample, self.declared.reset_hours, subject
+      ends, sample, self.declared.reset_hours, subject
     ):
       known.add(kind)
 
-  def _read_cells(self, record: weather_units.Record) -> np.ndarray:
-    """Returns some cells of a field of amounts, [P] mm."""
-    values = self.read(record)
-    return values[:: -(-len(values) // weather_meaning.SAMPLE_CELLS)]
+  def _read_some(self, records: Sequence[weather_units.Record]) -> np.ndarray:
+    """Returns some cells of fields of one amount, [T, P] mm."""
+    name, role, index = records[0].where
+    dim = next((d for d in _TIMES if d in index), '')
+    space = tuple(
+      dict.fromkeys(self.data[self.lat].dims + self.data[self.lon].dims)
+    )
+    side = weather_meaning.SAMPLE_CELLS ** (1 / max(len(space), 1))
+    thin = {
+      d: slice(None, None, -(-self.data.sizes[d] // int(side))) for d in space
+    }
+    times = {dim: [r.where[2][dim] for r in records]} if dim else {}
+    array = self.data[name].isel({**index, **times, **thin})
+    values = self._values(array.transpose(..., *space), name, self.path)
+    return weather_units.convert(
+      values.reshape(len(records), -1),
+      role,
+      self._unit(name),
+      max(record.end - record.start for record in records),
+      self.path,
+      self.declared,
+    )
+
+  def _values(self, array: xr.DataArray, name: str, where: str) -> np.ndarray:
+    """Reads an array, as float64.
+
+    Raises:
+      ValueError: if it cannot be read.
+    """
+    try:
+      return array.values.astype(np.float64)
+    except Exception as error:  # Of HDF5 and of codecs, each of its own kind.
+      raise ValueError(
+        f'{where} {name} cannot be read ({type(error).__name__}: {error}); '
+        'fetch the file again.'
+      ) from error
 
   def _unit(self, name: str) -> str:
     return str(self.data[name].attrs.get('units', 'none'))
@@ -300,13 +331,7 @@ class XarrayFile:
     space = dict.fromkeys(self.data[self.lat].dims + self.data[self.lon].dims)
     array = self.data[name].isel(index).transpose(..., *space)
     field = f'{self.path}, {weather_units.iso(record.end)},'
-    try:
-      values = array.values.astype(np.float64).ravel()
-    except Exception as error:  # Of HDF5 and of codecs, each of its own kind.
-      raise ValueError(
-        f'{field} {name} cannot be read ({type(error).__name__}: {error}); '
-        'fetch the file again.'
-      ) from error
+    values = self._values(array, name, field).ravel()
     role = 't2m' if role.startswith('t2m') else role
     return weather_units.convert(
       values,
