@@ -183,8 +183,10 @@ def _check(declared):
         f'unit; the unit is one of {sorted(units)}.'
       )
   for name, place in declared.places.items():
-    lat, lon = place
-    plausibility.check_place(lat, lon, f'places: {name!r} at {place}')
+    where = f'places: {name!r} at {place}'
+    if len(list(place)) != 2:
+      raise ValueError(f'{where} should be at latitude and longitude.')
+    plausibility.check_place(*list(place), where)
   if declared.hour_of_sum not in ('ends', 'starts'):
     raise ValueError(
       f'hour_of_sum={declared.hour_of_sum!r} is neither ends nor starts.'
