@@ -199,3 +199,23 @@ def test_other_encodings_are_read_or_named(tmp_path, encoding):
   else:
     with pytest.raises(ValueError, match=f'{path} is not in UTF-8.*iconv'):
       stations_file.table  # noqa: B018  Reading it reads the file.
+
+
+@pytest.mark.parametrize(
+  'place, message',
+  [((-74.17, 140.69), None), ((140.69, -74.17), 'exchanged'), ((1,), 'not at')],
+)
+def test_places_of_stations_are_places(place, message):
+  settings = dict(
+    paths=('a.csv',),
+    places={'EWR': place},
+    station='origin',
+    time='time',
+    time_zone='UTC',
+    temperature=('temp', 'degF'),
+  )
+  if message is None:
+    assert stations.Stations(**settings).places['EWR'] == place
+    return
+  with pytest.raises(ValueError, match=f"places: 'EWR' .*{message}"):
+    stations.Stations(**settings)

@@ -183,10 +183,9 @@ def _check(declared):
         f'unit; the unit is one of {sorted(units)}.'
       )
   for name, place in declared.places.items():
-    where = f'places: {name!r} at {place}'
     if len(list(place)) != 2:
-      raise ValueError(f'{where} should be at latitude and longitude.')
-    plausibility.check_place(*list(place), where)
+      raise ValueError(f'places: {name!r} is at {place}, not at (lat, lon).')
+    plausibility.check_place(place[0], place[1], f'places: {name!r} at {place}')
   if declared.hour_of_sum not in ('ends', 'starts'):
     raise ValueError(
       f'hour_of_sum={declared.hour_of_sum!r} is neither ends nor starts.'
