@@ -226,7 +226,9 @@ def test_hours_stay_hours_however_they_are_stored(tmp_path, kind, number, unit):
   )
   data = xr.load_dataset(path, engine='h5netcdf')
   since = np.datetime64(unit.split()[-1], 's')
-  days = (data['time'].values.astype('M8[s]') - since) / np.timedelta64(1, 'D')
+  moments = data['time'].values.astype('M8[s]') - np.datetime64('1970', 's')
+  days = (np.datetime64('1970', 's') - since) / np.timedelta64(1, 'D')
+  days = days + moments / np.timedelta64(1, 'D')  # Rounded twice, as by many.
   data['time'] = 'time', (number * days).astype(kind), {'units': unit}
   data.to_netcdf(tmp_path / 'stored.nc', engine='h5netcdf')
   result = series(tmp_path / 'stored.nc')
