@@ -90,16 +90,22 @@ def _folder(tmp_path_factory):
     (folder / name / 'samples.csv').write_bytes(
       table.encode() if table else f'{HEAD}\xfc,1,2,2020'.encode('latin-1')
     )
-  blocks = {'train': {'start': '2020-01-01', 'end': '2020-01-04'}}
-  (folder / 'blocks.json').write_text(json.dumps(blocks))
+  days = {'start': '2020-01-01', 'end': '2020-01-04'}
+  for name, place in (
+    ('blocks', {}),
+    ('lat', {'lat': [147, 149]}),
+    ('lon', {'lon': [350, 355]}),
+  ):
+    text = json.dumps({'train': {**days, **place}})
+    (folder / f'{name}.json').write_text(text)
   return folder
 
 
 SAMPLES = 'prepare samples --out {out} --num-workers 1 --source {folder}/'
 GOOD = f'{SAMPLES}good --outside missing --weather {{folder}}/'
 SERIES = (
-  'prepare series --out {out} --num-workers 1 --blocks {folder}/blocks.json '
-  '--series t2m_hourly --weather {folder}/'
+  'prepare series --out {out} --num-workers 1 --series t2m_hourly '
+  '--weather {folder}/noon.nc --blocks {folder}/'
 )
 
 
@@ -110,7 +116,7 @@ SERIES = (
     (f'{GOOD}fill.nc', r'fill.nc holds -999 mm at .*.33.3% .*_FillValue'),
     (f'{GOOD}metres.nc', r'tp in .*metres.nc .*--precipitation-unit m'),
     (f'{GOOD}unit.nc', r"unit.nc has the unit 'furlong'.*--precipitation-un"),
-    (f'{SERIES}celsius.nc', r'celsius.nc, 2020-01-0.* 7.00.*--temperature-u'),
+    (f'{GOOD}celsius.nc', r'celsius.nc, 2020-01-01.* 7.00.*--temperature-u'),
     (f'{GOOD}noon.nc', r't2m in .*/noon.nc has one value in 24 h.*--daily-va'),
     (f'{GOOD}number.nc', r'number.nc: time holds 0, which is no time; write'),
     (f'{GOOD}half.nc', r'half.nc is given at 2020-01-01T00:30 .*interpolate'),
@@ -128,6 +134,9 @@ SERIES = (
     (f'{GOOD}time.nc', r'The times of .*time.nc cannot be decoded .*units'),
     (f'{GOOD}noon.nc --daily-values noon', r'--daily-values'),
     (f'{GOOD}noon.nc --temperature-unit R', r"temperature_unit='R' is not kn"),
+    (f'{SERIES}blocks.json', r't2m in .*/noon.nc has one value in 24 h.*--dai'),
+    (f'{SERIES}lat.json', r'lat=.147.0, 149.0. of a block is outside -90 .. '),
+    (f'{SERIES}lon.json', r'lon=.350.0, .* outside -180 .. 180 .* as negative'),
     (f'{SAMPLES}swapped', r'samples.csv, line 2, .* 148.1 .* exchange them'),
     (f'{SAMPLES}no_lat', r"samples.csv, line 2: lat='' is no number; write"),
     (f'{SAMPLES}nan', r'samples.csv, line 2, lat=nan.* outside -90 .. 90'),

@@ -59,6 +59,19 @@ def test_sums_that_start_again_are_named_and_the_advice_is_right(
   np.testing.assert_allclose(result['tp_hourly'][1:], RAIN[1:60], atol=1e-4)
 
 
+def test_sums_that_start_again_are_found_after_dry_days(tmp_path):
+  hourly = np.concatenate([np.zeros(24 * 9), RAIN])
+  path = fields(
+    tmp_path / 'tp.nc',
+    'tp',
+    buckets(hourly, 24),
+    'mm',
+    time=hours('2020-01-01T00', len(hourly)),
+  )
+  with pytest.raises(ValueError, match='pass --reset-hours 24'):
+    series(path)
+
+
 def test_amounts_of_single_hours_do_not_start_again(tmp_path):
   path = fields(
     tmp_path / 'tp.nc', 'tp', RAIN, 'mm', time=hours('2020-01-01T00', 96)

@@ -154,6 +154,7 @@ def test_a_missing_reader_names_the_extra(
     (sources, 'terramesh'),
     (sources, 'gridded'),
     (sources, 'weather_files'),
+    (sources, 'xarray_checks'),
     (sources, 'xarray_fields'),
     (sources, 'xarray_times'),
     (sources, 'grib'),

@@ -40,6 +40,14 @@ class Block:
         raise ValueError(
           f'{name}={(low, high)} runs backwards; write the smaller value first.'
         )
+    for name, most in (('lat', 90), ('lon', 180)):
+      low, high = getattr(self, name)
+      if not -most <= low <= high <= most:
+        raise ValueError(
+          f'{name}={(low, high)} of a block is outside -{most} .. {most} '
+          'degrees; write latitudes as lat, and longitudes west of Greenwich '
+          'as negative lon.'
+        )
     if self.every_h < 1:
       raise ValueError(
         f'every_h={self.every_h} is less than an hour; write 1 or more.'

@@ -19,6 +19,7 @@ from fusion_jax.data import windows
 from fusion_jax.data.sources import (
   netcdf,
   weather_units,
+  xarray_checks,
   xarray_fields,
   xarray_times,
 )
@@ -85,7 +86,7 @@ def open_all(
     try:
       file = _open(path, names, declared, is_named)
       if isinstance(file, xarray_fields.XarrayFile):
-        file.check_amounts(known)
+        xarray_checks.check(file, known)
     except weather_units.NoWeatherError as error:
       problem = problem or error
       if is_named:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from fusion_jax.data import plausibility, windows
 from fusion_jax.data.sources import weather_units
@@ -34,7 +35,6 @@ _WHOLE_DAYS = {
 }
 _FALL_MM = 0.02  # An amount falls if it falls by more: packing is coarse.
 _PERIODS = (24, 12, 6, 3)  # Hours after which sums usually start again.
-SAMPLE_HOURS, SAMPLE_CELLS = 73, 64  # What `check_sums` looks at.
 
 
 def method(attributes: Mapping[str, Any]) -> str:
@@ -80,6 +80,12 @@ def daily_series(
       'or amounts.'
     )
   if choice == 'moment' or said == 'point':
+    if choice == 'stated' and step == windows.DAY:
+      logging.warning(
+        '%s says that it holds one moment of every day, so no daily mean; if '
+        'it is one, pass --daily-values day.',
+        name,
+      )
     return ''
   within_days = 'within days' in str(attributes.get('cell_methods', ''))
   if step == windows.DAY or within_days:

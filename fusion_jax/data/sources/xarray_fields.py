@@ -16,8 +16,7 @@ from fusion_jax.data.sources import (
 
 _LAT = ('latitude', 'lat')
 _LON = ('longitude', 'lon')
-_TIMES = ('time', 'valid_time')
-_METRES = ('m', 'm of water equivalent')
+TIMES = ('time', 'valid_time')
 _MEMBERS = ('number', 'realization', 'member', 'ensemble', 'ens', 'member_id')
 
 
@@ -106,14 +105,14 @@ class XarrayFile:
   def _list(self, role: str, name: str) -> None:
     """Adds the records of one variable, one for each time."""
     array, chosen = self._choose_member(self.data[name])
-    space = {*self.data[self.lat].dims, *self.data[self.lon].dims}
+    space = set(self.space)
     dims = [
       d
       for d in array.dims
-      if d not in space and (array.sizes[d] > 1 or d in _TIMES + ('step',))
+      if d not in space and (array.sizes[d] > 1 or d in TIMES + ('step',))
     ]
-    other_dims = [d for d in dims if d not in _TIMES + ('step',)]
-    if other_dims or not any(t in array.coords for t in _TIMES):
+    other_dims = [d for d in dims if d not in TIMES + ('step',)]
+    if other_dims or not any(t in array.coords for t in TIMES):
       raise ValueError(
         f'{name} in {self.path} has the dimensions '
         f'{array.dims}; expected a time, at most a forecast '
@@ -172,8 +171,8 @@ class XarrayFile:
   ) -> list[np.ndarray]:
     """Returns run and valid times [n], s since 1970, in the order of `dims`."""
     name = next(
-      (t for t in _TIMES if t in dims),
-      next(t for t in _TIMES if t in array.coords),
+      (t for t in TIMES if t in dims),
+      next(t for t in TIMES if t in array.coords),
     )
     end = xarray_times.seconds(
       array[name], self._stored.variables[name], self.path
@@ -243,64 +242,19 @@ class XarrayFile:
       )
     return end - step
 
-  def check_amounts(self, known: set[tuple[Any, ...]]) -> None:
-    """Checks sums and unit of precipitation by a sample of the first days.
+  @property
+  def space(self) -> tuple[Any, ...]:
+    """The dimensions of the places."""
+    dims = self.data[self.lat].dims + self.data[self.lon].dims
+    return tuple(dict.fromkeys(dims))
+
+  def values(self, array: xr.DataArray, name: str, where: str) -> np.ndarray:
+    """Reads an array, as float64.
 
     Args:
-      known: kinds of variables that need no check any more, to which this file
-        is added.
-
-    Raises:
-      ValueError: if amounts start again after other hours than the user says,
-        or are called millimetres and look like metres.
-    """
-    amounts = [
-      r for r in self.records if r.variable == 'tp' and r.where[1] == 'tp'
-    ]
-    if not amounts or 'step' in self.data.coords:
-      return
-    name = amounts[0].where[0]
-    amounts = [r for r in amounts if r.where[0] == name]
-    order = sorted(amounts, key=lambda record: record.end)
-    order = order[: weather_meaning.SAMPLE_HOURS]
-    ends = np.array([record.end for record in order])
-    step = int(np.median(np.diff(ends))) if len(ends) > 1 else 0
-    kind = name, self._unit(name), step
-    if kind in known or step > 6 * windows.HOUR:
-      return
-    sample, subject = self._read_some(order), f'{name} in {self.path}'
-    if not self.declared.precipitation_unit and kind[1] not in _METRES:
-      weather_meaning.check_unit(sample, step, kind[1], subject)
-    if weather_meaning.check_sums(
-      ends, sample, self.declared.reset_hours, subject
-    ):
-      known.add(kind)
-
-  def _read_some(self, records: Sequence[weather_units.Record]) -> np.ndarray:
-    """Returns some cells of fields of one amount, [T, P] mm."""
-    name, role, index = records[0].where
-    dim = next((d for d in _TIMES if d in index), '')
-    space = tuple(
-      dict.fromkeys(self.data[self.lat].dims + self.data[self.lon].dims)
-    )
-    side = weather_meaning.SAMPLE_CELLS ** (1 / max(len(space), 1))
-    thin = {
-      d: slice(None, None, -(-self.data.sizes[d] // int(side))) for d in space
-    }
-    times = {dim: [r.where[2][dim] for r in records]} if dim else {}
-    array = self.data[name].isel({**index, **times, **thin})
-    values = self._values(array.transpose(..., *space), name, self.path)
-    return weather_units.convert(
-      values.reshape(len(records), -1),
-      role,
-      self._unit(name),
-      max(record.end - record.start for record in records),
-      self.path,
-      self.declared,
-    )
-
-  def _values(self, array: xr.DataArray, name: str, where: str) -> np.ndarray:
-    """Reads an array, as float64.
+      array: [...] part of a variable, not yet read.
+      name: name of the variable.
+      where: file and time, for messages.
 
     Raises:
       ValueError: if it cannot be read.
@@ -313,7 +267,8 @@ class XarrayFile:
         'fetch the file again.'
       ) from error
 
-  def _unit(self, name: str) -> str:
+  def unit(self, name: str) -> str:
+    """Returns the unit of a variable, as the file spells it."""
     return str(self.data[name].attrs.get('units', 'none'))
 
   def grid(self, record: weather_units.Record) -> geo.Grid | geo.Points:
@@ -328,15 +283,14 @@ class XarrayFile:
       ValueError: if it cannot be read, or be what it is called.
     """
     name, role, index = record.where
-    space = dict.fromkeys(self.data[self.lat].dims + self.data[self.lon].dims)
-    array = self.data[name].isel(index).transpose(..., *space)
+    array = self.data[name].isel(index).transpose(..., *self.space)
     field = f'{self.path}, {weather_units.iso(record.end)},'
-    values = self._values(array, name, field).ravel()
+    values = self.values(array, name, field).ravel()
     role = 't2m' if role.startswith('t2m') else role
     return weather_units.convert(
       values,
       role,
-      self._unit(name),
+      self.unit(name),
       record.end - record.start,
       field,
       self.declared,
