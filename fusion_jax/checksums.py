@@ -96,9 +96,29 @@ def verify(
   folder = pathlib.Path(folder)
   if not (folder / FILE).exists():
     return False
-  for name, expected in read(folder / FILE).items():
-    if not name.startswith(part):
-      continue
+  digests = read(folder / FILE)
+  compare(
+    folder, {k: v for k, v in digests.items() if k.startswith(part)}, digest_of
+  )
+  return True
+
+
+def compare(
+  folder: pathlib.Path,
+  digests: Mapping[str, str],
+  digest_of: Callable[[pathlib.Path], str] = digest,
+) -> None:
+  """Compares files of a folder with their checksums.
+
+  Args:
+    folder: the folder.
+    digests: {path of a file in it: its digest}.
+    digest_of: function from a file to its digest, which may raise ValueError.
+
+  Raises:
+    ChecksumError: names the first file that is missing or different.
+  """
+  for name, expected in digests.items():
     if not (folder / name).exists():
       raise ChecksumError(f'the file {name} is missing')
     try:
@@ -107,7 +127,6 @@ def verify(
       is_same = False
     if not is_same:
       raise ChecksumError(f'the file {name} is not what was saved')
-  return True
 
 
 def dumps(content: Mapping[str, Any]) -> str:

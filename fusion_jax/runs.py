@@ -7,11 +7,10 @@ The same call goes on where a stopped run was. It ends with report.md and
 metrics.json in the work directory. The command is `fusion-jax train`.
 """
 
+import dataclasses
 import json
-import math
 import os
 import pathlib
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,12 +19,19 @@ import jax
 from absl import logging
 
 from fusion_jax import datasets
-from fusion_jax.assembly import data_folder, upgrade, warm_start
+from fusion_jax.assembly import (
+  data_changes,
+  data_folder,
+  kept_files,
+  upgrade,
+  warm_start,
+)
 from fusion_jax.data import storage
 from fusion_jax.evals import (
   alignment,
   pretraining,
   reconstruction,
+  run_report,
   series_reconstruction,
   supervised,
 )
@@ -42,6 +48,8 @@ from fusion_jax.train import (
   loop,
   mirror,
   optim,
+  processes,
+  recovery,
   retention,
   sharding,
 )
@@ -137,6 +145,18 @@ def _run(
     config.optimizer, config.num_steps, task.tokens_per_step
   )
   keep_for_use(task, config, data_dir, workdir)
+  begun = bool(checkpoint.list_steps(workdir))
+  data_changes.check(data_dir, workdir, begun)
+  if found := _find_report(config, workdir):
+    state, _ = loop.train(
+      task,
+      optimizer,
+      dataclasses.replace(settings, keep=retention.Keep()),
+      workdir=workdir,
+      mesh=mesh,
+    )
+    logging.info('Its report is %s; remove it to evaluate again.', found)
+    return state
   evals = make_evals(
     task,
     config,
@@ -159,9 +179,26 @@ def _run(
   if jax.process_index() == 0:
     write_config(config, workdir)  # A resumed run may have changed it.
   if int(state.step) == config.num_steps:
+    logging.info('Writing the report.')
     with jax.set_mesh(mesh):
       evals.write(state, history, duration_s=time.perf_counter() - start)
+    if jax.process_index() == 0:
+      run_report.seal(workdir, config.num_steps, config.to_json())
   return state
+
+
+def _find_report(config: Config, workdir: pathlib.Path) -> str:
+  """The path of the report of a finished run; '' if there is work left."""
+  steps = checkpoint.list_steps(workdir)
+  if not steps or steps[-1] < config.num_steps:
+    return ''
+  directory = str(workdir / checkpoint.DIRECTORY)
+  if recovery.newest_sound(directory, steps) != config.num_steps:
+    return ''  # Damaged, or of a longer run.
+  path = None
+  if jax.process_index() == 0:
+    path = run_report.find_current(workdir, config.num_steps, config.to_json())
+  return processes.from_first(str(path or ''))
 
 
 def _make_mesh(config: Config) -> jax.sharding.Mesh:
@@ -288,41 +325,19 @@ def keep_for_use(
 
   Raises:
     ValueError: if the run began with data of other statistics: its parameters
-      know other bins and standards.
+      know other bins and standards; or if a kept file is damaged.
   """
   begun = bool(checkpoint.list_steps(workdir))
-  copied = workdir / 'statistics.json'
-  if begun and copied.exists() and not _agree(copied, data_dir / copied.name):
-    raise ValueError(
-      f'The run in {workdir} began with other data than those in {data_dir}: '
-      'their statistics differ. Name the data that it began with, or another '
-      '--workdir.'
-    )
+  if begun:
+    kept_files.check(workdir, data_dir)
   if jax.process_index():
     return
   if not begun or not (workdir / 'config.json').exists():
     write_config(config, workdir)
-  if not begun or not copied.exists():
-    shutil.copyfile(data_dir / copied.name, copied)
   task.keep(workdir)
+  kept_files.keep(workdir, data_dir, anew=not begun)
 
 
 def write_config(config: Config, workdir: pathlib.Path) -> None:
   """Writes `config.json` into the work directory."""
   (workdir / 'config.json').write_text(config.to_json(indent=1) + '\n')
-
-
-def _agree(*paths: pathlib.Path) -> bool:
-  """Whether two files of statistics are equal, up to the last digits."""
-  old, new = (json.loads(path.read_text()) for path in paths)
-  for provenance in ('version', 'command', 'created'):
-    old.pop(provenance, None)
-    new.pop(provenance, None)
-  if jax.tree.structure(old) != jax.tree.structure(new):
-    return False
-  return all(
-    a == b
-    if isinstance(a, str) or isinstance(b, str)
-    else math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-9)
-    for a, b in zip(jax.tree.leaves(old), jax.tree.leaves(new))
-  )

@@ -10,7 +10,9 @@ import jax
 import optax
 
 import fusion_jax
+from fusion_jax import checksums
 from fusion_jax.train import checkpoint, description, sharding
+from fusion_jax.train import checksums as train_checksums
 from fusion_jax.train import state as state_lib
 from fusion_jax.types import Params
 
@@ -38,6 +40,25 @@ def write(
       f'{out} holds checkpoints already; choose another --out, or remove it.'
     )
   out.mkdir(parents=True, exist_ok=True)
+  (out / 'config.json').write_text(json.dumps(config, indent=1) + '\n')
+  # There are no training data: images have TerraMind's own standardisation,
+  # and there is no weather.
+  (out / 'statistics.json').write_text(
+    json.dumps({'images': {}, 'series': {}}) + '\n'
+  )
+  checksums.add(out, ('config.json', 'statistics.json'))
+  _save(out, params, config, source)  # It makes the folder a whole one.
+  written_later = train_checksums.await_last(out / checkpoint.DIRECTORY / '0')
+  checksums.add(out, [str(path.relative_to(out)) for path in written_later])
+
+
+def _save(
+  out: pathlib.Path,
+  params: Params,
+  config: Mapping[str, Any],
+  source: Mapping[str, Any],
+) -> None:
+  """Writes the checkpoint of step 0."""
   mesh = sharding.make_mesh(1, jax.devices()[:1])
   state = jax.device_put(
     state_lib.create(params, {}, optax.identity()), sharding.replicated(mesh)
@@ -58,9 +79,3 @@ def write(
     },
   )
   saver.close()
-  (out / 'config.json').write_text(json.dumps(config, indent=1) + '\n')
-  # There are no training data: images have TerraMind's own standardisation,
-  # and there is no weather.
-  (out / 'statistics.json').write_text(
-    json.dumps({'images': {}, 'series': {}}) + '\n'
-  )

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from absl import logging
 
+from fusion_jax import checksums
 from fusion_jax.assembly import backbone as backbone_assembly
 from fusion_jax.assembly import encoder as encoder_assembly
 from fusion_jax.assembly import upgrade
@@ -57,6 +58,7 @@ def convert(
   if path.suffix == '.json':
     out.mkdir(parents=True, exist_ok=True)
     coordinate_tokenizer.load(path).save(out / backbone_assembly.VOCABULARY)
+    checksums.add(out, [backbone_assembly.VOCABULARY])
     logging.info('The vocabulary of coordinates is in %s.', out)
     return
   origin = files.origin(source, path, revision)

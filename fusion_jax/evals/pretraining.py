@@ -155,13 +155,14 @@ class Pretraining:
         head.name: f'val/loss/{head.name}' for head in self._task.heads
       },
     )
-    last = next(record for record in reversed(history) if 'val/loss' in record)
+    last = next((x for x in reversed(history) if 'val/loss' in x), {})
     rows = [
       (name.removeprefix('val/loss/'), tables.number(value))
       for name, value in last.items()
       if name.startswith('val/loss/')
     ]
-    rows.append(('mean', tables.number(last['val/loss'])))
+    if rows:
+      rows.append(('mean', tables.number(last['val/loss'])))
     rows += [
       (f'mean, of {part}', tables.number(last[f'val/{part}/loss']))
       for part in self._config.data.parts

@@ -6,16 +6,20 @@ metrics.json and a folder of pictures; each adds its own sections to these.
 
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from absl import logging
 
+import fusion_jax
+from fusion_jax import checksums
 from fusion_jax.evals import plots, report
 from fusion_jax.train import state as state_lib
 from fusion_jax.train import task as task_lib
 
 PICTURES = 'pictures'  # Folder of a run.
 TRAINING_LOSS = 'train/loss'
+_REPORT, _SEAL = 'report.md', 'report.json'
 
 
 def last_numbers(
@@ -131,3 +135,56 @@ def write(
     simulated=simulated,
   )
   logging.info('The report is %s.', path)
+
+
+def seal(workdir: pathlib.Path, step: int, config: str) -> None:
+  """Notes that the results of a run are whole, with their checksums.
+
+  Args:
+    workdir: folder of the run.
+    step: number of its steps.
+    config: its configuration, as JSON.
+  """
+  names = [
+    _REPORT,
+    'metrics.json',
+    *(f'{PICTURES}/{x.name}' for x in workdir.glob(f'{PICTURES}/*')),
+  ]
+  content = _identity(step, config) | {
+    'files': {x: checksums.digest(workdir / x) for x in sorted(names)}
+  }
+  aside = workdir / f'{_SEAL}.tmp'
+  aside.write_text(checksums.dumps(content))
+  aside.replace(workdir / _SEAL)
+
+
+def find_current(
+  workdir: pathlib.Path, step: int, config: str
+) -> pathlib.Path | None:
+  """Finds the report of a finished run, unless it has to be written.
+
+  Args:
+    workdir: folder of the run.
+    step: number of its steps.
+    config: its configuration, as JSON.
+
+  Returns:
+    Path of the report; None if there is none, a part of it is missing or
+    damaged, or it is of another step, configuration or version.
+  """
+  try:
+    sealed, _ = checksums.loads((workdir / _SEAL).read_bytes(), _SEAL)
+    files = sealed.pop('files', {})
+    checksums.compare(workdir, files)
+  except (FileNotFoundError, checksums.ChecksumError):
+    return None
+  is_current = files and sealed == _identity(step, config)
+  return workdir / _REPORT if is_current else None
+
+
+def _identity(step: int, config: str) -> dict[str, Any]:
+  return {
+    'step': step,
+    'config': checksums.digest_bytes(config.encode()),
+    'version': fusion_jax.__version__,
+  }

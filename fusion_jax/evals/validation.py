@@ -63,10 +63,10 @@ class Validation:
       step: number of steps done; not used.
 
     Returns:
-      {path: mean} of every metric, and the mean of all modalities' losses, as
-      'val/...' over all parts and, if there are several, as 'val/<part>/...'.
-      Over all parts every target counts the same, whatever their weights in
-      training.
+      {path: mean} of every metric, and the mean of the losses of the modalities
+      that have targets, as 'val/...' over all parts and, if there are several,
+      as 'val/<part>/...'. Over all parts every target counts the same,
+      whatever their weights in training.
     """
     del step
     totals: dict[str, Any] = {}
@@ -98,10 +98,8 @@ def _means(totals: Mapping[str, Any], prefix: str) -> dict[str, float]:
   means = {
     name: total / count for name, (total, count) in totals.items() if count > 0
   }
-  # As in training: over all modalities, also those without a target.
-  losses = [name for name in totals if name.startswith('loss/')]
-  mean = sum(means.get(name, 0) for name in losses) / max(1, len(losses))
-  return {
-    f'{prefix}/{name}': value
-    for name, value in (means | {'loss': mean}).items()
-  }
+  # A modality without a target in the split has no loss; 0 would praise it.
+  losses = [value for name, value in means.items() if name.startswith('loss/')]
+  if losses:
+    means['loss'] = sum(losses) / len(losses)
+  return {f'{prefix}/{name}': value for name, value in means.items()}

@@ -1,17 +1,24 @@
 """Splits a scene into blocks, and keeps the results of finished blocks."""
 
 import dataclasses
+import hashlib
+import io
 import json
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
+from absl import logging
+
+from fusion_jax import checksums
 
 _PIXELS = 256 * 256  # Approximate size of a block.
-_SETTINGS = 'settings.json'
+_SETTINGS, _TARGETS = 'settings.json', 'targets'
+_MAGIC, _DIGEST_SIZE = b'fusion_jax block\n', 32  # Bytes before the archive.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,74 +81,146 @@ def split(shape: tuple[int, int], size: tuple[int, int]) -> list[Block]:
 class Finished:
   """The finished blocks of a map, each in a file of its own.
 
-  A file gets its name only when it is complete, so every file that exists can
-  be used, however the work was stopped.
+  A file gets its name only when it is complete, and starts with a checksum of
+  its content and of the settings; so every block can be used, or is made
+  again, however the work was stopped and whatever the disk did since.
   """
 
   def __init__(
     self,
     folder: str | os.PathLike[str],
     settings: Mapping[str, Any],
+    targets: Sequence[str] = (),
     anew: bool = False,
   ):
-    """Makes the folder, or continues with the blocks in it.
+    """Reads what the folder has; writes nothing before `start`.
 
     Args:
       folder: folder of the files.
       settings: all settings that the content of a block depends on.
+      targets: names of the files that the blocks are for.
       anew: whether to drop finished blocks and start again.
 
     Raises:
       ValueError: if the folder was begun with other settings.
     """
     self.folder = pathlib.Path(folder)
-    settings = json.loads(json.dumps(settings))
+    self._settings = json.loads(json.dumps(settings))
+    self._targets = list(targets)
+    self._salt = json.dumps(self._settings, sort_keys=True).encode()
     if anew:
       shutil.rmtree(self.folder, ignore_errors=True)
+    self.is_begun = self._check_settings()
+
+  def _check_settings(self) -> bool:
+    """Whether the folder was begun with these settings."""
     path = self.folder / _SETTINGS
-    if path.exists():
-      before = json.loads(path.read_text())
-      if other := sorted(
-        key
-        for key in {**before, **settings}
-        if before.get(key) != settings.get(key)
-      ):
-        raise ValueError(
-          f'{self.folder} was begun with another {", ".join(other)}; '
-          'finish it as it was begun, or start anew with --overwrite.'
-        )
-    else:
+    if not path.exists():
+      return False
+    try:
+      before, has_digest = checksums.loads(path.read_bytes(), _SETTINGS)
+      if not has_digest and _TARGETS in before:
+        raise checksums.ChecksumError('its checksum is damaged')
+    except checksums.ChecksumError:
+      logging.warning('%s is damaged; it is written again.', path)
+      return False
+    now = self._settings
+    if _TARGETS in before:  # Not in folders of earlier versions.
+      now = {**now, _TARGETS: self._targets}
+    if other := sorted(
+      key for key in {**before, **now} if before.get(key) != now.get(key)
+    ):
+      raise ValueError(
+        f'{self.folder} was begun with another {", ".join(other)}; '
+        'finish it as it was begun, or start anew with --overwrite.'
+      )
+    return True
+
+  def start(self) -> None:
+    """Makes the folder, unless it was begun."""
+    if not self.is_begun:
       self.folder.mkdir(parents=True, exist_ok=True)
-      _write(path, lambda file: file.write(json.dumps(settings).encode()))
+      content = {**self._settings, _TARGETS: self._targets}
+      _write(self.folder / _SETTINGS, checksums.dumps(content).encode())
 
   def __contains__(self, block: Block) -> bool:
-    return self._path(block).exists()
+    """Whether a block is finished; a damaged file is removed."""
+    path = self._path(block)
+    try:
+      return bool(self._content(block))
+    except FileNotFoundError:
+      return False
+    except checksums.ChecksumError:
+      logging.warning('%s is damaged; the block is made again.', path)
+      path.unlink()
+      return False
 
   def write(self, block: Block, arrays: Mapping[str, np.ndarray]) -> None:
     """Stores the arrays of a block, {name: [Y, X, ...]}."""
-    named_arrays = cast(
-      Any, arrays
-    )  # NumPy's types take any name for an option.
-    _write(self._path(block), lambda file: np.savez(file, **named_arrays))
+    buffer = io.BytesIO()
+    # NumPy's types take any name for an option.
+    np.savez(buffer, **cast(Any, arrays))
+    content = buffer.getvalue()
+    _write(self._path(block), _MAGIC + self._digest(content) + content)
 
   def read(self, block: Block) -> dict[str, np.ndarray]:
-    """Returns the arrays of a block, {name: [Y, X, ...]}."""
-    with np.load(self._path(block)) as file:
+    """Returns the arrays of a block, {name: [Y, X, ...]}.
+
+    Raises:
+      FileNotFoundError: if it is not finished.
+      ChecksumError: if its file is not what was written.
+    """
+    with np.load(io.BytesIO(self._content(block))) as file:
       return dict(file)
 
+  def _content(self, block: Block) -> bytes:
+    """Returns the archive of a block; raises as `read` does."""
+    content = self._path(block).read_bytes()
+    if content.startswith(_MAGIC):
+      start = len(_MAGIC) + _DIGEST_SIZE
+      digest, content = content[len(_MAGIC) : start], content[start:]
+      is_whole = digest == self._digest(content)
+    else:  # A file of an earlier version has the checksums of its archive.
+      is_whole = self.is_begun and _is_sound_archive(content)
+    if not is_whole:
+      raise checksums.ChecksumError(
+        f'{self._path(block)} is not what was written; run the same command '
+        'again, which makes the block again.'
+      )
+    return content
+
   def remove(self) -> None:
-    """Removes the folder."""
+    """Removes the folder, last what says that it was begun."""
+    for path in self.folder.iterdir():
+      if path.name != _SETTINGS:
+        path.unlink()
     shutil.rmtree(self.folder)
+
+  def _digest(self, content: bytes) -> bytes:
+    return hashlib.blake2b(
+      self._salt + content, digest_size=_DIGEST_SIZE
+    ).digest()
 
   def _path(self, block: Block) -> pathlib.Path:
     return self.folder / 'block-{:05d}-{:05d}.npz'.format(*block.index)
 
 
-def _write(path: pathlib.Path, write: Callable[[Any], Any]) -> None:
+def _is_sound_archive(content: bytes) -> bool:
+  """Whether the members of an archive of NumPy have their checksums."""
+  if not content.startswith(b'PK'):  # zipfile passes over other bytes.
+    return False
+  try:
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+      return bool(file.namelist()) and file.testzip() is None
+  except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
+    return False
+
+
+def _write(path: pathlib.Path, content: bytes) -> None:
   """Writes a file under a temporary name, then renames it."""
   temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
   with open(temporary, 'wb') as file:
-    write(file)
+    file.write(content)
     file.flush()
     os.fsync(file.fileno())
   temporary.replace(path)

@@ -8,12 +8,16 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from scipy import optimize, special
 
+from fusion_jax import checksums
+
 FILE = 'calibration.json'
+_DIGEST = 'digest'
 _BINS = 15  # Of the calibration error, as in the source.
 _RANGE = np.log(1e-2), np.log(1e2)  # Range of the logarithm of temperatures.
 
@@ -110,11 +114,12 @@ def write(
   """
   others = [x for x in _read_all(workdir) if x.classes != calibration.classes]
   path = pathlib.Path(workdir) / FILE
-  path.write_text(
-    json.dumps(
-      [dataclasses.asdict(x) for x in (*others, calibration)], indent=1
-    )
+  rows = [dataclasses.asdict(x) for x in (*others, calibration)]
+  aside = path.with_name(f'{FILE}.{os.getpid()}.tmp')
+  aside.write_text(
+    json.dumps([{**row, _DIGEST: _digest(row)} for row in rows], indent=1)
   )
+  aside.replace(path)
   return path
 
 
@@ -132,12 +137,19 @@ def _read_all(workdir: str | os.PathLike[str]) -> list[Calibration]:
   if not path.exists():
     return []
   try:
+    rows = json.loads(path.read_text())
+    for row in rows:  # Those of earlier versions have no digest.
+      if row.pop(_DIGEST, _digest(row)) != _digest(row):
+        raise ValueError('its content is not what was saved')
     return [
-      Calibration(**{**row, 'classes': tuple(row['classes'])})
-      for row in json.loads(path.read_text())
+      Calibration(**{**row, 'classes': tuple(row['classes'])}) for row in rows
     ]
-  except (ValueError, TypeError, KeyError) as error:
+  except (ValueError, TypeError, KeyError, AttributeError) as error:
     raise ValueError(
-      f'{path} is no file of calibrations ({error}); fit them '
+      f'{path} is no file of calibrations ({error}); remove it, and fit them '
       'again (python -m fusion_jax.calibrate).'
     ) from error
+
+
+def _digest(row: Mapping[str, Any]) -> str:
+  return checksums.digest_bytes(json.dumps(row).encode())

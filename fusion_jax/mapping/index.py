@@ -2,22 +2,27 @@
 
 Small indices are searched exactly, large ones by faiss's inverted lists with 8
 bits per value.
+
+`index.json` names the files of an index with their checksums, and replaces the
+one before in one go when they are whole: a build that is killed leaves the old
+index.
 """
 
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import faiss
 import numpy as np
 from absl import logging
 
-from fusion_jax import geo
+from fusion_jax import checksums, geo, locks
 
-_INDEX, _PLACES, _ABOUT = 'index.faiss', 'places.npz', 'index.json'
+_ABOUT, _FILES = 'index.json', 'files'
+_INDEX, _PLACES = 'index.faiss', 'places.npz'  # Of earlier versions.
+_PATTERNS = ('index*.faiss', 'places*.npz')
 _EXACT = 200_000  # Up to this number of vectors, all are compared.
 _TRAINED_ON = 100_000  # Number of vectors that the lists are trained on.
 _PROBED = 32  # Number of lists that are searched.
@@ -57,6 +62,7 @@ class Index:
 
     Raises:
       FileNotFoundError: if there is no index.
+      ChecksumError: if a file is not what was written.
     """
     folder = pathlib.Path(folder)
     if not (folder / _ABOUT).exists():
@@ -64,11 +70,17 @@ class Index:
         f'{folder} holds no index; make one: python -m fusion_jax.search '
         f'--build EMBEDDINGS --index {folder}'
       )
-    self.about = json.loads((folder / _ABOUT).read_text())
-    self._faiss = faiss.read_index(str(folder / _INDEX))
-    with np.load(folder / _PLACES) as places:
+    try:
+      self.about, (index, places) = _read_about(folder)
+    except checksums.ChecksumError as error:
+      raise checksums.ChecksumError(
+        f'The index in {folder} is damaged: {error}. Build it again, or copy '
+        'it again.'
+      ) from error
+    self._faiss = faiss.read_index(str(folder / index))
+    with np.load(folder / places) as stored:
       self.lon, self.lat, self.keys = (
-        places[name] for name in ('lon', 'lat', 'keys')
+        stored[name] for name in ('lon', 'lat', 'keys')
       )
     self.width = self._faiss.d
 
@@ -151,12 +163,30 @@ def build(
     `Index`.
 
   Raises:
-    ValueError: if there is no vector, or one is not finite.
+    ValueError: if there is no vector, one is not finite, or another process
+      writes the index.
   """
   if not count:
     raise ValueError(f'{about.get("source")} has no embedding.')
   folder = pathlib.Path(folder)
-  folder.mkdir(parents=True, exist_ok=True)
+  with locks.hold(folder / '.lock', folder, 'Choose another folder.'):
+    index, places = _fill(parts, count, about)
+    _write(folder, index, places, about)
+  logging.info(
+    '%d vectors of %d places are in %s.',
+    index.ntotal,
+    len(places['lon']),
+    folder,
+  )
+  return Index(folder)
+
+
+def _fill(
+  parts: Callable[[], Iterable[tuple[Any, ...]]],
+  count: int,
+  about: Mapping[str, Any],
+) -> tuple[Any, dict[str, np.ndarray]]:
+  """Returns an index of faiss, and {'lon' [N], 'lat' [N], 'keys' [N]}."""
   index, places, start = None, [], 0
   for lon, lat, vectors, keys in parts():
     vectors = np.ascontiguousarray(vectors, np.float32)
@@ -173,15 +203,57 @@ def build(
   if index is None:
     raise ValueError(f'{about.get("source")} has no embedding.')
   lon, lat, keys = (np.concatenate(x) for x in zip(*places))
-  faiss.write_index(index, str(folder / _INDEX))
-  np.savez(folder / _PLACES, lon=lon, lat=lat, keys=keys)
-  (folder / _ABOUT).write_text(
-    json.dumps({**about, 'count': len(lon), 'width': index.d}, indent=1)
-  )
-  logging.info(
-    '%d vectors of %d places are in %s.', index.ntotal, len(lon), folder
-  )
-  return Index(folder)
+  return index, {'lon': lon, 'lat': lat, 'keys': keys}
+
+
+def _write(
+  folder: pathlib.Path,
+  index: Any,
+  places: Mapping[str, np.ndarray],
+  about: Mapping[str, Any],
+) -> None:
+  """Replaces the index of a folder by another one."""
+  writers: dict[str, Callable[[pathlib.Path], Any]] = {
+    'index-{}.faiss': lambda path: faiss.write_index(index, str(path)),
+    'places-{}.npz': lambda path: np.savez(path, **cast(Any, places)),
+  }
+  digests = {}
+  for name, write in writers.items():
+    aside = folder / name.format('new')
+    write(aside)
+    digest = checksums.digest(aside)
+    digests[name.format(digest[:8])] = digest
+    aside.replace(folder / name.format(digest[:8]))
+  content = {**about, 'count': len(places['lon']), 'width': index.d}
+  aside = folder / f'{_ABOUT}.new'
+  aside.write_text(checksums.dumps({**content, _FILES: digests}))
+  aside.replace(folder / _ABOUT)
+  for path in (x for pattern in _PATTERNS for x in folder.glob(pattern)):
+    if path.name not in digests:  # Of the index before, or of a killed build.
+      path.unlink()
+
+
+def _read_about(
+  folder: pathlib.Path,
+) -> tuple[dict[str, Any], tuple[str, str]]:
+  """Reads what an index is, and checks its files.
+
+  Returns:
+    Facts about the index, and the names of its two files.
+
+  Raises:
+    ChecksumError: names the file that is not what was written.
+  """
+  about, has_digest = checksums.loads((folder / _ABOUT).read_bytes(), _ABOUT)
+  if not has_digest and _FILES not in about:
+    logging.info('%s is of an earlier version: it has no checksums.', folder)
+    return about, (_INDEX, _PLACES)
+  if not has_digest:
+    raise checksums.ChecksumError(f'the file {_ABOUT} is not what was saved')
+  files = about.pop(_FILES)
+  checksums.compare(folder, files)
+  index, places = files
+  return about, (index, places)
 
 
 def _empty(width, count, parts):

@@ -62,7 +62,7 @@ def map_scene(
     len(classifier.classes.names),
     scene.describe(classifier.calibration),
   )
-  written = scene.write_map(
+  return scene.write_map(
     cube,
     classifier,
     out,
@@ -70,9 +70,8 @@ def map_scene(
     block=block,
     calibration=classifier.calibration,
     overwrite=overwrite,
+    finish=lambda path: pictures.draw_map(path, path.with_suffix('.png')),
   )
-  pictures.draw_map(written, written.with_suffix('.png'))
-  return written
 
 
 def _check_name(out: pathlib.Path) -> None:

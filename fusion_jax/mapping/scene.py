@@ -7,6 +7,7 @@ import os
 import pathlib
 import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
 import tqdm
@@ -37,6 +38,7 @@ def write_map(
   block: int = 0,
   calibration: calibration_lib.Calibration | None = None,
   overwrite: bool = False,
+  finish: Callable[[pathlib.Path], object] | None = None,
 ) -> pathlib.Path:
   """Writes the map of a cube, and its embeddings on request.
 
@@ -52,6 +54,8 @@ def write_map(
     block: pixels per side of a block; 0 takes what suits the cube.
     calibration: `calibration.Calibration` behind the temperature, or None.
     overwrite: whether to replace an existing map and unfinished blocks.
+    finish: function of the path of the map, called before the blocks go, so
+      that what it does is done again after an interruption.
 
   Returns:
     The path of the map.
@@ -66,7 +70,7 @@ def write_map(
     for path in targets:
       lock = path.with_name(f'{path.name}.lock')
       stack.enter_context(locks.hold(lock, path, 'Choose another name.'))
-    _write(cube, classifier, targets, block, calibration, overwrite)
+    _write(cube, classifier, targets, block, calibration, overwrite, finish)
   return targets[0]
 
 
@@ -77,17 +81,22 @@ def _write(
   block: int,
   calibration: calibration_lib.Calibration | None,
   overwrite: bool,
+  finish: Callable[[pathlib.Path], object] | None,
 ) -> None:
   """Writes a map that no other process writes; see `write_map`."""
   with_vectors = len(targets) > 1
-  _check(targets, overwrite)
+  _check_ending(targets)
   size = blocks_lib.block_shape(cube.shape, cube.source.chunk, block)
   parts = blocks_lib.split(cube.shape, size)
   finished = blocks_lib.Finished(
     targets[0].with_name(f'{targets[0].name}.blocks'),
     _settings(cube, classifier, size, with_vectors),
+    [os.path.relpath(path, targets[0].parent) for path in targets[1:]],
     anew=overwrite,
   )
+  if not finished.is_begun:  # Else what exists was written by it.
+    _check(targets, overwrite)
+  finished.start()
   todo = [part for part in parts if part not in finished]
   if len(todo) < len(parts):
     logging.info(
@@ -102,6 +111,8 @@ def _write(
       )
       progress.done(part)
   _assemble(cube, classifier, finished, parts, size, targets, calibration)
+  if finish is not None:
+    finish(targets[0])
   finished.remove()
 
 
@@ -280,12 +291,16 @@ def _assemble(cube, classifier, finished, parts, size, targets, calibration):
 
 
 def _check(targets, overwrite):
-  """Raises an error if a file exists, or embeddings have an unknown ending."""
+  """Raises an error if a file exists."""
   for path in targets:
     if path.exists() and not overwrite:
       raise FileExistsError(
         f'{path} exists; pass --overwrite to replace it, or another name.'
       )
+
+
+def _check_ending(targets):
+  """Raises an error if embeddings have an unknown ending."""
   if len(targets) > 1:
     with extras.needed('map', 'Writing embeddings'):
       from fusion_jax.mapping import embeddings

@@ -277,9 +277,11 @@ def restore_params(
     and the dict of `read_metadata`.
 
   Raises:
-    CheckpointError: if there is no such checkpoint, or if it is damaged.
+    CheckpointError: if there is no such checkpoint, or if it or a file beside
+      it is damaged.
   """
   step = find_step(workdir, which)
+  recovery.check_beside(workdir)
   path = os.path.join(os.path.abspath(workdir), DIRECTORY, str(step))
   context = _context()
   context.pytree.loading.partial_load = True

@@ -29,7 +29,7 @@ def write(folder: pathlib.Path, timeout_s: float = 60.0) -> None:
   Raises:
     TimeoutError: if that file is still not whole.
   """
-  _await_step_metadata(folder / _STEP_METADATA, timeout_s)
+  _await_field(folder / _STEP_METADATA, 'item_handlers', timeout_s)
   digests = {
     str(path.relative_to(folder)): _digest(path)
     for path in sorted(folder.rglob('*'))
@@ -38,12 +38,33 @@ def write(folder: pathlib.Path, timeout_s: float = 60.0) -> None:
   checksums.write(folder / FILE, digests)
 
 
-def _await_step_metadata(path: pathlib.Path, timeout_s: float) -> None:
-  """Waits until Orbax has written which parts the checkpoint has."""
+def await_last(
+  folder: pathlib.Path, timeout_s: float = 60.0
+) -> list[pathlib.Path]:
+  """Waits for what Orbax writes into a folder that has its final name.
+
+  Args:
+    folder: folder of a checkpoint.
+    timeout_s: longest wait in seconds.
+
+  Returns:
+    Paths of the files that are not whole before.
+
+  Raises:
+    TimeoutError: if it is still not whole.
+  """
+  _await_field(folder / _STEP_METADATA, _WRITTEN_LAST, timeout_s)
+  return [
+    path for path in folder.iterdir() if path.is_file() and path.name != FILE
+  ]
+
+
+def _await_field(path: pathlib.Path, field: str, timeout_s: float) -> None:
+  """Waits until a field of the file that Orbax writes in a thread is set."""
   end = time.monotonic() + timeout_s
   while True:
     try:
-      if json.loads(path.read_text())['item_handlers']:
+      if json.loads(path.read_text())[field]:
         return
     except (FileNotFoundError, ValueError):  # It is still to be written.
       pass

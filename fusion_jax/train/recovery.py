@@ -10,6 +10,7 @@ from typing import Any
 import jax
 from absl import logging
 
+from fusion_jax import checksums as plain_checksums
 from fusion_jax.train import checksums, data_position, processes
 
 DIRECTORY = 'damaged_checkpoints'  # In the work directory.
@@ -17,6 +18,8 @@ _MOVE = (
   'move this folder elsewhere; the run then resumes from the checkpoint before '
   'it, or from the start.'
 )
+
+_unchecked: set[pathlib.Path] = set()  # Folders that this was said of.
 
 
 class CheckpointError(ValueError):
@@ -57,6 +60,35 @@ def newest_sound(directory: str, steps: Sequence[int]) -> int | None:
   if 'error' in outcome:
     raise CheckpointError(outcome['error'])
   return outcome['step']
+
+
+def check_beside(workdir: str | os.PathLike[str]) -> None:
+  """Compares the files beside the checkpoints with their checksums.
+
+  These are what a model is used with, such as `statistics.json`. That a folder
+  of an earlier version has no checksums is logged once.
+
+  Args:
+    workdir: folder of a run or of converted weights.
+
+  Raises:
+    CheckpointError: if a file is not what was saved.
+  """
+  folder = pathlib.Path(workdir)
+  try:
+    has_checksums = plain_checksums.verify(folder)
+  except checksums.ChecksumError as error:
+    raise CheckpointError(
+      f'{folder} is damaged: {error}. Copy or convert it again; if you changed '
+      f'it on purpose, remove {folder / checksums.FILE}.'
+    ) from error
+  if not has_checksums and folder.absolute() not in _unchecked:
+    _unchecked.add(folder.absolute())
+    logging.info(
+      '%s is of an earlier version: the files beside its checkpoints have no '
+      'checksums.',
+      folder,
+    )
 
 
 @contextlib.contextmanager

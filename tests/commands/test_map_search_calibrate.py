@@ -44,7 +44,6 @@ def _folder(tmp_path_factory):
       model.config.to_dict(),
       {},
     )
-    (folder / name / 'statistics.json').write_text('{}')
   made = prompts.from_classes(['Water', 'Woodland', 'Cropland'])
   prompt_files.write(
     folder / 'prompts.npz',

@@ -170,6 +170,9 @@ def test_a_run_ends_with_a_report_and_goes_on_when_called_again(tmp_path):
       assert f'eval/t2m_hourly/{name}r2_lead_{lead}' in numbers
   again = run_command(*arguments)
   assert not again.returncode, again.stderr[-3000:]
+  assert 'The run is complete: 2 steps.' in again.stderr
+  assert f'Its report is {tmp_path}/report.md' in again.stderr
+  assert 'Evaluation' not in again.stderr
   assert json.loads((tmp_path / 'metrics.json').read_text()) == numbers
 
 

@@ -37,3 +37,25 @@ def test_the_learning_curve_is_drawn_in_the_pictures_folder(tmp_path):
   )
   assert path == tmp_path / 'pictures' / 'learning_curve.png'
   assert path.stat().st_size > 5_000 and caption == 'Losses'
+
+
+def test_a_report_is_current_for_its_step_and_configuration(tmp_path):
+  def find(step=2, config='{}'):
+    return run_report.find_current(tmp_path, step, config)
+
+  assert find() is None
+  folder = run_report.make_pictures_folder(tmp_path)
+  (folder / 'a.png').write_text('picture')
+  (tmp_path / 'report.md').write_text('report')
+  (tmp_path / 'metrics.json').write_text('{}')
+  run_report.seal(tmp_path, 2, '{}')
+  assert find() == tmp_path / 'report.md'
+  assert find(step=3) is None and find(config='{"a": 1}') is None
+  for path in (folder / 'a.png', tmp_path / 'report.md'):
+    content = path.read_text()
+    path.write_text(f'{content} ')
+    assert find() is None
+    path.write_text(content)
+    assert find() is not None
+  (tmp_path / 'metrics.json').unlink()
+  assert find() is None

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import fusion_jax
 from fusion_jax import datasets, runs
 from fusion_jax.configs import worldcereal
+from fusion_jax.evals import supervised
 from fusion_jax.tasks import classify_pixels
 from tests import pixel_data
 from tests.tasks import pixels_runner
@@ -100,6 +102,36 @@ def test_report_has_the_accuracy_of_the_judged_split(data, tmp_path):
   )
   report = (tmp_path / 'report.md').read_text()
   assert 'The paper, on Sen4Map: 0.646' in report
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_not_evaluated_again(
+  data, tmp_path, monkeypatch, caplog
+):
+  data = shutil.copytree(data, tmp_path / 'data')
+  config = pixels_runner.config(data, 'supervised=crops', num_steps=2)
+  workdir, calls = tmp_path / 'run', []
+  caplog.set_level('INFO')
+  evaluate = supervised.Supervised.write
+
+  def count(self, *args, **kwargs):
+    calls.append(args)
+    evaluate(self, *args, **kwargs)
+
+  monkeypatch.setattr(supervised.Supervised, 'write', count)
+  state = runs.run(config, workdir)
+  again = runs.run(config, workdir)
+  assert len(calls) == 1
+  jax.tree.map(np.testing.assert_array_equal, state.params, again.params)
+  assert 'The run is complete: 2 steps.' in caplog.text
+  assert f'Its report is {workdir}/report.md' in caplog.text
+  (workdir / 'metrics.json').write_text('{}')  # Not what was written.
+  runs.run(config, workdir)
+  assert len(calls) == 2
+  first, second = (next(data.glob(f'{x}*_record')) for x in ('train', 'val'))
+  shutil.copyfile(second, first)
+  with pytest.raises(ValueError, match=f'have changed .*{first.name}'):
+    runs.run(config, workdir)
 
 
 @pytest.mark.slow
