@@ -139,6 +139,51 @@ def no_names(texts: Sequence[str | None]) -> bool:
   )
 
 
+def order(
+  names: Sequence[str],
+  expected: Sequence[str],
+  title: str,
+  sensor: str = SENTINEL,
+) -> list[int]:
+  """Returns the index of every expected band among named ones.
+
+  Args:
+    names: names of the bands of a file or array, as it spells them.
+    expected: names of the bands to find, such as 'B02' or 'vv'.
+    title: name of the file or array, for messages.
+    sensor: sensor whose bands these are, as the function `sensor` names it.
+
+  Raises:
+    ValueError: if a band is missing, or two have its name; shows all names.
+  """
+  chosen, missing = [], []
+  for band in expected:
+    found = [i for i, text in enumerate(names) if _is_of(text, band, sensor)]
+    found = [i for i in found if is_exact(names[i])] or found
+    if len(found) > 1:
+      raise ValueError(
+        f'{title} has several bands of the names {[band]}: '
+        f'{[names[i] for i in found]}; keep one of each.'
+      )
+    chosen += found
+    missing += [] if found else [band]
+  if missing:
+    raise ValueError(
+      f'{title} lacks the bands {", ".join(missing)}; it has '
+      f'{", ".join(names)}{f" of {sensor}" if sensor else ""}. Expected are '
+      f'{", ".join(expected)}, in any order and spelling.'
+    )
+  return chosen
+
+
+def _is_of(text: str, band: str, sensor: str) -> bool:
+  """Returns whether a text names a band, such as 'B4', 'VV' or 'Gamma0_VV'."""
+  if known(short(band)):
+    return find(text, sensor) == short(band)
+  pattern = rf'(?<![a-z0-9]){re.escape(band)}(?![a-z0-9])'
+  return bool(re.search(pattern, text, re.IGNORECASE))
+
+
 def short(name: str) -> str:
   """Returns 'B2' for 'B02', the name of a band in `modalities`."""
   return name.replace('B0', 'B')

@@ -44,7 +44,7 @@ class BackboneModel:
     series ('t2m_hourly', ...): [B, T] in K or mm, NaN where one is missing.
 
   xarray objects give xarray objects; the axes of their images are called 'y',
-  'x' and 'band', in any order.
+  'x' and 'band', in any order, and bands with names are taken by them.
 
   Attributes:
     config: configuration of the run.
@@ -330,12 +330,10 @@ def _apply(steps: Sequence[grain.transforms.Map], example: Example) -> Batch:
 
 def _plain(modality: modality_table.Modality, values: Any) -> np.ndarray:
   """Returns one input as a checked array, its axes in our order."""
-  if xarray_inputs.is_xarray(values) and modality.kind == 'image':
-    values = xarray_inputs.ordered(
-      values, xarray_inputs.IMAGE_AXES, modality.name
-    )
   if modality.kind == 'series':
     return series_inputs.read(values, modality.name)
+  if modality.kind == 'image':
+    values = xarray_inputs.image(values, modality)
   values = np.asarray(values)
   if modality.kind == 'tokens':
     encoder_model.check_codes(modality, values)

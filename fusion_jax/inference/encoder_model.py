@@ -8,7 +8,7 @@ import numpy as np
 
 from fusion_jax import modalities as modality_table
 from fusion_jax.assembly import encoder as encoder_assembly
-from fusion_jax.inference import batches
+from fusion_jax.inference import batches, xarray_inputs
 from fusion_jax.models import coordinate_tokenizer
 from fusion_jax.models.encoder import Encoder
 from fusion_jax.types import Array, Config, Params
@@ -77,7 +77,8 @@ class EncoderModel:
     Args:
       inputs: arrays by name: raw images ('S2L2A', ...) [B, Y, X, C] in the
         sensor's unit, of any size that 16 divides, NaN where a value is
-        missing; codes ('LULC', 'NDVI', 'tok_...') int [B, Y / 16, X / 16];
+        missing, or xarray objects, whose bands are taken by name; codes
+        ('LULC', 'NDVI', 'tok_...') int [B, Y / 16, X / 16];
         'lat' and 'lon' [B] in degrees.
       every_layer: whether to return the output of every layer.
       batch_size: number of places at a time.
@@ -196,6 +197,8 @@ class EncoderModel:
     Images are standardised, and 0 where a value is missing.
     """
     modality = self._find(name)
+    if modality.kind == 'image':
+      values = xarray_inputs.image(values, modality)
     values = np.asarray(values)
     if modality.kind == 'tokens':
       check_codes(modality, values)

@@ -6,13 +6,14 @@ cannot differ from what it was trained on.
 
 import hashlib
 import json
+from typing import Any
 
 import jax
 import numpy as np
 
 from fusion_jax import modalities
 from fusion_jax.assembly import image_tokenizer as image_assembly
-from fusion_jax.inference import batches
+from fusion_jax.inference import batches, xarray_inputs
 from fusion_jax.ops import noise
 from fusion_jax.train import sharding
 from fusion_jax.types import Array, Config, Params
@@ -53,13 +54,13 @@ class ImageCodec:
     self._encode = jax.jit(self._assembly.encode)
     self._decode = jax.jit(self._assembly.decode, static_argnums=3)
 
-  def encode(self, images: np.ndarray) -> np.ndarray:
+  def encode(self, images: Any) -> np.ndarray:
     """Encodes images.
 
     Args:
-      images: [B, Y, X, C] in the sensor's unit, as `prepare` stores them. Their
-        sides are multiples of 16. A pixel without a value (NaN) counts as the
-        mean.
+      images: [B, Y, X, C] in the sensor's unit, as `prepare` stores them, or an
+        `xarray.DataArray`, whose bands are taken by name. Their sides are
+        multiples of 16. A pixel without a value (NaN) counts as the mean.
 
     Returns:
       Codes, [B, Y / 16, X / 16] uint16, or int32 if the codebook is larger.
@@ -68,7 +69,7 @@ class ImageCodec:
       ValueError: if the images have other bands, or sides that 16 does not
         divide.
     """
-    images = np.asarray(images)
+    images = xarray_inputs.image(images, self.modality)
     if images.ndim != 4 or not images.size:
       raise ValueError(
         f'{self.modality.field} is {images.shape}; expected '

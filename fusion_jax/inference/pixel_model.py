@@ -8,6 +8,8 @@ import numpy as np
 
 from fusion_jax.assembly import pixel_encoder as pixel_assembly
 from fusion_jax.assembly import pixel_layout
+from fusion_jax.data import bands as bands_lib
+from fusion_jax.data import reflectance
 from fusion_jax.inference import batches, xarray_inputs
 from fusion_jax.models import pixel_encoder
 from fusion_jax.nn import post_norm
@@ -209,10 +211,21 @@ class PixelModel:
       valid = np.ones(shape[:2], bool)
     else:
       valid = np.broadcast_to(np.asarray(valid, bool), shape[:2])[:, order]
+    self._check(pixels.reshape(shape), valid)
     if days is None:
       return pixels, valid, None
     months = np.broadcast_to(calendar.months_of_days(days), shape[:2])
     return pixels, valid, months
+
+  def _check(self, pixels: np.ndarray, valid: np.ndarray) -> None:
+    """Checks that pixels [P, T, C, k, k] can be reflectance x 10,000."""
+    if pixels.shape[2] != len(bands_lib.BANDS):
+      return  # Said later, with the names of the bands.
+    shown = np.where(valid[:, :, None, None, None], pixels, np.float32(np.nan))
+    for band in self.config.missing_bands:
+      shown[:, :, bands_lib.BANDS.index(band)] = np.nan
+    images = np.moveaxis(shown, 2, -1)
+    reflectance.check_images(images, bands_lib.BANDS, 'pixels')
 
   def _in_batches(
     self,

@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 
 from fusion_jax import modalities as modality_table
-from fusion_jax.data import bands
+from fusion_jax.data import bands, reflectance
 from fusion_jax.data import dates as dates_lib
+from fusion_jax.data.sources.imagery import xarray_bands, xarray_images
 from fusion_jax.ops import calendar
 
 IMAGE_AXES = ('y', 'x', 'band')
+_REFLECTANCE = modality_table.IMAGE_FIELDS['S2L2A'].unit
 PIXEL_AXES = ('time', 'band', 'y', 'x')
 
 
@@ -23,25 +25,6 @@ def any_xarray(inputs: Any) -> bool:
   """Returns whether any input of a mapping is an `xarray.DataArray`."""
   arrays = inputs.values() if isinstance(inputs, Mapping) else ()
   return any(map(is_xarray, arrays))
-
-
-def ordered(values: Any, axes: tuple[str, ...], name: str) -> Any:
-  """Returns a `DataArray` with its last axes in this order.
-
-  Args:
-    values: `xarray.DataArray`.
-    axes: names that the last axes must have, in the order to bring them to.
-    name: what the array is, for the message.
-
-  Raises:
-    ValueError: if it lacks one of the axes.
-  """
-  missing = [axis for axis in axes if axis not in values.dims]
-  if missing:
-    raise ValueError(
-      f'{name} has the axes {values.dims}, not {missing}; rename them.'
-    )
-  return values.transpose(..., *axes)
 
 
 def pixels(
@@ -65,10 +48,42 @@ def pixels(
   """
   if not is_xarray(values):
     return np.asarray(values, np.float32), slice(None), None
-  values = _by_band(ordered(values, PIXEL_AXES, 'pixels'), missing_bands)
+  values = xarray_images.array(values, PIXEL_AXES, 'pixels')
+  values = _by_band(values, missing_bands)
   order, days = _order_of_dates(values)
   array = np.asarray(values, np.float32)[..., order, :, :, :]
   return array, order, days
+
+
+def image(values: Any, modality: modality_table.Modality) -> np.ndarray:
+  """Reads images, as an array or as an xarray object.
+
+  Args:
+    values: [..., Y, X, C] in the unit of the modality; or a `DataArray` with
+      the axes of `IMAGE_AXES` in any order, or a `Dataset` with a variable for
+      each band, whose bands are taken by their names where they have some.
+    modality: modality of the images.
+
+  Returns:
+    The images, [..., Y, X, C], north up; NaN where a value is missing.
+
+  Raises:
+    ValueError: if an axis or a band is missing, or the values cannot be
+      reflectance x 10,000 where they should be.
+  """
+  title = modality.field
+  if is_xarray(values):
+    values = xarray_images.array(values, IMAGE_AXES, title, empty=0)
+    if names := xarray_bands.names_along(values, 'band'):
+      sensor = xarray_bands.sensor_of(names, values.attrs)
+      chosen = bands.order(names, modality.bands, title, sensor)
+      values = values.isel(band=chosen)
+  values = np.asarray(values)
+  shape = values.shape
+  if modality.unit == _REFLECTANCE and len(shape) > 2 and values.size:
+    if shape[-1] == len(modality.bands):
+      reflectance.check_images(values, modality.bands, title)
+  return values
 
 
 def like(
@@ -103,24 +118,25 @@ def like(
 
 def _by_band(values: Any, missing_bands: tuple[str, ...]) -> Any:
   """Returns a `DataArray` with the bands in order, where they have names."""
-  names = values.band.values if 'band' in values.coords else np.zeros(0)
-  if names.dtype.kind not in 'UO':
+  names = xarray_bands.names_along(values, 'band')
+  if not names:
     return values
-  read_bands = [bands.find(name) for name in names]
+  sensor = xarray_bands.sensor_of(names, values.attrs)
+  found = xarray_bands.indices(names, sensor, 'pixels')
   missing = [
     band
     for band in bands.BANDS
-    if band not in read_bands and band not in missing_bands
+    if band not in found and band not in missing_bands
   ]
   if missing:
     raise ValueError(
       f'pixels lacks the bands {", ".join(missing)}; it has '
-      f'{", ".join(map(str, names))}. Put NaN in the place of what the sensor'
-      ' does not have, as pixels.reindex(band=[...]) does.'
+      f'{", ".join(names)}{f" of {sensor}" if sensor else ""}. Put NaN in the '
+      'place of what the sensor does not have, as pixels.reindex(band=[...]) '
+      'does.'
     )
-  values = values.assign_coords(band=read_bands)
-  indices = np.flatnonzero(read_bands)
-  return values.isel(band=indices).reindex(band=[*bands.BANDS])
+  values = values.isel(band=list(found.values()))
+  return values.assign_coords(band=list(found)).reindex(band=[*bands.BANDS])
 
 
 def _order_of_numbers(times: np.ndarray) -> Any:

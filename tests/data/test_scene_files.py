@@ -113,7 +113,7 @@ def test_a_negative_fill_that_is_not_declared_raises(tmp_path):
   image[:, :, :4] = -9999
   path = write(tmp_path / 'scene.tif', image)
   with pytest.raises(
-    ValueError, match='stored as -9999, at 50.0% .*fill or crop'
+    ValueError, match='stored as -9999, at 50.00% .*fill or crop'
   ):
     read(path)
 

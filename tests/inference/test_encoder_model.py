@@ -102,14 +102,14 @@ def test_unknown_bands_are_named(model):
 @pytest.mark.parametrize(
   'inputs, message',
   [
-    ({'S2L2A': np.zeros((32, 32, 13))}, 'with the bands B01'),
-    ({'S2L2A': np.zeros((32, 40, 12))}, 'multiples of 16'),
+    ({'S2L2A': np.ones((32, 32, 13))}, 'with the bands B01'),
+    ({'S2L2A': np.ones((32, 40, 12))}, 'multiples of 16'),
     ({'S1GRD': np.zeros((32, 32, 2))}, 'cannot see'),
     ({'LULC': np.zeros((2, 2))}, 'integer codes'),
     ({'LULC': np.full((2, 2), 4_375)}, r'0\.\.4374'),
     ({'lat': 1.0}, 'at least one input'),
     (
-      {'S2L2A': np.zeros((2, 32, 32, 12)), 'LULC': np.zeros((3, 2, 2), int)},
+      {'S2L2A': np.ones((2, 32, 32, 12)), 'LULC': np.zeros((3, 2, 2), int)},
       'same number',
     ),
   ],

@@ -93,7 +93,7 @@ def test_axes_of_xarray_may_stand_in_any_order():
     model().encode(year()),
   )
   with pytest.raises(ValueError, match=r"not \['time'\]; rename them"):
-    model().encode(array.rename(time='month'))
+    model().encode(array.rename(time='when'))
 
 
 def dated(dates, values=None, names=pixel_transforms.BANDS):

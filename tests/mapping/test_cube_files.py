@@ -286,7 +286,7 @@ def test_a_negative_fill_that_is_not_declared_names_the_flag(tmp_path):
     image = np.full((10, 8, 8), 100 * month, 'int16')
     image[:, :4] = -9999
     write(tmp_path / 'filled' / f'S2_2020{month:02d}15.tif', image)
-  with pytest.raises(ValueError, match='-1, .* at 50.0% .*--nodata -9999'):
+  with pytest.raises(ValueError, match='-1, .* at 50.00% .*--nodata -9999'):
     months(tmp_path / 'filled')
   np.testing.assert_array_equal(
     months(tmp_path / 'filled', nodata=-9999), MONTHS

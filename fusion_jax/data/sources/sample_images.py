@@ -1,7 +1,6 @@
 """Reads the images of samples: one modality of one place each."""
 
 import os
-import re
 
 import numpy as np
 from absl import logging
@@ -97,28 +96,11 @@ def _order(raster, path, expected):
   """Returns the numbers of the expected bands in a raster, from 1."""
   texts = raster.descriptions
   if len(expected) > 1 and not bands_lib.no_names(texts):
-    found = [
-      [i + 1 for i, text in enumerate(texts) if _is(text or '', band)]
-      for band in expected
-    ]
-    if all(len(numbers) == 1 for numbers in found):
-      return [numbers[0] for numbers in found]
-    raise ValueError(
-      f'{path} has bands of the names {[x for x in texts if x]}; expected are '
-      f'{", ".join(expected)}, each once.'
-    )
+    names = [text or '' for text in texts]
+    return [i + 1 for i in bands_lib.order(names, expected, str(path))]
   if raster.count != len(expected):
     raise ValueError(
       f'{path} has {raster.count} bands without names; expected are '
       f'{len(expected)}: {", ".join(expected)}, in this order.'
     )
   return list(range(1, raster.count + 1))
-
-
-def _is(text, band):
-  """Returns whether a text names a band, such as 'VV' or 'Gamma0_VV'."""
-  if bands_lib.find(text) == bands_lib.short(band):
-    return True
-  return bool(
-    re.search(rf'(?<![a-z0-9]){re.escape(band)}(?![a-z0-9])', text, re.I)
-  )

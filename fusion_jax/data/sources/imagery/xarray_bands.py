@@ -27,6 +27,16 @@ _PLATFORM = (
   'mission',
 )
 _FILLS = ('_FillValue', 'missing_value')
+# Attributes that tell how values are stored.
+KEYS = (
+  'scale_factor',
+  'add_offset',
+  *_FILLS,
+  'valid_range',
+  'valid_min',
+  'valid_max',
+  '_Unsigned',
+)
 
 
 def axes_of(array: Any) -> dict[str, str]:
@@ -35,6 +45,12 @@ def axes_of(array: Any) -> dict[str, str]:
     axis: next((d for d in array.dims if str(d).lower() in names), '')
     for axis, names in AXES.items()
   }
+
+
+def has_place(array: Any) -> bool:
+  """Returns whether an array has the axes y and x."""
+  axes = axes_of(array)
+  return bool(axes['y'] and axes['x'])
 
 
 def sensor_of(texts: Iterable[object], *attrs: Mapping[Any, Any]) -> str:
@@ -101,10 +117,7 @@ def indices(names: Iterable[str], sensor: str, title: str) -> dict[str, int]:
 def is_encoded(array: Any) -> bool:
   """Returns whether attributes tell how the values of an array are stored."""
   scale = array.attrs.get('scale_factor', 1), array.attrs.get('add_offset', 0)
-  return scale != (1, 0) or any(
-    key in array.attrs
-    for key in (*_FILLS, 'valid_range', 'valid_min', 'valid_max')
-  )
+  return scale != (1, 0) or any(key in array.attrs for key in KEYS[2:])
 
 
 def encoding_of(
