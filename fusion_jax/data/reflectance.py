@@ -214,6 +214,7 @@ def check_images(
   bands: Sequence[str],
   title: str,
   remedies: Remedies = ARRAY,
+  refuse_empty: bool = True,
 ) -> None:
   """Checks images of users: units, missing values, offset and order of bands.
 
@@ -223,6 +224,7 @@ def check_images(
     bands: names of the C bands, such as 'B02'.
     title: what they are, for messages.
     remedies: what helps.
+    refuse_empty: whether to refuse images that are all zero, not only to warn.
 
   Raises:
     ValueError: if they cannot be reflectance x 10,000.
@@ -233,23 +235,24 @@ def check_images(
       f'reflectance x 10,000; {remedies.unit}.'
     )
   check_values(images, title, remedies, few=_FEW)
-  check_empty(images, title)
+  check_empty(images, title, refuse_empty)
   check_order(images, bands, title, remedies)
   check_offset(images, bands, title, remedies, _LEAST_DARK)
 
 
-def check_empty(images: np.ndarray, title: str) -> None:
+def check_empty(images: np.ndarray, title: str, refuse: bool = True) -> None:
   """Checks that images have values: zeros in all bands are none.
 
   Args:
     images: [..., Y, X, C] values, NaN where one is missing.
     title: what they are, for messages.
+    refuse: whether to refuse them if all are empty.
 
   Raises:
     ValueError: if every image is 0 in every pixel and band.
   """
   empty = np.ravel((images == 0).all(axis=(-3, -2, -1)))
-  if empty.size and empty.all():
+  if refuse and empty.size and empty.all():
     raise ValueError(
       f'{title} is 0 in every pixel and band, so it has no value. Give an '
       'image with values; NaN is what stands for a missing one.'

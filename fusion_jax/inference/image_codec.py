@@ -69,7 +69,7 @@ class ImageCodec:
       ValueError: if the images have other bands, or sides that 16 does not
         divide.
     """
-    images = xarray_inputs.image(images, self.modality)
+    images = xarray_inputs.image(images, self.modality, refuse_empty=False)
     if images.ndim != 4 or not images.size:
       raise ValueError(
         f'{self.modality.field} is {images.shape}; expected '

@@ -55,7 +55,9 @@ def pixels(
   return array, order, days
 
 
-def image(values: Any, modality: modality_table.Modality) -> np.ndarray:
+def image(
+  values: Any, modality: modality_table.Modality, refuse_empty: bool = True
+) -> np.ndarray:
   """Reads images, as an array or as an xarray object.
 
   Args:
@@ -63,6 +65,7 @@ def image(values: Any, modality: modality_table.Modality) -> np.ndarray:
       the axes of `IMAGE_AXES` in any order, or a `Dataset` with a variable for
       each band, whose bands are taken by their names where they have some.
     modality: modality of the images.
+    refuse_empty: whether to refuse images that are all zero, not only to warn.
 
   Returns:
     The images, [..., Y, X, C], north up; NaN where a value is missing.
@@ -82,7 +85,9 @@ def image(values: Any, modality: modality_table.Modality) -> np.ndarray:
   shape = values.shape
   if modality.unit == _REFLECTANCE and len(shape) > 2 and values.size:
     if shape[-1] == len(modality.bands):
-      reflectance.check_images(values, modality.bands, title)
+      reflectance.check_images(
+        values, modality.bands, title, refuse_empty=refuse_empty
+      )
   return values
 
 

@@ -6,6 +6,8 @@ import rasterio
 
 from fusion_jax import modalities
 from fusion_jax.data.sources import geotiff
+from fusion_jax.data.sources.imagery import encoding
+from fusion_jax.mapping import open_cube
 from tests.data import test_geotiff
 
 BANDS = modalities.S2L2A_BANDS
@@ -135,3 +137,61 @@ def test_pixels_are_measured_on_the_ground(tmp_path, caplog, crs, size, shown):
   read(path)
   assert ('on the ground' in caplog.text) == bool(shown)
   assert shown in caplog.text
+
+
+def opened(path, missing, **declared):
+  """The cube of a file of April."""
+  declared = encoding.Declared(months=(4,), **declared)
+  return open_cube.open_cube([path], declared=declared, missing=missing)
+
+
+@pytest.mark.parametrize(
+  'tags, name',
+  [({'SPACECRAFT_ID': 'LANDSAT_8'}, 'a.tif'), ({}, 'LC08_2020.tif')],
+)
+def test_numbers_of_landsat_are_not_those_of_sentinel(tmp_path, tags, name):
+  names = [f'SR_B{number}' for number in range(1, 8)]
+  image = np.full((7, 8, 8), 9000, 'uint16')
+  path = write(tmp_path / name, image, names, tags=tags)
+  with pytest.raises(ValueError, match=r"lacks the bands .*'B5', 'B6', 'B7'"):
+    read(path)
+  missing = ['B5', 'B6', 'B7', 'B8']
+  with pytest.raises(ValueError, match='of Landsat 8-9 and declares no scale'):
+    opened(path, missing)
+  # As advised.
+  cube = opened(path, missing, scale=0.0000275, offset=-0.2)
+  assert cube.source.bands == ('B1', 'B2', 'B3', 'B4', 'B8A', 'B11', 'B12')
+  pixels = cube.source.read('B8A', slice(0, 8), slice(0, 8))
+  np.testing.assert_allclose(pixels, 475, atol=0.1)
+
+
+def test_a_product_of_another_level_names_the_flag(tmp_path):
+  path = write(tmp_path / 'S2A_MSIL1C_20200408T143729.tif')
+  with pytest.raises(ValueError, match='level 1C.*--product S2L1C'):
+    read(path)
+
+
+def test_one_acquisition_is_chosen_by_its_time(tmp_path):
+  names = [f'{band} 2020-04-{day}' for day in ('08', '18') for band in BANDS]
+  image = np.repeat(np.array([700, 900], 'uint16'), 12)[:, None, None]
+  path = write(tmp_path / 'two.tif', np.tile(image, (8, 8)), names)
+  assert (read(path).image == 700).all()
+  with pytest.raises(ValueError, match='holds 2 acquisitions .*--time 2020-04'):
+    geotiff.read_scene(path, time='2020-04-09')
+
+
+def test_only_what_is_used_is_read_and_checked(tmp_path):
+  image = np.full((12, 40, 40), 1500, 'int16')
+  image[:, 0] = -9999
+  path = write(tmp_path / 'scene.tif', image)
+  with pytest.raises(ValueError, match='stored as -9999'):
+    read(path)
+  assert (read(path, size=16).image == 1500).all()
+  with pytest.raises(ValueError, match='scene.tif has 40 x 40 pixels.*64'):
+    read(path, size=64)
+
+
+def test_zeros_alone_are_refused(tmp_path):
+  path = write(tmp_path / 'scene.tif', np.zeros((12, 8, 8), 'uint16'))
+  with pytest.raises(ValueError, match='is 0 in every pixel and band'):
+    read(path)

@@ -8,6 +8,7 @@ import pytest
 import xarray
 
 import fusion_jax
+from fusion_jax import modalities
 from fusion_jax.train import checkpoint
 from tests import trained
 
@@ -90,6 +91,14 @@ def test_xarray_in_any_order_of_axes_gives_xarray(model, images):
   np.testing.assert_array_equal(
     samples, model.generate({'S2L2A': images}, num_samples=2, temperature=0)
   )
+  # Bands in another order are taken by their names.
+  names = [f'{band}_10m' for band in modalities.S2L2A_BANDS]
+  named = turned.assign_coords(band=names).isel(band=slice(None, None, -1))
+  np.testing.assert_array_equal(
+    samples, model.generate(named, num_samples=2, temperature=0)
+  )
+  with pytest.raises(ValueError, match='S2L2A lacks the bands B01; it has B12'):
+    model.encode({'S2L2A': named.S2L2A.isel(band=slice(0, 11))})
   at_acquisition = model.predict(turned, num_samples=2).sel(lead=0)
   assert at_acquisition.dims == ('place',)
 

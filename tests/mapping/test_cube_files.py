@@ -52,9 +52,8 @@ def write(path, image, names=NAMES, mask=None, nodata=None, **options):
     width=image.shape[2],
     count=len(image),
     dtype=image.dtype,
-    crs=CRS,
     nodata=nodata,
-    **{'transform': GRID, **options},
+    **{'transform': GRID, 'crs': CRS, **options},
   ) as file:
     file.write(image)
     file.descriptions = names if len(image) > 1 else [None]
@@ -424,3 +423,26 @@ def test_nodata_of_an_item_may_be_spelled_in_letters(tmp_path, nodata):
   image[0, 0, 0] = float(nodata)
   folder = write_item(tmp_path / 'items', image, nodata=nodata, scale=1.0)
   np.testing.assert_allclose(months(folder, scale=1.0)[4], 1500, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  'attrs', [{'valid_range': [1, 5000]}, {'valid_max': 5000}]
+)
+def test_values_outside_of_the_valid_range_are_missing(tmp_path, attrs):
+  made = dataset(dtype='int16')
+  for name in NAMES:
+    made[name][:, :4] = 20_000
+    made[name].attrs.update(attrs)
+  np.testing.assert_array_equal(months(store(made, tmp_path)), MONTHS)
+  np.testing.assert_array_equal(months(made), MONTHS)  # As an xarray object.
+
+
+def test_a_file_without_a_coordinate_system_takes_the_flag(tmp_path):
+  for month in range(1, 13):
+    image = np.full((10, 8, 8), 100 * month, 'int16')
+    write(tmp_path / 'a' / f'S2_2020{month:02d}15.tif', image, crs=None)
+  with pytest.raises(ValueError, match='no coordinate system'):
+    months(tmp_path / 'a')
+  np.testing.assert_array_equal(
+    months(tmp_path / 'a', crs='EPSG:32631'), MONTHS
+  )

@@ -12,7 +12,7 @@ from fusion_jax.data.sources.imagery import encoding, scenes
 from fusion_jax.data.sources.imagery import layers as layers_lib
 
 _CIRRUS_LIMIT = 900  # As in `terramesh`.
-ENDINGS = ('.tif', '.tiff', '.TIF', '.TIFF', '.jp2')
+ENDINGS = ('.tif', '.tiff', '.TIF', '.TIFF', '.jp2', '.nc', '.zarr')
 # The table of samples has their places, so a file need not have one.
 _DECLARED = encoding.Declared(crs='EPSG:3857', empty=0.0)
 
@@ -46,7 +46,9 @@ def read(path: str | os.PathLike[str], name: str) -> np.ndarray:
   """
   if name in scenes.NAMES:
     scene = scenes.open_scene(path, name, _DECLARED)
-    return scene.read(remedies=reflectance.SAMPLE)
+    image = scene.read(remedies=reflectance.SAMPLE)
+    _check(image, name, str(path))
+    return image
   return _read_plain(path, name)
 
 
@@ -68,6 +70,16 @@ def with_offset(example: readers.Example) -> readers.Example:
       offset,
     )
   return {**example, 'S2L1C_offset': np.int16(offset)}
+
+
+def _check(image, name, title):
+  """Checks that an image [Y, X, C] of reflectance is not empty or shuffled."""
+  reflectance.check_empty(image, title)
+  measured = np.where(image == 0, np.float32(np.nan), image)
+  about = measured, modalities.IMAGE_FIELDS[name].bands, title
+  reflectance.check_order(*about, reflectance.SAMPLE)
+  if name != 'S2L1C':  # Its offset is stored beside it.
+    reflectance.check_offset(*about, reflectance.SAMPLE)
 
 
 def _read_plain(path, name):

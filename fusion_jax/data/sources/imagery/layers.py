@@ -110,6 +110,9 @@ def shown(
   """
   masked_by = raster.mask_flag_enums[number - 1]
   ignore_nodata |= raster.nodata == 0
+  for i, meaning in enumerate(raster.colorinterp):
+    if meaning == enums.ColorInterp.alpha:  # GDAL makes masks of bytes only.
+      return raster.read(i + 1, window=window) > 0
   if enums.MaskFlags.nodata in masked_by and ignore_nodata:
     return True
   if masked_by == [enums.MaskFlags.all_valid]:

@@ -209,7 +209,12 @@ class RasterSource:
         transform=self.transform,
         height=self.shape[0],
         width=self.shape[1],
-        **({'add_alpha': True} if masked else {'nodata': outside}),
+        # Not stating both, GDAL turns a 0 that is measured into a 1.
+        **(
+          {'add_alpha': True}
+          if masked
+          else {'nodata': outside, 'src_nodata': outside}
+        ),
       )
 
     def encoding_of(layer):

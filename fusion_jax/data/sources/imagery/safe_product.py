@@ -12,6 +12,7 @@ import re
 from absl import logging
 
 _METADATA = ('MTD_MSIL2A.xml', 'MTD_MSIL1C.xml')
+_DEEPEST = 6  # Folders of a product around its files, and one more.
 _OFFSETS = re.compile(r'<(?:BOA_ADD|RADIO_ADD)_OFFSET[^>]*>\s*(-?\d+)\s*<')
 # With the prefix before baseline 02.09 or so.
 _QUANTIFICATION = re.compile(
@@ -46,9 +47,19 @@ def name(path: str | os.PathLike[str]) -> str:
 
 
 def _product(path):
-  """Returns the folder of the product that a file belongs to, or None."""
-  parents = pathlib.Path(path).parents
-  return next((x for x in parents if x.suffix.upper() == '.SAFE'), None)
+  """Returns the folder of the product that a file belongs to, or None.
+
+  Its name ends in .SAFE, or it holds the metadata of a product.
+  """
+  parents = list(pathlib.Path(path).parents)[:_DEEPEST]
+  return next((x for x in parents if _is_product(x)), None)
+
+
+@functools.lru_cache(4096)
+def _is_product(folder):
+  if folder.suffix.upper() == '.SAFE':
+    return True
+  return any((folder / name).is_file() for name in _METADATA)
 
 
 @functools.lru_cache(1024)
