@@ -78,7 +78,7 @@ class SampleFolder:
       for path in sorted((pathlib.Path(self.root) / name).glob('*')):
         if not path.is_dir() and path.suffix not in _ENDINGS:
           continue
-        key = path.name if path.is_dir() else path.stem
+        key = path.stem if path.suffix in _ENDINGS else path.name
         if (other := files[name].setdefault(key, path)) != path:
           raise ValueError(
             f'{other} and {path} are both of sample {key}; move one away.'
@@ -156,6 +156,8 @@ def _check_place(path: pathlib.Path, lat: float, lon: float) -> None:
   Raises:
     ValueError: if it lies elsewhere.
   """
+  if path.suffix in ('.nc', '.zarr'):
+    return
   if path.is_dir():  # Of a file a band, which say the same.
     files = (file for end in _ENDINGS for file in path.glob(f'*{end}'))
     path = next(files, path)
