@@ -23,6 +23,7 @@ from fusion_jax.assembly import (
   data_changes,
   data_folder,
   kept_files,
+  provenance,
   upgrade,
   warm_start,
 )
@@ -334,6 +335,8 @@ def keep_for_use(
     return
   if not begun or not (workdir / 'config.json').exists():
     write_config(config, workdir)
+  if not begun:
+    provenance.write(workdir, config, data_dir)
   task.keep(workdir)
   kept_files.keep(workdir, data_dir, anew=not begun)
 

@@ -8,7 +8,8 @@ import shutil
 import jax
 
 from fusion_jax import checksums
-from fusion_jax.assembly import backbone
+from fusion_jax.assembly import backbone, provenance
+from fusion_jax.data.builders import mean_ranges
 from fusion_jax.models import series_codes
 from fusion_jax.train import checkpoint, processes, recovery
 
@@ -57,6 +58,7 @@ def keep(workdir: pathlib.Path, data_dir: pathlib.Path, anew: bool) -> None:
   files = [
     kept,
     workdir / backbone.VOCABULARY,
+    workdir / provenance.FILE,
     *sorted(workdir.glob(f'{series_codes.FOLDER}/*.msgpack')),
   ]
   checksums.add(
@@ -67,9 +69,9 @@ def keep(workdir: pathlib.Path, data_dir: pathlib.Path, anew: bool) -> None:
 def _agree(*paths: pathlib.Path) -> bool:
   """Whether two files of statistics are equal, up to the last digits."""
   old, new = (json.loads(path.read_text()) for path in paths)
-  for provenance in ('version', 'command', 'created'):
-    old.pop(provenance, None)
-    new.pop(provenance, None)
+  for name in ('version', 'command', 'created', mean_ranges.NAME):
+    old.pop(name, None)
+    new.pop(name, None)
   if jax.tree.structure(old) != jax.tree.structure(new):
     return False
   return all(

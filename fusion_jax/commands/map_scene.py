@@ -21,9 +21,11 @@ class Arguments:
         A classifier (configs/align_pixels.py:supervised=...) has its classes.
 
   Writes a Cloud-Optimised GeoTIFF on the grid of the cube: band 1 the class
-  (255 = no data, with colours and names), band 2 the confidence in percent;
-  and a picture of it. Months are placed by calendar and absent ones masked.
-  Stopped, it goes on where it was.
+  (255 = no data, with colours and names), band 2 the confidence in percent; a
+  picture of it; and a report (.md): from what model, how well it is known to
+  do, what months there are, whether the pixels are like its training data.
+  Months are placed by calendar and absent ones masked. Stopped, it goes on
+  where it was.
 
   Attributes:
     checkpoint: run of configs/align_pixels.py, or a converted encoder
@@ -110,4 +112,4 @@ def main(argv: Sequence[str]) -> None:
     block=args.block,
     overwrite=args.overwrite,
   )
-  logging.info('Wrote %s, and a picture of it.', out)
+  logging.info('Wrote %s, a picture and a report of it.', out)

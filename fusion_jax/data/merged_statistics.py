@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from fusion_jax.data.builders import mean_ranges
 from fusion_jax.types import Statistics
 
 _PROVENANCE = ('version', 'command', 'created', 'num_examples', 'skipped')
-_MERGED = ('images', 'series')
+_RANGES = mean_ranges.NAME
+_MERGED = ('images', 'series', _RANGES)
 
 
 def merge(
@@ -51,7 +53,28 @@ def merge(
     )
     for series in _names(ordered, 'series')
   }
+  if all(_RANGES in part for part in ordered.values()):
+    merged[_RANGES] = {
+      field: _range(
+        [p[_RANGES][field] for p in ordered.values() if field in p[_RANGES]]
+      )
+      for field in _names(ordered, _RANGES)
+    }
   return merged
+
+
+def _range(parts: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+  """Returns the widest range of the means of a field.
+
+  What is usual in one part is usual in the mixture, however small its weight.
+  """
+  return {
+    end: [
+      furthest([x for x in band if x is not None], default=None)
+      for band in zip(*(part[end] for part in parts))
+    ]
+    for end, furthest in (('low', min), ('high', max))
+  }
 
 
 def _names(statistics: Mapping[str, Statistics], kind: str) -> list[str]:

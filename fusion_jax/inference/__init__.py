@@ -8,9 +8,11 @@ import os
 from collections.abc import Callable
 from typing import TypeVar
 
+from absl import logging
+
 from fusion_jax.assembly import backbone as backbone_assembly
+from fusion_jax.assembly import provenance, upgrade
 from fusion_jax.assembly import series_tokenizer as series_assembly
-from fusion_jax.assembly import upgrade
 from fusion_jax.data import normalize
 from fusion_jax.inference.backbone_model import BackboneModel
 from fusion_jax.inference.clip_model import ClipModel
@@ -18,6 +20,7 @@ from fusion_jax.inference.encoder_model import EncoderModel
 from fusion_jax.inference.image_codec import ImageCodec
 from fusion_jax.inference.pixel_model import PixelModel
 from fusion_jax.inference.series_codec import SeriesCodec
+from fusion_jax.inference.trained import TrainingRanges
 from fusion_jax.train import checkpoint
 from fusion_jax.types import Config, Params
 
@@ -58,7 +61,11 @@ def load(folder: str | os.PathLike[str], which: str | int = 'last') -> Model:
   """
   params, metadata = checkpoint.restore_params(folder, which)
   config = upgrade.upgrade(metadata['config'], str(folder))
-  return _LOADERS[config.task](config, params, folder)
+  model = _LOADERS[config.task](config, params, folder)
+  model.trained_on = provenance.describe(folder, config, metadata)
+  model.ranges = TrainingRanges.read(folder)
+  logging.info('%s: a %s %s.', folder, type(model).__name__, model.trained_on)
+  return model
 
 
 def load_as(

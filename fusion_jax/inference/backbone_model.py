@@ -16,6 +16,7 @@ from fusion_jax.inference import (
   batches,
   encoder_model,
   series_inputs,
+  trained,
   xarray_inputs,
 )
 from fusion_jax.models import coordinate_tokenizer, series_codes
@@ -32,7 +33,7 @@ from fusion_jax.types import (
 )
 
 
-class BackboneModel:
+class BackboneModel(trained.Trained):
   """A masked encoder-decoder with all that it was trained with.
 
   Inputs of its methods are a mapping (or an `xarray.Dataset`) from names to
@@ -253,6 +254,7 @@ class BackboneModel:
       raise ValueError(
         f'The inputs are of different numbers of places: {counts}.'
       )
+    trained.warn_of_inputs(self.ranges, arrays, num_axes)
     steps = self._showing(tuple(sorted(names)))
     places = [
       _apply(steps, _example(arrays, i))

@@ -8,13 +8,13 @@ import numpy as np
 
 from fusion_jax.data import clip_images
 from fusion_jax.data import prompts as prompts_lib
-from fusion_jax.inference import batches
+from fusion_jax.inference import batches, trained
 from fusion_jax.models import clip, clip_text
 from fusion_jax.ops import zero_shot
 from fusion_jax.types import Array, Config, Params
 
 
-class ClipModel:
+class ClipModel(trained.Trained):
   """A CLIP with its preprocessing of photos and its tokenizer of texts.
 
   Attributes:

@@ -8,7 +8,7 @@ import numpy as np
 
 from fusion_jax import modalities as modality_table
 from fusion_jax.assembly import encoder as encoder_assembly
-from fusion_jax.inference import batches, xarray_inputs
+from fusion_jax.inference import batches, trained, xarray_inputs
 from fusion_jax.models import coordinate_tokenizer
 from fusion_jax.models.encoder import Encoder
 from fusion_jax.types import Array, Config, Params
@@ -18,7 +18,7 @@ PLACE = ('lat', 'lon')  # Inputs that together give the modality 'coords'.
 NUM_AXES = {'image': 3, 'tokens': 2, 'series': 1, 'text': 1}
 
 
-class EncoderModel:
+class EncoderModel(trained.Trained):
   """Features of images, codes and places, as downstream models read them.
 
   Attributes:
@@ -146,12 +146,14 @@ class EncoderModel:
     weights[modality.name] = by_band[:, np.array(chosen)].reshape(
       -1, kernel.shape[-1]
     )
-    return EncoderModel(
+    model = EncoderModel(
       self.config,
       {**self.params, 'encoder_embeddings': weights},
       self.tokenizer,
       self.encoder.clone(modalities=selected),
     )
+    model.trained_on = self.trained_on
+    return model
 
   def _arrays(
     self, inputs: Mapping[str, Array]

@@ -13,13 +13,13 @@ import numpy as np
 
 from fusion_jax import modalities
 from fusion_jax.assembly import image_tokenizer as image_assembly
-from fusion_jax.inference import batches, xarray_inputs
+from fusion_jax.inference import batches, trained, xarray_inputs
 from fusion_jax.ops import noise
 from fusion_jax.train import sharding
 from fusion_jax.types import Array, Config, Params
 
 
-class ImageCodec:
+class ImageCodec(trained.Trained):
   """Images of one sensor <-> codes.
 
   Attributes:
@@ -75,6 +75,9 @@ class ImageCodec:
         f'{self.modality.field} is {images.shape}; expected '
         '[images, rows, columns, bands].'
       )
+    self.ranges.warn(
+      self.modality.field, trained.means_of(images, 3), self.modality.bands
+    )
     standardised = self._assembly.standardise(images)['image']
     codes = self._on_all_devices(
       lambda images: self._encode(self.params, images), standardised

@@ -10,14 +10,14 @@ from fusion_jax.assembly import pixel_encoder as pixel_assembly
 from fusion_jax.assembly import pixel_layout
 from fusion_jax.data import bands as bands_lib
 from fusion_jax.data import reflectance
-from fusion_jax.inference import batches, xarray_inputs
+from fusion_jax.inference import batches, trained, xarray_inputs
 from fusion_jax.models import pixel_encoder
 from fusion_jax.nn import post_norm
 from fusion_jax.ops import calendar, contrastive
 from fusion_jax.types import Array, Config, Params, Statistics
 
 
-class PixelModel:
+class PixelModel(trained.Trained):
   """Years of pixels to vectors of CLIP's space, or to classes.
 
   Attributes:
@@ -109,6 +109,7 @@ class PixelModel:
     single = pixels.ndim == 4
     if single:
       pixels = pixels[None]
+    self._warn_of_range(pixels, valid)
     vectors = self._in_batches(pixels, valid, months, setting, batch_size)
     if normalize:
       vectors = np.asarray(contrastive.normalise(vectors))
@@ -226,6 +227,13 @@ class PixelModel:
       shown[:, :, bands_lib.BANDS.index(band)] = np.nan
     images = np.moveaxis(shown, 2, -1)
     reflectance.check_images(images, bands_lib.BANDS, 'pixels')
+
+  def _warn_of_range(self, pixels: np.ndarray, valid: np.ndarray) -> None:
+    """Warns of places whose bands, over the year, are unlike the training."""
+    if pixels.shape[2] == len(bands_lib.BANDS):
+      there = np.where(valid[:, :, None, None, None], pixels, np.nan)
+      means = trained.means_of(np.moveaxis(there, 2, -1), 4)
+      self.ranges.warn('pixels', means, bands_lib.BANDS)
 
   def _in_batches(
     self,

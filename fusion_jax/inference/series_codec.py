@@ -3,12 +3,12 @@
 import numpy as np
 
 from fusion_jax.assembly import series_tokenizer as series_assembly
-from fusion_jax.inference import series_inputs
+from fusion_jax.inference import series_inputs, trained
 from fusion_jax.models import series_codes
 from fusion_jax.types import Array, Config, Params, Statistics
 
 
-class SeriesCodec:
+class SeriesCodec(trained.Trained):
   """Weather series in K or mm <-> ids of the weather vocabulary.
 
   Attributes:
@@ -73,7 +73,10 @@ class SeriesCodec:
     """
     name = self._name(name)
     array = series_inputs.read(values, name, unit, has_argument=True)
-    return self.codes[name].encode(array)
+    ids = self.codes[name].encode(array)
+    flat = array.reshape(-1, array.shape[-1])
+    self.ranges.warn(name, trained.means_of(flat, 1), ())
+    return ids
 
   def decode(self, ids: Array, name: str = '') -> np.ndarray:
     """Decodes a series.

@@ -8,7 +8,7 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,9 @@ from fusion_jax import checksums
 
 FILE = 'calibration.json'
 _DIGEST = 'digest'
+# Fewest labelled pixels of a temperature: two a bin of the calibration error.
+FEWEST = 30
+_WIDE = 1.5  # Ratio of the ends of an interval that is warned about.
 _BINS = 15  # Of the calibration error, as in the source.
 _RANGE = np.log(1e-2), np.log(1e2)  # Range of the logarithm of temperatures.
 
@@ -34,6 +37,8 @@ class Calibration:
     error: expected calibration error at `temperature`, measured on the pixels
       that it was fitted on.
     data: description of these pixels.
+    interval: 95 % interval of the temperature, by the curvature of the
+      likelihood; None in files of earlier versions.
   """
 
   classes: tuple[str, ...]
@@ -42,6 +47,7 @@ class Calibration:
   error_before: float
   error: float
   data: str = ''
+  interval: tuple[float, float] | None = None
 
 
 def fit(
@@ -59,13 +65,15 @@ def fit(
     `Calibration`.
 
   Raises:
-    ValueError: if no pixel has a label.
+    ValueError: if fewer than `FEWEST` pixels have a label.
   """
   labels = np.asarray(labels)
   labelled = (labels >= 0) & (labels < len(classes))
-  if not labelled.any():
+  if labelled.sum() < FEWEST:
     raise ValueError(
-      f'No pixel of {data or "the data"} has a label of {", ".join(classes)}.'
+      f'{labelled.sum()} pixel(s) of {data or "the data"} have a label of '
+      f'{", ".join(classes)}; a temperature needs {FEWEST} or more. Name a '
+      'larger split or data set.'
     )
   scores, labels = np.asarray(scores, np.float64)[labelled], labels[labelled]
 
@@ -82,7 +90,44 @@ def fit(
     expected_error(special.softmax(scores, axis=1), labels),
     expected_error(special.softmax(scores / temperature, axis=1), labels),
     str(data),
+    _interval(loss, float(minimum.x), len(labels)),
   )
+
+
+def _interval(
+  loss: Callable[[float], float], log_temperature: float, count: int
+) -> tuple[float, float]:
+  """Returns the 95 % interval of a temperature, (low, high).
+
+  Args:
+    loss: mean negative log-likelihood of the labels, of a log-temperature.
+    log_temperature: its minimum.
+    count: number of labels.
+  """
+  step = 1e-3
+  left, middle, right = (loss(log_temperature + step * i) for i in (-1, 0, 1))
+  curvature = max((left - 2 * middle + right) / step**2, 0.0) * count
+  half = 1.96 / np.sqrt(curvature) if curvature else np.inf
+  # Outside the range of temperatures nothing was looked for.
+  ends = np.clip(log_temperature + np.array([-half, half]), *_RANGE)
+  low, high = np.exp(ends)
+  return float(low), float(high)
+
+
+def interval_text(calibration: Calibration) -> str:
+  """Returns ' [low, high]' of the temperature; '' where it is not known."""
+  if calibration.interval is None:
+    return ''
+  low, high = calibration.interval
+  return f' [{low:.3f}, {high:.3f}]'
+
+
+def is_uncertain(calibration: Calibration) -> bool:
+  """Whether the pixels leave the temperature open by a factor of 1.5."""
+  if calibration.interval is None:
+    return False
+  low, high = calibration.interval
+  return high > _WIDE * low
 
 
 def expected_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -142,7 +187,15 @@ def _read_all(workdir: str | os.PathLike[str]) -> list[Calibration]:
       if row.pop(_DIGEST, _digest(row)) != _digest(row):
         raise ValueError('its content is not what was saved')
     return [
-      Calibration(**{**row, 'classes': tuple(row['classes'])}) for row in rows
+      Calibration(
+        **row
+        | {
+          name: tuple(row[name])
+          for name in ('classes', 'interval')
+          if row.get(name) is not None
+        }
+      )
+      for row in rows
     ]
   except (ValueError, TypeError, KeyError, AttributeError) as error:
     raise ValueError(

@@ -10,7 +10,7 @@ from fusion_jax import inference
 from fusion_jax.data import prompt_files
 from fusion_jax.inference import pixel_model
 from fusion_jax.mapping import calibration as calibration_lib
-from fusion_jax.mapping import classify
+from fusion_jax.mapping import classify, validation
 from fusion_jax.ops import zero_shot
 
 
@@ -56,13 +56,17 @@ def load_classifier(
     clip=clip,
     temperature=temperature,
   )
-  return classify.Classifier(
+  classifier = classify.Classifier(
     model,
     classes,
     setting=setting,
     batch_size=batch_size,
     calibration=calibration,
   )
+  classifier.validation = validation.describe(
+    checkpoint, model, classes.names, classifier.setting
+  )
+  return classifier
 
 
 def find(

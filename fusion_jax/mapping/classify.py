@@ -11,6 +11,7 @@ import numpy as np
 
 from fusion_jax.data.transforms import pixels as pixel_transforms
 from fusion_jax.mapping import calibration as calibration_lib
+from fusion_jax.mapping import validation as validation_lib
 from fusion_jax.nn import post_norm
 from fusion_jax.ops import calendar, zero_shot
 from fusion_jax.train import sharding
@@ -55,7 +56,12 @@ class Classifier:
     label: label that the model's own classifier was trained on, such as
       'land_cover'; '' without one.
     calibration: `calibration.Calibration` behind the temperature, or None.
+    trained_on: what the model was trained on, see `inference.trained`.
+    validation: how well it told these classes apart, see `validation`.
+    ranges: range of its training data.
   """
+
+  validation: str = validation_lib.NONE
 
   def __init__(
     self,
@@ -88,6 +94,7 @@ class Classifier:
     self.width = model.encoder.output_width
     self.classes = classes
     self.calibration = calibration
+    self.trained_on, self.ranges = model.trained_on, model.ranges
     self.missing_bands = tuple(model.config.missing_bands)
     self.label = model.label
     self.comparable_with = 'each other' if model.classes else 'texts'

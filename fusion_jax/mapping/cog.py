@@ -107,7 +107,8 @@ def write(
     crs: coordinate system, as rasterio has it.
     transform: affine transform from pixels to coordinates.
     names: names of the classes.
-    tags: {name: text}, stored as tags of the file.
+    tags: {name: text}, stored as tags of the file; read after the last block,
+      so that they may tell of all of them.
 
   Raises:
     ValueError: if there are more than 255 classes.
@@ -164,18 +165,24 @@ def _fill(file, blocks, names, tags):
   )
   file.descriptions = ('class', 'confidence')
   file.scales = (1.0, 1 / _PERCENT)
-  file.update_tags(classes=json.dumps(names), **tags)
   file.update_tags(1, **{f'class_{i}': x for i, x in enumerate(names)})
   for block, classes, confidence in blocks:
     file.write(
       np.stack([classes, confidence]),
       window=rasterio.windows.Window.from_slices(block.rows, block.columns),
     )
+  file.update_tags(classes=json.dumps(names), **tags)
 
 
 def percent(confidence: np.ndarray) -> np.ndarray:
   """Returns confidence [...] in [0, 1] as uint8 percent."""
   return np.round(np.asarray(confidence) * _PERCENT).astype(np.uint8)
+
+
+def read_tags(path: str | os.PathLike[str]) -> dict[str, str]:
+  """Returns the tags of a map, {name: text}."""
+  with rasterio.open(path) as file:
+    return dict(file.tags())
 
 
 def read_small(

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import time
 from collections.abc import Sequence
 
 from absl import logging
@@ -10,7 +11,14 @@ from fusion_jax import extras
 
 with extras.needed('map', 'Mapping'):
   from fusion_jax.data.sources.imagery import encoding
-  from fusion_jax.mapping import classify, open_cube, pictures, scene
+  from fusion_jax.mapping import (
+    classify,
+    cog,
+    map_report,
+    open_cube,
+    pictures,
+    scene,
+  )
 
 
 def map_scene(
@@ -34,12 +42,12 @@ def map_scene(
   Args:
     classifier: model with its classes, as of `class_prompts.load_classifier`.
     paths: files of the cube, see `open_cube.open_cube`.
-    out: GeoTIFF to write; the picture has the same name with '.png'.
+    out: GeoTIFF to write; picture and report beside it end in '.png' and '.md'.
     declared: what the files of the cube do not state, or state wrongly.
     missing_bands: names of bands that the cube lacks, see `bands.stand_ins`.
     embeddings: '.zarr' or '.parquet' to write with the vectors of all pixels;
       '' for none.
-    block: pixels per side of a block; 0 takes what suits the cube.
+    block: pixels per side of a block; 0 takes what suits.
     overwrite: whether to replace an existing map, and to start again.
 
   Returns:
@@ -47,9 +55,10 @@ def map_scene(
 
   Raises:
     OSError: if there is no such cube, or such a map already.
-    ValueError: if the cube does not fit (bands, dates or scale), the map was
-      begun with other settings, or its name is that of the picture.
+    ValueError: if the cube does not fit, the map was begun with other settings,
+      or its name is that of the picture or report.
   """
+  start = time.perf_counter()
   _check_name(pathlib.Path(out))
   cube = open_cube.open_cube(
     paths,
@@ -57,10 +66,9 @@ def map_scene(
     missing=missing_bands,
     unread=classifier.missing_bands,
   )
+  confidence = scene.describe(classifier.calibration)
   logging.info(
-    '%d classes. Confidence: %s',
-    len(classifier.classes.names),
-    scene.describe(classifier.calibration),
+    '%d classes. Confidence: %s', len(classifier.classes.names), confidence
   )
   return scene.write_map(
     cube,
@@ -70,18 +78,27 @@ def map_scene(
     block=block,
     calibration=classifier.calibration,
     overwrite=overwrite,
-    finish=lambda path: pictures.draw_map(path, path.with_suffix('.png')),
+    finish=lambda path: _write_beside(path, time.perf_counter() - start),
+  )
+
+
+def _write_beside(written: pathlib.Path, duration_s: float) -> None:
+  """Writes picture and report of a map."""
+  picture = written.with_suffix('.png')
+  pictures.draw_map(written, picture)
+  map_report.write(
+    written, picture, tags=cog.read_tags(written), duration_s=duration_s
   )
 
 
 def _check_name(out: pathlib.Path) -> None:
-  """Checks that the picture of a map does not overwrite the map.
+  """Checks that picture and report of a map do not overwrite the map.
 
   Raises:
     ValueError: if it would.
   """
-  if out.suffix.lower() == '.png':
+  if out.suffix.lower() in ('.png', '.md'):
     raise ValueError(
-      f'{out} is the name of the picture of a map; name the map itself '
-      f'{out.with_suffix(".tif")}.'
+      f'{out} is the name of the picture or report of a map; name the map '
+      f'itself {out.with_suffix(".tif")}.'
     )

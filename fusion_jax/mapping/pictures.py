@@ -35,6 +35,10 @@ def draw_map(
   axes = canvas.add_subplot()
   axes.imshow(image, interpolation='nearest')
   axes.set_axis_off()
+  tags = cog.read_tags(path)
+  if 'trained_on' in tags:
+    title = f'{os.path.basename(path)}, by a model {tags["trained_on"]}'
+    axes.set_title(textwrap.fill(title, 60), fontsize=8)
   largest = [i for i in np.argsort(-shares) if shares[i]][:_MOST_NAMED]
   # 'outside': it takes its room from the map, however long the names are.
   canvas.legend(

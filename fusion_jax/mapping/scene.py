@@ -18,7 +18,7 @@ import fusion_jax
 from fusion_jax import extras, locks
 from fusion_jax.mapping import blocks as blocks_lib
 from fusion_jax.mapping import calibration as calibration_lib
-from fusion_jax.mapping import classify, cog
+from fusion_jax.mapping import classify, cog, map_inputs
 from fusion_jax.mapping import cube as cube_lib
 
 _AHEAD = 2  # Number of batches on the devices before one is fetched.
@@ -122,7 +122,8 @@ def describe(calibration: calibration_lib.Calibration | None) -> str:
     return _NO_CALIBRATION
   return (
     f'Largest share of the softmax over the classes, in percent, at the '
-    f'temperature {calibration.temperature:.3f} fitted on '
+    f'temperature {calibration.temperature:.3f}'
+    f'{calibration_lib.interval_text(calibration)} fitted on '
     f'{calibration.num_pixels} labelled pixels of {calibration.data}: '
     f'expected calibration error {calibration.error_before:.3f} before, '
     f'{calibration.error:.3f} after.'
@@ -171,6 +172,7 @@ def _map_block(classifier, pixels, shape, with_vectors):
   arrays = _empty(shape, classifier.width if with_vectors else 0)
   patches = _patches(pixels, classifier.side)
   inner = (slice(classifier.side // 2, -(classifier.side // 2) or None),) * 2
+  measures = map_inputs.measure(pixels[:, :, *inner], classifier.ranges)
   observed = np.flatnonzero(np.isfinite(pixels).any(axis=(0, 1))[inner])
   waiting = []
 
@@ -197,7 +199,7 @@ def _map_block(classifier, pixels, shape, with_vectors):
       fetch(*waiting.pop(0))
   for item in waiting:
     fetch(*item)
-  return arrays
+  return arrays | measures
 
 
 def _patches(pixels, side):
@@ -250,15 +252,26 @@ def _read_ahead(cube, parts, side):
 
 def _assemble(cube, classifier, finished, parts, size, targets, calibration):
   """Writes the finished blocks as one map and one store of embeddings."""
-  source, empty = cube.source, True
-  tags = {'software': f'fusion_jax {fusion_jax.__version__}'}
+  source, empty, measures = cube.source, True, {}
+  tags = {
+    'software': f'fusion_jax {fusion_jax.__version__}',
+    'trained_on': classifier.trained_on,
+    'validation': classifier.validation,
+    'months': _months(cube),
+  }
 
   def images():
-    nonlocal empty
+    nonlocal empty, measures
     for part in parts:
       arrays = finished.read(part)
       empty &= bool((arrays['class'] == cog.NODATA).all())
+      measures = map_inputs.add(measures, arrays)
       yield part, arrays['class'], arrays['confidence']
+    map_tags['input_range'], warnings = map_inputs.describe(
+      measures, classifier.ranges
+    )
+    for line in warnings:
+      logging.warning('%s: %s', source.name, line)
 
   if len(targets) > 1:
     from fusion_jax.mapping import embeddings
@@ -273,6 +286,7 @@ def _assemble(cube, classifier, finished, parts, size, targets, calibration):
       transform=source.transform,
       tags=tags | {'comparable_with': classifier.comparable_with},
     )
+  map_tags = tags | {'confidence': describe(calibration)}
   cog.write(
     targets[0],
     images(),
@@ -280,7 +294,7 @@ def _assemble(cube, classifier, finished, parts, size, targets, calibration):
     crs=source.crs,
     transform=source.transform,
     names=classifier.classes.names,
-    tags=tags | {'confidence': describe(calibration)},
+    tags=map_tags,
   )
   if empty:
     logging.warning(
@@ -288,6 +302,14 @@ def _assemble(cube, classifier, finished, parts, size, targets, calibration):
       'wrong (--nodata), or the scene is covered by clouds.',
       source.name,
     )
+
+
+def _months(cube):
+  """Returns which months of the year a cube has, in words."""
+  there = sorted({int(month) + 1 for month in cube.months if month >= 0})
+  absent = [month for month in range(1, 13) if month not in there]
+  without = f', without {", ".join(map(str, absent))}' if absent else ''
+  return f'{len(there)} of 12{without}'
 
 
 def _check(targets, overwrite):

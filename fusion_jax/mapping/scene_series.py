@@ -17,6 +17,7 @@ import fusion_jax
 from fusion_jax import extras, geo, modalities
 from fusion_jax.data import windows
 from fusion_jax.evals import forecast_plots, plots
+from fusion_jax.inference import trained
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -33,6 +34,7 @@ class SceneSeries:
     scene: `geotiff.Scene` that the series belongs to.
     picture: float [Y, X, 3] in [0, 1], red, green and blue of the image that
       the model saw.
+    trained_on: what the model was trained on, see `inference.trained`.
   """
 
   modality: modalities.Modality
@@ -40,6 +42,7 @@ class SceneSeries:
   time: np.ndarray
   scene: Any
   picture: np.ndarray
+  trained_on: str = trained.UNKNOWN
 
   @property
   def table(self) -> dict[str, np.ndarray]:
@@ -70,7 +73,7 @@ def generate_series(
     model: backbone model of `fusion_jax.load`.
     scene: `geotiff.Scene`, an image [Y, X, C] of a place at a time.
     target: name of a series, such as 't2m_hourly'.
-    num_samples: least number of series drawn, over all tiles together.
+    num_samples: least number of series over all tiles.
     temperature: temperature of the random draws; 0 is greedy.
     top_k: draw from the k most probable values; 0 draws from all.
     top_p: draw from the values that hold this mass; 0 draws from all.
@@ -79,12 +82,12 @@ def generate_series(
     with_place: whether the model also sees latitude and longitude.
 
   Returns:
-    The series with S samples, `num_samples` or a little more.
+    The series with `num_samples` samples or a little more.
 
   Raises:
-    ValueError: if the scene is too small, or the target is no series.
+    ValueError: if the scene is too small, or the target no series.
   """
-  _check_target(model, target)
+  modality = _find_target(model, target)
   images = cut(scene.image, model.image_size, tiles)
   logging.info(
     'Of %d x %d pixels, the model sees %d tile(s) of %d x %d%s.',
@@ -93,9 +96,9 @@ def generate_series(
     *images.shape[1:3],
     '' if tiles else ': the centre',
   )
-  places = _places(scene, len(images)) if with_place else {}
+  inputs = {scene.name: images} | _places(scene, len(images) * with_place)
   samples = model.generate(
-    {scene.name: images} | places,
+    inputs,
     target,
     num_samples=-(-num_samples // len(images)),
     temperature=temperature,
@@ -103,18 +106,20 @@ def generate_series(
     top_p=top_p,
     seed=seed,
   )
-  modality = modalities.MODALITIES[target]
   return SceneSeries(
     modality,
     samples.reshape(-1, samples.shape[-1]),
     valid_time(modality, scene.time),
     scene,
     _picture(_assemble(images, scene.image, model.image_size, tiles), scene),
+    model.trained_on,
   )
 
 
 def _places(scene: Any, count: int) -> dict[str, np.ndarray]:
   """Returns latitude [N] and longitude [N] of N tiles in degrees."""
+  if not count:
+    return {}
   return {
     name: np.full(count, value)
     for name, value in (('lat', scene.lat), ('lon', scene.lon))
@@ -145,14 +150,16 @@ def image_size(model: Any) -> int:
   return model.image_size
 
 
-def _check_target(model: Any, target: str) -> None:
-  """Raises a ValueError for a model or a target without a series."""
+def _find_target(model: Any, target: str) -> modalities.Modality:
+  """Returns the series; a ValueError for a model or target without one."""
   image_size(model)
-  if modalities.get(target, 'target').kind != 'series':
+  modality = modalities.get(target, 'target')
+  if modality.kind != 'series':
     raise ValueError(
       f'{target} is no weather series; choose among '
       f'{[m.name for m in model.modalities if m.leads]}.'
     )
+  return modality
 
 
 def cut(image: np.ndarray, size: int, tiles: bool = False) -> np.ndarray:
@@ -228,7 +235,8 @@ def write_series(
     result.modality.leads,
     result.samples,
     result.picture,
-    f'{result.modality.name}, {result.scene.key}',
+    f'{result.modality.name}, {result.scene.key}\n'
+    f'by a model {result.trained_on}',
     result.modality.unit,
     'hours' if result.modality.name.endswith('hourly') else 'days',
   )
@@ -238,10 +246,11 @@ def write_series(
 def _write_csv(result: SceneSeries, path: pathlib.Path) -> None:
   with path.open('w', newline='') as file:
     writer = csv.writer(file)
-    writer.writerow(['lead', 'time_utc', *result.table])
+    writer.writerow(['lead', 'time_utc', *result.table, 'model'])
     columns = zip(result.modality.leads, result.time, *result.table.values())
     for lead, time, *values in columns:
-      writer.writerow([lead, f'{time}Z', *(f'{x:.3f}' for x in values)])
+      numbers = (f'{x:.3f}' for x in values)
+      writer.writerow([lead, f'{time}Z', *numbers, result.trained_on])
 
 
 def _write_netcdf(result: SceneSeries, path: pathlib.Path) -> None:
@@ -263,6 +272,7 @@ def _write_netcdf(result: SceneSeries, path: pathlib.Path) -> None:
     {
       'title': f'{name} generated from {scene.key}',
       'source': f'fusion_jax {fusion_jax.__version__}',
+      'trained_on': result.trained_on,
       'latitude': scene.lat,
       'longitude': scene.lon,
       'acquisition': f'{np.datetime64(int(scene.time), "s")}Z',

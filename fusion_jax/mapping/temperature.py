@@ -46,7 +46,7 @@ def calibrate(
 
   Raises:
     ValueError: if the label is not named, no class of the prompts has the
-      name of one of the label, or no pixel is labelled.
+      name of one of the label, or too few pixels are labelled.
   """
   classifier = class_prompts.load_classifier(
     checkpoint,
@@ -66,12 +66,18 @@ def calibrate(
   )
   path = calibration_lib.write(checkpoint, calibration)
   logging.info('%s It is in %s.', _describe(calibration), path)
+  if calibration_lib.is_uncertain(calibration):
+    logging.warning(
+      '%d pixels do not tell the temperature well; take more.',
+      calibration.num_pixels,
+    )
   return calibration
 
 
 def _describe(calibration: calibration_lib.Calibration) -> str:
   return (
-    f'Temperature {calibration.temperature:.3f} from '
+    f'Temperature {calibration.temperature:.3f}'
+    f'{calibration_lib.interval_text(calibration)} from '
     f'{calibration.num_pixels} pixels: expected calibration error '
     f'{calibration.error_before:.3f} before, {calibration.error:.3f} after.'
   )

@@ -71,6 +71,9 @@ def test_a_scene_gives_csv_netcdf_and_plot(workdir, scene, tmp_path):
       atol=1e-3,
     )
     assert dataset.attrs['latitude'] == pytest.approx(45.15, abs=0.1)
+    simulated = 'trained on the simulated Earth (no measured data)'
+    assert dataset.attrs['trained_on'].startswith(simulated)
+    assert rows[0]['model'] == dataset.attrs['trained_on']
   assert (tmp_path / 'field_t2m_hourly.png').stat().st_size > 10_000
 
 
@@ -86,6 +89,7 @@ class Recorder:
   """Stands in for a model; keeps what it was asked."""
 
   image_size = 32
+  trained_on = 'trained on nothing'
   modalities = tuple(modalities.MODALITIES.values())
 
   def generate(self, inputs, target, *, num_samples, **settings):

@@ -51,7 +51,8 @@ def _folder(tmp_path_factory):
       made.classes, made.texts, made.class_of, cubes.classes().vectors
     ),
   )
-  pixel_data.write(folder / 'data', side=1)
+  splits = (('train', 200), ('val', 40), ('few', 10))
+  pixel_data.write(folder / 'data', splits, side=1)
   return folder
 
 
@@ -144,9 +145,12 @@ def test_a_classifier_is_calibrated_and_maps(folder, tmp_path):
       *FLAGS,
     ]
   )
+  with pytest.raises(ValueError, match=r'10 pixel\(s\) of .* needs 30 or more'):
+    temperature.calibrate(workdir, folder / 'data', split='few')
   with rasterio.open(tmp_path / 'map.tif') as file:
     assert re.search(
-      'temperature .* fitted on 10 labelled pixels', file.tags()['confidence']
+      r'temperature .* \[.*\] fitted on 40 labelled pixels',
+      file.tags()['confidence'],
     )
 
 
@@ -192,7 +196,7 @@ def test_prompts_are_calibrated_by_the_names_of_their_classes(folder):
   result = calibration.read(
     folder / 'encoder', ('Water', 'Woodland', 'Cropland')
   )
-  assert 0 < result.num_pixels < 48  # Of the three classes only.
+  assert 0 < result.num_pixels < 200  # Of the three classes only.
   with pytest.raises(ValueError, match='No class has the name of one of crops'):
     temperature.calibrate(
       folder / 'encoder',
@@ -215,7 +219,7 @@ def test_a_data_set_is_searched_by_its_encoder(folder, tmp_path):
     split='val',
     checkpoint=folder / 'encoder',
   )
-  assert len(made.lat) == 10 and made.keys[3] == 'Lucas_Point_val3'
+  assert len(made.lat) == 40 and made.keys[3] == 'Lucas_Point_val3'
 
 
 def test_places_without_data_are_not_searched(folder, tmp_path, caplog):

@@ -34,8 +34,29 @@ def test_pixels_without_a_label_do_not_count():
   assert (
     result.temperature == calibration.fit(scores, labels, CLASSES).temperature
   )
-  with pytest.raises(ValueError, match='has a label of a, b, c'):
+  with pytest.raises(ValueError, match=r'0 pixel\(s\) of places have a label'):
     calibration.fit(scores, np.full(500, -1), CLASSES, 'places')
+
+
+def test_the_interval_covers_the_temperature_in_95_of_100_samples():
+  covered, widths = [], []
+  scores, labels = draw(3.0)
+  for rows in np.split(np.arange(len(labels)), 200):  # Of 100 pixels each.
+    low, high = calibration.fit(scores[rows], labels[rows], CLASSES).interval
+    covered.append(low < 3.0 < high)
+    widths.append(high / low)
+  # Three standard errors of a share of 0.95 of 200.
+  assert abs(np.mean(covered) - 0.95) < 3 * np.sqrt(0.95 * 0.05 / 200)
+  whole = calibration.fit(scores, labels, CLASSES)
+  low, high = whole.interval
+  # 200 times as many pixels: an interval narrower by the root of that.
+  ratio = np.log(np.median(widths)) / np.log(high / low)
+  assert ratio == pytest.approx(np.sqrt(200), rel=0.1)
+  assert not calibration.is_uncertain(whole)
+  few = calibration.fit(scores[:30], labels[:30], CLASSES)
+  assert calibration.is_uncertain(few)
+  with pytest.raises(ValueError, match='needs 30 or more'):
+    calibration.fit(scores[:29], labels[:29], CLASSES)
 
 
 def test_the_error_is_the_gap_of_confidence_and_accuracy():

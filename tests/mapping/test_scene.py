@@ -6,7 +6,16 @@ import pytest
 import rasterio
 
 from fusion_jax import locks
-from fusion_jax.mapping import blocks, calibration, classify, open_cube, scene
+from fusion_jax.data import bands
+from fusion_jax.inference import trained
+from fusion_jax.mapping import (
+  blocks,
+  calibration,
+  classify,
+  map_inputs,
+  open_cube,
+  scene,
+)
 from tests.mapping import cubes
 
 
@@ -67,6 +76,34 @@ def test_a_classifier_needs_no_prompts(path, tmp_path):
   expected[0, 0] = 255
   np.testing.assert_array_equal(result[0], expected)
   assert 'Woodland' in tags['classes']
+
+
+def test_a_map_says_how_far_its_pixels_are_from_the_training_data(
+  path, tmp_path, caplog
+):
+  model = cubes.model()
+  made = cubes.months(cubes.values()).astype(np.float64)
+  made[:, :, 0, 0] = np.nan  # As it is: a pixel without any data.
+  flat = made.reshape(12, len(bands.BANDS), -1)[:, :, 1:]
+  means = np.nanmean(flat, axis=0)
+  low, high = np.quantile(means, [0.2, 0.9], axis=1)
+  low[3] = high[3] = 9_000.0  # Of B5: no pixel is like these.
+  ranges = {'pixels': {'low': low.tolist(), 'high': high.tolist()}}
+  model.ranges = trained.TrainingRanges({'mean_ranges': ranges})
+  scene.write_map(
+    open_cube.open_cube([path]),
+    classify.Classifier(model, cubes.classes(), batch_size=100),
+    tmp_path / 'map.tif',
+    block=4,
+  )
+  text = rasterio.open(tmp_path / 'map.tif').tags()['input_range']
+  expected = f'the mean of B5 is {means[3].mean():.6g}, and'
+  assert expected in text and expected in caplog.text
+  assert '100.0 % of the pixels have a mean of B5 over the year' in text
+  total = map_inputs.measure(made, model.ranges)
+  outside = ((means < low[:, None]) | (means > high[:, None])).sum(axis=1)
+  np.testing.assert_array_equal(total['band_outside'], outside)
+  np.testing.assert_allclose(total['band_sums'], means.sum(axis=1))
 
 
 def test_the_map_is_a_cog_in_the_place_of_the_cube(path, tmp_path):

@@ -6,15 +6,16 @@ import numpy as np
 
 
 class Histogram:
-  """Counts of positive values in fixed bins, an equal number in each octave.
+  """Counts of values in fixed bins, an equal number in each octave.
 
-  All values of a bin have the same leading bits as float32. Counts are
+  All values of a bin have the same sign and leading bits as float32. Counts are
   integers, so merging is exact in any order.
 
   Attributes:
     dropped_bits: number of trailing bits that are dropped; there are
       2^(23 - dropped_bits) bins in an octave.
-    bins: [n] int64, numbers of the bins that are not empty, ascending.
+    bins: [n] int64, numbers of the bins that are not empty, ascending; those
+      of negative values are -1, -2, ...
     counts: [n] int64, number of values in each of them.
   """
 
@@ -25,11 +26,11 @@ class Histogram:
 
   @classmethod
   def from_values(cls, values: np.ndarray, dropped_bits: int) -> 'Histogram':
-    """Counts positive finite values [n]."""
-    bits = np.asarray(values, np.float32).view(np.uint32)
-    return cls(
-      dropped_bits, *np.unique(bits >> dropped_bits, return_counts=True)
-    )
+    """Counts finite values [n]."""
+    values = np.asarray(values, np.float32)
+    bins = np.abs(values).view(np.uint32).astype(np.int64) >> dropped_bits
+    bins = np.where(values < 0, -1 - bins, bins)
+    return cls(dropped_bits, *np.unique(bins, return_counts=True))
 
   def merge(self, other: 'Histogram') -> 'Histogram':
     """Returns the histogram of both samples together."""
@@ -62,8 +63,8 @@ class Histogram:
 
   def _edge(self, bins: np.ndarray) -> np.ndarray:
     """Returns the lower edges [n] of bins [n], in the unit of the values."""
-    bits = (bins << self.dropped_bits).astype(np.uint32)
-    return bits.view(np.float32).astype(np.float64)
+    bits = (np.abs(bins) << self.dropped_bits).astype(np.uint32)
+    return np.sign(bins) * bits.view(np.float32).astype(np.float64)
 
   def state(self) -> list[Any]:
     """The arguments from which this histogram can be made again, as JSON."""

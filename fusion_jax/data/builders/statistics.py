@@ -13,6 +13,7 @@ import numpy as np
 from fusion_jax import modalities
 from fusion_jax.data import examples, readers
 from fusion_jax.data.builders import histogram as histogram_lib
+from fusion_jax.data.builders import mean_ranges
 
 NUM_BINS = modalities.SERIES_BINS
 _BATCH = 256  # Series counted at once: a histogram merges slowly.
@@ -210,11 +211,14 @@ class Statistics:
     schema: fields of the examples.
     images: moments of the bands of every image, by its name.
     series: statistics of every weather series, by its name.
+    ranges: means of the examples' fields; None where a part was counted by an
+      earlier version, which did not take them.
   """
 
   def __init__(self, schema: readers.Schema):
     self.schema = schema
     self.images: dict[str, Moments] = {}
+    self.ranges: mean_ranges.MeanRanges | None = mean_ranges.MeanRanges()
     self.series = {name: Series(name) for name in schema.series}
     self._waiting = []  # Examples whose series are not counted yet.
 
@@ -227,6 +231,12 @@ class Statistics:
         if name == 'S2L1C':  # The values without their offset.
           values = values.astype(np.float64) - example['S2L1C_offset']
         self._add_image(name, Moments.from_values(values))
+        if self.ranges is not None:
+          self.ranges.add(name, values)
+    if self.ranges is not None and mean_ranges.PIXELS in example:
+      pixels = example[mean_ranges.PIXELS]
+      valid = example.get('valid', np.ones(len(pixels), bool))
+      self.ranges.add_pixels(pixels, valid)
     self._waiting.append({name: example[name] for name in self.series})
     if len(self._waiting) >= _BATCH:
       self._count()
@@ -236,6 +246,9 @@ class Statistics:
     if self._waiting:
       for name, series in self.series.items():
         series.add(np.stack([waiting[name] for waiting in self._waiting]))
+        if self.ranges is not None:
+          for waiting in self._waiting:
+            self.ranges.add(name, waiting[name][:, None])
     self._waiting = []
 
   def _add_image(self, name: str, moments: Moments) -> None:
@@ -251,15 +264,23 @@ class Statistics:
       self._add_image(name, moments)
     for name, series in other.series.items():
       self.series[name] = self.series[name].merge(series)
+    self.ranges = (
+      self.ranges.merge(other.ranges)
+      if self.ranges is not None and other.ranges is not None
+      else None
+    )
     return self
 
   def state(self) -> dict[str, dict[str, list[Any]]]:
     """The argument of `from_state` for these statistics, as JSON."""
     self._count()
-    return {
+    state = {
       'images': {k: v.state() for k, v in self.images.items()},
       'series': {k: v.state() for k, v in self.series.items()},
     }
+    if self.ranges is not None:
+      state[mean_ranges.NAME] = self.ranges.state()
+    return state
 
   @classmethod
   def from_state(
@@ -271,11 +292,17 @@ class Statistics:
     statistics.series = {
       k: Series.from_state(k, v) for k, v in state['series'].items()
     }
+    statistics.ranges = (
+      mean_ranges.MeanRanges.from_state(state[mean_ranges.NAME])
+      if mean_ranges.NAME in state
+      else None
+    )
     return statistics
 
   def summary(self) -> dict[str, dict[str, Any]]:
-    """Returns the entries 'images' and 'series' of `statistics.json`."""
+    """Returns the entries of `statistics.json` about the values."""
     self._count()
+    ranges = self.ranges.summary() if self.ranges is not None else {}
     return {
       'images': {
         name: {'mean': moments.mean.tolist(), 'std': moments.std.tolist()}
@@ -284,6 +311,7 @@ class Statistics:
       'series': {
         name: series.summary() for name, series in self.series.items()
       },
+      mean_ranges.NAME: ranges,
     }
 
 
