@@ -255,7 +255,7 @@ class Storage:
         value, since = current, now
       if now - since > silence_s:
         future.cancel()
-        raise TimeoutError(f'no answer for {silence_s:.0f} s')
+        raise TimeoutError(f'no answer for {silence_s:.3g} s')
 
 
 class MissingError(RemoteError):
