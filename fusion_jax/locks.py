@@ -49,6 +49,10 @@ def hold(
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     file = _acquire(path, place)
+  except (FileExistsError, NotADirectoryError) as error:
+    raise InUseError(
+      f'{place} is a file; give the path of a folder.'
+    ) from error
   except OSError as error:
     raise InUseError(
       f'{place} cannot be written: {error.strerror}. {advice}'

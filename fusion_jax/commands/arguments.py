@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import re
+import textwrap
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
@@ -21,6 +22,7 @@ import tyro
 
 from fusion_jax import folders
 from fusion_jax.commands import door, messages
+from fusion_jax.untrusted import nested
 
 T = TypeVar('T')
 Positional = tyro.conf.Positional
@@ -74,11 +76,9 @@ def _read_file(texts: list[str]) -> pathlib.Path:
 def _read_json(texts: list[str]) -> Any:
   """The content of a JSON file that an argument names."""
   try:
-    return json.loads(pathlib.Path(texts[0]).read_text('utf-8'))
+    return nested.read_json(texts[0])
   except OSError as error:
     raise ValueError(door.one_line(error)) from error
-  except ValueError as error:
-    raise ValueError(f'{texts[0]} is no JSON file: {error}') from error
 
 
 # Types of arguments. A folder that has to exist:
@@ -182,7 +182,7 @@ def parse_several(
   merged = _merge(classes, types or {})
   _check_flags(command, argv, merged)
   about = description or _introduction(classes[0])
-  about += f'\n\n{door.VERBOSE} adds the traceback of an error.'
+  about += '\n\n' + textwrap.fill(door.COMMON_HELP, 80)
   _check_not_empty(argv, merged)
   parsed, printed = _ask_tyro(command, argv, merged)
   if parsed is None:  # Help was asked for.
@@ -288,7 +288,7 @@ def _introduction(cls: type) -> str:
 def _check_flags(command: str, argv: Sequence[str], cls: type) -> None:
   """Raises a UsageError for a flag that does not exist or was renamed."""
   known = {_flag(field.name) for field in dataclasses.fields(cls)}
-  known |= {*door.HELP, door.VERBOSE}
+  known |= {*door.HELP, door.VERBOSE, door.MAX_MEMORY}
   for argument in argv:
     if argument == '--':
       return

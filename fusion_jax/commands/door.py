@@ -2,8 +2,8 @@
 
 An error that a user can cause is told in one line on stderr, `fusion-jax VERB:
 message`, and the command ends with status 1, or with 2 if the command line is
-wrong. `--verbose`, which every command takes, adds the traceback. Such errors
-are:
+wrong. Every command takes `--verbose`, which adds the traceback, and
+`--max-memory SIZE`, see `untrusted.memory`. Such errors are:
 
 - `UsageError` and absl's `flags.Error`: the command line is wrong;
 - `ValueError`: arguments, configurations or files do not fit. The library's
@@ -13,7 +13,8 @@ are:
 - `OSError`: files that cannot be read or written, `FileNotFoundError` and
   `FileExistsError` among them;
 - `extras.MissingExtraError`: optional packages are not installed;
-- `FloatingPointError`: a loss that is not finite (`NonFiniteError`).
+- `FloatingPointError`: a loss that is not finite (`NonFiniteError`);
+- `MemoryError`: there is less memory than is needed.
 
 Ctrl-C ends a command with status 130, and with one line that says how to go
 on. Any other exception, such as a TypeError, is a mistake of the program and
@@ -34,15 +35,21 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from absl import flags, logging
 
 from fusion_jax import extras
+from fusion_jax.untrusted import memory
 
 USER_ERRORS = (
   ValueError,
   OSError,
   FloatingPointError,
+  MemoryError,
   extras.MissingExtraError,
   flags.Error,
 )
-VERBOSE = '--verbose'
+VERBOSE, MAX_MEMORY = '--verbose', '--max-memory'
+COMMON_HELP = (
+  f'{VERBOSE} adds the traceback of an error; {MAX_MEMORY} 8G lets one file '
+  "take so much memory (default: half of the machine's)."
+)
 HELP = ('-h', '--help')
 INTERRUPTED = 128 + signal.SIGINT  # Status after Ctrl-C.
 _LOUD = {'orbax', 'grain', 'etils', 'faiss'}  # Packages that log a lot.
@@ -81,7 +88,7 @@ def open_for(
       it has to start from its beginning.
 
   Yields:
-    The arguments without `--verbose`.
+    The arguments without `--verbose` and `--max-memory`.
 
   Raises:
     Failure: after an error of `USER_ERRORS`, with status 2 for a wrong command
@@ -89,7 +96,7 @@ def open_for(
   """
   show_progress()
   try:
-    yield [argument for argument in argv if argument != VERBOSE]
+    yield _without_common(argv)
   except USER_ERRORS as error:
     if VERBOSE in argv:
       traceback.print_exc()
@@ -110,6 +117,22 @@ def open_for(
     raise Failure(INTERRUPTED, message) from error
 
 
+def _without_common(argv: Sequence[str]) -> list[str]:
+  """Obeys the flags that every command takes; returns the other arguments."""
+  rest, values = [], iter(argv)
+  for argument in values:
+    flag, equals, value = argument.partition('=')
+    if flag.replace('_', '-') == MAX_MEMORY:
+      value = value if equals else next(values, '')
+      try:
+        memory.use(value)
+      except ValueError as error:
+        raise UsageError(f'{MAX_MEMORY}: {error}') from error
+    elif argument != VERBOSE:
+      rest.append(argument)
+  return rest
+
+
 def show_progress() -> None:
   """Makes absl log progress, without the thirty lines of Orbax a checkpoint.
 
@@ -124,7 +147,9 @@ def show_progress() -> None:
 
 def one_line(error: BaseException) -> str:
   """The message of an error in one line, with the file that it is about."""
-  if isinstance(error, FileExistsError) and error.filename:
+  if isinstance(error, MemoryError):
+    text = f'there is not enough memory: {error}'.rstrip(': ')
+  elif isinstance(error, FileExistsError) and error.filename:
     text = f'{error.filename} is a file; give the path of a folder'
   elif isinstance(error, OSError) and error.strerror and error.filename:
     text = f'{error.filename}: {error.strerror}'

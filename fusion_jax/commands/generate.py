@@ -35,6 +35,7 @@ class Arguments:
       2022 that still carry it (default: as declared, else 0)
     scale: reflectance = value x scale (default: as declared, else 0.0001)
     nodata: value that means missing, whatever the file declares
+    hosts: hosts that assets of STAC items may be fetched from (default: none)
     target: series to generate
     num_samples: number of series drawn
     temperature: temperature of the random draws; 0 is greedy
@@ -55,6 +56,7 @@ class Arguments:
   offset: int | None = None
   scale: float | None = None
   nodata: float | None = None
+  hosts: tuple[str, ...] = ()
   target: str = 't2m_hourly'
   num_samples: int = 64
   temperature: float = 1.0
@@ -98,6 +100,7 @@ def main(argv: Sequence[str]) -> None:
         nodata=args.nodata,
         size=scene_series.image_size(model),
         tiles=args.tiles,
+        hosts=args.hosts,
       ),
       args.target,
       num_samples=args.num_samples,

@@ -52,6 +52,7 @@ class Arguments:
     months: month 1 .. 12 of each step, of cubes without dates
     start: first of the twelve months, YYYY-MM, of longer series
     crs: coordinate system EPSG:N, of cubes that name none
+    hosts: hosts that assets of STAC items may be fetched from (default: none)
     setting: steps of the year that the model sees (default: as trained)
     temperature: temperature of the softmax (default: as fusion-jax calibrate
       fitted it, else 1)
@@ -75,6 +76,7 @@ class Arguments:
   months: tuple[int, ...] = ()
   start: str = ''
   crs: str = ''
+  hosts: tuple[str, ...] = ()
   setting: Literal['monthly', 'quarterly', 'single'] | None = None
   temperature: float = 0.0
   block: int = 0
@@ -105,7 +107,13 @@ def main(argv: Sequence[str]) -> None:
     args.scene,
     args.out,
     declared=encoding.Declared(
-      args.scale, args.offset, args.nodata, args.months, args.start, args.crs
+      args.scale,
+      args.offset,
+      args.nodata,
+      args.months,
+      args.start,
+      args.crs,
+      args.hosts,
     ),
     missing_bands=args.missing_bands,
     embeddings=args.embeddings,

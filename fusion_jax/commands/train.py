@@ -25,6 +25,9 @@ Arguments:
                    a process that the others have not joined after so many
                    seconds ends (default: 300)
   --verbose        adds the traceback of an error
+  --max-memory SIZE
+                   what one file may take of memory, such as 8G
+                   (default: half of the machine's)
 
 JAX's own flags, such as --jax_debug_nans, are read as well; --helpfull lists
 all flags.

@@ -1,7 +1,6 @@
 """Reads weight files, local ones or from a hub, as flat states."""
 
 import hashlib
-import json
 import os
 import pathlib
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ import safetensors
 
 from fusion_jax import extras
 from fusion_jax.convert import torch_files
+from fusion_jax.untrusted import nested
 
 _TORCH = ('.pt', '.pth', '.bin', '.ckpt')
 _SAFETENSORS = '.safetensors'
@@ -123,7 +123,7 @@ def _map_safetensors(path):
     ) from error
   whole = np.memmap(path, np.uint8, 'r')
   start = 8 + int(whole[:8].view('<u8')[0])
-  header = json.loads(whole[8:start].tobytes())
+  header = nested.loads(whole[8:start].tobytes(), path)
   header.pop('__metadata__', None)
   unknown = {entry['dtype'] for entry in header.values()} - set(_DTYPES)
   if unknown:

@@ -16,9 +16,12 @@ import numpy as np
 
 from fusion_jax.convert import torch_pickle
 from fusion_jax.convert.torch_pickle import Script, TorchFileError
+from fusion_jax.untrusted import archives
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
+_DEEPEST = 100  # Levels of modules in a TorchScript archive.
+_MOST_ENTRIES = 1_000_000
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -65,7 +68,7 @@ def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
   """
   content = load(path)
   if isinstance(content, Script):
-    return _script_state(content)
+    return _script_state(content, path)
   for name in ('state_dict', 'model', 'module'):
     inner = content.get(name) if isinstance(content, dict) else None
     if isinstance(inner, dict):
@@ -92,18 +95,32 @@ def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
   return dict(content)
 
 
-def _script_state(module, prefix=''):
-  state = {}
-  for name, value in vars(module).items():
-    if isinstance(value, Script):
-      state |= _script_state(value, f'{prefix}{name}.')
-    elif isinstance(value, np.ndarray):
-      state[f'{prefix}{name}'] = value
+def _script_state(module, path):
+  """Returns the arrays of a module and of those in it, {name: array}."""
+  state, modules = {}, [(module, '', 0)]
+  while modules:
+    module, prefix, depth = modules.pop()
+    if depth > _DEEPEST:
+      raise TorchFileError(
+        f'{path} nests modules more than {_DEEPEST} levels deep, or in a '
+        'circle; it is damaged, or made to do harm.'
+      )
+    inner = []
+    for name, value in vars(module).items():
+      if isinstance(value, Script):
+        inner.append((value, f'{prefix}{name}.', depth + 1))
+      elif isinstance(value, np.ndarray):
+        state[f'{prefix}{name}'] = value
+    modules += reversed(inner)
+    if len(state) + len(modules) > _MOST_ENTRIES:
+      raise TorchFileError(f'{path} has more than {_MOST_ENTRIES} entries.')
   return state
 
 
 def _load_zip(path):
   with zipfile.ZipFile(path) as archive:
+    compressed = [x for x in archive.infolist() if x.compress_type]
+    archives.check_members(compressed, path)
     names = {name.partition('/')[2]: name for name in archive.namelist()}
     if 'data.pkl' not in names:
       raise TorchFileError(
@@ -125,6 +142,8 @@ def _load_zip(path):
         '<HH', whole[info.header_offset + 26 : info.header_offset + 30]
       )
       start = info.header_offset + 30 + name_size + extra_size
+      if start + info.file_size > len(whole):
+        raise TorchFileError(f'it ends within storage {key}.')
       return whole[start : start + info.file_size]
 
     with archive.open(names['data.pkl']) as file:

@@ -12,6 +12,8 @@ from typing import IO, Any, ClassVar, NamedTuple, cast
 import ml_dtypes
 import numpy as np
 
+from fusion_jax.untrusted import memory
+
 _STORAGES = {
   'FloatStorage': np.float32,
   'DoubleStorage': np.float64,
@@ -27,6 +29,7 @@ _STORAGES = {
   'ComplexDoubleStorage': np.complex128,
   'UntypedStorage': np.uint8,
 }
+_MOST_LINE = 2**16  # Bytes of a name or number in a pickle.
 _DTYPES = {
   name: np.dtype(getattr(np, name, None) or getattr(ml_dtypes, name))
   for name in (
@@ -72,6 +75,54 @@ class _Storage(NamedTuple):
 _PythonUnpickler = cast(Any, pickle._Unpickler)
 
 
+# Opcodes that no tensor needs: they take the memory that a number asks for, or
+# memory for every byte.
+_UNUSED = {
+  getattr(pickle, name)[0]
+  for name in (
+    'BYTEARRAY8',
+    'NEXT_BUFFER',
+    'READONLY_BUFFER',
+    'EMPTY_SET',
+    'FROZENSET',
+    'ADDITEMS',
+    'EXT1',
+    'EXT2',
+    'EXT4',
+  )
+}
+_OBJECT_BYTES = 128  # Of memory that a byte of a pickle can become.
+
+
+class _Bounded:
+  """A file of which no more is unpickled than memory may hold."""
+
+  def __init__(self, file: IO[bytes]):
+    self._file, self._read = file, 0
+    self._most = memory.limit() // _OBJECT_BYTES
+
+  def read(self, count: int) -> bytes:
+    """Returns bytes, as many as asked for unless the file ends."""
+    if count < 0:
+      raise TorchFileError('its pickle states a negative size.')
+    most = self._most - self._read + 1
+    return self._count(self._file.read(min(count, most)))
+
+  def readline(self) -> bytes:
+    """Returns a line of at most a few thousand bytes."""
+    return self._count(self._file.readline(_MOST_LINE))
+
+  def _count(self, content):
+    self._read += len(content)
+    if self._read > self._most:
+      raise TorchFileError(
+        f'its pickle is larger than {memory.describe(self._read)}, whose '
+        f'objects need more than the allowed {memory.describe(memory.limit())} '
+        'of memory (--max-memory).'
+      )
+    return content
+
+
 class Unpickler(_PythonUnpickler):
   """Unpickles containers and tensors, nothing else.
 
@@ -96,7 +147,7 @@ class Unpickler(_PythonUnpickler):
       storage: function from a key to the bytes of its storage, uint8 [N];
         None reads no storage, and tensors become None.
     """
-    super().__init__(file, encoding='utf-8')
+    super().__init__(_Bounded(file), encoding='utf-8')
     self._storage = storage
     self._read = {}
     self.dtypes = {}
@@ -158,7 +209,11 @@ class Unpickler(_PythonUnpickler):
       )
 
   dispatch: ClassVar[dict[int, Any]] = {
-    **_PythonUnpickler.dispatch,
+    **{
+      opcode: load
+      for opcode, load in _PythonUnpickler.dispatch.items()
+      if opcode not in _UNUSED
+    },
     pickle.BUILD[0]: _build,
   }
 
@@ -178,12 +233,23 @@ def _tensor(storage, offset, size, stride, *_):
       f'a tensor of sizes {size}, strides {stride} does not fit into its '
       f'storage of {len(storage)} values.'
     )
+  _check_count(size, storage)
   return np.lib.stride_tricks.as_strided(
     storage[offset:],
     size,
     [step * storage.itemsize for step in stride],
     writeable=False,
   )
+
+
+def _check_count(sizes, storage):
+  """Checks that a tensor is not many times its storage, by steps of 0."""
+  size = memory.num_bytes(sizes, storage.itemsize)
+  if size > max(memory.limit(), storage.nbytes):
+    raise TorchFileError(
+      f'a tensor of sizes {sizes} repeats the {len(storage)} values of its '
+      f'storage and would take {memory.describe(size)} (--max-memory).'
+    )
 
 
 def _tensor_v3(storage, offset, size, stride, requires_grad, hooks, dtype, *_):

@@ -11,9 +11,13 @@ import numpy as np
 from numpy import typing as npt
 from PIL import Image
 
+from fusion_jax.untrusted import memory
+
 # A photo: the path of its file, a Pillow image, or uint8 [Y, X, 3].
 Photo = str | os.PathLike[str] | Image.Image | npt.ArrayLike
 
+# Others may run programs, as EPS does.
+_FORMATS = ('JPEG', 'PNG', 'TIFF', 'WEBP')
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # Mean of red, green, blue.
 STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -91,7 +95,8 @@ def read(path: str | os.PathLike[str]) -> Image.Image:
     ValueError: if the file does not decode completely; the message names it.
   """
   try:
-    with Image.open(path) as image:
+    with Image.open(path, formats=_FORMATS) as image:
+      memory.check(4 * image.width * image.height, path, 'the photo')
       return image.convert('RGB')
   except FileNotFoundError:
     raise

@@ -1,6 +1,5 @@
 """What the statistics of a data set say: standardisation and value bins."""
 
-import json
 import os
 import pathlib
 from collections.abc import Iterable, Mapping
@@ -11,6 +10,7 @@ import numpy as np
 from fusion_jax import modalities
 from fusion_jax.ops import quantize
 from fusion_jax.types import Statistics
+from fusion_jax.untrusted import nested
 
 # Name of a quantizer's kind of bins.
 Scheme = Literal['uniform', 'quantile']
@@ -33,7 +33,7 @@ def load_statistics(path: str | os.PathLike[str]) -> dict[str, Any]:
       'the examples.'
     )
   try:
-    return json.loads(file.read_text())
+    return nested.read_table(file)
   except ValueError as error:
     raise ValueError(
       f'{file} is damaged ({error}); copy it again, or prepare the data anew.'

@@ -11,7 +11,6 @@ import csv
 import json
 import os
 import pathlib
-import zipfile
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +19,7 @@ import safetensors
 from safetensors import numpy as safetensors_numpy
 
 from fusion_jax.data import prompts as prompts_lib
+from fusion_jax.untrusted import archives, nested
 
 
 def read(
@@ -61,9 +61,11 @@ def read(
     ValueError,
     KeyError,
     EOFError,
-    zipfile.BadZipFile,
+    csv.Error,
     safetensors.SafetensorError,
   ) as error:
+    if str(path) in str(error):
+      raise
     raise ValueError(f'{path}: {error}') from error
   return prompts
 
@@ -111,7 +113,7 @@ def _read_json(path: pathlib.Path, part: str) -> prompts_lib.Prompts:
       )
     return dict(pairs)
 
-  table = json.loads(path.read_text('utf-8-sig'), object_pairs_hook=no_doubles)
+  table = nested.read_json(path, object_pairs_hook=no_doubles)
   for key in part.split('/') if part else ():
     if not isinstance(table, dict) or key not in table:
       inside = sorted(table) if isinstance(table, dict) else 'no more tables'
@@ -188,10 +190,7 @@ def _check_columns(rows: list[dict[str | Any, Any]]) -> None:
 
 
 def _read_npz(path: pathlib.Path, _: str) -> prompts_lib.Prompts:
-  with open(path, 'rb') as raw:
-    if not zipfile.is_zipfile(raw):
-      raise ValueError('it is cut short or no .npz file; write it again.')
-  with open(path, 'rb') as raw, np.load(raw, allow_pickle=False) as file:
+  with archives.open_npz(path) as file:
     missing = {'classes', 'texts', 'vectors'} - set(file)
     if missing:
       raise ValueError(
@@ -217,10 +216,18 @@ def _read_safetensors(path: pathlib.Path, _: str) -> prompts_lib.Prompts:
         'classes and texts as JSON lists in its metadata.'
       )
     return _by_row(
-      json.loads(lists['classes']),
-      json.loads(lists['texts']),
+      _strings_of(lists['classes'], path),
+      _strings_of(lists['texts'], path),
       np.asarray(file.get_tensor('vectors'), np.float32),
     )
+
+
+def _strings_of(text: str, path: pathlib.Path) -> list[Any]:
+  """Returns the list that a JSON text holds."""
+  values = nested.loads(text, path)
+  if not isinstance(values, list):
+    raise ValueError(f'its metadata hold {values!r:.60}, where a list belongs.')
+  return values
 
 
 def _by_row(

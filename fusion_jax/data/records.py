@@ -15,8 +15,11 @@ from typing import Any
 import numpy as np
 
 from fusion_jax.data import remote, shard_files
+from fusion_jax.untrusted import nested
+from fusion_jax.untrusted.reading import reading
 
 # From the features of a record, {name: list of values}, to one field.
+_ANEW = 'copy it again, or prepare the data set anew'
 _Decode = Callable[[Mapping[str, Any]], Any]
 
 
@@ -40,7 +43,8 @@ class Decoder:
       ValueError: if a field is stored in a way that this reader does not know.
     """
     features = _read_json(pathlib.Path(path) / 'features.json')
-    self._layout = dict(_layout(features))
+    with reading(pathlib.Path(path) / 'features.json', 'description', _ANEW):
+      self._layout = dict(_layout(features))
     self.fields = tuple(self._layout)
 
   def __call__(self, record: bytes) -> dict[str, Any]:
@@ -80,11 +84,13 @@ class Examples:
       ValueError: if the data set has no such split, or if a shard is damaged.
     """
     self.path, self.split = pathlib.Path(path), split
-    info = _read_json(self.path / 'dataset_info.json')
-    lengths = _shard_lengths(info, split, self.path)
+    about = self.path / 'dataset_info.json'
+    info = _read_json(about)
+    with reading(about, 'description', _ANEW):
+      lengths = _shard_lengths(info, split, self.path)
+      names = _shard_names(info, split, len(lengths))
     self._decode = Decoder(self.path)
     self.fields = self._decode.fields
-    names = _shard_names(info, split, len(lengths))
     fetch = remote.shard_fetcher(self.path, names)
     missing = [name for name in names if not (self.path / name).exists()]
     if missing and fetch is None:
@@ -125,7 +131,9 @@ class Examples:
       shard_files.ReadError: if it cannot be read, after several tries.
       remote.RemoteError: if its shard cannot be fetched.
     """
-    return self._decode(self._records[index])
+    record = self._records[index]
+    with reading(self.path, 'data set', _ANEW):
+      return self._decode(record)
 
   def __repr__(self) -> str:
     return f'Examples({str(self.path)!r}, {self.split!r})'
@@ -148,14 +156,15 @@ def describe(
   path = pathlib.Path(path)
   info = _read_json(path / 'dataset_info.json')
   features = _read_json(path / 'features.json')
-  sizes = {s['name']: s.get('shardLengths', []) for s in info['splits']}
-  return (
-    {split: sum(map(int, lengths)) for split, lengths in sizes.items()},
-    {
-      name: json.dumps(feature, sort_keys=True)
-      for name, feature in _flat_features(features)
-    },
-  )
+  with reading(path, 'data set', _ANEW):
+    sizes = {s['name']: s.get('shardLengths', []) for s in info['splits']}
+    return (
+      {split: sum(map(int, lengths)) for split, lengths in sizes.items()},
+      {
+        name: json.dumps(feature, sort_keys=True)
+        for name, feature in _flat_features(features)
+      },
+    )
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
@@ -164,7 +173,7 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
       f'There is no finished data set in {path.parent}: {path.name} is '
       'missing. Make one with `python -m fusion_jax.prepare`.'
     )
-  return json.loads(path.read_text())
+  return nested.read_table(path)
 
 
 def _shard_lengths(
@@ -182,17 +191,24 @@ def _shard_names(info: Mapping[str, Any], split: str, total: int) -> list[str]:
   template = next(
     s['filepathTemplate'] for s in info['splits'] if s['name'] == split
   )
-  return [
-    template.format(
-      DATASET=info.get('name', ''),
-      SPLIT=split,
-      FILEFORMAT='array_record',
-      SHARD_INDEX=f'{i:05d}',
-      NUM_SHARDS=f'{total:05d}',
-      SHARD_X_OF_Y=f'{i:05d}-of-{total:05d}',
-    )
-    for i in range(total)
-  ]
+  names = []
+  for i in range(total):
+    fields = {
+      'DATASET': info.get('name', ''),
+      'SPLIT': split,
+      'FILEFORMAT': 'array_record',
+      'SHARD_INDEX': f'{i:05d}',
+      'NUM_SHARDS': f'{total:05d}',
+      'SHARD_X_OF_Y': f'{i:05d}-of-{total:05d}',
+    }
+    # Not `format`, in which a template may ask for any width and attribute.
+    name = template
+    for field, value in fields.items():
+      name = name.replace(f'{{{field}}}', value)
+    if pathlib.PurePath(name).name != name:
+      raise ValueError(f'it names the shard {name!r}, outside of its folder')
+    names.append(name)
+  return names
 
 
 def _layout(features: Mapping[str, Any]) -> Iterator[tuple[str, _Decode]]:

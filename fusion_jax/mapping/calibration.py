@@ -15,6 +15,7 @@ import numpy as np
 from scipy import optimize, special
 
 from fusion_jax import checksums
+from fusion_jax.untrusted import nested
 
 FILE = 'calibration.json'
 _DIGEST = 'digest'
@@ -182,7 +183,7 @@ def _read_all(workdir: str | os.PathLike[str]) -> list[Calibration]:
   if not path.exists():
     return []
   try:
-    rows = json.loads(path.read_text())
+    rows = nested.read_json(path)
     for row in rows:  # Those of earlier versions have no digest.
       if row.pop(_DIGEST, _digest(row)) != _digest(row):
         raise ValueError('its content is not what was saved')

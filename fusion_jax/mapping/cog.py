@@ -16,6 +16,7 @@ from rasterio import enums
 from rasterio import shutil as rasterio_shutil  # pyright: ignore[reportAttributeAccessIssue]  # A compiled module.
 
 from fusion_jax.mapping import blocks as blocks_lib
+from fusion_jax.untrusted import rasters
 
 NODATA = 255
 _MOST_CLASSES = 255
@@ -197,7 +198,7 @@ def read_small(
   Returns:
     (uint8 [Y, X] classes, {index: (red, green, blue)}, names).
   """
-  with rasterio.open(path) as file:
+  with rasters.opened(path) as file:
     step = max(1, -(-max(file.shape) // most))
     shape = tuple(-(-size // step) for size in file.shape)
     classes = file.read(1, out_shape=shape, resampling=enums.Resampling.mode)

@@ -18,6 +18,8 @@ import zarr
 from pyarrow import parquet
 
 from fusion_jax.mapping import blocks as blocks_lib
+from fusion_jax.untrusted import zarr_store
+from fusion_jax.untrusted.reading import reading
 
 ZARR, PARQUET = '.zarr', '.parquet'
 _LONLAT = 'EPSG:4326'
@@ -85,13 +87,10 @@ def read(
     ValueError: if the file was not written by `write`.
   """
   path = pathlib.Path(path)
-  try:
-    read_format = {ZARR: _read_zarr, PARQUET: _read_parquet}[path.suffix]
+  check_path(path)
+  read_format = {ZARR: _read_zarr, PARQUET: _read_parquet}[path.suffix]
+  with reading(path, 'file of embeddings of map_scene', 'write it again'):
     yield from read_format(path)
-  except KeyError as error:
-    raise ValueError(
-      f'{path} holds no embeddings of map_scene: {error} is missing.'
-    ) from error
 
 
 def comparable_with(path: str | os.PathLike[str]) -> str:
@@ -100,14 +99,12 @@ def comparable_with(path: str | os.PathLike[str]) -> str:
   'texts', or only 'each other'; '' in files of earlier versions.
   """
   path = pathlib.Path(path)
-  if path.suffix == ZARR:
-    attributes = zarr.open_group(path, mode='r').attrs
-    return str(attributes.get('comparable_with', ''))
-  return (
-    (parquet.read_schema(path).metadata or {})
-    .get(b'comparable_with', b'')
-    .decode()
-  )
+  with reading(path, 'file of embeddings of map_scene', 'write it again'):
+    if path.suffix == ZARR:
+      attributes = zarr.open_group(zarr_store.open_store(path), mode='r').attrs
+      return str(attributes.get('comparable_with', ''))
+    metadata = parquet.read_schema(path).metadata or {}
+    return metadata.get(b'comparable_with', b'').decode()
 
 
 def centres(
@@ -213,7 +210,8 @@ def _points(lon: np.ndarray, lat: np.ndarray) -> list[bytes]:
 
 
 def _read_zarr(path: pathlib.Path) -> _Vectors:
-  root = cast(Any, zarr.open_group(path, mode='r'))  # Untyped content.
+  store = zarr_store.open_store(path)
+  root = cast(Any, zarr.open_group(store, mode='r'))  # Untyped content.
   stored, scales = root['embedding'], root['scale']
   transform = rasterio.Affine(*root.attrs['transform'])
   crs = rasterio.CRS.from_wkt(root.attrs['crs_wkt'])

@@ -19,6 +19,8 @@ import numpy as np
 from absl import logging
 
 from fusion_jax import checksums, geo, locks
+from fusion_jax.untrusted import archives, memory
+from fusion_jax.untrusted.reading import reading
 
 _ABOUT, _FILES = 'index.json', 'files'
 _INDEX, _PLACES = 'index.faiss', 'places.npz'  # Of earlier versions.
@@ -70,18 +72,20 @@ class Index:
         f'{folder} holds no index; make one: python -m fusion_jax.search '
         f'--build EMBEDDINGS --index {folder}'
       )
-    try:
-      self.about, (index, places) = _read_about(folder)
-    except checksums.ChecksumError as error:
-      raise checksums.ChecksumError(
-        f'The index in {folder} is damaged: {error}. Build it again, or copy '
-        'it again.'
-      ) from error
-    self._faiss = faiss.read_index(str(folder / index))
-    with np.load(folder / places) as stored:
-      self.lon, self.lat, self.keys = (
-        stored[name] for name in ('lon', 'lat', 'keys')
-      )
+    with reading(folder, 'index', 'build it again'):
+      try:
+        self.about, (index, places) = _read_about(folder)
+      except checksums.ChecksumError as error:
+        raise checksums.ChecksumError(
+          f'The index in {folder} is damaged: {error}. Build it again, or copy '
+          'it again.'
+        ) from error
+      with memory.bounded():
+        self._faiss = faiss.read_index(str(folder / index))
+      with archives.open_npz(folder / places) as stored:
+        self.lon, self.lat, self.keys = (
+          stored[name] for name in ('lon', 'lat', 'keys')
+        )
     self.width = self._faiss.d
 
   def search(

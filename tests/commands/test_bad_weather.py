@@ -124,7 +124,7 @@ SERIES = (
     (f'{GOOD}other.nc', r'other.nc holds neither .*d2m. Name the variable wi'),
     (f'{GOOD}members.nc', r'members.nc .* of the members 3, 4 with --member 3'),
     (f'{GOOD}members.nc --member 9', r'members.nc has .* members 3, 4, not 9'),
-    (f'{GOOD}cut.nc', r'cut.nc is damaged or cut off .*fetch it again'),
+    (f'{GOOD}cut.nc', r'cut.nc is damaged or no NetCDF file .*fetch it again'),
     (
       f'{GOOD}cut.grib',
       r'cut.grib, message 1: it is cut after 2000 of .*Fetch',

@@ -212,7 +212,7 @@ def test_rotated_scene_raises(tmp_path):
 def test_file_that_is_no_image_raises(tmp_path):
   path = tmp_path / 'a.tif'
   path.write_text('hello')
-  with pytest.raises(ValueError, match='cannot be read as an image'):
+  with pytest.raises(ValueError, match='cannot be read as a raster'):
     geotiff.read_scene(path, time=0)
 
 

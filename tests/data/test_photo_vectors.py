@@ -54,20 +54,22 @@ def test_what_is_no_table_raises(tmp_path):
   with pytest.raises(FileNotFoundError, match='no vectors of photos'):
     photo_vectors.PhotoVectors(tmp_path / 'a.npz')
   np.savez(tmp_path / 'a.npz', keys=np.array(NAMES), vectors=VECTORS[:2])
-  with pytest.raises(ValueError, match=r'a.npz .*\(2, 4\) for 3 names'):
+  with pytest.raises(ValueError, match=r'a.npz: .*\(2, 4\) for 3 names'):
     photo_vectors.PhotoVectors(tmp_path / 'a.npz')
   (tmp_path / 'b.safetensors').write_bytes(b'12345678')
-  with pytest.raises(ValueError, match='b.safetensors holds no vectors'):
+  with pytest.raises(
+    ValueError, match='b.safetensors is damaged or no file of vectors'
+  ):
     photo_vectors.PhotoVectors(tmp_path / 'b.safetensors')
   (tmp_path / 'd.npz').write_bytes((tmp_path / 'a.npz').read_bytes()[:99])
-  with pytest.raises(ValueError, match='d.npz holds no vectors'):
+  with pytest.raises(ValueError, match='d.npz: .*cut short'):
     photo_vectors.PhotoVectors(tmp_path / 'd.npz')
   for shapes in ({}, {'a': (1, 4), 'b': (1, 5)}):
     safetensors_numpy.save_file(
       {name: np.ones(shape, np.float32) for name, shape in shapes.items()},
       tmp_path / 'e.safetensors',
     )
-    with pytest.raises(ValueError, match='e.safetensors .* several widths'):
+    with pytest.raises(ValueError, match='e.safetensors: .* several widths'):
       photo_vectors.PhotoVectors(tmp_path / 'e.safetensors')
   photo_vectors.write(
     tmp_path / 'f.safetensors', ['photos_40683280W'], VECTORS[:1]

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,7 @@ def read_scene(
   nodata: float | None = None,
   size: int = 0,
   tiles: bool = False,
+  hosts: Sequence[str] = (),
 ) -> Scene:
   """Reads a Sentinel-2 scene of a user.
 
@@ -84,13 +86,16 @@ def read_scene(
     size: pixels per side that a model sees; only the square of this size at the
       centre is read. 0 reads the whole scene.
     tiles: whether to read all whole squares of that size around the centre.
+    hosts: hosts that the assets of a STAC item may be fetched from.
 
   Raises:
     ValueError: if bands, units, place or time are wrong; the message names a
       remedy.
   """
   negative = None if offset is None else -offset / encoding.COUNTS
-  declared = encoding.Declared(scale, negative, nodata, empty=0.0)
+  declared = encoding.Declared(
+    scale, negative, nodata, empty=0.0, hosts=tuple(hosts)
+  )
   seconds = None if time is None else dates.parse_time(time)
   scene = scenes.open_scene(path, name, declared, _day(seconds))
   seconds = _time(scene) if seconds is None else seconds

@@ -20,6 +20,7 @@ import numpy as np
 
 from fusion_jax import geo
 from fusion_jax.data.sources import grib_frames, weather_units
+from fusion_jax.untrusted import memory
 
 _UNIT_SECONDS = {
   0: 60,
@@ -168,6 +169,8 @@ class GribFile:
           f'{weather_units.iso(times[1])}: the file has changed. Start again.'
         )
       eccodes.codes_set(message, 'missingValue', 1e20)
+      count: Any = eccodes.codes_get(message, 'numberOfDataPoints', int)
+      memory.check(16 * count, self.path, f'message {frame.number}')
       values = eccodes.codes_get_values(message)
     values[values >= 1e20] = np.nan
     return weather_units.convert(
@@ -226,7 +229,7 @@ def _grid(path: str, frame: grib_frames.Frame, checksum: str) -> geo.Grid:
   """Returns the grid of a message, one object for equal checksums."""
   if checksum not in _grids:
     with _Message(path, frame) as message:
-      shape = tuple(
+      shape: Any = tuple(
         eccodes.codes_get(message, key, int) for key in ('Nj', 'Ni')
       )
       if eccodes.codes_get(
@@ -236,6 +239,7 @@ def _grid(path: str, frame: grib_frames.Frame, checksum: str) -> geo.Grid:
           f'{path} does not store its grid row by row in one '
           'direction; rewrite it, for instance with CDO.'
         )
+      memory.check(memory.num_bytes(shape, 32), path, 'the grid')
       lats = _array(message, 'latitudes').reshape(shape)
       lons = _array(message, 'longitudes').reshape(shape)
     _grids[checksum] = geo.Grid(lats[:, 0], lons[0])

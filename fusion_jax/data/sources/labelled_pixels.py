@@ -10,7 +10,6 @@ Presto       NumPy arrays of Sentinel-1 and -2, ERA5 and SRTM with live fuel
              github.com/nasaharvest/presto (MIT).
 """
 
-import json
 import os
 import pathlib
 from typing import NamedTuple
@@ -18,8 +17,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas
 from absl import logging
+from pyarrow import parquet
 
 from fusion_jax.data import composites, labels
+from fusion_jax.untrusted import archives, memory, nested
 
 MISSING = 65535
 _BELGIAN = 2020 * 12 + 10  # November 2020, in months.
@@ -105,10 +106,16 @@ def _read_table(path: str | os.PathLike[str]) -> pandas.DataFrame:
       'folder that holds one of this name.'
     )
   try:
+    with parquet.ParquetFile(path) as file:
+      groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+    size = sum(group.total_byte_size for group in groups)
+    memory.check(size, path, 'the table')
     return pandas.read_parquet(path)
-  except ValueError as error:  # The errors of pyarrow are of this kind.
+  except Exception as error:  # pyarrow raises many kinds.
+    if str(path) in str(error) and isinstance(error, ValueError):
+      raise
     raise ValueError(
-      f'{path} is cut short or no Parquet file; fetch it again.'
+      f'{path} is cut short or no Parquet file ({error}); fetch it again.'
     ) from error
 
 
@@ -269,7 +276,7 @@ def read_presto(folder: str | os.PathLike[str]) -> LabelledPixels:
   """
   folder = pathlib.Path(folder)
   series, latlon, months, target = (
-    np.load(folder / f'{name}.npy', allow_pickle=False)
+    archives.read_npy(folder / f'{name}.npy')
     for name in ('s1_s2_era5_srtm', 'latlon', 'month', 'target')
   )
   keys = tuple(str(i) for i in range(len(series)))
@@ -285,7 +292,7 @@ def read_presto(folder: str | os.PathLike[str]) -> LabelledPixels:
   )
   sites = folder / 'site.npy'
   return pixels._replace(
-    sites=np.load(sites, allow_pickle=False).astype(str)
+    sites=archives.read_npy(sites).astype(str)
     if sites.exists()
     else pixels.cells()
   )
@@ -293,7 +300,7 @@ def read_presto(folder: str | os.PathLike[str]) -> LabelledPixels:
 
 def _by_legend(codes, path, legend):
   """Returns targets int [P], and the classes of a legend that occur."""
-  tables = json.loads(pathlib.Path(path).read_text())
+  tables = nested.read_table(path)
   if legend not in tables:
     raise ValueError(
       f'{path} has no legend {legend!r}; there are {", ".join(tables)}.'

@@ -16,6 +16,7 @@ from absl import logging
 
 from fusion_jax import geo
 from fusion_jax.data import labels, lucas_grid
+from fusion_jax.untrusted.reading import reading_text
 
 _COLUMNS = ('POINT_ID', 'NUTS0', 'TH_LAT', 'TH_LONG', 'LC1', 'LU1')
 _LABEL_COLUMNS = {
@@ -175,26 +176,23 @@ def _rows(
   case: Callable[[str], str],
 ) -> list[dict[str, str]]:
   """Rows of a CSV, with the names of the columns in one case."""
-  try:
-    with open(path, newline='', encoding='utf-8-sig') as file:
-      reader = csv.DictReader(file)
-      names = [case(name.strip()) for name in reader.fieldnames or ()]
-      reader.fieldnames = names
-      rows = []
-      for row in reader:
-        if None in row or None in row.values():
-          count = sum(value is not None for value in row.values())
-          count += len(row.get(None, ())) - (None in row)
-          raise ValueError(
-            f'{path}, line {reader.line_num}: {count} fields where the header '
-            f'has {len(names)}. If the file was cut short, copy it again.'
-          )
-        rows.append(row)
-  except UnicodeDecodeError as error:
-    raise ValueError(
-      f'{path} is not in UTF-8 ({error}); convert it, for '
-      'instance with iconv -f latin1 -t utf8.'
-    ) from error
+  with (
+    open(path, newline='', encoding='utf-8-sig') as file,
+    reading_text(path, 'table'),
+  ):
+    reader = csv.DictReader(file)
+    names = [case(name.strip()) for name in reader.fieldnames or ()]
+    reader.fieldnames = names
+    rows = []
+    for row in reader:
+      if None in row or None in row.values():
+        count = sum(value is not None for value in row.values())
+        count += len(row.get(None, ())) - (None in row)
+        raise ValueError(
+          f'{path}, line {reader.line_num}: {count} fields where the header '
+          f'has {len(names)}. If the file was cut short, copy it again.'
+        )
+      rows.append(row)
   if missing := [name for name in columns if name not in names]:
     raise ValueError(
       f'{path} lacks the columns {missing}; it has {names[:12]}.'

@@ -14,7 +14,6 @@ import functools
 import json
 import os
 import pathlib
-import zipfile
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,6 +21,8 @@ import safetensors
 from safetensors import numpy as safetensors_numpy
 
 from fusion_jax.data.sources import ground_photos
+from fusion_jax.untrusted import archives, nested
+from fusion_jax.untrusted.reading import reading
 
 DIRECTIONS = ('W', 'E', 'N', 'S')  # This is the order of TimeSenCLIP's code.
 _VECTORS, _KEYS = 'vectors', 'keys'
@@ -138,28 +139,18 @@ def write(
 
 def _opened(path):
   """Returns names, width, and a function of the number of a row."""
-  try:
+  with reading(path, 'file of vectors of photos', 'write it again'):
     if path.suffix == '.npz':
       return _npz(path)
     if path.suffix == '.safetensors':
       return _safetensors(path)
-  except (
-    ValueError,
-    KeyError,
-    OSError,
-    EOFError,
-    zipfile.BadZipFile,
-    safetensors.SafetensorError,
-  ) as error:
-    raise ValueError(f'{path} holds no vectors of photos: {error}') from error
   raise ValueError(
     f'{path}: files of photo vectors end in {" or ".join(_ENDINGS)}.'
   )
 
 
 def _npz(path):
-  # np.load leaves a file open that it cannot read.
-  with open(path, 'rb') as raw, np.load(raw, allow_pickle=False) as file:
+  with archives.open_npz(path) as file:
     if {_VECTORS, _KEYS} <= set(file):
       vectors = np.asarray(file[_VECTORS], np.float32)
       names = file[_KEYS].tolist()
@@ -174,7 +165,7 @@ def _safetensors(path):
   file = safetensors.safe_open(path, 'numpy')
   if _VECTORS in file.keys():
     vectors = file.get_slice(_VECTORS)
-    names = json.loads((file.metadata() or {})[_KEYS])
+    names = nested.loads((file.metadata() or {})[_KEYS], path)
     _check(names, tuple(vectors.get_shape()))
     return names, vectors.get_shape()[1], lambda i: vectors[i : i + 1][0]
   names = sorted(file.keys())
@@ -185,5 +176,7 @@ def _safetensors(path):
 
 
 def _check(names, shape):
+  if not isinstance(names, list) or not all(isinstance(x, str) for x in names):
+    raise ValueError(f'the names of the photos are {names!r:.60}')
   if len(shape) != 2 or len(names) != shape[0]:
     raise ValueError(f'vectors are {shape} for {len(names)} names')

@@ -5,20 +5,19 @@ The European Environment Agency publishes the ecosystem types of Europe (EUNIS,
 """
 
 import csv
-import json
 import os
 import pathlib
 from typing import Any
 
 import numpy as np
 import rasterio
-import rasterio.errors
 import rasterio.features
 import rasterio.warp
 from absl import logging
 from numpy import typing as npt
 
 from fusion_jax.data import labels, lucas_grid
+from fusion_jax.untrusted import nested, rasters
 
 _LAEA = 'EPSG:3035'
 _WGS84 = 'EPSG:4326'
@@ -66,12 +65,9 @@ class Raster:
   ):
     """Opens a raster; arguments and errors are those of `read`."""
     try:
-      self._raster = rasterio.open(path)
-    except rasterio.errors.RasterioIOError as error:
-      raise ValueError(
-        f'{path} cannot be read as a map: {error}. Polygons are '
-        'read as .geojson.'
-      ) from error
+      self._raster = rasters.opened(path)
+    except ValueError as error:
+      raise ValueError(f'{error} Polygons are read as .geojson.') from error
     if self._raster.crs is None:
       raise ValueError(
         f'{path} has no coordinate system; set one, for '
@@ -143,7 +139,7 @@ class Polygons:
   def __init__(self, path: str | os.PathLike[str], task: str):
     """Reads polygons; arguments and errors are those of `read`."""
     try:
-      collection = json.loads(pathlib.Path(path).read_text('utf-8'))
+      collection = nested.read_json(path)
       features = [
         feature for feature in collection['features'] if feature['geometry']
       ]

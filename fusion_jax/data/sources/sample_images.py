@@ -10,6 +10,8 @@ from fusion_jax.data import bands as bands_lib
 from fusion_jax.data import examples, readers, reflectance
 from fusion_jax.data.sources.imagery import encoding, scenes
 from fusion_jax.data.sources.imagery import layers as layers_lib
+from fusion_jax.untrusted import rasters
+from fusion_jax.untrusted.reading import reading
 
 _CIRRUS_LIMIT = 900  # As in `terramesh`.
 ENDINGS = ('.tif', '.tiff', '.TIF', '.TIFF', '.jp2', '.nc', '.zarr')
@@ -87,10 +89,12 @@ def _read_plain(path, name):
   dtype = np.dtype(examples.IMAGE_TYPES[name])
   with layers_lib.open_raster(path) as raster:
     order = _order(raster, path, modalities.IMAGE_FIELDS[name].bands)
-    values = raster.read(order)
-    shown = np.ones(values.shape, bool)
-    for i, number in enumerate(order):
-      shown[i] &= layers_lib.shown(raster, number)
+    rasters.check_read(raster, len(order), path)
+    with reading(path, 'image', 'copy it again'):
+      values = raster.read(order)
+      shown = np.ones(values.shape, bool)
+      for i, number in enumerate(order):
+        shown[i] &= layers_lib.shown(raster, number)
     north_up = raster.transform.e < 0
   if dtype.kind == 'f':
     values = np.where(shown, values, np.nan)

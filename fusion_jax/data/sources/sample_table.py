@@ -5,13 +5,15 @@ import dataclasses
 import io
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from absl import logging
 
 from fusion_jax import geo
 from fusion_jax.data import dates, plausibility
+from fusion_jax.untrusted.reading import reading_text
 
 COLUMNS = ('sample_id', 'lat', 'lon', 's2_datetime_utc')
 _YEARS = (1940, 2100)  # Of acquisitions with weather.
@@ -61,7 +63,7 @@ def read(path: pathlib.Path) -> dict[str, Sample]:
       + (f' Separate the columns by commas, not by {other!r}.' if other else '')
     )
   samples, undated = {}, 0
-  for row in table:
+  for row in _rows(table, path):
     where = f'{path}, line {table.line_num}'
     key, sample, has_time = _sample(row, where, columns)
     undated += not has_time
@@ -81,6 +83,12 @@ def read(path: pathlib.Path) -> dict[str, Sample]:
       len(samples),
     )
   return samples
+
+
+def _rows(table: Any, path: pathlib.Path) -> Iterator[dict[str, Any]]:
+  """Yields the rows of a table; errors of the format name the file."""
+  with reading_text(path, 'table'):
+    yield from table
 
 
 def _text(path: str | os.PathLike[str]) -> str:

@@ -16,6 +16,9 @@ import numpy as np
 import scipy.spatial
 from numpy import typing as npt
 
+from fusion_jax.untrusted import archives
+from fusion_jax.untrusted.reading import reading_text
+
 EARTH_RADIUS_M = 6_371_000
 _LATS, _LONS = (49, 61), (-9, 3)  # Great Britain, degrees.
 
@@ -57,7 +60,7 @@ def read_prompts(path: str | os.PathLike[str]) -> RatedPrompts:
     ValueError: if a column is missing, or a score lies outside 1 to 10.
   """
   if str(path).endswith('.npz'):
-    with np.load(path, allow_pickle=False) as file:
+    with archives.open_npz(path) as file:
       _require(path, {'texts', 'values', 'raters', 'vectors'}, set(file))
       prompts = RatedPrompts(
         tuple(file['texts'].tolist()),
@@ -197,16 +200,13 @@ def _numbers(path, name, rows):
 
 
 def _rows(path, delimiter, columns):
-  try:
-    with open(path, newline='', encoding='utf-8-sig') as file:
-      reader = csv.DictReader(file, delimiter=delimiter)
-      _require(path, columns, set(reader.fieldnames or ()))
-      return list(reader)
-  except UnicodeDecodeError as error:
-    raise ValueError(
-      f'{path} is not in UTF-8 ({error}); convert it, for '
-      'instance with iconv -f latin1 -t utf8.'
-    ) from error
+  with (
+    open(path, newline='', encoding='utf-8-sig') as file,
+    reading_text(path, 'table'),
+  ):
+    reader = csv.DictReader(file, delimiter=delimiter)
+    _require(path, columns, set(reader.fieldnames or ()))
+    return list(reader)
 
 
 def _require(path, required, columns):

@@ -19,6 +19,8 @@ import numpy as np
 
 from fusion_jax.data import composites
 from fusion_jax.data.sources import sen4map_groups
+from fusion_jax.untrusted import hdf5, memory
+from fusion_jax.untrusted.reading import reading
 
 PREFIX = 'Lucas_Point_'
 SURVEY = ('lc1', 'lu1', 'nuts0')
@@ -70,7 +72,8 @@ def keys(file: h5py.File) -> tuple[str, ...]:
   Raises:
     ValueError: if it has none.
   """
-  names = sorted(key for key in map(str, file) if key.startswith(PREFIX))
+  with reading(file.filename, 'HDF5 file', 'copy it again'):
+    names = sorted(key for key in map(str, file) if key.startswith(PREFIX))
   if not names:
     raise ValueError(
       f'{file.filename} has no group {PREFIX}...; it has {sorted(file)[:5]}.'
@@ -199,7 +202,17 @@ def product_months(products: Sequence[str]) -> np.ndarray:
 def _named(file: h5py.File, key: str) -> Iterator[Any]:
   """Yields the group of a place; errors then name the file and the key."""
   try:
-    yield file[key]
-  except (ValueError, KeyError, OSError, RuntimeError) as error:
+    hdf5.check_link(file, key, file.filename)
+    with memory.bounded():  # Strings of HDF5 state their lengths.
+      yield file[key]
+  except (
+    ValueError,
+    KeyError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    AttributeError,
+    MemoryError,
+  ) as error:
     text = error.args[0] if error.args else error
     raise ValueError(f'{file.filename}, {key}: {text}.') from error

@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 
 from fusion_jax.data import composites
+from fusion_jax.untrusted import hdf5, memory
 
 SCENE_CLASS, PRODUCTS, IMAGE, BAND_NAMES = 'SCL', 'Image_ID', 'image', 'bands'
 _FILLS = ('_FillValue', 'missing_value', 'nodata')
@@ -120,6 +121,11 @@ def _cropped(dataset: Any, size: int) -> np.ndarray:
       f'{dataset.name.split("/")[-1]} has {rows} x {columns} '
       f'pixels; expected {size} x {size}'
     )
+  path = dataset.file.filename
+  hdf5.check_dataset(dataset, path)
+  memory.check(
+    memory.num_bytes((*dataset.shape[:-2], size, size), 8), path, dataset.name
+  )
   y, x = rows // 2 - size // 2, columns // 2 - size // 2
   return dataset[..., y : y + size, x : x + size]
 

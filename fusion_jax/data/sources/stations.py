@@ -5,7 +5,6 @@ them; nothing is guessed. Values become kelvin and mm, hours UTC.
 """
 
 import collections
-import contextlib
 import csv
 import dataclasses
 import datetime
@@ -21,6 +20,7 @@ import numpy as np
 from absl import logging
 
 from fusion_jax.data import plausibility, windows
+from fusion_jax.untrusted.reading import reading_text
 
 TEMPERATURE_UNITS = {  # Unit -> (factor, offset) to kelvin.
   'K': (1.0, 0.0),
@@ -200,7 +200,7 @@ def _read(path, declared, rows):
   opened = gzip.open if pathlib.Path(path).suffix == '.gz' else open
   with (
     opened(path, 'rt', newline='', encoding='utf-8-sig') as file,
-    _naming(path),
+    reading_text(path, 'table'),
   ):
     reader = csv.DictReader(file)
     _check_columns(path, reader.fieldnames or (), declared)
@@ -228,18 +228,6 @@ def _read(path, declared, rows):
     logging.warning(
       '%s: left out %d rows of %r, which has no place.', path, count, name
     )
-
-
-@contextlib.contextmanager
-def _naming(path):
-  """Names the file in the error of text in another encoding."""
-  try:
-    yield
-  except UnicodeDecodeError as error:
-    raise ValueError(
-      f'{path} is not in UTF-8 ({error}); convert it, for instance with iconv '
-      '-f latin1 -t utf8.'
-    ) from error
 
 
 def _check_columns(path, columns, declared):

@@ -18,10 +18,10 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import zarr
 from absl import logging
-from zarr.core.buffer import cpu
 
 from fusion_jax import geo, modalities
 from fusion_jax.data import examples, readers
+from fusion_jax.untrusted import archives, zarr_store
 
 OFFSET = 1000  # Added to L1C counts by processing baselines since 04.00.
 _CIRRUS_LIMIT = 900  # A larger median of B10 contains the offset.
@@ -290,11 +290,13 @@ def _is_of_place(name: str) -> bool:
 def _open_store(file: BinaryIO, is_needed: Callable[[str], bool] = bool) -> Any:
   """Opens the Zarr group in a zip, with those of its files that are needed."""
   with zipfile.ZipFile(file) as archive:
-    store = {
-      name: cpu.Buffer.from_bytes(archive.read(name))
+    archives.check_zip(archive, 'the zipped Zarr')
+    members = {
+      name: archive.read(name)
       for name in archive.namelist()
       if not name.endswith('/') and is_needed(name)
     }
+  store = zarr_store.of_members(members, 'the zipped Zarr')
   return zarr.open_group(store, mode='r', zarr_format=2)
 
 

@@ -39,14 +39,10 @@ def open_file(path: str | os.PathLike[str]) -> tuple[xr.Dataset, xr.Dataset]:
     weather_units.DamagedFileError: if the file is damaged.
     ValueError: if its times cannot be decoded.
   """
-  engine = 'zarr' if is_zarr(path) else netcdf.engine(path)
   try:
-    stored = xr.open_dataset(path, engine=engine, decode_cf=False)
-  except Exception as error:  # Of HDF5, SciPy and Zarr, each of its own kind.
-    raise weather_units.DamagedFileError(
-      f'{path} is damaged or cut off ({type(error).__name__}: {error}); fetch '
-      'it again.'
-    ) from error
+    stored = netcdf.opened(path, is_zarr(path), decode=False)
+  except ValueError as error:
+    raise weather_units.DamagedFileError(str(error)) from error
   try:
     return xr.decode_cf(stored, decode_timedelta=True), stored
   except (ValueError, OverflowError, ImportError) as error:

@@ -69,6 +69,8 @@ class Declared:
     months: month 1 .. 12 of each step, for files without dates.
     start: 'YYYY-MM', the first of the twelve months, for longer series.
     crs: coordinate system for files without one, such as 'EPSG:32631'.
+    hosts: hosts that the assets of STAC items may be fetched from, with their
+      subdomains; names of buckets for s3:// and gs://.
     empty: what a stored 0 becomes where 0 means "missing", reflectance x
       10,000: NaN, or 0 for what is stored as integers again.
   """
@@ -79,6 +81,7 @@ class Declared:
   months: tuple[int, ...] = ()
   start: str = ''
   crs: str = ''
+  hosts: tuple[str, ...] = ()
   empty: float = np.nan
 
   def encoding(

@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import rasterio
-import rasterio.errors
 from rasterio import enums
 
 from fusion_jax.data import bands as bands_lib
 from fusion_jax.data import dates
 from fusion_jax.data.sources.imagery import safe_product, valid_ranges
+from fusion_jax.untrusted import rasters
 
 TIME_TAGS = (
   'datetime',
@@ -82,12 +81,10 @@ def open_raster(path: str | os.PathLike[str]) -> Any:
     A dataset of rasterio, which is to be closed.
 
   Raises:
-    ValueError: if the file cannot be read as an image.
+    FileNotFoundError: if there is no such file.
+    ValueError: as `untrusted.rasters.opened`.
   """
-  try:
-    return rasterio.open(path)
-  except rasterio.errors.RasterioIOError as error:
-    raise ValueError(f'{path} cannot be read as an image: {error}') from error
+  return rasters.opened(path)
 
 
 def shown(

@@ -1,6 +1,5 @@
 """Finds the reader of imagery: Zarr, NetCDF, rasters, STAC items, xarray."""
 
-import json
 import os
 import pathlib
 from collections.abc import Sequence
@@ -8,6 +7,8 @@ from typing import Any
 
 from fusion_jax import extras
 from fusion_jax.data.sources.imagery import encoding
+from fusion_jax.untrusted import nested
+from fusion_jax.untrusted.reading import reading
 
 _RASTERS = ('.tif', '.tiff', '.jp2', '.vrt')
 _ITEMS = ('.json', '.geojson')
@@ -57,7 +58,8 @@ def open_source(
   for path in files:
     if not path.exists():
       raise FileNotFoundError(f'There is no {path}.')
-  return _of_files(files, declared, expected, extra)
+  with reading(first, 'imagery', 'copy it again'):
+    return _of_files(files, declared, expected, extra)
 
 
 def _of_files(paths, declared, expected, extra):
@@ -76,7 +78,7 @@ def _of_files(paths, declared, expected, extra):
   by_order = expected if len(files) == 1 else ()
   for path, root in files:
     layers += (
-      stac.layers(path)
+      stac.layers(path, root, declared.hosts)
       if path.suffix.lower() in _ITEMS
       else layers_lib.layers_of_file(path, root, by_order)
     )
@@ -116,7 +118,7 @@ def _is_item(path):
   if path.suffix.lower() not in _ITEMS:
     return False
   try:
-    content = json.loads(path.read_text('utf-8'))
+    content = nested.read_json(path)
   except ValueError:
     return True  # Its reader tells what is wrong.
   return not isinstance(content, dict) or bool(

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import rasterio
-import rasterio.errors
 import rasterio.windows
 from absl import logging
 from rasterio import enums, vrt
@@ -14,6 +13,8 @@ from fusion_jax.data import bands as bands_lib
 from fusion_jax.data.sources.imagery import crs as crs_lib
 from fusion_jax.data.sources.imagery import encoding
 from fusion_jax.data.sources.imagery import layers as layers_lib
+from fusion_jax.untrusted import memory
+from fusion_jax.untrusted.reading import reading
 
 _MOST_OPEN = 256  # Largest number of files that are kept open.
 
@@ -85,6 +86,9 @@ class RasterSource:
       no layer.
     """
     shape = rows.stop - rows.start, columns.stop - columns.start
+    memory.check(
+      memory.num_bytes((len(self._steps), *shape), 8), self.name, 'a window'
+    )
     classes = band == bands_lib.SCENE_CLASS
     images = np.full(
       (len(self._steps), *shape), 0 if classes else np.nan, np.float32
@@ -110,13 +114,11 @@ class RasterSource:
 
   def _read_layer(self, layer, window, classes):
     raster, encodings = self._opened(layer.path)
-    try:
+    with reading(layer.path, 'raster', 'copy it again'):
       values = raster.read(layer.number, window=window)
       # Unless the user or a STAC item declares another nodata value.
       other = self._declared.nodata is not None or layer.nodata is not None
       known = layers_lib.shown(raster, layer.number, window, other)
-    except rasterio.errors.RasterioIOError as error:
-      raise ValueError(f'{layer.path} cannot be read: {error}') from error
     if classes:
       return np.where(known, values, 0)
     return np.where(known, encodings(layer).decode(values), np.float32(np.nan))

@@ -4,17 +4,19 @@ Source: STAC 1.0 and 1.1 with the extensions `eo` and `raster`.
 """
 
 import contextlib
-import json
 import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 from absl import logging
 
 from fusion_jax.data import bands as bands_lib
 from fusion_jax.data import dates
-from fusion_jax.data.sources.imagery import encoding
+from fusion_jax.data.sources.imagery import encoding, links
 from fusion_jax.data.sources.imagery import layers as layers_lib
+from fusion_jax.untrusted import nested
+from fusion_jax.untrusted.reading import reading
 
 # Roles of assets that hold no data, or data on a coarser grid.
 _NO_DATA_ROLES = {'thumbnail', 'overview', 'metadata', 'visual'}
@@ -24,20 +26,25 @@ _BASELINE = 's2:processing_baseline'
 _APPLIED = ('earthsearch:boa_offset_applied', 'sentinel:boa_offset_applied')
 
 
-def layers(path: str | os.PathLike[str]) -> list[layers_lib.Layer]:
+def layers(
+  path: str | os.PathLike[str],
+  root: str | os.PathLike[str] = '',
+  hosts: Sequence[str] = (),
+) -> list[layers_lib.Layer]:
   """Returns the layers of an item, or of a collection of items.
 
   Args:
     path: JSON file. Its relative links start from its folder.
+    root: folder that the user named, in which the assets may be, too; '' for
+      that of the file.
+    hosts: hosts that assets may be fetched from.
 
   Raises:
-    ValueError: if it holds no item, or one without a date or band.
+    ValueError: if it holds no item, one without a date or band, or an asset
+      that is elsewhere.
   """
   path = pathlib.Path(path)
-  try:
-    content = json.loads(path.read_text('utf-8'))
-  except ValueError as error:
-    raise ValueError(f'{path} is no JSON: {error}') from error
+  content = nested.read_json(path)
   items = (
     content.get('features', [content]) if isinstance(content, dict) else []
   )
@@ -45,11 +52,12 @@ def layers(path: str | os.PathLike[str]) -> list[layers_lib.Layer]:
   for item in items:
     if not isinstance(item, dict) or 'assets' not in item:
       raise ValueError(f'{path} holds no STAC item: "assets" is missing.')
-    item_layers += _of_item(item, path)
+    with reading(path, 'STAC item', 'correct it'):
+      item_layers += _of_item(item, path, root, hosts)
   return item_layers
 
 
-def _of_item(item, path):
+def _of_item(item, path, root, hosts):
   properties = item.get('properties', {})
   text = properties.get('datetime') or properties.get('start_datetime') or ''
   date = dates.find(text)
@@ -81,7 +89,7 @@ def _of_item(item, path):
       scale, offset = scale or 1 / encoding.COUNTS, implied
     item_layers.append(
       layers_lib.Layer(
-        _link(asset['href'], path),
+        links.resolve(asset['href'], path, root, hosts),
         1,
         band,
         date,
@@ -149,10 +157,3 @@ def _name(key, described, sensor):
   )
   found = (bands_lib.find(name, sensor) for name in names)
   return next(filter(bands_lib.known, found), '')
-
-
-def _link(href, path):
-  """Returns a link as a path or URL that GDAL opens."""
-  if '://' in href:
-    return href.removeprefix('file://')
-  return str(path.parent / href)

@@ -15,6 +15,8 @@ from fusion_jax.data.sources import netcdf
 from fusion_jax.data.sources.imagery import crs as crs_lib
 from fusion_jax.data.sources.imagery import encoding, xarray_bands
 from fusion_jax.data.sources.imagery import layers as layers_lib
+from fusion_jax.untrusted import memory
+from fusion_jax.untrusted.reading import reading
 
 _TOLERANCE = 1e-3  # Largest deviation from an even grid, in pixels.
 
@@ -39,7 +41,15 @@ class XarraySource:
     self._data = _open(path)
     in_memory = hasattr(path, 'dims')
     self.name = f'The {type(path).__name__}' if in_memory else str(path)
-    file = '' if in_memory else pathlib.Path(self.name).stem
+    try:
+      self._read_layout(declared, '' if in_memory else pathlib.Path(path).stem)
+    except Exception:
+      if not in_memory:
+        self._data.close()
+      raise
+
+  def _read_layout(self, declared: encoding.Declared, file: str) -> None:
+    """Reads bands, coordinates and encodings; `file` is its name or ''."""
     sensor = xarray_bands.sensor_of(
       [file, *self._data.data_vars],
       self._data.attrs,
@@ -85,7 +95,9 @@ class XarraySource:
     order = [
       self._axes[axis] for axis in ('time', 'y', 'x') if self._axes[axis]
     ]
-    values = part.transpose(*order).values
+    memory.check(2 * part.nbytes, self.name, 'a window')
+    with reading(self.name, 'cube', 'copy it again'):
+      values = part.transpose(*order).values
     values = values if len(order) == 3 else values[None]
     values = xarray_bands.as_stored(values, array.attrs)
     values = values[:, ::-1] if self._flip else values
@@ -116,11 +128,7 @@ def _open(path):
     return path
   is_file = str(path).endswith(('.nc', '.nc4', '.cdf', '.h5'))
   try:
-    if is_file:
-      return xr.open_dataset(
-        path, engine=netcdf.engine(path), mask_and_scale=False
-      )
-    return xr.open_zarr(path, mask_and_scale=False, chunks=None)
+    return netcdf.opened(path, not is_file, mask_and_scale=False)
   except (OSError, ValueError, KeyError) as error:
     raise ValueError(
       f'{path} cannot be read as {"NetCDF" if is_file else "Zarr"}: {error}'
