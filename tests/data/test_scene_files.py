@@ -195,3 +195,18 @@ def test_zeros_alone_are_refused(tmp_path):
   path = write(tmp_path / 'scene.tif', np.zeros((12, 8, 8), 'uint16'))
   with pytest.raises(ValueError, match='is 0 in every pixel and band'):
     read(path)
+
+
+def test_json_beside_images_is_no_item_however_deep(tmp_path):
+  patch = tmp_path / 'S2A_MSIL2A_20170613T101031_87_48'
+  patch.mkdir()
+  (patch / 'deep.json').write_text('[' * 100_000)
+  for i, band in enumerate(BANDS):
+    image = np.full((1, 8, 8), 500 + i, 'uint16')
+    write(patch / f'{patch.name}_{band}.tif', image)
+  with pytest.raises(ValueError, match='deep.json is no JSON'):
+    geotiff.read_scene(patch)
+  (patch / 'deep.json').write_text('{"labels": ["Pastures"]}')
+  scene = geotiff.read_scene(patch)
+  assert scene.time == 1_497_348_631  # In the name of the patch.
+  np.testing.assert_array_equal(scene.image[0, 0], 500 + np.arange(12))

@@ -197,3 +197,28 @@ def test_quarters_are_ordered_and_other_numbers_refused():
   for times in ([3, 1, 2, 0], ['a', 'b', 'c', 'd']):
     with pytest.raises(ValueError, match="The coordinate 'time' holds"):
       model().encode(quarters.assign_coords(time=times))
+
+
+def test_what_is_no_reflectance_is_refused_or_warned_about(caplog):
+  with pytest.raises(ValueError, match='pixels is 0 in every pixel and band'):
+    model().encode(0 * year())
+  rng = np.random.default_rng(0)
+  leaves = np.array([300, 600, 400, 900, 3000, 3800, 4000, 4200, 2000, 900])
+  places = leaves[:, None, None] * rng.uniform(0.8, 1.2, (100, 12, 1, 1, 1))
+  model().encode(places)
+  assert not caplog.messages
+  model().encode(places[:, :, ::-1])
+  assert 'Perhaps the bands do not stand in the order B2, B3' in caplog.text
+  caplog.clear()
+  model().encode(places + 1000)
+  assert 'carries the offset' in caplog.text and 'subtract 1000' in caplog.text
+
+
+def test_integers_of_xarray_are_read_as_in_maps():
+  values = np.nan_to_num(year()[0]).astype('uint16')
+  values[2] = 0  # No data, as in the products themselves.
+  expected = np.where(values == 0, np.nan, values)
+  near(model().encode(dated(MONTHS, values)), model().encode(expected))
+  scaled = dated(MONTHS, values + np.uint16(1000) * (values > 0))
+  scaled.attrs.update(scale_factor=1e-4, add_offset=-0.1)
+  near(model().encode(scaled), model().encode(expected))

@@ -74,7 +74,7 @@ def _of_files(paths, declared, expected, extra):
     from fusion_jax.data.sources.imagery import layers as layers_lib
     from fusion_jax.data.sources.imagery import rasters, stac
 
-  layers, files = [], _files(paths)
+  layers, files = [], _files(paths, bool(expected))
   by_order = expected if len(files) == 1 else ()
   for path, root in files:
     layers += (
@@ -86,12 +86,18 @@ def _of_files(paths, declared, expected, extra):
   return rasters.RasterSource(name, layers, declared)
 
 
-def _files(paths):
-  """Returns rasters and items with the folder that was named, or ''."""
+def _files(paths, any_raster):
+  """Returns rasters and items with the folder that was named, or ''.
+
+  Args:
+    paths: files and folders.
+    any_raster: whether a file may be a raster whatever its ending.
+  """
   files = []
   for path in paths:
     if not path.is_dir():
-      if path.suffix.lower() not in (*_RASTERS, *_ITEMS):
+      known = path.suffix.lower() in (*_RASTERS, *_ITEMS)
+      if not (known or any_raster):
         raise ValueError(
           f'{path}: a cube is one Zarr store or NetCDF file '
           f'({", ".join(_NETCDF)}), or rasters ({", ".join(_RASTERS)}) or '
