@@ -204,7 +204,7 @@ def test_json_beside_images_is_no_item_however_deep(tmp_path):
   for i, band in enumerate(BANDS):
     image = np.full((1, 8, 8), 500 + i, 'uint16')
     write(patch / f'{patch.name}_{band}.tif', image)
-  with pytest.raises(ValueError, match='deep.json is no JSON'):
+  with pytest.raises(ValueError, match='deep.json nests lists'):
     geotiff.read_scene(patch)
   (patch / 'deep.json').write_text('{"labels": ["Pastures"]}')
   scene = geotiff.read_scene(patch)
