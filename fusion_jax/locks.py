@@ -7,12 +7,16 @@ import fcntl
 import os
 import pathlib
 import socket
+import threading
 from collections.abc import Iterator
-from typing import IO
 
 from absl import logging
 
-_held: set[pathlib.Path] = set()  # By this process, whose own lock lets it in.
+# What this process holds, {file of the lock: who holds it}. These files are
+# never opened again: a POSIX lock lets its own process in, and goes as soon as
+# any descriptor of its file is closed there.
+_held: dict[pathlib.Path, str] = {}
+_guard = threading.Lock()  # Of `_held` and of what is opened by it.
 
 
 class InUseError(ValueError):
@@ -31,7 +35,9 @@ def hold(
   The lock is a POSIX lock on a file, which the system takes back when the
   process ends, however it ends (on a network file system whose client died,
   when its lease ends). The file says who holds it, and goes with the lock. On
-  a file system without locks a warning is logged.
+  a file system without locks a warning is logged. `flock` would outlive the
+  process in what it forked, and is a POSIX lock on a network file system
+  anyway.
 
   Args:
     path: file of the lock; its folder is made if need be.
@@ -45,67 +51,69 @@ def hold(
       or a rival, which tells its host, process and start; or if the file
       cannot be written.
   """
-  path = pathlib.Path(path).absolute()
+  path = pathlib.Path(path)
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = _acquire(path, place)
-  except (FileExistsError, NotADirectoryError) as error:
-    raise InUseError(
-      f'{place} is a file; give the path of a folder.'
-    ) from error
+    path = path.parent.resolve() / path.name
+    with _guard:
+      descriptor = _acquire(path, place)
+      if descriptor is not None:
+        _held[path] = _describe_holder()
   except OSError as error:
-    raise InUseError(
-      f'{place} cannot be written: {error.strerror}. {advice}'
-    ) from None
-  if file is None:
+    raise _failure(error, place, advice) from None
+  if descriptor is None:
     raise _refusal(path, place, advice)
-  with file:
-    _held.add(path)
+  try:
     try:
-      file.truncate(0)
-      file.write(_describe_holder())
-      file.flush()
-      for rival in sorted(path.parent.glob(rivals)) if rivals else ():
-        if rival != path and _is_held(rival):
-          raise _refusal(rival, place, advice)
-      yield
-    finally:
-      _held.discard(path)
-      path.unlink(missing_ok=True)
+      os.ftruncate(descriptor, 0)
+      os.write(descriptor, _held[path].encode())
+    except OSError as error:  # The disk is full.
+      raise _failure(error, place, advice) from None
+    for rival in sorted(path.parent.glob(rivals)) if rivals else ():
+      if rival != path and _is_held(rival):
+        raise _refusal(rival, place, advice)
+    yield
+  finally:
+    with _guard:
+      try:
+        if _is_at(descriptor, path):
+          path.unlink()
+      finally:
+        os.close(descriptor)
+        del _held[path]
 
 
-def _acquire(
-  path: pathlib.Path, place: str | os.PathLike[str]
-) -> IO[str] | None:
-  """Opens and locks a file; None if another one holds it."""
+def _acquire(path: pathlib.Path, place: str | os.PathLike[str]) -> int | None:
+  """Returns the descriptor of a file that is locked; None if it is held."""
   if path in _held:
     return None
   while True:
-    file = path.open('a')
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     try:
-      if not _lock(file.fileno(), place):
-        file.close()
+      if not _lock(descriptor, place):
+        os.close(descriptor)
         return None
-      if _is_at(file.fileno(), path):
-        return file
+      if _is_at(descriptor, path):
+        return descriptor
     except BaseException:
-      file.close()
+      os.close(descriptor)
       raise
-    file.close()  # Its holder has removed it meanwhile; there may be another.
+    os.close(descriptor)  # Its holder has removed it; there may be another.
 
 
 def _is_held(path: pathlib.Path) -> bool:
   """Whether another process, or another call in this one, holds a lock."""
-  if path in _held:
-    return True
-  try:
-    with path.open('r+') as file:
-      if not _lock(file.fileno(), path):
-        return True
-      if _is_at(file.fileno(), path):
-        path.unlink()  # Left by a process that crashed.
-  except OSError:  # It has gone, or is not ours to write.
-    pass
+  with _guard:
+    if path in _held:
+      return True
+    try:
+      with path.open('r+') as file:
+        if not _lock(file.fileno(), path):
+          return True
+        if _is_at(file.fileno(), path):
+          path.unlink()  # Left by a process that crashed.
+    except OSError:  # It has gone, or is not ours to write.
+      pass
   return False
 
 
@@ -142,11 +150,22 @@ def _describe_holder() -> str:
 def _refusal(
   path: pathlib.Path, place: str | os.PathLike[str], advice: str
 ) -> InUseError:
-  try:
-    holder = path.read_text()
-  except OSError:
-    holder = ''
+  with _guard:
+    holder = _held.get(path, '')
+    if not holder:
+      with contextlib.suppress(OSError):
+        holder = path.read_text()
   return InUseError(
     f'{place} is in use by {holder or "another process"}. Wait for its end or '
     f'stop it, or {advice[0].lower()}{advice[1:]}'
   )
+
+
+def _failure(
+  error: OSError, place: str | os.PathLike[str], advice: str
+) -> InUseError:
+  if isinstance(error, FileExistsError | NotADirectoryError) and (
+    pathlib.Path(place).is_file()
+  ):
+    return InUseError(f'{place} is a file; give the path of a folder.')
+  return InUseError(f'{place} cannot be written: {error.strerror}. {advice}')

@@ -1,6 +1,8 @@
 """Locks: who is kept out, by whom, and until when."""
 
 import fcntl
+import os
+import resource
 import subprocess
 import sys
 import threading
@@ -15,6 +17,17 @@ from fusion_jax import locks
 with locks.hold(sys.argv[1], 'the map', 'Choose another name.'):
   print('held', flush=True)
   time.sleep(600)
+"""
+
+
+TAKER = """
+import sys
+from fusion_jax import locks
+try:
+  with locks.hold(sys.argv[1], 'the map', 'Choose another name.'):
+    print('taken')
+except locks.InUseError as error:
+  print(error)
 """
 
 
@@ -97,3 +110,51 @@ def test_threads_keep_each_other_out(tmp_path):
   done.set()
   thread.join()
   assert len(errors) == 1
+
+
+@pytest.mark.parametrize(
+  ('mine', 'again', 'rivals'),
+  [
+    ('folder/x.lock', 'folder/x.lock', ''),
+    ('folder/x.lock', 'link/x.lock', ''),
+    ('link/x.lock', 'folder/x.lock-0', 'x.lock'),
+    ('folder/x.lock', 'link/x.lock-0', 'x.lock'),
+  ],
+)
+def test_a_refused_call_leaves_the_lock_to_its_holder(
+  tmp_path, mine, again, rivals
+):
+  """Another process is kept out, too, also behind another path."""
+  (tmp_path / 'folder').mkdir()
+  (tmp_path / 'link').symlink_to(tmp_path / 'folder')
+  with hold(tmp_path / mine):
+    with pytest.raises(
+      locks.InUseError, match=f'in use by process {os.getpid()} on'
+    ):
+      with hold(tmp_path / again, rivals):
+        pass
+    other = subprocess.run(
+      [sys.executable, '-c', TAKER, str(tmp_path / 'link/x.lock')],
+      stdout=subprocess.PIPE,
+      text=True,
+      check=True,
+    )
+    assert f'in use by process {os.getpid()} on' in other.stdout
+    assert (tmp_path / mine).exists()
+  assert not list((tmp_path / 'folder').iterdir())
+
+
+def test_a_full_disk_is_told_and_leaves_no_lock(tmp_path):
+  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+  try:
+    with pytest.raises(
+      locks.InUseError, match='^the map cannot be written: File too large. Ch'
+    ):
+      with hold(tmp_path / 'x.lock'):
+        pass
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+  assert not list(tmp_path.iterdir())
+  with hold(tmp_path / 'x.lock'):
+    pass
