@@ -72,11 +72,15 @@ def image(
 
   Raises:
     ValueError: if an axis or a band is missing, or the values cannot be
-      reflectance x 10,000 where they should be.
+      reflectance x 10,000 where they should be, or are of another sensor whose
+      scale is not declared.
   """
   title = modality.field
   if is_xarray(values):
-    values = xarray_images.array(values, IMAGE_AXES, title, empty=0)
+    counts = modality.unit == _REFLECTANCE
+    values = xarray_images.array(
+      values, IMAGE_AXES, title, empty=0, reflectance=counts
+    )
     if names := xarray_bands.names_along(values, 'band'):
       sensor = xarray_bands.sensor_of(names, values.attrs)
       chosen = bands.order(names, modality.bands, title, sensor)

@@ -143,18 +143,57 @@ def encoding_of(
       'values. Pass it: --scale 0.0000275 --offset -0.2 for Landsat '
       'Collection 2 Level 2, --scale 0.0001 for HLS.'
     )
-  fill = [np.asarray(attrs[key]).ravel() for key in _FILLS if key in attrs]
-  fill = [as_stored(x.astype(array.dtype), attrs) for x in fill]
   try:
     return declared.encoding(
       array.dtype,
       scale,
       attrs.get('add_offset'),
-      tuple(np.concatenate(fill)) if fill else (),
-      valid_ranges.valid_range(attrs),
+      _fills(attrs, array.dtype),
+      _valid(array),
     )
   except ValueError as error:
     raise ValueError(f'{title}, {array.name}: {error}') from error
+
+
+def in_unit(array: Any) -> np.ndarray:
+  """Returns values that are no reflectance in their unit.
+
+  Source: CF conventions 1.11, sections 2.5.1 and 8.1.
+
+  Args:
+    array: `xarray.DataArray` whose attributes tell how its values are stored.
+
+  Returns:
+    [...] float32 value * scale_factor + add_offset, NaN where one is missing.
+  """
+  attrs = array.attrs
+  stored = as_stored(np.asarray(array), attrs)
+  known = np.isfinite(stored)
+  if fills := _fills(attrs, stored.dtype):
+    known &= ~np.isin(stored, fills)
+  if valid := _valid(array):
+    known &= (stored >= valid[0]) & (stored <= valid[1])
+  scale, offset = attrs.get('scale_factor', 1), attrs.get('add_offset', 0)
+  values = stored * float(scale) + float(offset)
+  return np.where(known, values, np.nan).astype(np.float32)
+
+
+def _fills(attrs, dtype):
+  """Returns the stored values of a type that stand for "missing"."""
+  fills = [np.asarray(attrs[key]).ravel() for key in _FILLS if key in attrs]
+  return tuple(
+    value for x in fills for value in as_stored(x.astype(dtype), attrs)
+  )
+
+
+def _valid(array):
+  """Returns the valid range of the values of an array, or None.
+
+  Where xarray decoded them, it left the range of the stored values.
+  """
+  if array.dtype.kind == 'f' and 'scale_factor' in array.encoding:
+    return None
+  return valid_ranges.valid_range(array.attrs)
 
 
 def as_stored(values: np.ndarray, attrs: Mapping[Any, Any]) -> np.ndarray:
