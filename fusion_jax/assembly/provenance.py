@@ -12,7 +12,10 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import ml_collections
+
 from fusion_jax.data import mixtures, normalize
+from fusion_jax.train import checkpoint
 from fusion_jax.types import Config
 
 FILE = 'trained_on.json'  # In the work directory of a run.
@@ -43,6 +46,9 @@ def write(
     _name(folder) or name
     for folder, name in zip(folders, content['data'], strict=True)
   ]
+  base = config.to_dict().get('init_from')
+  if base:
+    content['started_from'] = _describe_base(base)
   content['begun'] = datetime.datetime.now(datetime.UTC).date().isoformat()
   (workdir / FILE).write_text(json.dumps(content, indent=1) + '\n')
 
@@ -72,7 +78,13 @@ def describe(
     return _sentence(_read(path))
   statistics = pathlib.Path(folder) / 'statistics.json'
   stored = json.loads(statistics.read_text()) if statistics.exists() else {}
-  return _sentence(_content(config, stored))
+  content = _content(config, stored)
+  if config.to_dict().get('data', {}).get('dir'):
+    # A run of an earlier version on data that its configuration may miscall.
+    content['data'] = [
+      f'data that its configuration calls {name}' for name in content['data']
+    ]
+  return _sentence(content)
 
 
 def _content(config: Config, statistics: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,8 +97,16 @@ def _content(config: Config, statistics: Mapping[str, Any]) -> dict[str, Any]:
     or [data.get('name', '')],
     'examples': statistics.get('num_examples', {}).get('train', 0),
     'prepared': statistics.get('created', '')[:10],
-    'started_from': fields.get('init_from', ''),
+    'started_from': pathlib.Path(fields.get('init_from', '')).name,
   }
+
+
+def _describe_base(folder: str) -> str:
+  """Returns what the weights are that a run starts from."""
+  step = checkpoint.find_step(folder, 'last')
+  metadata = checkpoint.read_metadata(folder, step)
+  config = ml_collections.ConfigDict(metadata['config'])
+  return f'{pathlib.Path(folder).name}, {describe(folder, config, metadata)}'
 
 
 def _name(folder: pathlib.Path) -> str:
@@ -123,5 +143,5 @@ def _sentence(content: Mapping[str, Any]) -> str:
   if content['prepared']:
     text += f' of {content["prepared"]}'
   if content['started_from']:
-    text += f', from the weights {pathlib.Path(content["started_from"]).name}'
+    text += f'; from the weights {content["started_from"]}'
   return text

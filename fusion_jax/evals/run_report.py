@@ -4,6 +4,8 @@ The evaluations of a task (`train.task.Evals`) end a run with report.md,
 metrics.json and a folder of pictures; each adds its own sections to these.
 """
 
+import json
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,6 +22,7 @@ from fusion_jax.train import task as task_lib
 PICTURES = 'pictures'  # Folder of a run.
 TRAINING_LOSS = 'train/loss'
 _REPORT, _SEAL = 'report.md', 'report.json'
+_METRICS = 'metrics.json'
 
 
 def last_numbers(
@@ -147,7 +150,7 @@ def seal(workdir: pathlib.Path, step: int, config: str) -> None:
   """
   names = [
     _REPORT,
-    'metrics.json',
+    _METRICS,
     *(f'{PICTURES}/{x.name}' for x in workdir.glob(f'{PICTURES}/*')),
   ]
   content = _identity(step, config) | {
@@ -156,6 +159,44 @@ def seal(workdir: pathlib.Path, step: int, config: str) -> None:
   aside = workdir / f'{_SEAL}.tmp'
   aside.write_text(checksums.dumps(content))
   aside.replace(workdir / _SEAL)
+
+
+def read_metrics(workdir: pathlib.Path) -> dict[str, float]:
+  """Reads the numbers of `metrics.json`, checked where the run sealed them.
+
+  Args:
+    workdir: folder of a run.
+
+  Returns:
+    {path: number}; {} if there are none. Numbers that are not known are left
+    out.
+
+  Raises:
+    ValueError: if the file is not what the run saved, or holds no numbers.
+  """
+  path = workdir / _METRICS
+  if not path.exists():
+    return {}
+  mend = 'copy it again, or remove it'
+  try:
+    if (workdir / _SEAL).exists():
+      sealed, _ = checksums.loads((workdir / _SEAL).read_bytes(), _SEAL)
+      files = sealed.get('files', {})
+      if _METRICS in files:
+        checksums.compare(workdir, {_METRICS: files[_METRICS]})
+    content = json.loads(path.read_text())
+  except ValueError as error:  # A ChecksumError is one, too.
+    raise ValueError(f'{path} is damaged ({error}); {mend}.') from error
+  if not isinstance(content, dict) or not all(
+    value is None or isinstance(value, int | float)
+    for value in content.values()
+  ):
+    raise ValueError(f'{path} is no object of numbers by name; {mend}.')
+  return {
+    name: float(value)
+    for name, value in content.items()
+    if value is not None and math.isfinite(value)
+  }
 
 
 def find_current(

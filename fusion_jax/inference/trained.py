@@ -19,10 +19,11 @@ UNKNOWN = 'trained on data that it does not name'
 class TrainingRanges:
   """The range in which the means of the training examples lie.
 
-  Between `low` and `high` lie the means of 99.8 % of the training examples: the
-  mean of each band of an image, of each band of a place's pixels over the year,
-  or of a series. An input outside is unlike nearly all that a model has learned
-  from; its answer may mean nothing.
+  Between `low` and `high` lie the means of nearly all training examples, as
+  `data.builders.mean_ranges` counts them: the mean of each band of an image, of
+  each band of a place's pixels over the year, or of a series. An input outside
+  is unlike nearly all that a model has learned from; its answer may mean
+  nothing.
   """
 
   def __init__(self, statistics: Statistics):
@@ -94,7 +95,7 @@ class TrainingRanges:
     return [
       f'{field} is unlike the training data in {int(outside.any(-1).sum())} of '
       f'{len(means)} input(s): the mean{named}{which} is '
-      f'{means[place, band]:.6g}, and 99.8 % of the training examples have '
+      f'{means[place, band]:.6g}, and nearly all training examples have '
       f'{ends[0][band]:.6g} to {ends[1][band]:.6g}. The results may mean '
       'nothing.'
     ]

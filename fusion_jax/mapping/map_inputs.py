@@ -10,6 +10,8 @@ from fusion_jax.inference import trained
 
 _COUNTED = ('band_sums', 'band_counts', 'band_outside')
 NOT_COMPARED = 'not compared: the model does not state the range of its data'
+NOT_MEASURED = 'not compared: an earlier version mapped these pixels'
+_MANY = 0.05  # Share of the pixels outside that is warned about.
 
 
 def measure(
@@ -77,7 +79,7 @@ def describe(
   """
   ends = ranges.of(mean_ranges.PIXELS)
   if ends is None or not total:
-    return NOT_COMPARED, []
+    return (NOT_COMPARED if ends is None else NOT_MEASURED), []
   counts = np.maximum(total['band_counts'], 1)
   there = total['band_counts'] > 0
   means = np.where(there, total['band_sums'] / counts, np.nan)
@@ -86,8 +88,11 @@ def describe(
   worst = int(np.argmax(shares))
   band = bands_lib.BANDS[worst]
   text = (
-    f'{100 * shares[worst]:.1f} % of the pixels have a mean of {band} over the '
-    f'year outside the range of 99.8 % of the training data, '
+    f'{100 * shares[worst]:.1f} % of {counts[worst]:,} pixels have a mean of '
+    f'{band} over the year outside the range of nearly all training data, '
     f'{ends[0][worst]:.4g} to {ends[1][worst]:.4g}; no other band has more'
   )
-  return '; '.join([*warnings, text]), warnings
+  described = '; '.join([*warnings, text])
+  if shares[worst] > _MANY:
+    warnings.append(text)
+  return described, warnings

@@ -1,6 +1,5 @@
 """What a run's own evaluation says of the classes of a map."""
 
-import json
 import os
 import pathlib
 from collections.abc import Sequence
@@ -8,13 +7,12 @@ from typing import Any
 
 from fusion_jax.data import labels, normalize
 from fusion_jax.data.transforms import pixels as pixel_transforms
-from fusion_jax.evals import alignment_tables
+from fusion_jax.evals import alignment_tables, run_report
 
 NONE = (
   'not known: no score of these classes on held-out places is stored with the '
   'model'
 )
-_METRICS = 'metrics.json'
 
 
 def describe(
@@ -37,19 +35,13 @@ def describe(
   Raises:
     ValueError: if `metrics.json` is damaged.
   """
-  path = pathlib.Path(checkpoint) / _METRICS
-  if not path.exists():
+  numbers = run_report.read_metrics(pathlib.Path(checkpoint))
+  if not numbers:
     return NONE
-  try:
-    numbers = json.loads(path.read_text())
-  except ValueError as error:
-    raise ValueError(
-      f'{path} is damaged ({error}); copy it again, or remove it: then the map '
-      'says that no score is known.'
-    ) from error
   split = model.config.evals.split
-  if model.classes:
+  if model.classes:  # It was judged in the setting of its training.
     paths = [(f'{split}/accuracy', model.label)]
+    paths = paths if setting == model.setting else []
   else:
     paths = [
       (alignment_tables.zero_shot_path(split, setting, label), label)
@@ -84,4 +76,4 @@ def _labels(
 
 
 def _plain(name: str) -> str:
-  return labels.pretty(name).lower()
+  return labels.pretty(name).lower().replace('_', ' ')

@@ -30,6 +30,19 @@ def test_percentiles_of_means_are_those_of_numpy_with_either_sign():
       assert found[end][band] <= around.max() + 0.001 * abs(around.max())
 
 
+def test_a_mean_in_the_bin_of_the_percentile_is_inside():
+  dry = [np.zeros((4, 1))] * 60 + [np.full((4, 1), 3.0)] * 2_940
+  found = ranges_of(dry).summary()['S1RTC']
+  assert found['low'] == [0.0] and 3.0 <= found['high'][0] < 3.01
+
+
+def test_few_examples_give_their_whole_range_with_a_margin():
+  images = np.linspace(-5, 15, 60)[:, None, None] * np.ones((60, 4, 1))
+  found = ranges_of(images).summary()['S1RTC']
+  assert found['low'] == pytest.approx([-7.0], rel=1e-3)
+  assert found['high'] == pytest.approx([17.0], rel=1e-3)
+
+
 def test_parts_merge_to_the_same_bytes_in_any_order():
   images = np.random.default_rng(1).normal(size=(700, 4, 1))
   whole = ranges_of(images)

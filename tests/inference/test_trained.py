@@ -8,6 +8,7 @@ import pytest
 
 from fusion_jax.assembly import kept_files, provenance
 from fusion_jax.inference import trained
+from tests import trained as trained_run
 
 RANGES = trained.TrainingRanges(
   {
@@ -24,7 +25,7 @@ def test_the_input_furthest_outside_is_named_with_its_value():
   (line,) = RANGES.describe('S2L2A', means, ('B02', 'B03'))
   assert line.startswith(
     'S2L2A is unlike the training data in 2 of 3 input(s): the mean of B02 '
-    '(place 2) is 1700, and 99.8 % of the training examples have 100 to 900.'
+    '(place 2) is 1700, and nearly all training examples have 100 to 900.'
   )
 
 
@@ -90,13 +91,26 @@ def test_a_mixture_names_its_parts_and_a_warm_start_its_weights(tmp_path):
   (tmp_path / 'mixture.json').write_text(json.dumps(mixture))
   (tmp_path / 'statistics.json').write_text('{}')
   parts = {'a': {'weight': 1.0}, 'b': {'weight': 1.0}, 'c': {'weight': 0.0}}
+  base = tmp_path / 'base'
+  base.mkdir()
+  trained_run.write_workdir(base)
   config = ml_collections.ConfigDict(
-    {'data': {'name': 'x', 'parts': parts}, 'init_from': 'weights/base'}
+    {'data': {'name': 'x', 'parts': parts}, 'init_from': str(base)}
   )
   provenance.write(tmp_path, config, tmp_path)
+  # What the base was trained on is not lost.
   assert provenance.describe(tmp_path, config, {}) == (
-    'trained on the simulated Earth (no measured data), terramesh, from the '
-    'weights base'
+    'trained on the simulated Earth (no measured data), terramesh; from the '
+    'weights base, trained on the simulated Earth (no measured data)'
+  )
+
+
+def test_an_earlier_run_on_own_data_is_not_said_to_be_of_terramesh(tmp_path):
+  config = ml_collections.ConfigDict(
+    {'data': {'name': 'terramesh', 'dir': 'data/mine', 'parts': {}}}
+  )
+  assert provenance.describe(tmp_path, config, {}) == (
+    'trained on data that its configuration calls terramesh'
   )
 
 

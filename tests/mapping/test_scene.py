@@ -99,7 +99,9 @@ def test_a_map_says_how_far_its_pixels_are_from_the_training_data(
   text = rasterio.open(tmp_path / 'map.tif').tags()['input_range']
   expected = f'the mean of B5 is {means[3].mean():.6g}, and'
   assert expected in text and expected in caplog.text
-  assert '100.0 % of the pixels have a mean of B5 over the year' in text
+  assert '100.0 % of 62 pixels have a mean of B5 over the year' in text
+  assert '100.0 % of 62 pixels have a mean of B5 over the year' in caplog.text
+  assert map_inputs.describe({}, model.ranges)[0] == map_inputs.NOT_MEASURED
   total = map_inputs.measure(made, model.ranges)
   outside = ((means < low[:, None]) | (means > high[:, None])).sum(axis=1)
   np.testing.assert_array_equal(total['band_outside'], outside)

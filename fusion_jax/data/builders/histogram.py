@@ -61,6 +61,18 @@ class Histogram:
     low, high = self._edge(self.bins[place]), self._edge(self.bins[place] + 1)
     return low + inside * (high - low)
 
+  def bounds(self, share: float) -> tuple[float, float]:
+    """Returns the edges of the bin that a quantile lies in.
+
+    Args:
+      share: share 0..1 of the values that lie below the quantile.
+    """
+    cumulative = np.cumsum(self.counts)
+    place = int(np.searchsorted(cumulative, share * cumulative[-1]))
+    bins = self.bins[[place, place]] + np.array([0, 1])
+    low, high = self._edge(bins)
+    return float(low), float(high)
+
   def _edge(self, bins: np.ndarray) -> np.ndarray:
     """Returns the lower edges [n] of bins [n], in the unit of the values."""
     bits = (np.abs(bins) << self.dropped_bits).astype(np.uint32)

@@ -2,7 +2,8 @@
 
 A model answers for any input. Whether an input is like its training data shows
 first in the mean of its bands, or of its series: `MeanRanges` counts these for
-every example, and `statistics.json` keeps their 0.1 and 99.9 percentiles.
+every example, and `statistics.json` keeps their 0.1 and 99.9 percentiles, or
+the whole range with a margin where there are too few to tell these.
 """
 
 import warnings
@@ -14,6 +15,10 @@ import numpy as np
 from fusion_jax.data.builders import histogram as histogram_lib
 
 SHARES = (0.001, 0.999)
+# Examples from which these percentiles are told; of fewer, the ends are the
+# least and the largest mean, moved out by a tenth of the distance.
+FEWEST = 2_000
+_MARGIN = 0.1
 NAME = 'mean_ranges'  # In `statistics.json`.
 PIXELS = 'pixels'  # A field of examples: [T, C, k, k], bands second.
 _NAMES_OF_CLASSES = ('LULC',)  # Their values are numbers of classes.
@@ -93,11 +98,8 @@ class MeanRanges:
     """Returns {field: {'low': [C], 'high': [C]}}, null without a value."""
     return {
       field: {
-        end: [
-          float(band.quantiles(np.array(share))) if len(band.bins) else None
-          for band in counts
-        ]
-        for end, share in zip(('low', 'high'), SHARES)
+        end: [ends[i] for ends in map(_ends, counts)]
+        for i, end in enumerate(('low', 'high'))
       }
       for field, counts in sorted(self._all().items())
     }
@@ -123,6 +125,25 @@ class MeanRanges:
       if counted
       else added
     )
+
+
+def _ends(
+  band: histogram_lib.Histogram,
+) -> tuple[float, float] | tuple[None, None]:
+  """Returns the ends of the range of one band; none without a value.
+
+  They are edges of bins, so that a mean in the same bin as the percentile, such
+  as the 0 of a dry place, lies inside.
+  """
+  count = int(band.counts.sum())
+  if not count:
+    return None, None
+  if count >= FEWEST:
+    low, high = band.bounds(SHARES[0])[0], band.bounds(SHARES[1])[1]
+    return low, high
+  low, high = band.bounds(0.0)[0], band.bounds(1.0)[1]
+  margin = _MARGIN * (high - low)
+  return low - margin, high + margin
 
 
 def means(values: np.ndarray) -> np.ndarray:
