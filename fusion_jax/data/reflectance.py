@@ -18,8 +18,9 @@ COUNTS = 10_000  # Of reflectance 1.
 OFFSET = 1000  # Added to counts by processing baselines since 04.00.
 DARKEST = -2000  # Less than noise and atmospheric correction leave.
 BRIGHTEST = 65_000  # More reflectance than any surface or cloud has.
-_SELF = 2  # Largest value of what is reflectance itself.
-_FEW = 1e-3  # Share of pixels that may be outliers.
+_SELF = 2  # Largest value of what is reflectance itself, but for outliers.
+_PERCENT = 100  # Largest value of reflectance in percent, but for outliers.
+FEW = 1e-3  # Share of pixels that may be outliers.
 # Bands of one plateau of the near infrared: water, snow, clouds, soil, leaves
 # and roofs all reflect nearly the same in each. The medians of eleven real
 # images differ by 14 % at most.
@@ -40,6 +41,7 @@ class Remedies:
 
   Attributes:
     itself: against reflectance itself, in place of reflectance x 10,000.
+    percent: against reflectance in percent.
     unit: against values in another unit.
     missing: against values that stand for "missing"; may hold '{value}'.
     offset: against the offset of processing baselines.
@@ -47,6 +49,7 @@ class Remedies:
   """
 
   itself: str
+  percent: str
   unit: str
   missing: str
   offset: str
@@ -55,6 +58,7 @@ class Remedies:
 
 MAP = Remedies(
   'and the file does not say it: pass --scale 1',
+  'pass --scale 0.01',
   'say how it is stored, such as --scale 0.0001 (reflectance = value x scale + '
   'offset)',
   'If the stored value means "missing", pass it: --nodata {value}',
@@ -63,6 +67,7 @@ MAP = Remedies(
 )
 SCENE = Remedies(
   'and the file does not say it: pass --scale 1',
+  'pass --scale 0.01',
   'say how it is stored, such as --scale 0.0001',
   'If they stand for no value, fill or crop them',
   f'say so: --offset {OFFSET}',
@@ -70,6 +75,7 @@ SCENE = Remedies(
 )
 SAMPLE = Remedies(
   'expected is reflectance x 10,000: multiply it and store it as int16',
+  'multiply it by 100 and store it as int16',
   'store reflectance x 10,000 as int16',
   'If they stand for no value, fill or crop them',
   f'subtract {OFFSET} before',
@@ -77,6 +83,7 @@ SAMPLE = Remedies(
 )
 ARRAY = Remedies(
   'but must be reflectance x 10,000: multiply it by 10,000',
+  'multiply it by 100',
   'give reflectance x 10,000',
   'If they stand for no value, put NaN in their place',
   f'subtract {OFFSET}',
@@ -110,12 +117,8 @@ def check_values(
     counts = counts[np.isfinite(counts)]
   if not counts.size:
     return
+  _check_unit(counts, title, remedies, stored)
   top, low = counts.max(), counts.min()
-  if 0 < top <= _SELF and (counts % 1).any():
-    raise ValueError(
-      f'{title} has values up to {top:.3g}, so reflectance itself, '
-      f'{remedies.itself}.'
-    )
   if DARKEST <= low and top <= BRIGHTEST:
     return
   middle = np.median(counts)
@@ -136,6 +139,46 @@ def check_values(
       if unlikely.mean() > few:
         raise ValueError(message)
       logging.warning('%s', message)
+
+
+def _check_unit(counts, title, remedies, stored):
+  """Checks that values [...] with fractions are not of a larger unit.
+
+  A few pixels may be brighter: glints of the sun, fire, faulty ones.
+  """
+  values = np.ravel(counts)
+  values = values[:: -(-len(values) // _MOST)]
+  values = values[values != 0]
+  if not (values % 1).any():
+    return
+  high = np.quantile(values, 1 - FEW, method='lower')
+  if 0 < high <= _SELF:
+    raise ValueError(
+      f'{title} has values up to {high:.3g}, so reflectance itself, '
+      f'{remedies.itself}.'
+    )
+  if 0 < high <= _PERCENT and stored(_PERCENT) == _PERCENT:  # No scale.
+    raise ValueError(
+      f'{title} has values with fractions up to {high:.3g}, so reflectance in '
+      f'percent, not x 10,000; {remedies.percent}.'
+    )
+
+
+def refuse_grey(top: float, title: str, remedies: Remedies) -> None:
+  """Refuses bytes without a scale.
+
+  Args:
+    top: largest value.
+    title: what they are, for the message.
+    remedies: what helps.
+
+  Raises:
+    ValueError: always.
+  """
+  raise ValueError(
+    f'{title} holds grey levels (uint8, up to {top:g}), not reflectance x '
+    f'10,000; {remedies.unit}.'
+  )
 
 
 def sample(image: np.ndarray) -> np.ndarray:
@@ -172,7 +215,7 @@ def check_offset(
   else:
     measured = image[np.isfinite(image) & (image != 0)]
     share = (measured < OFFSET).mean() if measured.size else 1
-    carried = share <= _FEW
+    carried = share <= FEW
     shown = 'Of the values of %s, only %.2g %% are below 0.1', 100 * share
   if carried:
     logging.warning(
@@ -227,11 +270,8 @@ def check_images(
     ValueError: if they cannot be reflectance x 10,000.
   """
   if images.dtype == np.uint8:
-    raise ValueError(
-      f'{title} holds grey levels (uint8, up to {images.max(initial=0)}), not '
-      f'reflectance x 10,000; {remedies.unit}.'
-    )
-  check_values(images, title, remedies, few=_FEW)
+    refuse_grey(images.max(initial=0), title, remedies)
+  check_values(images, title, remedies, few=FEW)
   check_empty(images, title, refuse_empty)
   check_order(images, bands, title, remedies)
   check_offset(images, bands, title, remedies, _LEAST_DARK)

@@ -44,6 +44,13 @@ def real():
   return images
 
 
+def glinting(values, glint):
+  """Values [Y, X, C] with a glint of the sun in one pixel."""
+  values = values.copy()
+  values[3, 5, 2] = glint
+  return values
+
+
 def check(counts, **options):
   reflectance.check_images(counts, BANDS, 'S2L2A', **options)
 
@@ -80,6 +87,12 @@ def test_real_scenes_pass_and_the_one_with_the_offset_is_named(caplog):
   'spoil, mend, words',
   [
     (lambda x: x / 1e4, lambda x: x * 1e4, 'reflectance itself.* by 10,000'),
+    (lambda x: glinting(x / 1e4, 2.3), lambda x: x * 1e4, 'up to 0.*itself'),
+    (
+      lambda x: glinting(x / 100, 230),
+      lambda x: x * 100,
+      'in percent.* by 100',
+    ),
     (lambda x: np.where(x > 4400, -9999, x), None, 'stored as -9999.*put NaN'),
     (lambda x: np.where(x > 4400, 65535, x), None, 'stored as 65535.*put NaN'),
     (lambda x: x * 100, lambda x: x / 100, 'reflectances around 1'),

@@ -191,6 +191,58 @@ def test_only_what_is_used_is_read_and_checked(tmp_path):
     read(path, size=64)
 
 
+@pytest.mark.parametrize(
+  'dtype, values, scale, words',
+  [
+    (
+      'uint8',
+      40,
+      1 / 255,
+      r'grey levels \(uint8, up to 160\).*such as --scale',
+    ),
+    ('float32', 15.5, 0.01, 'in percent, not x 10,000; pass --scale 0.01'),
+    ('float32', 0.155, 1, 'reflectance itself.* pass --scale 1'),
+  ],
+)
+def test_another_unit_is_refused_whatever_one_pixel_holds(
+  tmp_path, dtype, values, scale, words
+):
+  image = np.full((12, 40, 40), values, dtype)
+  image[3, 5, 5] *= 4 if dtype == 'uint8' else 16  # A glint of the sun.
+  path = write(tmp_path / 'scene.tif', image)
+  with pytest.raises(ValueError, match=words):
+    read(path)
+  result = read(path, scale=scale).image[0, 0]  # As advised.
+  np.testing.assert_array_equal(result, round(values * scale * 10_000))
+
+
+@pytest.mark.parametrize('value', [40_000, 65_535])
+def test_a_few_pixels_may_be_too_bright(tmp_path, caplog, value):
+  image = np.full((12, 40, 40), 1500, 'uint16')
+  image[3, 5, 5] = value
+  result = read(write(tmp_path / 'scene.tif', image)).image
+  assert result[5, 5, 3] == 32_767 and (result == 1500).sum() == 19_199
+  assert f'up to {value / 10_000:.3g} in 0.062 % of its' in caplog.text
+  image[:, :2] = value
+  with pytest.raises(ValueError, match='an int16 can|stored as 65535'):
+    read(write(tmp_path / 'scene.tif', image))
+
+
+def test_a_few_pixels_may_have_no_value_whatever_stands_for_it(
+  tmp_path, caplog
+):
+  images = []
+  for nodata in (0, -9999):
+    image = np.full((12, 64, 64), 1500, 'int16')
+    image[:5, :2, :3] = nodata
+    path = write(tmp_path / f'{nodata}.tif', image)
+    with rasterio.open(path, 'r+') as file:
+      file.nodata = nodata
+    images.append(read(path).image)
+  np.testing.assert_array_equal(*images)
+  assert 'masks 0.15% of its pixels' in caplog.text
+
+
 def test_zeros_alone_are_refused(tmp_path):
   path = write(tmp_path / 'scene.tif', np.zeros((12, 8, 8), 'uint16'))
   with pytest.raises(ValueError, match='is 0 in every pixel and band'):

@@ -17,6 +17,12 @@ _CIRRUS_LIMIT = 900  # As in `terramesh`.
 ENDINGS = ('.tif', '.tiff', '.TIF', '.TIFF', '.jp2', '.nc', '.zarr')
 # The table of samples has their places, so a file need not have one.
 _DECLARED = encoding.Declared(crs='EPSG:3857', empty=0.0)
+# Smallest and largest value of a unit on Earth, and what it may be instead.
+_POSSIBLE = {
+  'dB': (-60, 40, 'store dB, 10 * log10(power), or declare the scale'),
+  'm': (-500, 9000, 'store metres, or declare the scale'),
+  '1': (-10, 10, 'store the index, -1 .. 1, or declare the scale'),
+}
 
 
 def width(path: str | os.PathLike[str], name: str) -> int:
@@ -91,11 +97,12 @@ def _read_plain(path, name):
     order = _order(raster, path, modalities.IMAGE_FIELDS[name].bands)
     rasters.check_read(raster, len(order), path)
     with reading(path, 'image', 'copy it again'):
-      values = raster.read(order)
+      values = _scaled(raster.read(order), raster, order)
       shown = np.ones(values.shape, bool)
       for i, number in enumerate(order):
         shown[i] &= layers_lib.shown(raster, number)
     north_up = raster.transform.e < 0
+  _check_possible(values[shown], name, path)
   if dtype.kind == 'f':
     values = np.where(shown, values, np.nan)
   elif not shown.all():
@@ -103,9 +110,50 @@ def _read_plain(path, name):
       f'{path} masks {1 - shown.mean():.1%} of its values, or they are its '
       'nodata value; fill or crop them.'
     )
+  values = values if dtype.kind == 'f' else np.rint(values)
   scenes.check_range(values, dtype, path)
   values = values if north_up else values[:, ::-1]
   return np.ascontiguousarray(np.moveaxis(values, 0, -1), dtype)
+
+
+def _scaled(values, raster, order):
+  """Returns values [C, Y, X] in the unit that their bands declare."""
+  chosen = [number - 1 for number in order]
+  scales, offsets = (
+    np.array(x, np.float64)[chosen, None, None]
+    for x in (raster.scales, raster.offsets)
+  )
+  if (scales == 1).all() and (offsets == 0).all():
+    return values
+  return values * scales + offsets
+
+
+def _check_possible(values, name, path):
+  """Checks that values [N] can be of the unit of a modality.
+
+  Raises:
+    ValueError: if more than a few cannot; says which, and what helps.
+  """
+  unit = modalities.IMAGE_FIELDS[name].unit
+  values = values[np.isfinite(values)]
+  if unit not in _POSSIBLE or not values.size:
+    return
+  low, high, advice = _POSSIBLE[unit]
+  if unit == 'dB' and np.quantile(values, reflectance.FEW) > 0:
+    raise ValueError(
+      f'{path} has no value below 0 (the largest is {values.max():.4g}), so '
+      f'{name} is linear power, not dB; {advice}.'
+    )
+  outside = (values < low) | (values > high)
+  if outside.any():
+    message = (
+      f'{path} has {name} of {values[outside][0]:.6g} {unit} at '
+      f'{outside.mean():.2%} of its values, but {low} .. {high} is what is '
+      f'possible; {advice}, or mask what has no value.'
+    )
+    if outside.mean() > reflectance.FEW:
+      raise ValueError(message)
+    logging.warning('%s', message)
 
 
 def _order(raster, path, expected):

@@ -23,6 +23,7 @@ class Encoding:
     nodata: values that mean "missing"; NaN and infinity always do.
     valid: smallest and largest stored value that is a measurement, or None.
     empty: what a stored 0 becomes where 0 means "missing".
+    grey: whether the values are bytes, and nothing tells their scale.
   """
 
   scale: float = 1 / COUNTS
@@ -30,6 +31,7 @@ class Encoding:
   nodata: tuple[float, ...] = ()
   valid: tuple[float, float] | None = None
   empty: float = np.nan
+  grey: bool = False
 
   def decode(self, values: np.ndarray) -> np.ndarray:
     """Returns values [...] as float32 reflectance x 10,000, NaN = missing."""
@@ -107,8 +109,10 @@ class Declared:
     Raises:
       ValueError: for an offset without a scale.
     """
-    if (scale, offset or 0.0) in ((1.0, 0.0), (None, 0.0)):
+    silent = (scale, offset or 0.0) in ((1.0, 0.0), (None, 0.0))
+    if silent:
       scale, offset = 1 / COUNTS, 0.0
+    grey = silent and self.scale is None and np.dtype(dtype) == np.uint8
     scale = scale if self.scale is None else self.scale
     offset = (offset or 0.0) if self.offset is None else self.offset
     if abs(offset) >= _OFFSET_OF_VALUES:
@@ -130,6 +134,7 @@ class Declared:
       tuple(float(value) for value in nodata if not np.isnan(value)),
       valid,
       self.empty,
+      grey,
     )
 
 

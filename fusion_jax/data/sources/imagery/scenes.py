@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import rasterio.warp
+from absl import logging
 
 from fusion_jax import geo, modalities
 from fusion_jax.data import bands as bands_lib
@@ -14,6 +15,7 @@ from fusion_jax.data import reflectance
 from fusion_jax.data.sources.imagery import encoding, open_source
 
 NAMES = ('S2L2A', 'S2L1C')  # Images that are read as reflectance.
+_FEW_HIDDEN = 0.01  # Share of pixels without a value that become 0.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,11 +59,12 @@ class OpenScene:
 
     Returns:
       [Y, X, C] int16, reflectance x 10,000; 0 where a file stores 0 and means
-      "missing" by it.
+      "missing" by it, and in the few pixels that are masked or NaN. What is
+      too bright for int16 becomes its largest number.
 
     Raises:
-      ValueError: if a pixel is masked or NaN, or the values are no reflectance
-        or do not fit into int16.
+      ValueError: if more than a few pixels are masked or NaN, or brighter than
+        int16 can hold, or the values are no reflectance.
     """
     rows = rows or slice(0, self.source.shape[0])
     columns = columns or slice(0, self.source.shape[1])
@@ -72,20 +75,13 @@ class OpenScene:
       ],
       axis=-1,
     )
-    hidden = np.isnan(counts).any(axis=-1)
-    if hidden.any():
-      row, column = (int(i[0]) for i in np.nonzero(hidden))
-      raise ValueError(
-        f'{self.title} masks {hidden.mean():.1%} of its pixels, which have no '
-        'value (a mask, the declared nodata value, or not finite); the first '
-        f'is in row {rows.start + row}, column {columns.start + column}. Fill '
-        'or crop them.'
-      )
     title = str(self.title)
-    band = bands_lib.short(self.bands[0])
-    reflectance.check_values(
-      counts, title, remedies, stored=self.source.encoding_of(band).stored
-    )
+    counts = _filled(counts, title, rows.start, columns.start)
+    code = self.source.encoding_of(bands_lib.short(self.bands[0]))
+    if code.grey:
+      reflectance.refuse_grey(counts.max(initial=0), title, remedies)
+    counts = _clipped(counts, title)
+    reflectance.check_values(counts, title, remedies, stored=code.stored)
     counts = np.rint(counts)
     check_range(counts, np.int16, title)
     return counts.astype(np.int16)
@@ -172,6 +168,47 @@ def check_range(
       f'{path} holds {low:g} .. {high:g}, more than an {info.dtype} '
       f'can: {info.min} .. {info.max}.'
     )
+
+
+def _filled(counts, title, row, column):
+  """Returns counts [Y, X, C] with 0 where a few pixels have no value.
+
+  Raises:
+    ValueError: if these are more; `row` and `column` are those of the first
+      pixel in the file.
+  """
+  missing = np.isnan(counts)
+  hidden = missing.any(axis=-1)
+  if not hidden.any():
+    return counts
+  first, second = (int(i[0]) for i in np.nonzero(hidden))
+  share = hidden.mean()
+  message = (
+    f'{title} masks {share:.{1 if share > _FEW_HIDDEN else 2}%} of its pixels, '
+    'which have no value (a mask, the declared nodata value, or not finite); '
+    f'the first is in row {row + first}, column {column + second}.'
+  )
+  if share > _FEW_HIDDEN:
+    raise ValueError(f'{message} Fill or crop them.')
+  logging.warning('%s They become 0, taken for dark ground.', message)
+  return np.where(missing, np.float32(0), counts)
+
+
+def _clipped(counts, title):
+  """Returns counts [Y, X, C] without the few that int16 cannot hold."""
+  top = np.iinfo(np.int16).max
+  bright = (counts > top).any(axis=-1)
+  if 0 < bright.mean() <= reflectance.FEW:
+    logging.warning(
+      '%s has reflectance up to %.3g in %.2g %% of its pixels (glint, fire, '
+      'saturation), which becomes %.3g.',
+      title,
+      counts.max() / reflectance.COUNTS,
+      100 * bright.mean(),
+      top / reflectance.COUNTS,
+    )
+    return np.minimum(counts, np.float32(top))
+  return counts
 
 
 def _step(source, day):
