@@ -8,7 +8,8 @@ folder, which is how a checkpoint becomes whole together with its checksums.
 `<url>/checkpoints/<step>/` has the files of `<workdir>/checkpoints/<step>/`.
 Their checksums come last: a folder without `checksums.json` is not whole and is
 never read. `<url>/` has the small files of the work directory, such as
-`config.json` and `metrics.jsonl`. What a run keeps, its mirror keeps. A mirror
+`config.json` and `metrics.jsonl`, and what its checksums name in subfolders,
+such as `series_codes/`. What a run keeps, its mirror keeps. A mirror
 belongs to one run.
 """
 
@@ -22,6 +23,7 @@ from collections.abc import Iterator
 import jax
 from absl import logging
 
+from fusion_jax import checksums as plain_checksums
 from fusion_jax.data import storage
 from fusion_jax.train import checkpoint, checksums, processes, workdir
 
@@ -125,6 +127,9 @@ def _restore(files: storage.Storage, folder: pathlib.Path) -> None:
     if '/' not in name and name not in _OWN:
       (folder / name).unlink(missing_ok=True)  # Of an attempt that saved none.
       files.fetch(name, folder / name)
+  for name in _list_kept(folder):
+    if name in sizes:
+      files.fetch(name, folder / name)
   checkpoints = folder / checkpoint.DIRECTORY
   if checkpoints.exists():  # Without a whole checkpoint: what a kill left.
     shutil.rmtree(checkpoints)
@@ -134,6 +139,20 @@ def _restore(files: storage.Storage, folder: pathlib.Path) -> None:
     checkpoint.list_steps(folder),
     files.url,
   )
+
+
+def _list_kept(folder: pathlib.Path) -> list[str]:
+  """Returns the files in subfolders that the checksums of a run name."""
+  try:
+    names = plain_checksums.read(folder / checksums.FILE)
+  except (FileNotFoundError, checksums.ChecksumError):
+    return []  # A run that resumes without them says so.
+  return [
+    name
+    for name in names
+    if len(parts := pathlib.PurePosixPath(name).parts) > 1
+    and not {'/', '..', checkpoint.DIRECTORY} & set(parts)
+  ]
 
 
 def _whole_steps(sizes: dict[str, int]) -> list[int]:
@@ -233,14 +252,17 @@ class _Copier:
     logging.info('Step %d was copied to %s.', step, self._files.url)
 
   def _put_small_files(self) -> None:
-    """Copies the files of the work directory that are not in a folder."""
-    for path in sorted(self._folder.iterdir()):
-      if not path.is_file() or path.name in _OWN or _EVENTS in path.name:
-        continue
-      copy = self._folder / _SENT / path.name
-      copy.parent.mkdir(exist_ok=True)
-      shutil.copyfile(path, copy)  # The log may grow meanwhile.
-      self._files.put(copy, path.name)
+    """Copies the files that a run keeps beside its checkpoints."""
+    names = sorted(
+      path.name
+      for path in self._folder.iterdir()
+      if path.is_file() and path.name not in _OWN and _EVENTS not in path.name
+    )
+    for name in names + _list_kept(self._folder):
+      copy = self._folder / _SENT / name
+      copy.parent.mkdir(parents=True, exist_ok=True)
+      shutil.copyfile(self._folder / name, copy)  # The log may grow meanwhile.
+      self._files.put(copy, name)
 
   def _remove_others(self, kept: list[int]) -> None:
     """Removes older checkpoints that the work directory does not keep."""

@@ -7,6 +7,7 @@ import uuid
 import numpy as np
 import pytest
 
+from fusion_jax import checksums
 from fusion_jax.data import storage
 from fusion_jax.train import checkpoint, mirror, retention
 from tests.data import object_servers
@@ -56,12 +57,22 @@ def test_a_mirror_keeps_what_its_run_keeps(tmp_path, url):
   scores = {2: 1.0, 4: 3.0, 6: 2.0}
   evals = {'x': (2, lambda state, step: {'eval/x': scores[step]})}
   keep = retention.Keep(last=1, best='eval/x', best_mode='max')
+  for name in ('codes/a.msgpack', 'codes/deeper/b.msgpack', 'own/c'):
+    path = tmp_path / 'run' / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(name)
+  kept = ['codes/a.msgpack', 'codes/deeper/b.msgpack']
+  checksums.add(tmp_path / 'run', kept)
   run(tmp_path / 'run', url, num_steps=6, evals=evals, keep=keep)
   assert checkpoint.list_steps(tmp_path / 'run') == steps(url) == [4, 6]
-  folders = {n.split('/')[1] for n in storage.Storage(url).sizes() if '/' in n}
+  names = [n for n in storage.Storage(url).sizes() if '/' in n]
+  folders = {n.split('/')[1] for n in names if n.startswith('checkpoints/')}
   assert folders == {'4', '6'}
+  others = [n for n in names if not n.startswith('checkpoints/')]
+  assert sorted(others) == kept
   run(tmp_path / 'again', url, num_steps=6, evals=evals, keep=keep)
   assert checkpoint.find_step(tmp_path / 'again', 'best') == 4
+  assert checksums.verify(tmp_path / 'again')  # What lies beside, too.
 
 
 def broken_after(monkeypatch, count):
