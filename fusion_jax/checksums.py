@@ -42,7 +42,10 @@ def write(path: pathlib.Path, digests: Mapping[str, str]) -> None:
   text = json.dumps({'algorithm': _ALGORITHM, 'files': dict(digests)}, indent=1)
   content = {_DIGEST: digest_bytes(text.encode())}
   temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
-  temporary.write_text(f'{json.dumps(content)}\n{text}')
+  with temporary.open('w') as file:
+    file.write(f'{json.dumps(content)}\n{text}')
+    file.flush()
+    os.fsync(file.fileno())
   temporary.replace(path)
 
 
@@ -58,19 +61,22 @@ def read(path: pathlib.Path) -> dict[str, str]:
   return json.loads(text)['files']
 
 
-def add(folder: str | os.PathLike[str], names: Iterable[str]) -> None:
+def add(
+  folder: str | os.PathLike[str], names: Iterable[str], anew: bool = False
+) -> None:
   """Adds the checksums of some files of a folder to those that it has.
 
   Args:
     folder: the folder.
     names: paths of the files in it.
+    anew: whether those that it has are dropped, unread.
 
   Raises:
     ChecksumError: if its checksums themselves are damaged.
   """
   folder = pathlib.Path(folder)
   path = folder / FILE
-  digests = read(path) if path.exists() else {}
+  digests = read(path) if path.exists() and not anew else {}
   digests |= {name: digest(folder / name) for name in names}
   write(path, dict(sorted(digests.items())))
 

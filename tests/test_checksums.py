@@ -125,6 +125,8 @@ def test_checksums_are_added_to_those_that_are_there(tmp_path):
   (tmp_path / 'a').unlink()
   with pytest.raises(checksums.ChecksumError, match='the file a is missing'):
     checksums.verify(tmp_path)
+  checksums.add(tmp_path, ['b'], anew=True)
+  assert checksums.verify(tmp_path)
 
 
 @pytest.mark.parametrize('content', [{}, {'a': [1, 2.5], 'b': {'c': 'd'}}])

@@ -45,12 +45,13 @@ def check(workdir: pathlib.Path, data_dir: pathlib.Path) -> None:
 
 
 def keep(workdir: pathlib.Path, data_dir: pathlib.Path, anew: bool) -> None:
-  """Copies the statistics, and adds checksums of all that is kept.
+  """Copies the statistics, and notes checksums of all that is kept.
 
   Args:
     workdir: work directory of the run.
     data_dir: folder of its data set.
-    anew: whether statistics that the work directory has are replaced.
+    anew: whether statistics and checksums that the work directory has are
+      replaced: of an attempt that saved no checkpoint.
   """
   kept = workdir / STATISTICS
   if anew or not kept.exists():
@@ -61,9 +62,8 @@ def keep(workdir: pathlib.Path, data_dir: pathlib.Path, anew: bool) -> None:
     workdir / provenance.FILE,
     *sorted(workdir.glob(f'{series_codes.FOLDER}/*.msgpack')),
   ]
-  checksums.add(
-    workdir, [str(x.relative_to(workdir)) for x in files if x.exists()]
-  )
+  names = [str(x.relative_to(workdir)) for x in files if x.exists()]
+  checksums.add(workdir, names, anew)
 
 
 def _agree(*paths: pathlib.Path) -> bool:

@@ -46,7 +46,7 @@ def write(
   (out / 'statistics.json').write_text(
     json.dumps({'images': {}, 'series': {}}) + '\n'
   )
-  checksums.add(out, ('config.json', 'statistics.json'))
+  checksums.add(out, ('config.json', 'statistics.json'), anew=True)
   _save(out, params, config, source)  # It makes the folder a whole one.
   written_later = train_checksums.await_last(out / checkpoint.DIRECTORY / '0')
   checksums.add(out, [str(path.relative_to(out)) for path in written_later])

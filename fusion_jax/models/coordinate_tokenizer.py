@@ -7,6 +7,7 @@ Source: terrastackai/terratorch, `tokenizer/text/text_tokenizer.py`.
 """
 
 import os
+import pathlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -95,8 +96,26 @@ class CoordinateTokenizer:
     self._values = _values(vocabulary, self.num_words)
 
   def save(self, path: str | os.PathLike[str]) -> None:
-    """Writes the JSON file that `load` reads."""
-    self._tokenizer.save(str(path))
+    """Writes the JSON file that `load` reads, unless it is there.
+
+    The file appears under its name only when it is complete.
+
+    Args:
+      path: the file.
+    """
+    path = pathlib.Path(path)
+    content = self._tokenizer.to_str(pretty=True).encode()
+    if path.exists() and path.read_bytes() == content:
+      return
+    temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
+    try:
+      with temporary.open('wb') as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+      temporary.replace(path)
+    finally:
+      temporary.unlink(missing_ok=True)
 
   def to_json(self) -> str:
     """Returns the text of this file, to be stored inside a checkpoint."""

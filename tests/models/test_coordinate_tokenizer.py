@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import resource
 
 import numpy as np
 import pytest
@@ -93,3 +94,22 @@ def test_another_kind_of_vocabulary_raises():
   )
   with pytest.raises(ValueError, match='coordinate tokenizer'):
     coordinate_tokenizer.CoordinateTokenizer(words)
+
+
+def test_a_full_disk_leaves_the_file_that_is_there(tmp_path):
+  """A run that resumes saves its vocabulary again."""
+  ours = coordinate_tokenizer.build()
+  path = tmp_path / 'coords.json'
+  ours.save(path)
+  before = path.read_bytes()
+  small = coordinate_tokenizer.load(DATA / 'small.coords_tokenizer.json')
+  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
+  try:
+    ours.save(path)  # It is there already.
+    with pytest.raises(OSError, match='File too large'):
+      small.save(path)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+  assert path.read_bytes() == before
+  assert [x.name for x in tmp_path.iterdir()] == ['coords.json']
