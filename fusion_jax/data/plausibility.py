@@ -7,6 +7,7 @@ many values are so, and what mends it.
 from collections.abc import Mapping
 
 import numpy as np
+from absl import logging
 from numpy import typing as npt
 
 from fusion_jax import modalities
@@ -31,7 +32,11 @@ AMOUNT_UNITS = {
   'cm': (10.0, 0.0),
   **dict.fromkeys(('inch', 'in'), (25.4, 0.0)),
 }
-_TRACE_MM = {1: 0.05, 24: 0.3}  # {hours: an amount that real rain exceeds}.
+# {hours: amount}. Metres that are called millimetres stay below it, and so does
+# all rain of a dry place; only of many values is it a reason to stop.
+_TRACE_MM = {1: 0.015, 24: 0.1}
+_LEAST_MM = {1: 0.005, 24: 0.03}  # The same for a few series.
+_MANY = 30  # Wet values of several series.
 
 
 def check_kelvin(
@@ -93,7 +98,11 @@ def check_millimetres(
   )
 
 
-def are_metres(values: np.ndarray, hours: int) -> bool:
+def are_metres(
+  values: np.ndarray,
+  hours: int,
+  traces: Mapping[int, float] = _TRACE_MM,
+) -> bool:
   """Returns whether amounts in mm look like metres that were left over.
 
   Metres are a thousand times too small: it rains often, but never more than a
@@ -102,10 +111,11 @@ def are_metres(values: np.ndarray, hours: int) -> bool:
   Args:
     values: [...] mm; NaN where missing.
     hours: number of hours that each is the sum of.
+    traces: {hours: mm that the rain of a region exceeds}.
   """
   known = values[np.isfinite(values)]
   wet = known[known > 0]
-  trace = _TRACE_MM[24 if hours >= 24 else 1] * max(hours % 24, 1)
+  trace = traces[24 if hours >= 24 else 1] * max(hours % 24, 1)
   return len(wet) > max(2, 0.05 * known.size) and bool(wet.max() < trace)
 
 
@@ -118,8 +128,9 @@ def check_series(
     values: [..., T] K or mm; NaN where missing.
     name: name of the series.
     fixes: what to do: 'K' with no kelvin, 'degC' with degrees Celsius, 'mm'
-      with no millimetres, and 'm' with metres; without 'm', a trace of rain is
-      not taken for metres.
+      no millimetres, and 'm' with a trace of rain, which may be metres;
+      without 'm', it is not taken for metres. Of a single series it is logged,
+      as a place can be dry for weeks.
 
   Raises:
     ValueError: for values that cannot be.
@@ -133,11 +144,15 @@ def check_series(
   if 'm' in fixes and 'min' not in name and are_metres(values, hours):
     known = np.isfinite(values)
     wet = known & (values > 0)
-    raise ValueError(
+    message = (
       f'{name}, taken for mm, holds rain at {wet.sum() / known.sum():.1%} of '
-      f'its values but nowhere more than {values[wet].max():g} mm: these look '
-      f'like metres. {fixes["m"]}'
+      f'its values but nowhere more than {values[wet].max():g} mm: is it '
+      f'drizzle, or are these metres? {fixes["m"]}'
     )
+    several = values.size > values.shape[-1] and wet.sum() >= _MANY
+    if several and are_metres(values, hours, _LEAST_MM):
+      raise ValueError(message)
+    logging.warning('%s', message)
 
 
 def convert_series(values: np.ndarray, name: str, unit: str) -> np.ndarray:

@@ -18,14 +18,15 @@ _WITH_ARGUMENT = {
   'degC': "Pass unit='degC', or unit='degF' for degrees Fahrenheit.",
   'mm': "Name their unit, such as unit='m', and write NaN where a value is "
   'missing.',
-  'm': "Pass unit='m', or unit='mm' if they are not.",
+  'm': "Pass unit='mm' if they are mm, or unit='m' if they are metres.",
 }
 _DATA_ARRAY = "pass an xarray.DataArray with the attribute units='{}'"
 _WITHOUT = {
   'K': 'Write K, and NaN where a value is missing.',
   'degC': f'Add 273.15, or {_DATA_ARRAY.format("degC")}.',
   'mm': 'Write mm, and NaN where a value is missing.',
-  'm': f'Multiply them by 1000; if they are mm, {_DATA_ARRAY.format("mm")}.',
+  'm': f'If they are mm, {_DATA_ARRAY.format("mm")}; if they are metres, '
+  'multiply them by 1000.',
 }
 
 

@@ -113,7 +113,7 @@ def test_metres_that_are_called_millimetres_are_found(
     time=hours('2020-01-01T00', 96),
   )
   if is_metres:
-    with pytest.raises(ValueError, match='look like metres. Pass --precipitat'):
+    with pytest.raises(ValueError, match='--precipitation-unit mm if'):
       series(path)
     traces = series(path, precipitation_unit='mm')['tp_hourly']
     np.testing.assert_allclose(traces, RAIN[:60] / 1000, rtol=1e-4)
@@ -121,6 +121,15 @@ def test_metres_that_are_called_millimetres_are_found(
   np.testing.assert_allclose(metres, RAIN[:60], rtol=1e-4)
   with pytest.raises(ValueError, match='precipitation_unit=.fathom. is not kn'):
     gridded.Weather((str(path),), precipitation_unit='fathom')
+
+
+def test_drizzle_in_millimetres_is_read(tmp_path):
+  values = 0.02 * np.random.default_rng(0).random(96)
+  path = fields(
+    tmp_path / 'tp.nc', 'tp', values, 'mm', time=hours('2020-01-01T00', 96)
+  )
+  rain = series(path)['tp_hourly']
+  np.testing.assert_allclose(rain, values[:60], rtol=1e-5)
 
 
 def test_more_rain_than_has_ever_fallen_is_in_another_unit(tmp_path):
@@ -160,7 +169,7 @@ def test_degrees_celsius_are_read_where_they_are_stated(tmp_path):
 @pytest.mark.parametrize(
   'name, unit, attrs, expected',
   [
-    ('t2m', 'K', {'GRIB_stepType': 'instant'}, 't2m_hourly'),
+    ('t2m', 'K', {'GRIB_stepType': 'instant'}, ''),
     ('t2m', 'K', {'cell_methods': 'area: mean time: point'}, 't2m_hourly'),
     ('t2m', 'K', {'cell_methods': 'time: mean'}, 't2m_mean_daily'),
     ('t2m', 'K', {'cell_methods': 'time: maximum'}, 't2m_max_daily'),
@@ -197,6 +206,20 @@ def test_one_value_a_day_is_what_the_file_says(
   result = series(path)
   known = [k for k, v in result.items() if np.isfinite(v).any()]
   assert known == [expected]
+
+
+def test_moments_that_a_conversion_keeps_of_a_mean_are_asked_for(tmp_path):
+  values = np.arange(280.0, 289.0)
+  attrs = {'GRIB_stepType': 'instant'}
+  path = fields(tmp_path / 'd.nc', 't2m', values, 'K', attrs=attrs, time=DAYS)
+  with pytest.raises(ValueError, match="calls it 'GRIB_stepType instant': set"):
+    series(path)
+  moments = series(path, daily_values='moment')
+  assert np.isfinite(moments['t2m_hourly']).sum() == 2
+  assert np.isnan(moments['t2m_mean_daily']).all()
+  attrs['cell_methods'] = 'time: point'
+  path = fields(tmp_path / 'p.nc', 't2m', values, 'K', attrs=attrs, time=DAYS)
+  assert np.isfinite(series(path)['t2m_hourly']).sum() == 2
 
 
 def test_sums_of_a_day_that_end_at_midnight_are_of_the_day_before(tmp_path):

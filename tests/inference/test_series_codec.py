@@ -55,7 +55,7 @@ RAIN = np.maximum(np.random.default_rng(1).normal(size=(3, 60)), 0)
       'degF',
       "outside 150 .. 350 K.* unit='degF'",
     ),
-    ('tp_hourly', RAIN / 1000, 'm', "look like metres. Pass unit='m'"),
+    ('tp_hourly', RAIN / 1000, 'm', "are these metres.*or unit='m'"),
   ],
 )
 def test_series_in_another_unit_are_refused_and_read_when_it_is_said(
@@ -97,7 +97,7 @@ def test_traces_of_rain_are_read_when_their_unit_is_said(codec):
   'name, values, message, mended',
   [
     ('t2m_hourly', KELVIN - 273.15, 'Add 273.15', lambda x: x + 273.15),
-    ('tp_hourly', RAIN / 1000, 'Multiply them by 1000', lambda x: x * 1000),
+    ('tp_hourly', RAIN / 1000, 'multiply them by 1000', lambda x: x * 1000),
   ],
 )
 def test_advice_to_callers_without_a_unit_is_right(
@@ -108,3 +108,20 @@ def test_advice_to_callers_without_a_unit_is_right(
   expected = KELVIN if name == 't2m_hourly' else RAIN
   result = series_inputs.read(mended(values), name)
   np.testing.assert_allclose(result, expected)
+
+
+@pytest.mark.parametrize('number', [1, 9])
+@pytest.mark.parametrize(
+  'name, steps, amount', [('tp_hourly', 7, 0.02), ('tp_sum_daily', 5, 0.15)]
+)
+def test_drizzle_is_rain_of_a_dry_place(name, steps, amount, number, caplog):
+  values = np.zeros((number, 60 if name == 'tp_hourly' else 40))
+  values[:, 3 : 3 + steps] = amount
+  np.testing.assert_array_equal(series_inputs.read(values, name), values)
+  assert not caplog.text
+
+
+def test_a_trace_of_one_series_is_asked_for_and_kept(caplog):
+  values = RAIN[0] / 1000
+  np.testing.assert_array_equal(series_inputs.read(values, 'tp_hourly'), values)
+  assert 'or are these metres? If they are mm, pass an xarray' in caplog.text

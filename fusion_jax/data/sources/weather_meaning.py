@@ -33,6 +33,8 @@ _WHOLE_DAYS = {
   'tp': 'tp_sum_daily',
   'rate': 'tp_sum_daily',
 }
+# Conversions keep this attribute of the hours that a mean was made of.
+_INSTANT = 'GRIB_stepType instant'
 _FALL_MM = 0.02  # An amount falls if it falls by more: packing is coarse.
 _PERIODS = (24, 12, 6, 3)  # Hours after which sums usually start again.
 
@@ -66,6 +68,9 @@ def daily_series(
     ValueError: if it has one value a day, or fewer, and does not say of what.
   """
   said, choice = method(attributes), declared.daily_values
+  is_step_type = said == 'point' and 'time:' not in (
+    str(attributes.get('cell_methods', ''))
+  )
   if role not in _WHOLE_DAYS:
     if step not in (0, windows.DAY):
       raise ValueError(
@@ -79,6 +84,8 @@ def daily_series(
       f'{name} holds rates of a moment, which are no amounts; give mean rates '
       'or amounts.'
     )
+  if is_step_type and choice == 'stated' and step >= windows.DAY:
+    raise ValueError(_unclear(role, _INSTANT, step, name))
   if choice == 'moment' or said == 'point':
     if choice == 'stated' and step == windows.DAY:
       logging.warning(
@@ -195,9 +202,9 @@ def check_unit(values: np.ndarray, step: int, unit: str, name: str) -> None:
   if np.size(values) >= 100 and plausibility.are_metres(values, hours):
     raise ValueError(
       f'{name} is in {unit}, but its largest value is {np.nanmax(values):g} '
-      f'although it rains at {(values > 0).mean():.1%} of its values: these '
-      'look like metres. Pass --precipitation-unit m, or --precipitation-unit '
-      'mm if they are not.'
+      f'although it rains at {(values > 0).mean():.1%} of its values: is it '
+      'drizzle, or are these metres? Pass --precipitation-unit mm if they are '
+      'mm, or --precipitation-unit m if they are metres.'
     )
 
 
