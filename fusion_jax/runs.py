@@ -23,6 +23,7 @@ from fusion_jax.assembly import (
   data_changes,
   data_folder,
   kept_files,
+  plausible_config,
   provenance,
   upgrade,
   warm_start,
@@ -122,6 +123,7 @@ def run(
       f'{config.task!r} reads one data set; name it in config.data.dir.'
     )
   settings = loop_settings(config)
+  plausible_config.check(config)
   workdir = pathlib.Path(workdir)
   with (
     workdir_lib.hold(workdir),

@@ -73,12 +73,34 @@ class AdamW:
   )
 
   def __post_init__(self) -> None:
-    """Checks fields that exclude each other.
+    """Checks every field by itself, and those that exclude each other.
 
     Raises:
-      ValueError: for an unknown `decay`, a warm-up that is given twice, or one
-        beside `half_period_steps`.
+      ValueError: for a value that no run can have, an unknown `decay`, a
+        warm-up that is given twice, or one beside `half_period_steps`.
     """
+    for field in ('b1', 'b2'):
+      if not 0 <= getattr(self, field) < 1:
+        raise ValueError(
+          f'config.optimizer.{field}={getattr(self, field)} is not in [0, 1); '
+          'usual are 0.9 for b1 and 0.95 to 0.999 for b2.'
+        )
+    for field in (
+      'peak_lr',
+      'min_lr',
+      'warmup_steps',
+      'warmup_tokens',
+      'eps',
+      'weight_decay',
+      'clip_norm',
+      'skip_norm',
+      'half_period_steps',
+    ):
+      if not 0 <= getattr(self, field) < float('inf'):
+        raise ValueError(
+          f'config.optimizer.{field}={getattr(self, field)}; set it to 0 or '
+          'more.'
+        )
     if self.decay not in ('matrices', 'all'):
       raise ValueError(
         f'config.optimizer.decay={self.decay!r} is neither '
