@@ -79,14 +79,15 @@ def main(argv: Sequence[str]) -> None:
   import jax
   from absl import logging
 
-  import fusion_jax
-  from fusion_jax import extras
+  from fusion_jax import extras, inference
 
   with extras.needed('geo', 'Reading scenes'):
     from fusion_jax.data.sources import geotiff
   from fusion_jax.mapping import scene_series
 
-  model = fusion_jax.load(args.checkpoint, args.which)
+  model = inference.load_as(
+    inference.BackboneModel, args.checkpoint, args.which, use='generate'
+  )
   logging.info('The model runs on %s.', jax.devices()[0].device_kind)
   for path in args.inputs:
     result = scene_series.generate_series(

@@ -10,7 +10,7 @@ import numpy as np
 from fusion_jax import modalities
 from fusion_jax.ops import quantize
 from fusion_jax.types import Statistics
-from fusion_jax.untrusted import nested
+from fusion_jax.untrusted import memory, nested
 
 # Name of a quantizer's kind of bins.
 Scheme = Literal['uniform', 'quantile']
@@ -34,6 +34,8 @@ def load_statistics(path: str | os.PathLike[str]) -> dict[str, Any]:
     )
   try:
     return nested.read_table(file)
+  except memory.MemoryLimitError:
+    raise
   except ValueError as error:
     raise ValueError(
       f'{file} is damaged ({error}); copy it again, or prepare the data anew.'

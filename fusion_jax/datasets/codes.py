@@ -144,9 +144,12 @@ def _load(workdir: str) -> 'image_codec.ImageCodec | series_codec.SeriesCodec':
 
   codec = inference.load(workdir)
   if not isinstance(codec, image_codec.ImageCodec | series_codec.SeriesCodec):
-    raise ValueError(
-      f'{workdir} holds a run of the task {codec.config.task!r}, not one '
-      'of configs/image_tokenizer.py or configs/series_tokenizer.py.'
+    raise inference.wrong_kind(
+      workdir,
+      codec,
+      'writing codes',
+      image_codec.ImageCodec,
+      series_codec.SeriesCodec,
     )
   return codec
 

@@ -119,7 +119,7 @@ def write_photo_vectors(step: PhotoVectors) -> int:
 def _load(clip: str) -> 'clip_model.ClipModel':
   from fusion_jax import inference
 
-  return inference.load_as(inference.ClipModel, clip)
+  return inference.load_as(inference.ClipModel, clip, use='embedding photos')
 
 
 def _write(

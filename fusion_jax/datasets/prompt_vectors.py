@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from absl import logging
 
@@ -135,9 +135,4 @@ def load_clip(clip: str) -> 'clip_model.ClipModel':
   """
   from fusion_jax import inference
 
-  model = inference.load(clip)
-  if not hasattr(model, 'embed_texts'):
-    raise ValueError(
-      f'{clip} is no CLIP; convert one (fusion-jax convert clip).'
-    )
-  return cast('clip_model.ClipModel', model)
+  return inference.load_as(inference.ClipModel, clip, use='embedding texts')

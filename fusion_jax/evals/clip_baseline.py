@@ -253,7 +253,7 @@ def run(
     ValueError: if the photos' vectors are of another CLIP, or as
       `embed_places` and `read_rated`.
   """
-  model = inference.load_as(inference.ClipModel, clip)
+  model = inference.load_as(inference.ClipModel, clip, use='this baseline')
   records = pipelines.open_source(data, split)
   examples = [records[i] for i in range(len(records))]
   if not examples or 'views' not in examples[0]:

@@ -6,7 +6,7 @@ else has to be known to use it.
 
 import os
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from absl import logging
 
@@ -72,6 +72,7 @@ def load_as(
   kind: type[AnyModel],
   folder: str | os.PathLike[str],
   which: str | int = 'last',
+  use: str = 'this',
 ) -> AnyModel:
   """Loads a model that must be of one kind, see `load`.
 
@@ -79,19 +80,35 @@ def load_as(
     kind: class of the model, such as `ClipModel`.
     folder: folder of the model.
     which: which checkpoint: 'last', 'best' or the number of a step.
+    use: what needs the model, as the subject of a sentence: 'a map'.
 
   Raises:
     ValueError: if the folder holds a model of another kind; see also `load`.
   """
   model = load(folder, which)
   if not isinstance(model, kind):
-    tasks = [task for task, kinds in _KINDS.items() if kinds is kind]
-    raise ValueError(
-      f'{folder} holds a model of the task {model.config.task!r}, loaded as '
-      f'{type(model).__name__}; expected a {kind.__name__}. Name a folder of '
-      f'the task {" or ".join(tasks)}.'
-    )
+    raise wrong_kind(folder, model, use, kind)
   return model
+
+
+def wrong_kind(
+  folder: str | os.PathLike[str], model: Any, use: str, *needed: type
+) -> ValueError:
+  """Returns the error of a model that is of another kind than needed.
+
+  Args:
+    folder: folder of the model.
+    model: what it holds.
+    use: what needs another one, as the subject of a sentence: 'a map'.
+    *needed: classes of models, one of which is needed.
+  """
+  found, _ = _KINDS.get(type(model), (f'a {type(model).__name__}', ''))
+  names = ' or '.join(_KINDS[kind][0] for kind in needed)
+  origins = ', or '.join(_KINDS[kind][1] for kind in needed)
+  return ValueError(
+    f'{folder} holds {found}; {use} needs {names}. Name the folder of '
+    f'{origins}.'
+  )
 
 
 def _load_backbone(
@@ -147,13 +164,24 @@ _LOADERS: dict[
   'pixel_encoder': _load_pixels,
   'clip': _load_clip,
 }
-_KINDS = {  # {task: class of the model}.
-  'pretrain': BackboneModel,
-  'encoder': EncoderModel,
-  'image_tokenizer': ImageCodec,
-  'series_tokenizer': SeriesCodec,
-  'align_pixels': PixelModel,
-  'classify_pixels': PixelModel,
-  'pixel_encoder': PixelModel,
-  'clip': ClipModel,
+_KINDS: dict[type, tuple[str, str]] = {  # {class: (its name, its origin)}.
+  BackboneModel: (
+    'a backbone of images and weather',
+    'a run of configs/pretrain.py, or of a converted backbone',
+  ),
+  EncoderModel: ('an encoder of images', 'a converted encoder of TerraMind'),
+  ImageCodec: (
+    'a tokenizer of images',
+    'a run of configs/image_tokenizer.py, or of a converted tokenizer',
+  ),
+  SeriesCodec: (
+    'a tokenizer of series',
+    'a run of configs/series_tokenizer.py',
+  ),
+  PixelModel: (
+    'a pixel encoder',
+    'a run of configs/align_pixels.py or configs/worldcereal.py, or of a '
+    'converted encoder of pixels',
+  ),
+  ClipModel: ('a CLIP', 'a converted CLIP (fusion-jax convert clip)'),
 }

@@ -5,10 +5,8 @@ from typing import Any
 
 import numpy as np
 
-import fusion_jax
 from fusion_jax import inference
 from fusion_jax.data import prompt_files
-from fusion_jax.inference import pixel_model
 from fusion_jax.mapping import calibration as calibration_lib
 from fusion_jax.mapping import classify, validation
 from fusion_jax.ops import zero_shot
@@ -42,12 +40,9 @@ def load_classifier(
   Raises:
     ValueError: if the checkpoint holds no model of pixels, or as `find`.
   """
-  model: Any = fusion_jax.load(checkpoint, which)
-  if not isinstance(model, pixel_model.PixelModel):
-    raise ValueError(
-      f'{checkpoint} holds no model of pixels; name a run of '
-      'configs/align_pixels.py, or a converted encoder of pixels.'
-    )
+  model = inference.load_as(
+    inference.PixelModel, checkpoint, which, use='a map'
+  )
   classes, calibration = find(
     model,
     checkpoint,
@@ -105,7 +100,9 @@ def find(
     )
     embed = None
     if clip:
-      embed = inference.load_as(inference.ClipModel, clip).embed_texts
+      embed = inference.load_as(
+        inference.ClipModel, clip, use='reading texts'
+      ).embed_texts
     read = read.with_vectors(embed)
     assert read.vectors is not None
     names = read.classes

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-import fusion_jax
-from fusion_jax import extras
+from fusion_jax import extras, inference
 from fusion_jax.data import composites, pipelines, prompt_files
-from fusion_jax.inference import clip_model, pixel_model
+from fusion_jax.inference import pixel_model
 from fusion_jax.ops import zero_shot
 
 with extras.needed('search', 'Searching'):
@@ -54,8 +53,10 @@ def build_index(
       f'{source} is neither {" nor ".join(_EMBEDDINGS)}; name the encoder '
       'of a data set with --checkpoint.'
     )
-  model: Any = fusion_jax.load(checkpoint, which)
-  if not isinstance(model, pixel_model.PixelModel) or model.classes:
+  model = inference.load_as(
+    inference.PixelModel, checkpoint, which, use='an index of texts'
+  )
+  if model.classes:
     raise ValueError(
       f'{checkpoint} holds no encoder of pixels in the space of texts; name '
       'a run of configs/align_pixels.py without supervised=.'
@@ -155,11 +156,7 @@ def query_vector(
       does not know the text.
   """
   if clip:
-    model: Any = fusion_jax.load(clip)
-    if not isinstance(model, clip_model.ClipModel):
-      raise ValueError(
-        f'{clip} holds no CLIP; convert one (fusion-jax convert clip).'
-      )
+    model = inference.load_as(inference.ClipModel, clip, use='reading texts')
     return model.embed_texts([text])[0]
   if not prompts:
     raise ValueError(

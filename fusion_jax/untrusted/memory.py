@@ -26,6 +26,10 @@ _bound: dict[str, Any] = {'depth': 0}
 _SIZE = re.compile(r'(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?', re.IGNORECASE)
 
 
+class MemoryLimitError(ValueError):
+  """A file would take more memory than it may; the message names it."""
+
+
 def parse(text: str) -> int:
   """Returns the bytes of a size such as '8G', '512M' or '1.5GiB'.
 
@@ -73,12 +77,12 @@ def check(num_bytes: float, path: str | os.PathLike[str], what: str) -> None:
     what: what it is, as the subject of a sentence.
 
   Raises:
-    ValueError: if it is larger than the limit.
+    MemoryLimitError: if it is larger than the limit.
   """
   most = limit()
   if num_bytes > most:
     needed = math.ceil(num_bytes / 2**30)
-    raise ValueError(
+    raise MemoryLimitError(
       f'{path}: {what} would take {describe(num_bytes)} of memory, more than '
       f'the limit of {describe(most)}. If the file is not damaged and the '
       f'machine has it, allow it: --max-memory {needed}G, or '

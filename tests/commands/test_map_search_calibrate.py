@@ -245,7 +245,9 @@ def test_models_of_another_kind_are_refused(folder, tmp_path):
     ),
     clip,
   )
-  with pytest.raises(ValueError, match='clip holds no model of pixels; name'):
+  with pytest.raises(
+    ValueError, match='clip holds a CLIP; a map needs a pixel encoder. Name the'
+  ):
     class_prompts.load_classifier(clip)
   for checkpoint in clip, folder / 'classifier':
     with pytest.raises(ValueError, match='no encoder of pixels .* supervised='):

@@ -75,5 +75,8 @@ def test_what_does_not_fit_is_an_error(tmp_path):
     write(tmp_path, source=str(path))
   with pytest.raises(ValueError, match="no task 'soil'"):
     write(tmp_path, tasks=('soil',))
-  with pytest.raises(ValueError, match='pixels is no CLIP'):
+  with pytest.raises(
+    ValueError,
+    match='pixels holds a pixel encoder; embedding texts needs a CLIP',
+  ):
     write(tmp_path, 'pixels')

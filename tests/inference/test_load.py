@@ -62,7 +62,9 @@ def test_a_model_of_another_kind_is_named_with_what_is_wanted(tmp_path):
   trained.write_workdir(tmp_path)
   model = inference.load_as(fusion_jax.BackboneModel, tmp_path)
   assert model.config.task == 'pretrain'
-  with pytest.raises(ValueError, match="'pretrain'.*ClipModel.*the task clip"):
+  with pytest.raises(
+    ValueError, match='holds a backbone .*this needs a CLIP. Name the'
+  ):
     inference.load_as(fusion_jax.ClipModel, tmp_path)
 
 

@@ -48,6 +48,8 @@ def layers(
   items = (
     content.get('features', [content]) if isinstance(content, dict) else []
   )
+  if not items:
+    raise ValueError(f'{path} holds no STAC item.')
   item_layers = []
   for item in items:
     if not isinstance(item, dict) or 'assets' not in item:
