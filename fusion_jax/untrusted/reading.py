@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from fusion_jax import extras
 
+_LONGEST = 400  # Characters of an error that are told.
+
 
 @contextlib.contextmanager
 def reading(
@@ -62,6 +64,8 @@ def reading_text(
 def _text(path, kind, remedy, error):
   """Returns the message of an error of a file."""
   detail = ' '.join(str(error).split())
+  if len(detail) > _LONGEST:  # It may quote the file.
+    detail = f'{detail[:_LONGEST]} ...'
   if isinstance(error, MemoryError):
     return (
       f'{path} asks for more memory than there is ({detail or "MemoryError"}); '

@@ -78,7 +78,7 @@ def _folder(tmp_path, monkeypatch):
 
   monkeypatch.setattr(
     'fusion_jax.inference.load_as',
-    lambda kind, folder: types.SimpleNamespace(
+    lambda kind, folder, use: types.SimpleNamespace(
       width=int(pathlib.Path(folder).name),
       embed_images=embed_images,
       embed_texts=embed_texts,

@@ -249,12 +249,18 @@ def test_models_of_another_kind_are_refused(folder, tmp_path):
     ValueError, match='clip holds a CLIP; a map needs a pixel encoder. Name the'
   ):
     class_prompts.load_classifier(clip)
-  for checkpoint in clip, folder / 'classifier':
-    with pytest.raises(ValueError, match='no encoder of pixels .* supervised='):
+  for checkpoint, message in {
+    clip: 'a CLIP; an index of texts needs a pixel encoder',
+    folder / 'classifier': 'no encoder of pixels .* supervised=',
+  }.items():
+    with pytest.raises(ValueError, match=message):
       text_search.build_index(
         folder / 'data', tmp_path / 'index', split='val', checkpoint=checkpoint
       )
-  with pytest.raises(ValueError, match='encoder holds no CLIP; convert one'):
+  with pytest.raises(
+    ValueError,
+    match='encoder holds a pixel encoder; reading texts needs a CLIP',
+  ):
     text_search.query_vector('rice', clip=folder / 'encoder')
 
 

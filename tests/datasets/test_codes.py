@@ -75,7 +75,9 @@ def test_another_tokenizer_needs_to_be_told(data_dir, run, tmp_path):
 
 def test_what_is_no_tokenizer_is_refused(tmp_path):
   trained.write_workdir(tmp_path)
-  with pytest.raises(ValueError, match="task 'pretrain', not one of"):
+  with pytest.raises(
+    ValueError, match='holds a backbone .*; writing codes needs a tokenizer of'
+  ):
     write(tmp_path, tmp_path)
 
 

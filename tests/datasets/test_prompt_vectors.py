@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 
-from fusion_jax import datasets
+from fusion_jax import datasets, inference
 from fusion_jax.data import labels, prompt_files
 from fusion_jax.evals import zero_shot
 
@@ -24,14 +24,12 @@ def clip(monkeypatch):
   def embed_texts(texts):
     return np.array([[len(text), 1, 2] for text in texts], np.float32)
 
-  monkeypatch.setattr(
-    'fusion_jax.inference.load',
-    lambda folder: (
-      types.SimpleNamespace(embed_texts=embed_texts)
-      if folder == 'clip'
-      else object()
-    ),
-  )
+  def load_as(kind, folder, use):
+    if folder != 'clip':
+      raise inference.wrong_kind(folder, object(), use, kind)
+    return types.SimpleNamespace(embed_texts=embed_texts)
+
+  monkeypatch.setattr(inference, 'load_as', load_as)
 
 
 def test_names_of_classes_become_files_that_evaluations_read(tmp_path):
@@ -77,6 +75,6 @@ def test_what_does_not_fit_is_an_error(tmp_path):
     write(tmp_path, tasks=('soil',))
   with pytest.raises(
     ValueError,
-    match='pixels holds a pixel encoder; embedding texts needs a CLIP',
+    match='pixels holds .*; embedding texts needs a CLIP',
   ):
     write(tmp_path, 'pixels')

@@ -18,6 +18,7 @@ from numpy import typing as npt
 
 from fusion_jax.data import labels, lucas_grid
 from fusion_jax.untrusted import nested, rasters
+from fusion_jax.untrusted.reading import reading
 
 _LAEA = 'EPSG:3035'
 _WGS84 = 'EPSG:4326'
@@ -46,7 +47,8 @@ def read(
       function raises it if, without a table, a value is no class index.
   """
   if pathlib.Path(path).suffix.lower() in ('.geojson', '.json'):
-    return Polygons(path, task)
+    with reading(path, 'GeoJSON of polygons'):
+      return Polygons(path, task)
   return Raster(path, task, table)
 
 
