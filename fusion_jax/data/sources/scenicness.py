@@ -17,7 +17,7 @@ import scipy.spatial
 from numpy import typing as npt
 
 from fusion_jax.untrusted import archives
-from fusion_jax.untrusted.reading import reading_text
+from fusion_jax.untrusted.reading import reading, reading_text
 
 EARTH_RADIUS_M = 6_371_000
 _LATS, _LONS = (49, 61), (-9, 3)  # Great Britain, degrees.
@@ -77,7 +77,8 @@ def read_prompts(path: str | os.PathLike[str]) -> RatedPrompts:
       _numbers(path, 'values_in_order', rows),
       _numbers(path, 'user_index', rows),
     )
-  prompts = prompts._replace(raters=prompts.raters.astype(int))
+  with reading(path, 'table of prompts', 'correct it'):
+    prompts = prompts._replace(raters=prompts.raters.astype(int))
   if len({len(x) for x in prompts if x is not None}) > 1:
     num_vectors = 0 if prompts.vectors is None else len(prompts.vectors)
     raise ValueError(
