@@ -78,6 +78,10 @@ _SENSORS = {
     {},
   ),
 }
+# Names of products of Sentinel-2, whatever else they or their folders tell.
+_SENTINEL = re.compile(
+  r'(?<![A-Z0-9])(S2[A-D]_|HLS[ ._-]?S30(?![A-Z0-9]))', re.IGNORECASE
+)
 SENTINEL = ''  # Name of the sensor where nothing names another one.
 # These two bands see the same plateau of the near infrared, at 833 and 865 nm,
 # and an encoder treats their values alike; no other two bands are as similar.
@@ -92,9 +96,12 @@ def sensor(texts: Iterable[object]) -> str:
     texts: names of products, platforms and bands, as files hold them.
 
   Returns:
-    The first that is named; '' for Sentinel-2, and where none is.
+    The first that is named; '' for Sentinel-2, of which a name of a product
+    counts most, and where none is.
   """
   spellings = [str(text) for text in texts]
+  if any(map(_SENTINEL.search, spellings)):
+    return SENTINEL
   for name, (pattern, _) in _SENSORS.items():
     if any(map(pattern.search, spellings)):
       return name

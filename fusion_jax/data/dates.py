@@ -19,6 +19,12 @@ _FOLDERS = re.compile(
 # Sensing in names of products and patches: some leave out a leading zero, and
 # seconds run over 59.
 _SENSED_AT = re.compile(r'(?<!\d)((?:19|20)\d{6})T(\d{1,2})(\d\d)(\d\d)(?!\d)')
+# The same with the day of the year, as 2021110T105321 in names of HLS.
+_DAY_OF_YEAR = re.compile(
+  r'(?<!\d)((?:19|20)\d\d)([0-3]\d\d)T(\d\d)(\d\d)(\d\d)(?!\d)'
+)
+# Names of files of old products hold the time of processing.
+_PROCESSED = re.compile(r'(?<![A-Z0-9])S2[A-D]_OPER_MSI')
 _NONE = np.datetime64('NaT', 'D')
 
 
@@ -26,10 +32,25 @@ def find(text: str) -> np.datetime64:
   """Returns the date of sensing in a text, datetime64[D].
 
   It is the first date, or the one after `_V` as in `..._V20160115T100608`; the
-  1st for a month; NaT if there is none.
+  1st for a month; NaT if there is none, or only that of processing, as in
+  `S2A_OPER_MSI_L1C_TL_SGS__20160116T013213_...`.
   """
-  match = _SENSED.search(text) or _DATE.search(text)
-  return _of(match) if match else _NONE
+  if match := _SENSED.search(text):
+    return _of(match)
+  if _PROCESSED.search(text):
+    return _NONE
+  if match := _DATE.search(text):
+    return _of(match)
+  if match := _DAY_OF_YEAR.search(text):
+    return _day_of_year(match)
+  return _NONE
+
+
+def _day_of_year(match: re.Match[str]) -> np.datetime64:
+  """Returns the day of a year and the number of a day in it, or NaT."""
+  passed = np.timedelta64(int(match[2]) - 1, 'D')
+  day = np.datetime64(match[1], 'Y').astype('datetime64[D]') + passed
+  return day if str(day)[:4] == match[1] else _NONE
 
 
 def find_in_path(
@@ -93,16 +114,49 @@ def sensed_at(text: str) -> np.datetime64:
 
   Args:
     text: name such as 'S2A_MSIL2A_20170613T101031_87_48'; the first time in it
-      is that of sensing, except after `_V`.
+      is that of sensing, except after `_V` and in names of files of old
+      products.
   """
   marked = _SENSED.search(text)
+  if _PROCESSED.search(text) and not marked:
+    return np.datetime64('NaT', 's')
   match = _SENSED_AT.search(text, marked.start() if marked else 0)
   day = _date(int(match[1])) if match else _NONE
+  if match is None and (match := _DAY_OF_YEAR.search(text)):
+    day = _day_of_year(match)
   if match is None or np.isnat(day):
     return np.datetime64('NaT', 's')
-  hours, minutes, seconds = (int(match[i]) for i in (2, 3, 4))
+  hours, minutes, seconds = (int(x) for x in match.groups()[-3:])
   passed = 3600 * hours + 60 * minutes + seconds
   return day.astype('datetime64[s]') + np.timedelta64(passed, 's')
+
+
+def moment(text: str) -> np.datetime64:
+  """Returns the time in a tag, datetime64[s]; NaT for none, or a day alone.
+
+  Args:
+    text: one time as `parse_time` reads it, or several with ';' between them,
+      of which the first counts.
+  """
+  text = text.split(';')[0].strip()
+  if len(text) <= len('2020-01-01'):
+    return np.datetime64('NaT', 's')
+  try:
+    return np.datetime64(parse_time(text), 's')
+  except ValueError:
+    return np.datetime64('NaT', 's')
+
+
+def without_days(times: np.ndarray) -> np.ndarray:
+  """Returns times [S] as datetime64[s]; all NaT if they are days alone.
+
+  Args:
+    times: [S] datetime64, which are days alone if all are at midnight.
+  """
+  days = times.astype('datetime64[D]')
+  if (np.isnat(times) | (times == days)).all():
+    return np.full(times.shape, 'NaT', 'datetime64[s]')
+  return times.astype('datetime64[s]')
 
 
 def are_numbers(values: np.ndarray) -> bool:

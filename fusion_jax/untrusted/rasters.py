@@ -78,6 +78,21 @@ def opened(path: str | os.PathLike[str]) -> Any:
   return raster
 
 
+def sources(path: str | os.PathLike[str]) -> Sequence[pathlib.Path]:
+  """Returns the files that a VRT refers to; () for any other raster.
+
+  Args:
+    path: path or URL of a raster.
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    ValueError: as `opened`.
+  """
+  if str(path).startswith(_REMOTE) or _driver(path) != 'VRT':
+    return ()
+  return _sources(pathlib.Path(path))
+
+
 def check_read(raster: Any, count: int, path: str | os.PathLike[str]) -> None:
   """Checks that bands of a raster may be taken into memory as a whole.
 

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import rasterio
+import xarray as xr
 
 from fusion_jax import modalities
 from fusion_jax.data.sources import geotiff
-from fusion_jax.data.sources.imagery import encoding
+from fusion_jax.data.sources.imagery import encoding, open_source
 from fusion_jax.mapping import open_cube
 from tests.data import test_geotiff
 
@@ -137,6 +138,106 @@ def test_pixels_are_measured_on_the_ground(tmp_path, caplog, crs, size, shown):
   read(path)
   assert ('on the ground' in caplog.text) == bool(shown)
   assert shown in caplog.text
+
+
+OLD = 'S2A_OPER_PRD_MSIL1C_PDMC_20160115T170456_R051_V20160115T100608.SAFE'
+
+
+@pytest.mark.parametrize(
+  'folder, name, tags, time',
+  [
+    (
+      '',
+      'S2A_MSIL2A_20200408T143729_N0214',
+      {'TIFFTAG_DATETIME': '2023:01:05 09:00:00'},
+      '2020-04-08T14:37:29',
+    ),
+    ('', 'HLS.S30.T31UFS.2021110T105321.v2.0', {}, '2021-04-20T10:53:21'),
+    (
+      OLD,
+      'S2A_OPER_MSI_L1C_TL_SGS__20160116T013213',
+      {},
+      '2016-01-15T10:06:08',
+    ),
+    (
+      '',
+      'clip',
+      {'SENSING_TIME': '2020-12-30T10:53:21.4Z; 2020-12-30T10:53:40Z'},
+      '2020-12-30T10:53:21',
+    ),
+    ('', 'clip_20200408', {'datetime': '2020-04-08'}, ''),  # A day alone.
+    ('', 'S2A_OPER_MSI_L1C_TL_SGS__20160116T013213', {}, ''),
+  ],
+)
+def test_the_time_is_that_of_sensing(
+  tmp_path, caplog, folder, name, tags, time
+):
+  (tmp_path / folder).mkdir(exist_ok=True)
+  path = write(tmp_path / folder / f'{name}.tif', tags=tags)
+  level = {'name': 'S2L1C'} if folder else {}
+  if folder:
+    path = write(path, np.full((13, 8, 8), 900, 'uint16'))
+  if time:
+    scene = geotiff.read_scene(path, **level)
+    assert np.datetime64(scene.time, 's') == np.datetime64(time)
+    assert ('but a tag of the file tells' in caplog.text) == ('MSIL2A' in name)
+  else:
+    with pytest.raises(ValueError, match='pass the time in UTC'):
+      geotiff.read_scene(path)
+
+
+def test_a_day_of_an_axis_is_no_time(tmp_path):
+  shape = ('t', 'y', 'x')
+  made = xr.Dataset(
+    {band: (shape, np.full((1, 8, 8), 1500, 'int16')) for band in BANDS},
+    {'y': 5e6 - 10 * np.arange(8), 'x': 6e5 + 10 * np.arange(8)},
+    {'crs': 'EPSG:32631'},
+  )
+  for moment in '2020-04-08', '2020-04-08T10:50:31':
+    dated = made.assign_coords(t=np.array([moment], 'M8[ns]'))
+    for given in dated, dated.isel(t=0):  # With and without the axis.
+      if 'T' in moment:
+        assert geotiff.read_scene(given).time == 1_586_343_031
+        continue
+      with pytest.raises(ValueError, match='pass the time in UTC'):
+        geotiff.read_scene(given)
+      assert geotiff.read_scene(given, time='2020-04-08T10:50:31').image.all()
+      source = open_source.open_source([given])
+      assert str(source.dates[0]) == '2020-04-08'
+
+
+def test_days_of_the_year_tell_acquisitions_apart(tmp_path):
+  for day in ('2020366', '2021126'):
+    image = np.full((1, 8, 8), int(day[4:]), 'int16')
+    write(tmp_path / f'HLS.S30.T31UFS.{day}T105321.v2.0.B04.tif', image)
+  source = open_source.open_source([tmp_path])
+  assert list(map(str, source.dates)) == ['2020-12-31', '2021-05-06']
+
+
+@pytest.mark.parametrize(
+  'folder, file, lacking',
+  [
+    ('oli_project', 'S2A_MSIL2A_20200408T143729', False),
+    ('modis_vs_s2', 'S2A_MSIL2A_20200408T143729', False),
+    ('landsat8', 'T31UFS_20200408T143729', False),
+    ('landsat8', 'HLS.S30.T31UFS.2021110T105321.v2.0', False),
+    ('data/oli', 'T31UFS_20200408T143729', True),  # Below what is named.
+    ('LC08_L2SP_193026_20200408', 'surface', True),
+  ],
+)
+def test_a_product_tells_its_sensor_not_the_folder_of_the_user(
+  tmp_path, folder, file, lacking
+):
+  (tmp_path / folder).mkdir(parents=True)
+  for band in BANDS:
+    image = np.full((1, 8, 8), 1500, 'uint16')
+    write(tmp_path / folder / f'{file}_{band}.tif', image)
+  root = tmp_path / folder.split('/')[0]
+  if lacking:
+    with pytest.raises(ValueError, match='B5|declares no scale'):
+      read(root)
+  else:
+    assert (read(root).image == 1500).all()
 
 
 def opened(path, missing, **declared):

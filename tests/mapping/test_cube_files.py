@@ -9,7 +9,7 @@ import rasterio.warp
 import xarray as xr
 
 from fusion_jax.data import bands
-from fusion_jax.data.sources.imagery import encoding
+from fusion_jax.data.sources.imagery import encoding, open_source
 from fusion_jax.mapping import open_cube
 
 MONTHS = 100.0 * np.arange(1, 13)  # What every cube here holds.
@@ -329,6 +329,41 @@ def test_a_product_has_bands_and_an_offset_but_no_quality_masks(
   (safe / 'MTD_MSIL2A.xml').write_text(f'<a>{METADATA}</a>')
   np.testing.assert_allclose(months(safe)[4], 1000, rtol=1e-6)
   assert months(safe, offset=0.0)[4] == 2000
+
+
+def test_a_vrt_of_a_product_has_its_offset(tmp_path):
+  paths = []
+  for product, more in (PRODUCT, f'<a>{METADATA}</a>'), ('OLD.SAFE', ''):
+    safe = write_product(tmp_path / product)
+    (safe / 'MTD_MSIL2A.xml').write_text(
+      more or '<BOA_QUANTIFICATION_VALUE>10000<'
+    )
+    paths.append(sorted(safe.rglob('R10m/*.tif')))
+  rect = 'xOff="0" yOff="0" xSize="16" ySize="16"'
+
+  def write_vrt(sources):
+    rows = ''.join(
+      f'<VRTRasterBand dataType="UInt16" band="{i + 1}"><Description>'
+      f'{path.stem[-7:-4]}</Description><SimpleSource><SourceFilename>{path}'
+      f'</SourceFilename><SrcRect {rect}/><DstRect {rect}/></SimpleSource>'
+      '</VRTRasterBand>'
+      for i, path in enumerate(sources)
+    )
+    path = tmp_path / 'S2_20230510.vrt'
+    path.write_text(
+      '<VRTDataset rasterXSize="16" rasterYSize="16"><SRS>EPSG:32631</SRS>'
+      f'<GeoTransform>500000,10,0,5600010,0,-10</GeoTransform>{rows}'
+      '</VRTDataset>'
+    )
+    return path
+
+  source = open_source.open_source([write_vrt(paths[0])])
+  values = source.read('B2', slice(0, 8), slice(0, 8))
+  np.testing.assert_allclose(values, 1000, rtol=1e-6)
+  with pytest.raises(
+    ValueError, match='in different ways.*products themselves'
+  ):
+    open_source.open_source([write_vrt(paths[0][:2] + paths[1][2:])])
 
 
 def test_a_product_of_two_offsets_is_left_to_the_user(tmp_path, caplog):

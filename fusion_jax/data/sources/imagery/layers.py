@@ -1,13 +1,15 @@
 """What a raster says of its bands: their names, dates, units and sensor."""
 
-import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from absl import logging
 from rasterio import enums
 
 from fusion_jax.data import bands as bands_lib
@@ -17,11 +19,14 @@ from fusion_jax.untrusted import rasters
 
 TIME_TAGS = (
   'datetime',
-  'TIFFTAG_DATETIME',
+  'SENSING_TIME',
   'acquisition_time',
   'ACQUISITIONDATETIME',
   'DATATAKE_1_DATATAKE_SENSING_START',
+  'TIFFTAG_DATETIME',  # Perhaps of the program that wrote the file.
 )
+# Products whose folder tells the sensor though the user named it.
+_PRODUCT = re.compile(r'L[COTEM]0?[4-9]_|HLS[ ._-]?[LS]30', re.IGNORECASE)
 _PLATFORM_TAGS = (
   'platform',
   'spacecraft_id',
@@ -145,18 +150,27 @@ def layers_of_file(
     ]
     names = _names(raster.descriptions, by_band)
     silent = (raster.scales[0], raster.offsets[0]) == (1, 0)
-  scale, offset = safe_product.encoding(path) if silent else (None, None)
+  parts = rasters.sources(path) or [path]
+  scale, offset = _encoding(parts, path) if silent else (None, None)
   time_tag = next((tags[x.lower()] for x in TIME_TAGS if x.lower() in tags), '')
   stem = pathlib.Path(path).stem
   inside = _inside(path, root)
+  telling = [
+    name
+    for i, name in enumerate(inside)
+    if not root or i < len(inside) - 1 or _PRODUCT.match(name)
+  ]
   sensor = bands_lib.sensor(
-    [stem, *inside, *names, *(tags[x] for x in _PLATFORM_TAGS if x in tags)]
+    [*(pathlib.Path(part).stem for part in parts), stem, *telling, *names]
+    + [tags[x] for x in _PLATFORM_TAGS if x in tags]
   )
   if len(names) == 1 and not bands_lib.find(names[0], sensor):
     names = [f'{names[0]} {stem}']
   bands = _bands(names, sensor, path, expected)
+  sensed = _first(*map(dates.sensed_at, (stem, *inside)))
   days = [
     dates.find(stem),
+    sensed.astype('datetime64[D]'),
     dates.find(time_tag.replace(':', '-')),
     dates.find_in_path(path, root),
   ]
@@ -169,7 +183,7 @@ def layers_of_file(
       scale,
       offset,
       product=safe_product.name(path),
-      time=_time(time_tag, (stem, *inside)),
+      time=_time(time_tag, sensed, safe_product.name(path) or stem),
       sensor=sensor,
       valid=valid_ranges.valid_range(by_band[i]),
     )
@@ -245,12 +259,46 @@ def _inside(path, root):
   return [x.name for x in folders if x.suffix.upper() == '.SAFE']
 
 
-def _time(tag, names):
-  """Returns the time of an acquisition, datetime64[s]; NaT if unknown."""
-  if tag:
-    with contextlib.suppress(ValueError):
-      return np.datetime64(dates.parse_time(tag), 's')
-  return _first(*map(dates.sensed_at, names))
+def _encoding(files, path):
+  """Returns the (scale, offset) that products tell of files of a raster.
+
+  Raises:
+    ValueError: if they are of several, of which only one can be applied.
+  """
+  found = {safe_product.encoding(file) for file in files}
+  if len(found) > 1:
+    raise ValueError(
+      f'{path} refers to files of products that store reflectance in different '
+      f'ways, {sorted(found, key=str)} (scale, offset); give the products '
+      'themselves.'
+    )
+  return found.pop()
+
+
+def _time(tag, sensed, title):
+  """Returns the time of an acquisition, datetime64[s]; NaT if unknown.
+
+  That of sensing in a name counts first: a tag may tell when a program wrote
+  the file.
+  """
+  told = dates.moment(tag)
+  if np.isnat(sensed):
+    return told
+  if not np.isnat(told) and str(told)[:10] != str(sensed)[:10]:
+    _warn_of_time(str(sensed), str(told), title)
+  return sensed
+
+
+@functools.lru_cache(1024)
+def _warn_of_time(sensed, told, title):
+  """Warns once that the name of a product and a tag tell different times."""
+  logging.warning(
+    '%s was sensed at %s by its name, which counts, but a tag of the file '
+    'tells %s.',
+    title,
+    sensed,
+    told,
+  )
 
 
 def _first(*times):

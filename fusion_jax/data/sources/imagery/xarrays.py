@@ -195,12 +195,15 @@ def _dates(data, axis, array, name):
 
 
 def _times(data, axis, days):
-  """Returns the times of the steps, datetime64[s] [S]; NaT where not known."""
+  """Returns the times of the steps, datetime64[s] [S]; NaT where not known.
+
+  Days alone, which are all at midnight, tell no time.
+  """
   if not axis:
-    return _scalar_time(data)
+    return dates.without_days(_scalar_time(data))
   values = data[axis].values if axis in data.coords else days
-  if values.dtype.kind == 'M' and values.dtype != days.dtype:
-    return values.astype('datetime64[s]')
+  if values.dtype.kind == 'M':
+    return dates.without_days(values)
   return np.full(len(days), 'NaT', 'datetime64[s]')
 
 
