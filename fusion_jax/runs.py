@@ -149,7 +149,7 @@ def _run(
   )
   keep_for_use(task, config, data_dir, workdir)
   begun = bool(checkpoint.list_steps(workdir))
-  data_changes.check(data_dir, workdir, begun)
+  data_changes.check(data_dir, workdir, begun, data_changes.codes_read(config))
   if found := _find_report(config, workdir):
     state, _ = loop.train(
       task,
