@@ -155,15 +155,7 @@ def layers_of_file(
   time_tag = next((tags[x.lower()] for x in TIME_TAGS if x.lower() in tags), '')
   stem = pathlib.Path(path).stem
   inside = _inside(path, root)
-  telling = [
-    name
-    for i, name in enumerate(inside)
-    if not root or i < len(inside) - 1 or _PRODUCT.match(name)
-  ]
-  sensor = bands_lib.sensor(
-    [*(pathlib.Path(part).stem for part in parts), stem, *telling, *names]
-    + [tags[x] for x in _PLATFORM_TAGS if x in tags]
-  )
+  sensor = _sensor([path, *parts], inside, bool(root), names, tags)
   if len(names) == 1 and not bands_lib.find(names[0], sensor):
     names = [f'{names[0]} {stem}']
   bands = _bands(names, sensor, path, expected)
@@ -257,6 +249,19 @@ def _inside(path, root):
     depth = len(pathlib.Path(path).relative_to(root).parts)
     return [folder.name for folder in list(folders)[:depth]]
   return [x.name for x in folders if x.suffix.upper() == '.SAFE']
+
+
+def _sensor(files, folders, named, names, tags):
+  """Returns the sensor that names and tags tell.
+
+  The last of the folders may be the one that the user `named`: only as that of
+  a product it tells the sensor.
+  """
+  stems = [pathlib.Path(file).stem for file in files]
+  if named and not _PRODUCT.match(folders[-1]):
+    folders = folders[:-1]
+  platforms = [tags[key] for key in _PLATFORM_TAGS if key in tags]
+  return bands_lib.sensor([*stems, *folders, *names, *platforms])
 
 
 def _encoding(files, path):
