@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from fusion_jax import modalities as modality_table
 from fusion_jax.models import backbone as backbone_lib
+from fusion_jax.models.decode_cache import DecodeCache
 from fusion_jax.ops import decoding
 from fusion_jax.types import Array, Batch, Key, Params
 
@@ -22,9 +23,7 @@ FIRST = modality_table.FIRST_SENTINEL + 1  # Code of [S_1], before the sequence.
 STOP = FIRST + 1  # Code of [S_2], which ends it.
 
 # Step, cache, last codes [R], which rows have stopped bool [R], codes [R, T].
-_Carry = tuple[
-  jax.Array, backbone_lib.DecodeCache, jax.Array, jax.Array, jax.Array
-]
+_Carry = tuple[jax.Array, DecodeCache, jax.Array, jax.Array, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -269,7 +268,7 @@ def _decoding_step(
   def decode_one(carry: _Carry) -> _Carry:
     step, cache, code, stopped, codes = carry
     token, cache = cast(
-      tuple[jax.Array, backbone_lib.DecodeCache],
+      tuple[jax.Array, DecodeCache],
       backbone.apply(
         {'params': params},
         cache,

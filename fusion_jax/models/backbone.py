@@ -12,39 +12,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from flax import struct
 from jax.typing import DTypeLike
 
 from fusion_jax import modalities as modality_table
 from fusion_jax.models import visibility
+from fusion_jax.models.decode_cache import DecodeCache
 from fusion_jax.nn import blocks, embeddings, layers, positions
 from fusion_jax.ops import losses
 from fusion_jax.types import Array, Batch, Params
 
 # What `encode` returns: tokens, their embeddings, and which tokens exist.
 Encoded = tuple[jax.Array, jax.Array, jax.Array]
-
-
-class DecodeCache(struct.PyTreeNode):
-  """State of autoregressive decoding between two tokens.
-
-  Attributes:
-    keys: keys of the decoded tokens, one array [B, H, T, K] per layer.
-    values: values of the decoded tokens, one array [B, H, T, K] per layer.
-    context: keys and values of the context, a pair of arrays [B, H, N, K] per
-      layer.
-    visible: bool [B, N], True where a token of the context exists.
-    weights: parameters of every layer, which are sliced from the stack once
-      and not at every token.
-    length: int32 scalar, number of tokens decoded so far.
-  """
-
-  keys: tuple[jax.Array, ...]
-  values: tuple[jax.Array, ...]
-  context: tuple[tuple[jax.Array, jax.Array], ...]
-  visible: jax.Array
-  weights: tuple[Params, ...]
-  length: jax.Array
+_ENDLESS = 2**30  # Grids of any size keep their positions.
 
 
 class Backbone(nn.Module):
@@ -155,8 +134,31 @@ class Backbone(nn.Module):
       [B, N, D], the normalised tokens; [B, N, D], the sum of their position and
       modality vectors; bool [B, N], True where a slot is not padding.
     """
+    return self.encode_embedded(*self.embed_inputs(slots))
+
+  def embed_inputs(self, slots: Batch) -> Encoded:
+    """Embeds slots of the encoder, before its layers.
+
+    Args:
+      slots: slots as `encode` takes them; 'patches' may lack raw modalities
+        that have no slot here.
+
+    Returns:
+      [B, N, D], the content; and the last two arrays that `encode` returns.
+    """
     emb, visible = self._embed_places(slots)
-    content = self.encoder_embeddings(slots)
+    return self.encoder_embeddings(slots), emb, visible
+
+  def encode_embedded(self, *embedded: jax.Array) -> Encoded:
+    """Runs the encoder's layers.
+
+    Args:
+      *embedded: the three arrays [B, N, ...] that `embed_inputs` returns.
+
+    Returns:
+      What `encode` returns.
+    """
+    content, emb, visible = embedded
     tokens = self.encoder(content + emb, visible[:, None, None, :])
     return self.encoder_norm(tokens), emb, visible
 
@@ -207,7 +209,7 @@ class Backbone(nn.Module):
     Args:
       encoded: [B, N, D], tokens that `encode` returned.
       emb: [B, N, D], their embeddings that `encode` returned.
-      visible: bool [B, N], True where a slot of the encoder is not padding.
+      visible: bool [B, N], True where a slot is not padding.
       max_length: T, largest number of tokens that will be decoded.
       num_samples: S, number of sequences per example. Those of one example
         follow each other, so that `decode_step` takes B * S codes.
@@ -276,7 +278,9 @@ class Backbone(nn.Module):
 
     Positions of sequences start at 0 again after their longest length.
     """
-    longest = jnp.asarray([m.max_tokens for m in self.modalities])
+    longest = jnp.asarray(
+      [m.max_tokens if m.is_sequence else _ENDLESS for m in self.modalities]
+    )
     position = jnp.where(
       slots['position'] < longest[slots['modality']], slots['position'], 0
     )

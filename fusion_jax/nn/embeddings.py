@@ -87,7 +87,8 @@ class EncoderEmbeddings(nn.Module):
 
     Args:
       slots: 'modality' and 'code', [B, N] int each, and 'patches', {name of a
-        raw modality: [B, N, 256 C] float}.
+        raw modality: [B, N, 256 C] float}. A modality that has no entry has no
+        slot, either.
     """
     content = jnp.zeros((*slots['modality'].shape, self.width), self.dtype)
     for i, modality in enumerate(self.modalities):
@@ -102,7 +103,7 @@ class EncoderEmbeddings(nn.Module):
           modality,
           self.dtype,
         )
-      else:
+      elif modality.name in slots['patches']:
         vectors = self.embed(modality.name, slots['patches'][modality.name])
         content += jnp.where(member[..., None], vectors, 0)
     return content
