@@ -1,7 +1,9 @@
-"""Draws codes from logits: temperature, top-k, top-p, allowed codes.
+"""Draws codes from logits: guidance, temperature, top-k, top-p, allowed codes.
 
 Source: 4M `fourm/generation/sequences.py`, as TerraMind uses it.
 """
+
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -59,6 +61,96 @@ def keep_allowed(logits: Array, allowed: Array) -> jax.Array:
   return jnp.where(jnp.broadcast_to(allowed, logits.shape), logits, -jnp.inf)
 
 
+def keep_likely(
+  logits: Array, top_k: int | float = 0, top_p: float = 0.0
+) -> jax.Array:
+  """Keeps the codes that both filters keep: top-k first, then top-p.
+
+  The reference filters before any temperature, and top-p looks at the softmax
+  of what top-k has left.
+
+  Args:
+    logits: [..., V] float, not divided by a temperature.
+    top_k: number or fraction of codes, see `keep_top_k`; 0 keeps all.
+    top_p: probability mass, see `keep_top_p`; 0 keeps all.
+
+  Returns:
+    [..., V] float, -inf for codes that are not kept.
+  """
+  if top_k:
+    logits = keep_top_k(logits, top_k)
+  if top_p:
+    logits = keep_top_p(logits, top_p)
+  return jnp.asarray(logits)
+
+
+def guided(
+  unconditional: Array, conditional: Array, scales: Sequence[float]
+) -> jax.Array:
+  """Moves logits away from those without the conditions.
+
+  Classifier-free guidance: u + sum over i of scale_i (c_i - u). A scale of 1
+  for the only condition leaves its logits as they are. Several conditions are
+  composed as by Liu et al. 2022 (arXiv:2206.01714), Eq. (11).
+
+  Args:
+    unconditional: [..., V] float, u, logits without any of the G conditions.
+    conditional: [G, ..., V] float, c_i, logits with condition i.
+    scales: G numbers, strength of each condition.
+
+  Returns:
+    [..., V] float.
+  """
+  total = jnp.asarray(unconditional)
+  for logits, scale in zip(conditional, scales, strict=True):
+    total += scale * (logits - unconditional)
+  return total
+
+
+def draw(
+  keys: Key, logits: Array, temperature: Array
+) -> tuple[jax.Array, jax.Array]:
+  """Draws one code from every row of logits, each with a key of its own.
+
+  Args:
+    keys: [R, K] random keys; what one row draws depends on its key alone.
+    logits: [R, K, V] float, -inf for codes that cannot be drawn.
+    temperature: float32 scalar, divisor of the logits; about 0 takes the most
+      probable code.
+
+  Returns:
+    [R, K] int32 codes; and [R, K] float32, the probability with which each one
+    was drawn, 1 where the temperature is about 0.
+  """
+  greedy = temperature < GREEDY
+  logits = logits.astype(jnp.float32)
+  tempered = logits / jnp.where(greedy, 1.0, temperature)
+  drawn = jax.vmap(jax.vmap(jax.random.categorical))(keys, tempered)
+  codes = jnp.where(greedy, jnp.argmax(logits, axis=-1), drawn)
+  log_probs = jax.nn.log_softmax(tempered, axis=-1)
+  chosen = jnp.take_along_axis(log_probs, codes[..., None], axis=-1)[..., 0]
+  probability = jnp.where(greedy, 1.0, jnp.exp(chosen))
+  return codes.astype(jnp.int32), probability
+
+
+def most_certain(
+  certainty: Array, candidates: Array, count: Array | int
+) -> jax.Array:
+  """Chooses the candidates that are the most certain.
+
+  Args:
+    certainty: [..., K] float.
+    candidates: bool [..., K], True for what may be chosen.
+    count: int32 scalar, number to choose; of equal ones the first.
+
+  Returns:
+    bool [..., K].
+  """
+  order = jnp.argsort(jnp.where(candidates, -certainty, jnp.inf), axis=-1)
+  rank = jnp.argsort(order, axis=-1)
+  return jnp.asarray(candidates) & (rank < count)
+
+
 def sample(
   key: Key,
   logits: Array,
@@ -105,9 +197,6 @@ def sample(
     logits = keep_allowed(logits, allowed)
   if temperature < GREEDY:
     return jnp.argmax(logits, axis=-1).astype(jnp.int32)
-  if top_k:
-    logits = keep_top_k(logits, top_k)
-  if top_p:
-    logits = keep_top_p(logits, top_p)
+  logits = keep_likely(logits, top_k, top_p)
   codes = jax.random.categorical(key, logits / temperature, axis=-1)
   return codes.astype(jnp.int32)

@@ -9,7 +9,7 @@ devices (`jax.set_mesh`), nothing here does anything.
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -54,6 +54,30 @@ def split_rows(arrays: Any) -> Any:
     return jax.lax.with_sharding_constraint(x, jax.P(axes)) if axes else x
 
   return jax.tree.map(split, arrays)
+
+
+def by_rows(
+  function: Callable[[jax.Array], jax.Array], rows: jax.Array
+) -> jax.Array:
+  """Applies a function of single rows where the rows lie.
+
+  For functions that the partitioner would gather the rows of all devices for,
+  such as `jax.lax.top_k`.
+
+  Args:
+    function: function of [B, ...] that treats every row alone.
+    rows: [B, ...].
+
+  Returns:
+    The function's result, [B, ...].
+  """
+  axes = batch_axes(rows.shape[0])
+  if not axes:
+    return function(rows)
+  spec = jax.P(axes)
+  return jax.shard_map(
+    function, in_specs=spec, out_specs=spec, check_vma=False
+  )(rows)
 
 
 def weight_spec(
