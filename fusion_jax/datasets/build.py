@@ -5,6 +5,7 @@ import dataclasses
 import importlib
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import sys
@@ -37,6 +38,9 @@ _FILES = (
   'scores.json',
   description.FILE,
 )
+
+# Files that get another name when they are complete, and folders of such.
+_TEMPORARY = re.compile(r'.*\.tmp-([0-9a-f]{32}|\d+)|\.features-.*')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -141,7 +145,20 @@ def hold(
     'Choose another folder.',
     rivals='.lock*' if whole else '.lock',
   ):
+    if whole:
+      _remove_leftovers(folder)
     yield
+
+
+def _remove_leftovers(folder: pathlib.Path) -> None:
+  """Removes what killed processes left, in a folder that no other one uses."""
+  for path in (*folder.glob('*'), *folder.glob('*/*')):
+    if not _TEMPORARY.fullmatch(path.name):
+      continue
+    if path.is_dir():
+      shutil.rmtree(path)
+    else:
+      path.unlink()
 
 
 def prepare(

@@ -115,6 +115,24 @@ def test_only_one_process_writes_to_a_folder(tmp_path):
   assert not list((tmp_path / 'new').glob('.lock*'))
 
 
+def test_what_killed_processes_left_goes_before_the_next_one(tmp_path):
+  (tmp_path / '.notes').mkdir()
+  (tmp_path / '.features-x').mkdir()
+  left = [
+    tmp_path / f'train-0.array_record.tmp-{"0" * 32}',
+    tmp_path / '.notes' / f'train-0.json.tmp-{"a" * 32}',
+    tmp_path / '.features-x' / 'features.json',
+  ]
+  own = tmp_path / 'notes.tmp-mine'
+  for path in (*left, own):
+    path.touch()
+  with build.hold(tmp_path, (1, 2)):  # Another job may still write them.
+    assert all(path.exists() for path in left)
+  with build.hold(tmp_path, (0, 1)):
+    assert not any(path.exists() for path in left)
+  assert own.exists()
+
+
 def recipe_of(name):
   """A recipe whose reader needs the packages of an extra."""
   return {

@@ -159,8 +159,11 @@ def work() -> None:
       }
       sys.stdout.write(json.dumps(answer))
       return
-    sys.stdout.write('done\n')
-    sys.stdout.flush()
+    try:
+      sys.stdout.write('done\n')
+      sys.stdout.flush()
+    except BrokenPipeError:  # The parent has gone.
+      os._exit(1)
 
 
 def _end_with(parent: int) -> None:
