@@ -56,6 +56,9 @@ _DELAYS_S = 1e-4, 0.02  # From a change of the files to a kill.
 _POLL_S = 0.0005
 _TRIES = 20  # Of a round in which no kill comes in time.
 _TIMES = {'statistics.json': ('created',)}  # Fields that tell when.
+_HOW = (
+  b'## How it was made'  # In the report of a map; date and duration follow.
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,7 +209,7 @@ def finish(process) -> None:
 
 
 def contents(folder: pathlib.Path) -> dict[str, bytes]:
-  """{path: content} of all files, without the fields that tell when."""
+  """{path: content} of all files, without what tells when."""
   found = {}
   for path in sorted(folder.rglob('*')):
     if path.is_dir() or path.name.endswith('.lock'):
@@ -217,6 +220,8 @@ def contents(folder: pathlib.Path) -> dict[str, bytes]:
       for field in _TIMES[path.name]:
         fields.pop(field)
       content = json.dumps(fields).encode()
+    if path.suffix == '.md':
+      content = content.partition(_HOW)[0]
     found[str(path.relative_to(folder))] = content
   return found
 
@@ -384,10 +389,10 @@ Printed by `python -m benchmarks.kills --rounds {count} --first {first}`,
 
 Every round kills a command (-9) at one to three random moments and runs it
 again until it is done. All rounds ended with the files of the run that nobody
-killed, byte by byte; of `statistics.json` without the time of its making. After
-every kill the index opened as the old or the new one. `map` writes embeddings
-(Zarr), the map and its picture; `prepare` runs with one process, and with two
-in every fifth round.
+killed, byte by byte; of `statistics.json` and the report of the map without the
+time of their making. After every kill the index opened as the old or the new
+one. `map` writes embeddings (Zarr), the map, its picture and its report;
+`prepare` runs with one process, and with two in every fifth round.
 
 {table(rounds)}
 """

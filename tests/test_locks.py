@@ -40,7 +40,7 @@ def test_a_holder_is_named_until_it_is_killed(tmp_path):
   process = subprocess.Popen(
     [sys.executable, '-c', HOLDER, str(path)], stdout=subprocess.PIPE, text=True
   )
-  with process:
+  try:
     assert process.stdout is not None
     assert process.stdout.readline() == 'held\n'
     with pytest.raises(
@@ -53,7 +53,9 @@ def test_a_holder_is_named_until_it_is_killed(tmp_path):
     with pytest.raises(locks.InUseError, match=f'process {process.pid} on'):
       with hold(tmp_path / 'map.lock-0-of-2', 'map.lock'):
         pass
+  finally:
     process.kill()
+    process.communicate()
   with hold(tmp_path / 'map.lock-0-of-2', 'map.lock'):
     assert not path.exists()  # What a crash left is removed by a rival, too.
 
