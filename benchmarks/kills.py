@@ -56,9 +56,7 @@ _DELAYS_S = 1e-4, 0.02  # From a change of the files to a kill.
 _POLL_S = 0.0005
 _TRIES = 20  # Of a round in which no kill comes in time.
 _TIMES = {'statistics.json': ('created',)}  # Fields that tell when.
-_HOW = (
-  b'## How it was made'  # In the report of a map; date and duration follow.
-)
+_HOW = b'## How it was made'  # In a report; date and duration follow.
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@ import pytest
 from scipy import special
 
 from fusion_jax.mapping import calibration
+from tests import flips
 
 CLASSES = ('a', 'b', 'c')
 
@@ -82,3 +83,13 @@ def test_a_checkpoint_has_one_temperature_for_each_set_of_classes(tmp_path):
   (tmp_path / calibration.FILE).write_text('no')
   with pytest.raises(ValueError, match='fit them again'):
     calibration.read(tmp_path, CLASSES)
+
+
+def test_a_flipped_bit_is_named(tmp_path):
+  fitted = calibration.Calibration(CLASSES, 2.0, 40, 0.3, 0.1, 'places')
+  path = calibration.write(tmp_path, fitted)
+  for file, byte, bit in flips.places(tmp_path, 100):
+    with flips.flipped(file, byte, bit):
+      with pytest.raises(ValueError, match=f'{path} is no file of calibra'):
+        calibration.read(tmp_path, CLASSES)
+  assert calibration.read(tmp_path, CLASSES) == fitted
