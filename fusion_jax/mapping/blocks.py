@@ -8,7 +8,7 @@ import os
 import pathlib
 import shutil
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -84,7 +84,16 @@ class Finished:
   A file gets its name only when it is complete, and starts with a checksum of
   its content and of the settings; so every block can be used, or is made
   again, however the work was stopped and whatever the disk did since.
+
+  Attributes:
+    folder: folder of the files.
+    is_begun: whether the folder was begun with the same settings.
+    is_complete: whether all was made with them, and only the folder is left.
   """
+
+  folder: pathlib.Path
+  is_begun: bool
+  is_complete: bool
 
   def __init__(
     self,
@@ -92,6 +101,7 @@ class Finished:
     settings: Mapping[str, Any],
     targets: Sequence[str] = (),
     anew: bool = False,
+    upgrade: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
   ):
     """Reads what the folder has; writes nothing before `start`.
 
@@ -100,6 +110,8 @@ class Finished:
       settings: all settings that the content of a block depends on.
       targets: names of the files that the blocks are for.
       anew: whether to drop finished blocks and start again.
+      upgrade: function from settings that an earlier version noted to those of
+        this one.
 
     Raises:
       ValueError: if the folder was begun with other settings.
@@ -107,14 +119,24 @@ class Finished:
     self.folder = pathlib.Path(folder)
     self._settings = json.loads(json.dumps(settings))
     self._targets = list(targets)
-    self._salt = json.dumps(self._settings, sort_keys=True).encode()
+    self._salt = _salt(self._settings)
+    self._upgrade = upgrade
+    # Gets the settings when all is made, then the folder goes.
+    self._mark = self.folder.with_suffix('.mapped')
     if anew:
       shutil.rmtree(self.folder, ignore_errors=True)
-    self.is_begun = self._check_settings()
+      self._mark.unlink(missing_ok=True)
+    self.is_begun = self._check_settings(self.folder / _SETTINGS)
+    self.is_complete = not self.is_begun and self._has_mark()
 
-  def _check_settings(self) -> bool:
-    """Whether the folder was begun with these settings."""
-    path = self.folder / _SETTINGS
+  def _has_mark(self) -> bool:
+    try:
+      return self._check_settings(self._mark)
+    except ValueError:  # It is of another map.
+      return False
+
+  def _check_settings(self, path: pathlib.Path) -> bool:
+    """Whether a file says that the folder was begun with these settings."""
     if not path.exists():
       return False
     try:
@@ -124,21 +146,30 @@ class Finished:
     except checksums.ChecksumError:
       logging.warning('%s is damaged; it is written again.', path)
       return False
-    now = self._settings
-    if _TARGETS in before:  # Not in folders of earlier versions.
-      now = {**now, _TARGETS: self._targets}
-    if other := sorted(
-      key for key in {**before, **now} if before.get(key) != now.get(key)
-    ):
+    targets = before.pop(_TARGETS, self._targets)  # Earlier versions: none.
+    then = {**self._upgrade(before), _TARGETS: targets}
+    now = {**self._settings, _TARGETS: self._targets}
+    if then.keys() != now.keys():
+      raise ValueError(
+        f'{self.folder} was begun by another version, which noted '
+        f'{", ".join(sorted(then.keys() ^ now.keys()))} in another way; finish '
+        'it with that version, or start anew with --overwrite.'
+      )
+    if other := sorted(key for key in now if then[key] != now[key]):
       raise ValueError(
         f'{self.folder} was begun with another {", ".join(other)}; '
         'finish it as it was begun, or start anew with --overwrite.'
       )
+    # The checksums of its blocks are of the settings as they were noted.
+    self._salt = _salt(before)
     return True
 
   def start(self) -> None:
     """Makes the folder, unless it was begun."""
     if not self.is_begun:
+      self.is_complete = False
+      self._mark.unlink(missing_ok=True)
+      self._salt = _salt(self._settings)
       self.folder.mkdir(parents=True, exist_ok=True)
       content = {**self._settings, _TARGETS: self._targets}
       _write(self.folder / _SETTINGS, checksums.dumps(content).encode())
@@ -190,11 +221,16 @@ class Finished:
     return content
 
   def remove(self) -> None:
-    """Removes the folder, last what says that it was begun."""
-    for path in self.folder.iterdir():
-      if path.name != _SETTINGS:
-        path.unlink()
-    shutil.rmtree(self.folder)
+    """Removes the folder, which all was made from.
+
+    One step says that all is made. If the rest is stopped, the next call with
+    these settings finds `is_complete`.
+    """
+    if not self.is_complete:
+      (self.folder / _SETTINGS).replace(self._mark)
+    if self.folder.exists():
+      shutil.rmtree(self.folder)
+    self._mark.unlink()
 
   def _digest(self, content: bytes) -> bytes:
     return hashlib.blake2b(
@@ -203,6 +239,10 @@ class Finished:
 
   def _path(self, block: Block) -> pathlib.Path:
     return self.folder / 'block-{:05d}-{:05d}.npz'.format(*block.index)
+
+
+def _salt(settings: Mapping[str, Any]) -> bytes:
+  return json.dumps(settings, sort_keys=True).encode()
 
 
 def _is_sound_archive(content: bytes) -> bool:

@@ -16,9 +16,9 @@ from numpy.lib import stride_tricks
 
 import fusion_jax
 from fusion_jax import extras, locks
+from fusion_jax.mapping import block_settings, classify, cog, map_inputs
 from fusion_jax.mapping import blocks as blocks_lib
 from fusion_jax.mapping import calibration as calibration_lib
-from fusion_jax.mapping import classify, cog, map_inputs
 from fusion_jax.mapping import cube as cube_lib
 
 _AHEAD = 2  # Number of batches on the devices before one is fetched.
@@ -90,10 +90,14 @@ def _write(
   parts = blocks_lib.split(cube.shape, size)
   finished = blocks_lib.Finished(
     targets[0].with_name(f'{targets[0].name}.blocks'),
-    _settings(cube, classifier, size, with_vectors),
+    block_settings.describe(cube, classifier, size, with_vectors),
     [os.path.relpath(path, targets[0].parent) for path in targets[1:]],
     anew=overwrite,
+    upgrade=block_settings.upgrade,
   )
+  if finished.is_complete and all(path.exists() for path in targets):
+    finished.remove()  # The map was whole when its call was stopped.
+    return
   if not finished.is_begun:  # Else what exists was written by it.
     _check(targets, overwrite)
   finished.start()
@@ -328,22 +332,3 @@ def _check_ending(targets):
       from fusion_jax.mapping import embeddings
 
     embeddings.check_path(targets[1])
-
-
-def _settings(cube, classifier, size, with_vectors):
-  """Returns all settings that the content of a block depends on."""
-  source = cube.source
-  return {
-    'scene': source.name,
-    'shape': cube.shape,
-    'block': size,
-    'transform': list(source.transform)[:6],
-    'bands': cube.sources,
-    'months': cube.months.tolist(),
-    'encoding': repr(cube.declared),
-    'model': classifier.digest(),
-    'setting': classifier.setting,
-    'classes': classifier.classes.names,
-    'temperature': classifier.classes.temperature,
-    'embeddings': with_vectors,
-  }

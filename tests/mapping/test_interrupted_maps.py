@@ -1,6 +1,8 @@
 """Maps that were stopped, or whose blocks were damaged, end as if never."""
 
 import json
+import pathlib
+import shutil
 
 import jax
 import numpy as np
@@ -8,7 +10,9 @@ import pytest
 import rasterio
 
 from fusion_jax import checksums
+from fusion_jax.data.sources.imagery import encoding
 from fusion_jax.mapping import (
+  block_settings,
   blocks,
   classify,
   cog,
@@ -30,11 +34,11 @@ def _make(tmp_path_factory):
     cubes.model(), cubes.classes(), batch_size=64, devices=jax.devices()[:1]
   )
 
-  def make(folder, ending='.parquet', **options):
+  def make(folder, ending='.parquet', declared=None, **options):
     settings = {'block': 4, 'finish': lambda path: write_picture(path)}
     folder.mkdir(exist_ok=True)
     scene.write_map(
-      open_cube.open_cube([cube]),
+      open_cube.open_cube([cube], declared=declared),
       classifier,
       folder / 'map.tif',
       embeddings=folder / f'vectors{ending}',
@@ -47,6 +51,10 @@ def _make(tmp_path_factory):
 def write_picture(path):
   with rasterio.open(path) as file:
     path.with_suffix('.txt').write_text(str(file.read().tolist()))
+
+
+def interrupt(*_):
+  raise KeyboardInterrupt
 
 
 def contents(folder):
@@ -98,26 +106,78 @@ def test_a_map_that_dies_anywhere_goes_on_by_the_same_call(
   assert contents(tmp_path) == expected
 
 
+@pytest.mark.parametrize('moment', ['before', 'after'])
+@pytest.mark.parametrize(
+  'owner, name',
+  [(pathlib.Path, 'replace'), (shutil, 'rmtree'), (pathlib.Path, 'unlink')],
+)
 def test_a_map_that_dies_while_it_cleans_up_is_the_same(
-  make, whole, tmp_path, monkeypatch
+  make, whole, tmp_path, monkeypatch, owner, name, moment
 ):
   ending, expected = whole
-  unlink = type(tmp_path).unlink
+  remove, call = blocks.Finished.remove, getattr(owner, name)
 
-  def die(self, missing_ok=False):
-    if self.name.startswith('block-00001'):
-      raise KeyboardInterrupt
-    unlink(self, missing_ok=missing_ok)
+  def die(*args, **kwargs):
+    if moment == 'after':
+      call(*args, **kwargs)
+    raise KeyboardInterrupt
+
+  def clean(self):
+    with monkeypatch.context() as patch:
+      patch.setattr(owner, name, die)
+      remove(self)
 
   with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-    patch.setattr(type(tmp_path), 'unlink', die)
+    patch.setattr(blocks.Finished, 'remove', clean)
     make(tmp_path, ending)
-  make(tmp_path, ending)
+  monkeypatch.setattr(blocks.Finished, 'write', interrupt)  # No block again.
+  if (name, moment) == ('unlink', 'after'):  # Nothing was left to do.
+    with pytest.raises(FileExistsError, match='--overwrite'):
+      make(tmp_path, ending)
+  else:
+    make(tmp_path, ending)
   assert contents(tmp_path) == expected
 
 
-def interrupt(path):
-  raise KeyboardInterrupt
+def test_what_is_left_of_a_map_that_was_removed_is_none(
+  make, tmp_path, monkeypatch
+):
+  with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    patch.setattr(shutil, 'rmtree', interrupt)
+    make(tmp_path)
+  (tmp_path / 'map.tif').unlink()
+  (tmp_path / 'vectors.parquet').unlink()
+  make(tmp_path)
+  assert (tmp_path / 'map.tif').exists()
+  assert not (tmp_path / 'map.tif.mapped').exists()
+
+
+@pytest.mark.parametrize(
+  'noted',
+  [
+    repr,
+    lambda declared: repr(declared).replace(', empty=nan', ''),
+    lambda declared: block_settings._chosen(
+      {'offset': '-0.1', 'hosts': repr(declared.hosts)}
+    ),
+  ],
+)
+def test_other_hosts_and_earlier_versions_are_no_other_encoding(
+  make, tmp_path, monkeypatch, noted
+):
+  declared = encoding.Declared(offset=-0.1, hosts=('a.org', 'b.org'))
+  describe = block_settings.describe
+
+  def describe_earlier(cube, *args):
+    return {**describe(cube, *args), 'encoding': noted(cube.declared)}
+
+  with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    patch.setattr(block_settings, 'describe', describe_earlier)
+    make(tmp_path, declared=declared, finish=interrupt)
+  monkeypatch.setattr(blocks.Finished, 'write', interrupt)  # No block again.
+  with pytest.raises(ValueError, match='begun with another encoding'):
+    make(tmp_path, declared=encoding.Declared(offset=0.1))
+  make(tmp_path, declared=encoding.Declared(offset=-0.1, hosts=('c.org',)))
 
 
 @pytest.mark.parametrize(
@@ -203,3 +263,5 @@ def test_blocks_serve_the_files_that_they_were_made_for(tmp_path):
     blocks.Finished(tmp_path, {'model': 'a'}, ['other.zarr'])
   with pytest.raises(ValueError, match='begun with another model'):
     begin(tmp_path, model='b')
+  with pytest.raises(ValueError, match='by another version, which noted other'):
+    begin(tmp_path, other=1)
