@@ -165,9 +165,9 @@ class Cube:
         'empty, check what means "missing" (--nodata).',
         title,
       )
-    stored = self.source.encoding_of(band).stored
-    reflectance.check_values(values, title, reflectance.MAP, stored=stored)
-    if self.source.dates.max() >= _OFFSET_SINCE:
+    code = self.source.encoding_of(band)
+    reflectance.check_values(values, title, reflectance.MAP, stored=code.stored)
+    if self.source.dates.max() >= _OFFSET_SINCE and not code.offset_known:
       reflectance.check_offset(values[:, None], (band,), title, reflectance.MAP)
 
 

@@ -6,7 +6,7 @@ import rasterio
 import xarray as xr
 
 from fusion_jax import modalities
-from fusion_jax.data.sources import geotiff
+from fusion_jax.data.sources import geotiff, sample_images
 from fusion_jax.data.sources.imagery import encoding, open_source
 from fusion_jax.mapping import open_cube
 from tests.data import test_geotiff
@@ -92,6 +92,50 @@ def test_tags_of_scale_and_offset_are_applied(tmp_path):
   # What the user states stands in place of the tag, not beside it.
   np.testing.assert_array_equal(read(path, offset=1000).image, result)
   assert (read(path, offset=0).image[1:] == 1500).all()
+
+
+def test_an_offset_that_is_declared_is_not_asked_for(tmp_path, caplog):
+  path = write(tmp_path / 'a.tif', np.full((12, 8, 8), 3000, 'uint16'))
+  for scales, offsets, result in ((2e-4, 0, 6000), (1e-4, -0.1, 2000)):
+    caplog.clear()
+    with rasterio.open(path, 'r+') as file:
+      file.scales, file.offsets = (scales,) * 12, (offsets,) * 12
+    assert (read(path).image == result).all()
+    assert (sample_images.read(path, 'S2L2A') == result).all()
+    words = '--offset 1000' in caplog.text, 'subtract 1000' in caplog.text
+    assert words == ((False, False) if offsets else (True, True))
+
+
+@pytest.mark.parametrize('where', ['array', 'text', 'mapping', 'centre'])
+@pytest.mark.parametrize(
+  'rows', [slice(None), slice(3, 20), slice(None, 5, -1)]
+)
+def test_coordinates_of_corners_are_told_by_the_transform(where, rows):
+  """As stackstac labels them, whole and cut."""
+  grid = rasterio.Affine(10, 0, 600_000, 0, -10, 5_000_000)
+  half = 5 if where == 'centre' else 0
+  image = 1000 + np.arange(24)[:, None] + np.zeros((12, 24, 24))
+  array = xr.DataArray(
+    image,
+    {
+      'band': list(BANDS),
+      'y': 5_000_000 - half - 10 * np.arange(24),
+      'x': 600_000 + half + 10 * np.arange(24),
+    },
+    ('band', 'y', 'x'),
+    attrs={'crs': 'EPSG:32631', 'transform': grid},
+  )
+  if where == 'text':
+    array.attrs['transform'] = str(tuple(grid))
+  if where == 'mapping':
+    text = ' '.join(map(str, grid.to_gdal()))
+    array = array.assign_coords(spatial_ref=((), 0, {'GeoTransform': text}))
+    del array.attrs['transform']
+  given = array.isel(y=rows, x=slice(2, None))
+  scene = geotiff.read_scene(given, time='2020-04-08')
+  first = int(scene.image[0, 0, 0]) - 1000  # Its row in the grid.
+  expected = 10, 0, 600_020, 0, -10, 5_000_000 - 10 * first
+  assert tuple(scene.transform)[:6] == expected
 
 
 def test_no_data_stays_no_data_under_an_offset(tmp_path):

@@ -419,6 +419,9 @@ def write_item(folder, image, properties=(), nodata=None, **raster):
   [
     ({'s2:processing_baseline': '05.09'}, {}, 500),
     ({'s2:processing_baseline': '02.14'}, {}, 1500),
+    ({'processing:version': '05.11'}, {}, 500),
+    ({'processing:version': '1.0'}, {}, 1500),
+    ({'processing:version': '05.11'}, {'scale': 1e-4, 'offset': 0.0}, 1500),
     (
       {
         's2:processing_baseline': '05.09',
@@ -441,6 +444,26 @@ def test_the_baseline_of_an_item_tells_its_offset(
   image[0, 0, 0] = 0  # No data stays no data.
   folder = write_item(tmp_path / 'items', image, properties, **raster)
   np.testing.assert_allclose(months(folder)[4], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  'properties, known',
+  [
+    ({'s2:processing_baseline': '05.09'}, True),
+    ({'processing:version': '05.11'}, True),
+    (
+      {'s2:processing_baseline': '05.09', 'sentinel:boa_offset_applied': True},
+      True,
+    ),
+    ({}, False),
+  ],
+)
+def test_an_offset_that_is_told_is_not_asked_for(
+  tmp_path, caplog, properties, known
+):
+  image = np.full((1, 8, 8), 3000, 'uint16')
+  months(write_item(tmp_path / 'items', image, properties))
+  assert ('carries the offset' in caplog.text) != known
 
 
 def test_an_item_with_a_baseline_that_is_none_raises(tmp_path):

@@ -102,7 +102,7 @@ def read_scene(
   _warn_of_pixels(scene)
   top, left, height, width = _window(scene, size, tiles)
   image = scene.read(slice(top, top + height), slice(left, left + width))
-  _check(image, scene, offset)
+  _check(image, scene)
   return Scene(
     'scene' if hasattr(path, 'dims') else pathlib.Path(path).stem,
     name,
@@ -132,15 +132,13 @@ def _window(
   return top, left, rows * size, columns * size
 
 
-def _check(
-  image: np.ndarray, scene: scenes.OpenScene, offset: int | None
-) -> None:
+def _check(image: np.ndarray, scene: scenes.OpenScene) -> None:
   """Checks an image [Y, X, C] for pixels without a value, offset and order."""
   _warn_of_empty(image, scene.title)
   measured = np.where(image == 0, np.float32(np.nan), image)
   about = measured, scene.bands, scene.title, reflectance.SCENE
   reflectance.check_order(*about)
-  if offset is None:
+  if not scene.offset_known:
     reflectance.check_offset(*about)
 
 

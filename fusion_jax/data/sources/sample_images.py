@@ -55,7 +55,7 @@ def read(path: str | os.PathLike[str], name: str) -> np.ndarray:
   if name in scenes.NAMES:
     scene = scenes.open_scene(path, name, _DECLARED)
     image = scene.read(remedies=reflectance.SAMPLE)
-    _check(image, name, str(path))
+    _check(image, name, str(path), scene.offset_known)
     return image
   return _read_plain(path, name)
 
@@ -80,13 +80,14 @@ def with_offset(example: readers.Example) -> readers.Example:
   return {**example, 'S2L1C_offset': np.int16(offset)}
 
 
-def _check(image, name, title):
+def _check(image, name, title, offset_known):
   """Checks that an image [Y, X, C] of reflectance is not empty or shuffled."""
   reflectance.check_empty(image, title)
   measured = np.where(image == 0, np.float32(np.nan), image)
   about = measured, modalities.IMAGE_FIELDS[name].bands, title
   reflectance.check_order(*about, reflectance.SAMPLE)
-  if name != 'S2L1C':  # Its offset is stored beside it.
+  # That of S2L1C is stored beside it.
+  if name != 'S2L1C' and not offset_known:
     reflectance.check_offset(*about, reflectance.SAMPLE)
 
 

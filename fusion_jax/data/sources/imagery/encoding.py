@@ -24,6 +24,8 @@ class Encoding:
     valid: smallest and largest stored value that is a measurement, or None.
     empty: what a stored 0 becomes where 0 means "missing".
     grey: whether the values are bytes, and nothing tells their scale.
+    offset_known: whether the user or the file tells the offset, so that no
+      further one is to be looked for.
   """
 
   scale: float = 1 / COUNTS
@@ -32,6 +34,7 @@ class Encoding:
   valid: tuple[float, float] | None = None
   empty: float = np.nan
   grey: bool = False
+  offset_known: bool = False
 
   def decode(self, values: np.ndarray) -> np.ndarray:
     """Returns values [...] as float32 reflectance x 10,000, NaN = missing."""
@@ -93,6 +96,7 @@ class Declared:
     offset: float | None = None,
     nodata: Sequence[float] = (),
     valid: tuple[float, float] | None = None,
+    offset_known: bool = False,
   ) -> Encoding:
     """Returns the encoding of values of a type in a file.
 
@@ -105,6 +109,7 @@ class Declared:
       offset: offset that the file declares, or None.
       nodata: values that the file declares to mean "missing".
       valid: smallest and largest valid value that the file declares, or None.
+      offset_known: whether an offset of 0 is told, not merely left out.
 
     Raises:
       ValueError: for an offset without a scale.
@@ -135,6 +140,7 @@ class Declared:
       valid,
       self.empty,
       grey,
+      offset_known or bool(offset) or self.offset is not None,
     )
 
 

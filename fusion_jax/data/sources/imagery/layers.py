@@ -61,6 +61,7 @@ class Layer:
     time: datetime64[s] of the acquisition in UTC, NaT if unknown.
     sensor: sensor as `bands.sensor` names it, '' for Sentinel-2.
     valid: smallest and largest valid value that the band declares, or None.
+    offset_known: whether an offset of 0 is told, not merely left out.
   """
 
   path: str
@@ -74,6 +75,7 @@ class Layer:
   time: np.datetime64 = np.datetime64('NaT', 's')
   sensor: str = ''
   valid: tuple[float, float] | None = None
+  offset_known: bool = False
 
 
 def open_raster(path: str | os.PathLike[str]) -> Any:
@@ -143,11 +145,8 @@ def layers_of_file(
       name is that of a band, or several bands of one date have the same name.
   """
   with open_raster(path) as raster:
-    tags = {key.lower(): text for key, text in raster.tags().items()}
-    by_band = [
-      {key.lower(): text for key, text in raster.tags(i).items()}
-      for i in raster.indexes
-    ]
+    tags = _lowered(raster.tags())
+    by_band = [_lowered(raster.tags(i)) for i in raster.indexes]
     names = _names(raster.descriptions, by_band)
     silent = (raster.scales[0], raster.offsets[0]) == (1, 0)
   parts = rasters.sources(path) or [path]
@@ -178,10 +177,16 @@ def layers_of_file(
       time=_time(time_tag, sensed, safe_product.name(path) or stem),
       sensor=sensor,
       valid=valid_ranges.valid_range(by_band[i]),
+      offset_known=offset is not None,
     )
     for i, text in enumerate(names)
   ]
   return _exact(layers, names, path)
+
+
+def _lowered(tags):
+  """Returns tags by their names in small letters."""
+  return {key.lower(): text for key, text in tags.items()}
 
 
 def _names(descriptions, by_band):

@@ -229,6 +229,7 @@ class RasterSource:
         offsets[layer.number - 1] if layer.offset is None else layer.offset,
         () if missing is None else (missing,),
         layer.valid,
+        layer.offset_known,
       )
 
     return raster, encoding_of

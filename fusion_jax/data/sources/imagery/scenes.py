@@ -86,6 +86,12 @@ class OpenScene:
     check_range(counts, np.int16, title)
     return counts.astype(np.int16)
 
+  @property
+  def offset_known(self) -> bool:
+    """Whether the user or the files tell the offset of the values."""
+    band = bands_lib.short(self.bands[0])
+    return self.source.encoding_of(band).offset_known
+
   def centre(self) -> tuple[float, float]:
     """Returns latitude and longitude of the centre in degrees."""
     transform, (height, width) = self.source.transform, self.source.shape

@@ -6,6 +6,7 @@ Source: STAC 1.0 and 1.1 with the extensions `eo` and `raster`.
 import contextlib
 import os
 import pathlib
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,9 +21,11 @@ from fusion_jax.untrusted.reading import reading
 
 # Roles of assets that hold no data, or data on a coarser grid.
 _NO_DATA_ROLES = {'thumbnail', 'overview', 'metadata', 'visual'}
+_BASELINE = 's2:processing_baseline'
+_VERSION = 'processing:version'  # The same in the Copernicus Data Space.
+_IS_BASELINE = re.compile(r'\d\d\.\d\d')
 # If true, the values already contain the offset, though it is declared
 # (github.com/Element84/earth-search, issues 66 and 71).
-_BASELINE = 's2:processing_baseline'
 _APPLIED = ('earthsearch:boa_offset_applied', 'sentinel:boa_offset_applied')
 
 
@@ -66,11 +69,11 @@ def _of_item(item, path, root, hosts):
   if np.isnat(date):
     raise ValueError(f'{path}: the item {item.get("id")!r} has no datetime.')
   applied = any(properties.get(key) is True for key in _APPLIED)
-  implied = None if applied else _offset(item, path)
   sensor = bands_lib.sensor(
     [item.get('id'), item.get('collection')]
     + [properties.get(key) for key in ('platform', 'constellation')]
   )
+  implied = None if applied else _offset(item, path, sensor)
   item_layers, seen = [], set()
   for key, asset in item['assets'].items():
     if _NO_DATA_ROLES & set(asset.get('roles', ())):
@@ -101,6 +104,7 @@ def _of_item(item, path, root, hosts):
         str(item.get('id', '')),
         _time(text),
         sensor,
+        offset_known=applied,
       )
     )
   if not item_layers:
@@ -116,13 +120,17 @@ def _number(value):
   return None if value is None else float(value)
 
 
-def _offset(item, path):
+def _offset(item, path, sensor):
   """Returns the offset of reflectance that the baseline of an item implies.
 
   Since baseline 04.00 values have 1000 more than reflectance x 10,000; archives
   such as the Planetary Computer say it by the baseline alone.
   """
-  baseline = str(item.get('properties', {}).get(_BASELINE, ''))
+  properties = item.get('properties', {})
+  baseline = str(properties.get(_BASELINE, ''))
+  version = str(properties.get(_VERSION, ''))
+  if not baseline and not sensor and _IS_BASELINE.fullmatch(version):
+    baseline = version
   try:
     newer = float(baseline or 0) >= 4
   except ValueError as error:

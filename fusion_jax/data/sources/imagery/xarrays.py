@@ -13,7 +13,11 @@ from fusion_jax.data import bands as bands_lib
 from fusion_jax.data import dates
 from fusion_jax.data.sources import netcdf
 from fusion_jax.data.sources.imagery import crs as crs_lib
-from fusion_jax.data.sources.imagery import encoding, xarray_bands
+from fusion_jax.data.sources.imagery import (
+  encoding,
+  pixel_corners,
+  xarray_bands,
+)
 from fusion_jax.data.sources.imagery import layers as layers_lib
 from fusion_jax.untrusted import memory
 from fusion_jax.untrusted.reading import reading
@@ -64,7 +68,11 @@ class XarraySource:
       _centres(self._data, self._axes[axis], self.name) for axis in 'yx'
     )
     self._flip = ys[-1] > ys[0]
-    self.transform = _transform(ys[::-1] if self._flip else ys, xs, self.name)
+    self.transform = pixel_corners.corrected(
+      _transform(ys[::-1] if self._flip else ys, xs, self.name),
+      [first.attrs, self._data.attrs, *_mappings(self._data, first)],
+      self.name,
+    )
     self.crs = _crs(self._data, first, self._axes, declared.crs, self.name)
     self.shape = (len(ys), len(xs))
     self.chunk = self._chunk(first)
@@ -261,17 +269,21 @@ def _transform(ys, xs, name):
   )
 
 
-def _crs(data, array, axes, declared, name):
-  """Returns the coordinate system, which may be stored in several places."""
-  if declared:
-    return crs_lib.parse(declared, '--crs')
+def _mappings(data, array):
+  """Returns the attributes of the variables that place the grid."""
   mapping = array.attrs.get('grid_mapping', array.encoding.get('grid_mapping'))
-  places = [
+  return [
     data.variables[key].attrs
     for key in (mapping, 'spatial_ref', 'crs')
     if key in data.variables
   ]
-  for attrs in (*places, array.attrs, data.attrs):
+
+
+def _crs(data, array, axes, declared, name):
+  """Returns the coordinate system, which may be stored in several places."""
+  if declared:
+    return crs_lib.parse(declared, '--crs')
+  for attrs in (*_mappings(data, array), array.attrs, data.attrs):
     for key in crs_lib.KEYS:
       if text := crs_lib.text(attrs.get(key)):
         return crs_lib.parse(text, f'{name}: {key}')
