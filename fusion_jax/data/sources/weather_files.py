@@ -100,6 +100,7 @@ def open_all(
     for number, reason in getattr(file, 'damaged', ()):
       logging.warning('Left out message %d of %s: %s.', number, path, reason)
     files.append(file)
+  xarray_checks.check_runs(files)
   _check_some(paths, files, problem)
   for damage in damaged:
     logging.warning('Left out a file: %s', damage.reason)

@@ -4,8 +4,9 @@ NetCDF says it in `cell_methods` of CF's conventions, or in `GRIB_stepType` if
 it was converted from GRIB. What is not said is not guessed.
 """
 
+import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ _WHOLE_DAYS = {
 # Conversions keep this attribute of the hours that a mean was made of.
 _INSTANT = 'GRIB_stepType instant'
 _FALL_MM = 0.02  # An amount falls if it falls by more: packing is coarse.
+_FALL_SHARE = 0.05  # Of what sums rise by, packing lets them fall by less.
 _PERIODS = (24, 12, 6, 3)  # Hours after which sums usually start again.
 
 
@@ -184,6 +186,119 @@ def check_sums(
         f'--reset-hours {period}.'
       )
   return True
+
+
+def check_run(
+  times: np.ndarray,
+  before: np.ndarray,
+  after: np.ndarray,
+  step: int,
+  reset_hours: int,
+  name: str,
+) -> None:
+  """Checks that amounts of forecast steps are sums since their run started.
+
+  Such sums never fall, and rise where it rains. ERA5, converted from GRIB, has
+  amounts of single hours in the same form.
+
+  Args:
+    times: int [N], seconds since 1970 at which the first of two steps ends.
+    before: [N] mm of the first step at a place; NaN where missing.
+    after: [N] mm of the step after it.
+    step: seconds between them, usually.
+    reset_hours: as of `check_sums`.
+    name: name of the variable and of its file, for messages.
+
+  Raises:
+    ValueError: if they are other sums, or if it cannot be told.
+  """
+  wet = np.fmax(before, after) > 0.05
+  change = np.where(wet, np.nan_to_num(after - before), 0)
+  change[np.abs(change) < np.minimum(_FALL_MM, 0.1 * before + 0.002)] = 0
+  fallen, risen = np.maximum(-change, 0), np.maximum(change, 0)
+  if reset_hours:
+    pair = functools.partial(_pair, times, before, after, step)
+    _check_reset(times, wet, fallen, risen, reset_hours, pair, name)
+    return
+  if fallen.sum() > _FALL_SHARE * risen.sum():
+    raise ValueError(
+      f'{name} falls inside of a forecast run: '
+      f'{_pair(times, before, after, step, fallen)}. These are no sums since '
+      f'the start of the run: {_remedy(times, wet, fallen, risen, step)}.'
+    )
+  if wet.sum() >= 12 and not risen.any():
+    remedy = _remedy(times, wet, fallen, risen, step)
+    raise ValueError(
+      f'{name} has the same amount at every step of a run: '
+      f'{_pair(times, before, after, step, wet)}. If these are amounts of '
+      f'single steps, {remedy}. If they are sums since the start of the run, '
+      'store their differences along step, the first step as it is, and do the '
+      'same.'
+    )
+
+
+def _check_reset(
+  times: np.ndarray,
+  wet: np.ndarray,
+  fallen: np.ndarray,
+  risen: np.ndarray,
+  reset_hours: int,
+  pair: Callable[[np.ndarray], str],
+  name: str,
+) -> None:
+  """Checks that amounts of steps start again when the user says."""
+  ends = times % (reset_hours * windows.HOUR) == 0
+  early = fallen * ~ends
+  if early.sum() > _FALL_SHARE * risen.sum():
+    raise ValueError(
+      f'{name} does not start from zero every {reset_hours} h: '
+      f'{pair(early)}. Give the hours after '
+      'which it does.'
+    )
+  grown = risen * ends
+  if (wet & ends).sum() >= 12 and (
+    (fallen * ends).sum() <= _FALL_SHARE * grown.sum() and grown.any()
+  ):
+    raise ValueError(
+      f'{name} goes on to rise after {reset_hours} h: '
+      f'{pair(grown)}. These are sums since '
+      'the start of each run: leave out --reset-hours.'
+    )
+
+
+def _remedy(
+  times: np.ndarray,
+  wet: np.ndarray,
+  fallen: np.ndarray,
+  risen: np.ndarray,
+  step: int,
+) -> str:
+  """Returns how to read amounts that start again within a run."""
+  hours = step // windows.HOUR
+  for period in _PERIODS:
+    inside = times % (period * windows.HOUR) != 0
+    if period <= hours or (wet & inside).sum() < 12 or not fallen.any():
+      continue
+    if (fallen * inside).sum() <= _FALL_SHARE * risen.sum():
+      return f'pass --reset-hours {period}'
+  if hours and 24 % hours == 0 and not (times % step).any():
+    return f'pass --reset-hours {hours}'
+  return 'store them along one dimension of time, without the coordinate step'
+
+
+def _pair(
+  times: np.ndarray,
+  before: np.ndarray,
+  after: np.ndarray,
+  step: int,
+  shown: np.ndarray,
+) -> str:
+  """Describes two steps of a run where they are shown the most."""
+  i = int(np.argmax(shown))
+  return (
+    f'{before[i]:.2f} mm at {weather_units.iso(int(times[i]))}, '
+    f'{after[i]:.2f} mm at {weather_units.iso(int(times[i]) + step)}'
+  )
 
 
 def check_unit(values: np.ndarray, step: int, unit: str, name: str) -> None:

@@ -11,12 +11,12 @@ from fusion_jax.data import plausibility, windows
 from fusion_jax.data.sources import (
   weather_meaning,
   weather_units,
+  xarray_runs,
   xarray_times,
 )
 
 _LAT = ('latitude', 'lat')
 _LON = ('longitude', 'lon')
-TIMES = ('time', 'valid_time')
 _MEMBERS = ('number', 'realization', 'member', 'ensemble', 'ens', 'member_id')
 
 
@@ -28,6 +28,7 @@ class XarrayFile:
     records: the records.
     members: names of the ensemble members that it holds.
     num_undated: number of fields without a time, which are left out.
+    steps: amounts of forecast steps, and the starts of their runs.
   """
 
   def __init__(
@@ -54,6 +55,7 @@ class XarrayFile:
     self.records: list[weather_units.Record] = []
     self.members: set[str] = set()
     self.num_undated = 0
+    self.steps: list[tuple[int, weather_units.Record]] = []
     variables = [
       (role, name)
       for role in names
@@ -109,10 +111,11 @@ class XarrayFile:
     dims = [
       d
       for d in array.dims
-      if d not in space and (array.sizes[d] > 1 or d in TIMES + ('step',))
+      if d not in space
+      and (array.sizes[d] > 1 or d in xarray_runs.TIMES + ('step',))
     ]
-    other_dims = [d for d in dims if d not in TIMES + ('step',)]
-    if other_dims or not any(t in array.coords for t in TIMES):
+    other_dims = [d for d in dims if d not in xarray_runs.TIMES + ('step',)]
+    if other_dims or not any(t in array.coords for t in xarray_runs.TIMES):
       raise ValueError(
         f'{name} in {self.path} has the dimensions '
         f'{array.dims}; expected a time, at most a forecast '
@@ -120,20 +123,26 @@ class XarrayFile:
         'other, such as a member or a level, and store that; '
         '--member selects a member.'
       )
-    base, end = self._times(array, dims)
+    base, end = xarray_runs.run_times(array, self._stored, dims, self.path)
     dated = (base != xarray_times.NAT) & (end != xarray_times.NAT)
     self.num_undated += int((~dated).sum())
     if not dated.any():
       raise ValueError(f'{name} in {self.path} has no time that is a date.')
     times = np.unique(end[dated])
+    spans = xarray_runs.stated_spans(
+      self.data, self._stored, array, dims, self.path
+    )
     step = int(np.median(np.diff(times))) if len(times) > 1 else 0
+    if not step and spans[0, 0] != xarray_times.NAT:
+      step = int(spans[1, 0] - spans[0, 0])
     daily = weather_meaning.daily_series(
       role, array.attrs, step, self.declared, f'{name} in {self.path}'
     )
     for i, index in enumerate(np.ndindex(*(array.sizes[d] for d in dims))):
       if dated[i]:
         where = name, role, {**chosen, **dict(zip(dims, index))}
-        self._add(role, daily, int(base[i]), int(end[i]), step, where)
+        span = tuple(map(int, spans[:, i]))
+        self._add(daily, (int(base[i]), int(end[i])), span, step, where)
 
   def _choose_member(
     self, array: xr.DataArray
@@ -166,81 +175,84 @@ class XarrayFile:
       index = 0
     return (array.isel({dim: index}), {dim: index}) if dim else (array, {})
 
-  def _times(
-    self, array: xr.DataArray, dims: Sequence[Any]
-  ) -> list[np.ndarray]:
-    """Returns run and valid times [n], s since 1970, in the order of `dims`."""
-    name = next(
-      (t for t in TIMES if t in dims),
-      next(t for t in TIMES if t in array.coords),
-    )
-    end = xarray_times.seconds(
-      array[name], self._stored.variables[name], self.path
-    )
-    known = end.values[end.values != xarray_times.NAT]
-    # Without steps, all times belong to one run.
-    base = xr.DataArray(known.min() if known.size else xarray_times.NAT)
-    if 'step' in array.coords and name == 'time':
-      base, end = end, end + self._steps(array)
-      end = xr.where(base == xarray_times.NAT, base, end)
-    shape = xr.DataArray(
-      np.zeros([array.sizes[d] for d in dims], np.int64), dims=dims
-    )
-    return [
-      (times + shape).transpose(*dims).values.ravel() for times in (base, end)
-    ]
-
-  def _steps(self, array: xr.DataArray) -> xr.DataArray:
-    """Returns the forecast steps in s.
-
-    Raises:
-      ValueError: if they have no unit.
-    """
-    steps = array.coords['step']
-    if steps.dtype.kind != 'm':
-      raise ValueError(
-        f'{self.path}: step holds {np.ravel(steps.values)[0]} without a unit; '
-        'set its attribute units, for instance to hours.'
-      )
-    seconds = steps.values.astype('timedelta64[s]').astype(np.int64)
-    return xr.DataArray(seconds, dims=steps.dims)
-
   def _add(
-    self, role: str, daily: str, base: int, end: int, step: int, where: Any
+    self,
+    daily: str,
+    times: tuple[int, int],
+    span: tuple[int, ...],
+    step: int,
+    where: Any,
   ) -> None:
-    """Adds one record, if its time defines its interval."""
+    """Adds one record, if its time defines its interval.
+
+    Args:
+      daily: daily series that it is of; '' for values of hours.
+      times: start of its run, and its valid time, s since 1970.
+      span: the interval that the file states, or `xarray_times.NAT`.
+      step: usual seconds between times.
+      where: its place in the file.
+    """
+    (base, end), role = times, where[1]
     if daily:
-      variable, start, end = daily, end, end + windows.DAY
+      start = end if span[0] == xarray_times.NAT else self._day(span, end)
+      variable, end = daily, start + windows.DAY
     elif role == 't2m':
       variable, start = 't2m', end
     else:
-      variable, start = 'tp', self._start(role, base, end, step)
-      if start is None:
+      variable, (start, end) = (
+        'tp',
+        self._interval(base, end, span, step, where),
+      )
+      if start == end:
         return  # At step 0, nothing has accumulated yet.
       if role == 'tp' and self.declared.reset_hours:
         base = start  # A run of its own, whichever file holds its last hour.
       if step == end - start == windows.DAY and start % windows.DAY == 0:
         variable = 'tp_sum_daily'
-    self.records.append(
-      weather_units.Record(variable, start, end, base, self, where)
+    record = weather_units.Record(variable, start, end, base, self, where)
+    self.records.append(record)
+    if not daily and role == 'tp' and 'step' in self.data[where[0]].coords:
+      self.steps.append((times[0], record))
+
+  def _day(self, span: tuple[int, ...], time: int) -> int:
+    """Returns the start of the UTC day with the middle of an interval.
+
+    Raises:
+      ValueError: if the interval is none of a day.
+    """
+    length = span[1] - span[0]
+    if 2 * length > windows.DAY and 2 * length < 3 * windows.DAY:
+      return (span[0] + length // 2) // windows.DAY * windows.DAY
+    if self.declared.daily_values == 'day':
+      return time
+    raise ValueError(
+      f'{self.path} has one value a day, but states an interval of '
+      f'{length / windows.HOUR:g} h for that of {weather_units.iso(time)}; '
+      'correct the bounds of its times, or pass --daily-values day if it is of '
+      'the UTC day of its time.'
     )
 
-  def _start(self, role: str, base: int, end: int, step: int) -> int | None:
-    """Returns the start of the interval of an amount; None if it is empty."""
+  def _interval(
+    self, base: int, end: int, span: tuple[int, ...], step: int, where: Any
+  ) -> tuple[int, int]:
+    """Returns the interval of an amount, which may be empty."""
+    name, role = where[:2]
+    if span[0] != xarray_times.NAT:
+      start, end = span
+      if role == 'rate' or not self.declared.reset_hours:
+        return start, end
     if role == 'tp' and self.declared.reset_hours:
       reset = self.declared.reset_hours * windows.HOUR
-      return (end - 1) // reset * reset
-    if (
-      role == 'tp' and 'step' in self.data.coords
-    ):  # It accumulates from the start of the run.
-      return base if base < end else None
+      return (end - 1) // reset * reset, end
+    if role == 'tp' and 'step' in self.data[name].coords:
+      return min(base, end), end  # It accumulates from the start of the run.
     if not step:
       raise ValueError(
         f'Precipitation in {self.path} has a single time, so the hours it '
         'is the sum of are unknown; join the files along time, or pass '
         '--reset-hours, or --daily-values day for a sum over that day.'
       )
-    return end - step
+    return end - step, end
 
   @property
   def space(self) -> tuple[Any, ...]:

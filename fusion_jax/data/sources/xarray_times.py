@@ -83,6 +83,54 @@ def seconds(
   return xr.DataArray(values, dims=times.dims)
 
 
+def bounds(
+  data: xr.Dataset, stored: xr.Dataset, name: str, path: str
+) -> tuple[xr.DataArray, xr.DataArray] | None:
+  """Returns the intervals of times, which CF's attribute `bounds` names.
+
+  Args:
+    data: data set as it was decoded.
+    stored: the same as it is stored.
+    name: name of the times [T].
+    path: path of the file, for messages.
+
+  Returns:
+    Starts and ends [T], int64 seconds since 1970 UTC, `NAT` where one is
+    missing or empty; None if the file has no such intervals.
+
+  Raises:
+    ValueError: if they have another shape, or end before they start.
+  """
+  times = data[name]
+  attribute = stored.variables[name].attrs.get('bounds', '')
+  if attribute not in stored.variables or times.ndim > 1:
+    return None
+  limits = data[attribute]
+  if limits.ndim != times.ndim + 1 or limits.shape != (*times.shape, 2):
+    raise ValueError(
+      f'{path}: {attribute}, the bounds of {name}, has the shape '
+      f'{limits.shape}, not {(*times.shape, 2)}; correct it, or remove the '
+      f'attribute bounds of {name}.'
+    )
+  kept = stored.variables[attribute].copy(deep=False)
+  kept.attrs = {**stored.variables[name].attrs, **kept.attrs}
+  both = seconds(limits, kept, path).values
+  start, end = both[..., 0], both[..., 1]
+  missing = (start == NAT) | (end == NAT)
+  if (wrong := ~missing & (end < start)).any():
+    raise ValueError(
+      f'{path}: {attribute}, the bounds of {name}, holds an interval from '
+      f'{weather_units.iso(int(start[wrong][0]))} to '
+      f'{weather_units.iso(int(end[wrong][0]))}; correct it, or remove the '
+      f'attribute bounds of {name}.'
+    )
+  empty = missing | (end == start)  # Of a moment, it says nothing.
+  start, end = (np.where(empty, NAT, x) for x in (start, end))
+  return xr.DataArray(start, dims=times.dims), xr.DataArray(
+    end, dims=times.dims
+  )
+
+
 def _rounded(values: np.ndarray, stored: Any, name: str) -> np.ndarray:
   """Rounds seconds to what numbers of a floating-point type can tell apart."""
   unit = str(stored.attrs.get('units', ''))
