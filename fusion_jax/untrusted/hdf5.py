@@ -50,6 +50,12 @@ def check_file(path: str | os.PathLike[str]) -> None:
       for name in group:
         check_link(group, name, path)
         item: Any = group.get(name)
+        if item is None:
+          raise ValueError(
+            f'{path}: {name} is a link to '
+            f'{group.get(name, getlink=True).path}, which the file does not '
+            'have; copy the file again, or remove the link.'
+          )
         for attribute in item.attrs:  # Strings state their lengths.
           item.attrs.get(attribute)
         if isinstance(item, h5py.Group):

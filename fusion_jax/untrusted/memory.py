@@ -96,7 +96,8 @@ def bounded() -> Iterator[None]:
 
   For libraries that take what a number in a file asks for, where the number
   cannot be read before: their allocation fails. Where the system has no such
-  bound, nothing is done.
+  bound, nothing is done. It holds for all threads: keep what is inside short,
+  as another thread that meanwhile takes more than the limit fails as well.
   """
   with _lock:
     _bound['depth'] += 1

@@ -37,6 +37,7 @@ _VERSION_3_TEXTS = ('string', 'bytes', 'variable_length_bytes')
 _LARGEST_NUMBER = 16  # Bytes of a complex128.
 _POINTER = 64  # Bytes that a text takes, at least.
 _MOST_CHUNKS = 100_000  # Of an array that is read as a whole.
+_MOST_STEPS = 1_000_000  # Of one axis, such as a time that grows by the hour.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,10 +91,11 @@ def read(metadata: Any, name: str, read_whole: bool) -> Array:
     return array
   memory.check(memory.num_bytes(shape, itemsize), name, 'the array')
   number = math.prod(math.ceil(n / max(c, 1)) for n, c in zip(shape, chunks))
-  if number > _MOST_CHUNKS:
+  most = _MOST_STEPS if len(shape) == 1 else _MOST_CHUNKS
+  if number > most:
     raise ValueError(
       f'{name} is cut into {number} chunks of {chunks}, more than the '
-      f'{_MOST_CHUNKS} that are read; store it in larger chunks.'
+      f'{most} that are read; store it in larger chunks.'
     )
   return array
 

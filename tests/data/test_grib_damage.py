@@ -233,3 +233,12 @@ def test_times_of_a_message_are_those_of_its_record():
   assert [(r.end - r.start) // 3600 for r in file.records] == [6, 18]
   assert all(np.isfinite(file.read(r)).any() for r in file.records)
   assert isinstance(file.path, str) and pathlib.Path(file.path).exists()
+
+
+def test_a_unit_of_steps_that_is_no_time_is_named(tmp_path, monkeypatch):
+  path = written(tmp_path, *first_hours(1))
+  monkeypatch.setattr(grib, '_UNIT_SECONDS', {0: 60})
+  with pytest.raises(
+    ValueError, match='damaged.grib, message 1: its steps have the unit 1 of'
+  ):
+    hours(path)

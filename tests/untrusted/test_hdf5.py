@@ -42,6 +42,13 @@ def test_a_link_to_another_file_is_refused(path):
       sen4map.read_year(file, f'{sen4map.PREFIX}40683280', 1)
 
 
+def test_a_link_to_nothing_is_named(path):
+  with h5py.File(path, 'w') as file:
+    file['x'] = h5py.SoftLink('/gone')
+  with pytest.raises(ValueError, match='a.h5: x is a link to /gone, which the'):
+    hdf5.check_file(path)
+
+
 def test_values_in_other_files_are_refused(path):
   with h5py.File(path, 'w') as file:
     layout = h5py.VirtualLayout((5,), 'i8')

@@ -153,6 +153,8 @@ def test_coordinates_larger_than_memory_may_hold_are_refused(tmp_path):
   root['x'].attrs['_ARRAY_DIMENSIONS'] = ['x']
   with pytest.raises(ValueError, match='a.zarr/x: the array would take'):
     netcdf.opened(path, is_zarr=True)
+  change(path, shape=[120_000], chunks=[1])  # Of appended hours.
+  netcdf.opened(path, is_zarr=True, decode=False)
   change(path, shape=[2**22], chunks=[1])
   with pytest.raises(ValueError, match='is cut into 4194304 chunks'):
     netcdf.opened(path, is_zarr=True)

@@ -262,7 +262,13 @@ def _times(message: Any, role: str) -> tuple[int, int, int]:
       and differently.
   """
   get: Any = functools.partial(eccodes.codes_get, message)
-  unit = _UNIT_SECONDS[get('stepUnits', int)]
+  number = get('stepUnits', int)
+  if number not in _UNIT_SECONDS:
+    raise ValueError(
+      f'its steps have the unit {number} of code table 4.4, which is no fixed '
+      f'time (known are {", ".join(map(str, _UNIT_SECONDS))})'
+    )
+  unit = _UNIT_SECONDS[number]
   date, time = get('dataDate', int), get('dataTime', int)
   try:
     base = _seconds(date, time)
