@@ -27,6 +27,9 @@ _HEAD = 12
 _SIZ = b'\xff\x4f\xff\x51'  # Start of a code stream, then its sizes.
 _SEARCHED = 2**20  # Bytes in which a JPEG 2000 begins its code stream.
 _MOST_XML = 2**22
+_TILE = (
+  2048  # Bytes that OpenJPEG keeps of a band of a tile, whatever its size.
+)
 _VRT = re.compile(rb'\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<VRTDataset', re.S)
 # Parts of a VRT that name files in other ways, or compute.
 _REFUSED = re.compile(
@@ -210,9 +213,11 @@ def _check_aux(path: pathlib.Path) -> None:
 
 def _check_blocks(raster: Any, path: str | os.PathLike[str]) -> None:
   """Checks what one block takes, which is what GDAL reads at a time."""
+  together = (  # For a damaged JPEG 2000 GDAL looks for this without end.
+    raster.driver == 'GTiff' and raster.interleaving == enums.Interleaving.pixel
+  )
   for shape, dtype in zip(raster.block_shapes, raster.dtypes):
     block = memory.num_bytes(shape, _itemsize(dtype))
-    together = raster.interleaving == enums.Interleaving.pixel
     bands = raster.count if together else 1
     memory.check(block * bands, path, f'a block of {shape} pixels')
 
@@ -227,9 +232,11 @@ def _check_tiles(path: pathlib.Path) -> None:
   fields = struct.unpack_from('>HHIIIIIIIIH', head, at + 4)
   width, height, count = fields[2], fields[3], fields[10]
   tile_width, tile_height = fields[6], fields[7]
+  tiles = -(-width // max(tile_width, 1)) * -(-height // max(tile_height, 1))
+  memory.check(_TILE * tiles * count, path, f'a list of {tiles} tiles')
   shape = min(width, tile_width), min(height, tile_height), count
   memory.check(
-    memory.num_bytes(shape, 4), path, f'a tile of {shape[0]} x {shape[1]}'
+    memory.num_bytes(shape, 8), path, f'a tile of {shape[0]} x {shape[1]}'
   )
 
 

@@ -248,7 +248,6 @@ def _sen4map(folder: pathlib.Path) -> pathlib.Path:
 def _read_sen4map(path: pathlib.Path) -> None:
   with sen4map.opened(path) as file:
     for key in sen4map.keys(file):
-      sen4map.point_id(key)
       sen4map.read_year(file, key, 1)
       sen4map.read_attributes(file, key, sen4map.SURVEY)
 

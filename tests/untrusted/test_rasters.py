@@ -171,6 +171,17 @@ def test_a_tile_of_jpeg_2000_larger_than_memory_is_refused(tmp_path):
     rasters.opened(path)
 
 
+def test_more_tiles_of_jpeg_2000_than_memory_can_list_are_refused(tmp_path):
+  path = write(tmp_path / 'a.jp2', driver='JP2OpenJPEG')
+  content = bytearray(path.read_bytes())
+  at = content.find(b'\xff\x4f\xff\x51') + 8
+  struct.pack_into('>II', content, at, 2**31 - 1, 2**31 - 1)
+  struct.pack_into('>II', content, at + 16, 7, 7)
+  path.write_bytes(content)
+  with pytest.raises(ValueError, match='a.jp2: a list of .* tiles would take'):
+    rasters.opened(path)
+
+
 def test_bands_that_fit_no_memory_are_not_read(tmp_path, monkeypatch):
   path = write(
     tmp_path / 'a.tif', np.zeros((2, 512, 512), np.uint16), tiled=True

@@ -24,6 +24,7 @@ from fusion_jax.data.sources import (
   sen4map,
   sen4map_groups,
 )
+from fusion_jax.untrusted.reading import reading
 
 # Left out of the training split by TimeSenCLIP's code, which gives no reason.
 LEFT_OUT = frozenset({45061526, 45281654, 47501690})
@@ -132,10 +133,11 @@ class Sen4Map:
     Raises:
       ValueError: if one has its axes exchanged.
     """
-    keys = [key for split in self.files for key in self._keys(split)]
-    points = [
-      sen4map.point_id(key) for key in keys[:: len(keys) // _LOOKED_AT + 1]
-    ]
+    keys = [(x, key) for x in self.files for key in self._keys(x)]
+    points = []
+    for split, key in keys[:: len(keys) // _LOOKED_AT + 1]:
+      with reading(self.files[split], 'file of Sen4Map'):
+        points.append(sen4map.point_id(key))
     for task, path, table in self._maps():
       if path:
         _map(path, task, table)(points)

@@ -13,6 +13,7 @@ from fusion_jax import geo, modalities
 from fusion_jax.data import bands as bands_lib
 from fusion_jax.data import reflectance
 from fusion_jax.data.sources.imagery import encoding, open_source
+from fusion_jax.untrusted.reading import reading
 
 NAMES = ('S2L2A', 'S2L1C')  # Images that are read as reflectance.
 _FEW_HIDDEN = 0.01  # Share of pixels without a value that become 0.
@@ -97,9 +98,7 @@ class OpenScene:
     transform, (height, width) = self.source.transform, self.source.shape
     x = transform.c + transform.a * width / 2
     y = transform.f + transform.e * height / 2
-    lons, lats = rasterio.warp.transform(
-      self.source.crs, 'EPSG:4326', [x], [y]
-    )[:2]
+    lons, lats = self._degrees([x], [y])
     return lats[0], float(geo.wrap_longitude(lons[0]))
 
   def pixel_m(self) -> tuple[float, float]:
@@ -107,14 +106,16 @@ class OpenScene:
     transform, (height, width) = self.source.transform, self.source.shape
     x = transform.c + transform.a * width / 2
     y = transform.f + transform.e * height / 2
-    lons, lats = rasterio.warp.transform(
-      self.source.crs,
-      'EPSG:4326',
-      [x, x + transform.a, x],
-      [y, y, y + transform.e],
-    )[:2]
+    lons, lats = self._degrees([x, x + transform.a, x], [y, y, y + transform.e])
     metres = 1000 * geo.distance_km(lats[0], lons[0], lats[1:], lons[1:])
     return float(metres[0]), float(metres[1])
+
+  def _degrees(
+    self, x: list[float], y: list[float]
+  ) -> tuple[list[float], list[float]]:
+    """Returns longitudes and latitudes of coordinates of the scene."""
+    with reading(self.title, 'scene', 'set its coordinate system'):
+      return rasterio.warp.transform(self.source.crs, 'EPSG:4326', x, y)[:2]
 
 
 def open_scene(
