@@ -64,7 +64,11 @@ def contents(folder):
   }
 
 
-@pytest.fixture(name='whole', scope='module', params=['.zarr', '.parquet'])
+@pytest.fixture(
+  name='whole',
+  scope='module',
+  params=['.zarr', pytest.param('.parquet', marks=pytest.mark.slow)],
+)
 def _whole(request, make, tmp_path_factory):
   folder = tmp_path_factory.mktemp('whole')
   make(folder, request.param)
