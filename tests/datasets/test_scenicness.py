@@ -43,8 +43,8 @@ def test_prompts_are_embedded_by_a_clip(tmp_path, urls, monkeypatch):
     return np.array([[len(text), 1] for text in texts], np.float32)
 
   monkeypatch.setattr(
-    'fusion_jax.inference.load',
-    lambda folder: types.SimpleNamespace(embed_texts=embed_texts),
+    'fusion_jax.inference.load_as',
+    lambda *_, **__: types.SimpleNamespace(embed_texts=embed_texts),
   )
   datasets.fetch_scenicness(
     datasets.Scenicness(out=str(tmp_path / 'out'), clip='clip', **urls)

@@ -66,11 +66,11 @@ def refuse(path): raise ValueError(f'{path} is damaged')
 def hide(path): raise ValueError('it is damaged')
 def stumble(path): return [][0]
 def crash(path): ctypes.string_at(0)
-def take(path): return bytearray(2**30)
+def take(path): return bytearray(2**27)
 def wait(path):
   while True: pass
 
-trial._CPU_S = 1
+trial._CPU_S, trial._GROWTH = 1, 2**26
 for read in (print, refuse, hide, stumble, crash, take, wait):
   print(trial.run(read, pathlib.Path('/tmp/a.tif')).outcome.name)
 """

@@ -13,7 +13,7 @@ import zarr
 
 from fusion_jax.data.sources import netcdf
 from fusion_jax.mapping import embeddings
-from fusion_jax.untrusted import memory, zarr_store
+from fusion_jax.untrusted import memory, zarr_metadata, zarr_store
 from fusion_jax.untrusted.reading import reading
 
 VALUES = np.arange(2 * 6 * 5, dtype=np.int16).reshape(2, 6, 5)
@@ -146,17 +146,22 @@ def test_a_chunk_larger_than_memory_may_hold_is_refused(store):
     read(store)
 
 
-def test_coordinates_larger_than_memory_may_hold_are_refused(tmp_path):
+def test_coordinates_larger_than_memory_may_hold_are_refused(
+  tmp_path, monkeypatch
+):
   path = tmp_path / 'a.zarr'
   root = zarr.create_group(path, zarr_format=2)
   root.create_array('x', shape=(2**45,), chunks=(2**20,), dtype='f8')
   root['x'].attrs['_ARRAY_DIMENSIONS'] = ['x']
   with pytest.raises(ValueError, match='a.zarr/x: the array would take'):
     netcdf.opened(path, is_zarr=True)
-  change(path, shape=[120_000], chunks=[1])  # Of appended hours.
+  assert zarr_metadata._MOST_STEPS > 14 * 365 * 24  # Of appended hours.
+  monkeypatch.setattr(zarr_metadata, '_MOST_CHUNKS', 100)
+  monkeypatch.setattr(zarr_metadata, '_MOST_STEPS', 1_000)
+  change(path, shape=[900], chunks=[1])
   netcdf.opened(path, is_zarr=True, decode=False)
-  change(path, shape=[2**22], chunks=[1])
-  with pytest.raises(ValueError, match='is cut into 4194304 chunks'):
+  change(path, shape=[1_001], chunks=[1])
+  with pytest.raises(ValueError, match='is cut into 1001 chunks'):
     netcdf.opened(path, is_zarr=True)
 
 
