@@ -72,7 +72,8 @@ def describe(
     parts = [source.get('source', ''), source.get('file', '')]
     # A hub's id says more than the path of a file on some machine.
     named = [part for part in parts if part and not os.path.isabs(part)]
-    return f'converted from {", ".join(dict.fromkeys(named)) or parts[-1]}'
+    known = ', '.join(dict.fromkeys(named)) or parts[-1]
+    return f'converted from {known or "a file that it does not name"}'
   path = pathlib.Path(folder) / FILE
   if path.exists():
     return _sentence(_read(path))

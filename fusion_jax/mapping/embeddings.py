@@ -93,18 +93,20 @@ def read(
     yield from read_format(path)
 
 
-def comparable_with(path: str | os.PathLike[str]) -> str:
-  """Returns what the vectors of a file can be compared with.
+def read_tag(path: str | os.PathLike[str], name: str) -> str:
+  """Returns a text that is kept with embeddings; '' if there is none.
 
-  'texts', or only 'each other'; '' in files of earlier versions.
+  Args:
+    path: file of embeddings, see `write`.
+    name: 'comparable_with' ('texts', or only 'each other'), 'trained_on', ...
   """
   path = pathlib.Path(path)
   with reading(path, 'file of embeddings of map_scene', 'write it again'):
     if path.suffix == ZARR:
       attributes = zarr.open_group(zarr_store.open_store(path), mode='r').attrs
-      return str(attributes.get('comparable_with', ''))
+      return str(attributes.get(name, ''))
     metadata = parquet.read_schema(path).metadata or {}
-    return metadata.get(b'comparable_with', b'').decode()
+    return metadata.get(name.encode(), b'').decode()
 
 
 def centres(

@@ -12,7 +12,7 @@ from absl import logging
 
 from fusion_jax import extras, inference
 from fusion_jax.data import composites, pipelines, prompt_files
-from fusion_jax.inference import pixel_model
+from fusion_jax.inference import pixel_model, trained
 from fusion_jax.ops import zero_shot
 
 with extras.needed('search', 'Searching'):
@@ -20,7 +20,8 @@ with extras.needed('search', 'Searching'):
 
 _EMBEDDINGS = ('.zarr', '.parquet')
 _BATCH = 1024
-_COLUMNS: tuple[str, ...] = ('rank', 'score', 'lon', 'lat', 'key')
+_COLUMNS: tuple[str, ...] = ('rank', 'score', 'lon', 'lat', 'key', 'model')
+_TRAINED_ON = 'trained_on'  # In the facts of an index.
 
 
 def build_index(
@@ -66,7 +67,11 @@ def build_index(
     folder,
     lambda: iter(encoded),
     sum(len(x[0]) for x in encoded),
-    about={'source': f'{source} ({split})', 'checkpoint': str(checkpoint)},
+    about={
+      'source': f'{source} ({split})',
+      'checkpoint': str(checkpoint),
+      _TRAINED_ON: model.trained_on,
+    },
   )
 
 
@@ -74,7 +79,7 @@ def _index_map(
   source: pathlib.Path, folder: str | os.PathLike[str]
 ) -> index.Index:
   """Writes an index of the embeddings of a map."""
-  comparable = embeddings.comparable_with(source)
+  comparable = embeddings.read_tag(source, 'comparable_with')
   if comparable == 'each other':
     raise ValueError(
       f'{source} has vectors of a classifier, which do not lie in the '
@@ -93,7 +98,11 @@ def _index_map(
       yield lon, lat, vectors, None
 
   count = sum(len(lon) for lon, *_ in parts())
-  return index.build(folder, parts, count, about={'source': str(source)})
+  about = {
+    'source': str(source),
+    _TRAINED_ON: embeddings.read_tag(source, _TRAINED_ON),
+  }
+  return index.build(folder, parts, count, about=about)
 
 
 def find_places(
@@ -199,6 +208,7 @@ def write_answers(
   """
   out = pathlib.Path(out)
   out.mkdir(parents=True, exist_ok=True)
+  trained_on = places.about.get(_TRAINED_ON) or trained.UNKNOWN
   rows = [
     {
       'rank': rank,
@@ -206,6 +216,7 @@ def write_answers(
       'lon': round(float(lon), 6),
       'lat': round(float(lat), 6),
       'key': str(key),
+      'model': trained_on,
     }
     for rank, (score, lon, lat, key) in enumerate(
       zip(answers.scores, answers.lon, answers.lat, answers.keys), 1
@@ -219,18 +230,19 @@ def write_answers(
   (out / 'answers.geojson').write_text(content, 'utf-8')
   pictures.draw_answers(
     out / 'answers.png',
-    text,
+    f'{text}\nby a model {trained_on}',
     answers.lon,
     answers.lat,
     answers.scores,
     (places.lon, places.lat),
   )
   logging.info(
-    '%s\n%s',
+    '%s, by a model %s\n%s',
     text,
+    trained_on,
     '\n'.join(
       '  '.join(f'{value:>11}' for value in row)
-      for row in (_COLUMNS, *(row.values() for row in rows))
+      for row in (_COLUMNS[:-1], *([*x.values()][:-1] for x in rows))
     ),
   )
 

@@ -113,6 +113,9 @@ def test_the_real_cube_is_mapped_and_searched(folder, tmp_path):
   geo = json.loads((tmp_path / 'answers' / 'answers.geojson').read_text())
   assert len(geo['features']) == 5
   assert geo['features'][0]['properties']['query'] == 'Water'
+  converted = 'converted from a file that it does not name'
+  assert {row['model'] for row in rows} == {converted}
+  assert geo['features'][0]['properties']['model'] == converted
   assert (tmp_path / 'answers' / 'answers.png').stat().st_size > 1_000
 
 

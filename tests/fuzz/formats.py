@@ -364,7 +364,7 @@ def _vectors(name: str):
 
 
 def _read_vectors(path: pathlib.Path) -> None:
-  embeddings.comparable_with(path)
+  embeddings.read_tag(path, 'comparable_with')
   for _ in embeddings.read(path):
     pass
 
