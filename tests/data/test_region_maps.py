@@ -243,3 +243,20 @@ def test_a_picture_of_a_map_is_no_map(tmp_path):
     file.write(np.ones((3, 4, 4), 'uint8'))
   with pytest.raises(ValueError, match='picture.tif has 3 bands'):
     region_maps.read(path, 'eunis')
+
+
+def test_a_map_that_lies_nowhere_is_named(tmp_path):
+  with rasterio.open(
+    tmp_path / 'a.tif',
+    'w',
+    driver='GTiff',
+    width=2,
+    height=2,
+    count=1,
+    dtype='uint8',
+    crs=rasterio.CRS.from_wkt('LOCAL_CS["of a site",UNIT["metre",1]]'),
+    transform=rasterio.Affine(10, 0, 0, 0, -10, 0),
+  ) as file:
+    file.write(np.zeros((1, 2, 2), np.uint8))
+  with pytest.raises(ValueError, match='a.tif .*set its coordinate system'):
+    region_maps.read(tmp_path / 'a.tif', 'eunis')([40683280])

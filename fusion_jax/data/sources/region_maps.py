@@ -114,9 +114,11 @@ class Raster:
     """
     x, y = _metres(point_ids)
     if self._raster.crs != rasterio.CRS.from_user_input(_LAEA):
-      x, y = rasterio.warp.transform(_LAEA, self._raster.crs, x, y)[:2]
+      with reading(self._path, 'map', 'set its coordinate system'):
+        x, y = rasterio.warp.transform(_LAEA, self._raster.crs, x, y)[:2]
     values = self._raster.sample(list(zip(x, y)), indexes=1, masked=True)
-    return np.array([self._class_of(value[0]) for value in values], np.int32)
+    with reading(self._path, 'map', 'copy it again'):
+      return np.array([self._class_of(value[0]) for value in values], np.int32)
 
   def _class_of(self, value: Any) -> int:
     if np.ma.is_masked(value):
