@@ -16,8 +16,8 @@ from fusion_jax.data import bands as bands_lib
 
 COUNTS = 10_000  # Of reflectance 1.
 OFFSET = 1000  # Added to counts by processing baselines since 04.00.
-DARKEST = -2000  # Less than noise and atmospheric correction leave.
-BRIGHTEST = 65_000  # More reflectance than any surface or cloud has.
+DARKEST = -2000.0  # Less than noise and atmospheric correction leave.
+BRIGHTEST = 65_000.0  # More reflectance than any surface or cloud has.
 _SELF = 2  # Largest value of what is reflectance itself, but for outliers.
 _PERCENT = 100  # Largest value of reflectance in percent, but for outliers.
 FEW = 1e-3  # Share of pixels that may be outliers.
