@@ -167,7 +167,7 @@ def test_a_whole_tiny_backbone_becomes_a_model(tmp_path):
   model = fusion_jax.load(tmp_path / 'out')
   assert model.config.name == 'terramind_tiny'
   tokens = model.encode(
-    {'S2L2A': np.zeros((224, 224, 12)), 'lat': 47.25, 'lon': 8.5}
+    {'S2L2A': np.full((224, 224, 12), 900), 'lat': 47.25, 'lon': 8.5}
   )
   assert tokens.shape == (3 + 196, 192) and np.isfinite(tokens).all()
   np.testing.assert_array_equal(

@@ -190,7 +190,8 @@ def test_a_run_whose_data_are_slow_is_told_so_every_minute(
     assert all(part in line for line in lines)
   assert ' left, goodput ' in lines[-2]
   assert 'waited for data in ' in caplog.text
-  assert history[-1]['perf/input_wait'] > 0.02
+  # A step that is slower than its data, on a busy machine, has no wait.
+  assert max(row['perf/input_wait'] for row in history) > 0.02
   shares = [
     history[-1][f'perf/share/{x}'] for x in goodput.PHASES if x != 'steps'
   ]
