@@ -49,9 +49,9 @@ def keep(workdir: pathlib.Path, data_dir: pathlib.Path, anew: bool) -> None:
 
   Args:
     workdir: work directory of the run.
-    data_dir: folder of its data set.
-    anew: whether statistics and checksums that the work directory has are
-      replaced: of an attempt that saved no checkpoint.
+    data_dir: folder of the run's data set.
+    anew: whether to replace statistics and checksums that an attempt without a
+      checkpoint left in the work directory.
   """
   kept = workdir / STATISTICS
   if anew or not kept.exists():

@@ -55,7 +55,7 @@ def stated_spans(
 
   Args:
     data: the data set as it was decoded.
-    stored: the same as it is stored.
+    stored: the data set before decoding, with its attributes as stored.
     array: the variable.
     dims: dimensions of the fields, besides those of the places.
     path: path of the file, for messages.

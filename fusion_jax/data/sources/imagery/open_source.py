@@ -33,7 +33,8 @@ def open_source(
     declared: what the user states about the files.
     expected: bands in the order that a raster without any name holds them; ()
       if bands must have names.
-    extra: extra of the package that the command needs.
+    extra: extra of fusion_jax, such as 'map', to propose where a package is not
+      installed.
 
   Returns:
     The reader of the bands.
